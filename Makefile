@@ -1,0 +1,31 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n auto -q
+
+.PHONY: demo format lint type test test-all
+
+demo: .venv/.installed
+	$(BIN)/ardae-rl demo --out runs/demo
+
+format: .venv/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: .venv/.installed
+	$(BIN)/mypy
+
+test: .venv/.installed
+	$(PYTEST)
+
+test-all: .venv/.installed
+	$(PYTEST) -m "slow or not slow"
+
+# The stamp is written last: an interrupted installation is repeated, a finished one is not.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
+	touch $@

@@ -1,0 +1,168 @@
+"""The ``ardae-rl`` command: RL Zoo's scripts with our algorithms in them; evaluation, curves and a demo of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+try:
+    import typer
+except ModuleNotFoundError as error:
+    raise SystemExit(f"ardae-rl: {error.name} is not installed; it comes with: pip install 'ardae-rl[zoo]'") from error
+
+from gymnasium.error import DependencyNotInstalled
+
+from ardae_rl import evaluation, zoo
+from ardae_rl.plotting import SOURCES, learning_curves
+from ardae_rl.registry import algorithm_class, environment_id
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, evaluate and look at agents.")
+# Options that are not ours go to RL Zoo's script as they stand. No option of `train` has a short form of ours:
+# a parser that knows -f would find it inside RL Zoo's -conf.
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+USER_ERRORS = (ValueError, ImportError, DependencyNotInstalled)
+
+Algo = Annotated[str, typer.Option(help="Algorithm, e.g. sac_ardae; RL Zoo's names for stock ones.")]
+Env = Annotated[str, typer.Option(help="Environment id, e.g. Hopper-v5.")]
+Folder = Annotated[Path, typer.Option("--folder", "-f", help="Where `train` logged.")]
+ExpId = Annotated[int, typer.Option(help="Number of the run; 0 is the newest that has a model.")]
+Seed = Annotated[int, typer.Option(help="Seed of the environment and the sampled actions.")]
+
+
+@contextmanager
+def one_line_errors(errors: tuple[type[Exception], ...] = USER_ERRORS) -> Iterator[None]:
+    """Turn ``errors`` (a wrong argument, a missing extra) into one line on stderr and exit status 2."""
+    try:
+        yield
+    except errors as error:
+        message = " ".join(str(error).split())
+        typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from error
+
+
+@app.command(context_settings=PASS_THROUGH)
+def train(
+    ctx: typer.Context,
+    algo: Algo,
+    env: Env,
+    preset: Annotated[str | None, typer.Option(help="Use zoo_configs/ALGO_PRESET.yml, e.g. paper.")] = None,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Train with RL Zoo, or search hyper-parameters with -optimize.
+
+    Further options are RL Zoo's: -n STEPS, --seed, --eval-freq, -params NAME:VALUE, -conf FILE, -f FOLDER, -optimize,
+    --n-trials and the rest of `python -m rl_zoo3.train --help`.
+    """
+    arguments = list(ctx.args)
+    with one_line_errors():
+        env_id = zoo.check_names(algo, env, arguments)
+        if not zoo.has_option(arguments, "-conf", "--conf-file"):
+            config = zoo.config_file(algo, preset)
+            typer.echo(zoo.used_block(config, env_id))
+            arguments += ["--conf-file", str(config)]
+        elif preset is not None:
+            raise ValueError(f"--preset: got {preset!r} beside -conf; accepted: one of the two")
+    if progress:
+        arguments.append("--progress")
+    with one_line_errors((DependencyNotInstalled,)):
+        zoo.run_script("train", ["--algo", algo, "--env", env_id, *arguments])
+
+
+@app.command(context_settings=PASS_THROUGH)
+def enjoy(ctx: typer.Context, algo: Algo, env: Env, folder: Folder = Path("logs"), exp_id: ExpId = 0) -> None:
+    """Watch a trained agent.
+
+    Further options are RL Zoo's: -n STEPS, --no-render, --load-best, --stochastic and the rest of
+    `python -m rl_zoo3.enjoy --help`.
+    """
+    with one_line_errors():
+        if not zoo.has_display() and not zoo.has_option(ctx.args, "--no-render"):
+            raise ValueError("enjoy: there is no display; use `ardae-rl record`, or --no-render")
+    _play("enjoy", ctx.args, algo, env, folder, exp_id)
+
+
+@app.command(context_settings=PASS_THROUGH)
+def record(ctx: typer.Context, algo: Algo, env: Env, folder: Folder = Path("logs"), exp_id: ExpId = 0) -> None:
+    """Record a video of a trained agent into the run's folder videos/.
+
+    Further options are RL Zoo's: -n STEPS, -o FOLDER, --load-best, --stochastic and the rest of
+    `python -m rl_zoo3.record_video --help`.
+    """
+    _play("record_video", ctx.args, algo, env, folder, exp_id)
+
+
+def _play(script: str, arguments: list[str], algo: str, env: str, folder: Path, exp_id: int) -> None:
+    """Run ``script`` on the chosen run, or on the newest that has the wanted model."""
+    with one_line_errors():
+        env_id = zoo.check_names(algo, env, arguments)
+        run = zoo.find_run(folder, algo, env_id, exp_id, arguments)
+    fixed = ["--algo", algo, "--env", env_id, "--folder", str(folder), "--exp-id", str(run)]
+    with one_line_errors((DependencyNotInstalled,)):
+        zoo.run_script(script, [*fixed, *arguments])
+
+
+@app.command()
+def evaluate(
+    algo: Algo,
+    env: Env,
+    model: Annotated[Path, typer.Option(help="A saved model (.zip), or the run folder that `train` made.")],
+    episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 20,
+    seed: Seed = 0,
+    stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample actions.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
+    allow_wrappers: Annotated[bool, typer.Option(help="Accept an id registered with additional wrappers.")] = False,
+) -> None:
+    """Evaluate on the official, unmodified environment."""
+    with one_line_errors():
+        algorithm_class(algo)
+        environment_id(env)
+        path, statistics = evaluation.find_model(model)
+        agent = evaluation.load_for_evaluation(algo, path)
+        result = evaluation.evaluate(agent, env, episodes, seed, not stochastic, statistics, allow_wrappers)
+        result = replace(result, algo=algo, model=str(path))
+    typer.echo(result)
+    if output is not None:
+        result.write(output)
+
+
+@app.command()
+def plot(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders; runs of one algorithm and environment are averaged.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("learning_curves.png"),
+    source: Annotated[str, typer.Option(help=f"What to draw: {' or '.join(SOURCES)}.")] = SOURCES[0],
+    window: Annotated[int, typer.Option(help="Episodes that a Monitor's curve is averaged over.")] = 20,
+) -> None:
+    """Draw learning curves: mean and standard deviation over runs."""
+    with one_line_errors():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        learning_curves(runs, source, window).savefig(output, dpi=150)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the model, the curve and the evaluation.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    timesteps: Annotated[int, typer.Option(help="Environment steps to train for.")] = 10_000,
+) -> None:
+    """Train SACARDAE on Pendulum-v1, evaluate it, and draw its learning curve."""
+    from ardae_rl.demo import demo as run_demo
+
+    with one_line_errors():
+        result = run_demo(out, seed, timesteps)
+    typer.echo(result)
+    typer.echo(f"wrote {out}/model.zip, {out}/learning_curve.png, {out}/evaluation.json")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

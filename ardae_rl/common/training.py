@@ -1,0 +1,32 @@
+"""Metrics that stay on the device until training ends."""
+
+import math
+
+import torch as th
+
+
+class MetricMeans:
+    """Means of the metrics of several gradient steps, brought to the host once."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[th.Tensor]] = {}
+
+    def add(self, metrics: dict[str, th.Tensor]) -> None:
+        """:param metrics: scalars by name, detached"""
+        for name, value in metrics.items():
+            self._values.setdefault(name, []).append(value.reshape(()))
+
+    def finite(self, after: str) -> dict[str, float]:
+        """The means.
+
+        :param after: what to say of the moment in an error, such as "100 gradient steps"
+        :raises ValueError: if one is not finite, naming it
+        """
+        if not self._values:
+            return {}
+        means = th.stack([th.stack(values).mean() for values in self._values.values()]).tolist()
+        result = dict(zip(self._values, means, strict=True))
+        for name, value in result.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{name} is {value} after {after}: training has diverged; accepted are finite values")
+        return result

@@ -1,0 +1,70 @@
+"""Coordinates in which the estimator sees the actions: an affine frame that the present policy itself gives."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch as th
+
+FRAMES = ("sigma_points", "centre", "none")
+
+
+class Frame(NamedTuple):
+    """x = origin + factor x̂, for each state."""
+
+    origin: th.Tensor  # batch x 1 x dim, or 1 x 1 x 1
+    factor: th.Tensor | None = None  # lower triangular, batch x dim x dim; None for the identity
+
+    def to_local(self, x: th.Tensor) -> th.Tensor:
+        """x̂ of points (batch, n, dim)."""
+        centred = x - self.origin
+        if self.factor is None:
+            return centred
+        return th.linalg.solve_triangular(self.factor, centred.mT, upper=False).mT
+
+    def score_from_local(self, local_score: th.Tensor) -> th.Tensor:
+        """∇_x ln p(x), given that of x̂."""
+        if self.factor is None:
+            return local_score
+        return th.linalg.solve_triangular(self.factor.mT, local_score.mT, upper=True).mT
+
+    def log_det(self) -> th.Tensor | float:
+        """ln |dx / dx̂|, (batch, 1): to be subtracted from ln p(x̂)."""
+        if self.factor is None:
+            return 0.0
+        return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+
+    def rows(self, rows: th.Tensor) -> "Frame":
+        """The frames of some of the states."""
+        origin = self.origin if len(self.origin) == 1 else self.origin[rows]
+        return Frame(origin, None if self.factor is None else self.factor[rows])
+
+
+def sigma_points(noise_dim: int) -> th.Tensor:
+    """±sqrt(k) q_i with a random orthonormal basis q: 2k noise vectors with mean zero and covariance I exactly.
+
+    They lie where most of N(0, I) does, at the distance sqrt(k) (unscented transform, Julier and Uhlmann 1997).
+    """
+    basis, _ = th.linalg.qr(th.randn(noise_dim, noise_dim))
+    return math.sqrt(noise_dim) * th.cat([basis, -basis])
+
+
+def sigma_point_frame(generator: Callable[[th.Tensor], th.Tensor], points: th.Tensor, batch_size: int) -> Frame:
+    """Mean and Cholesky factor of the covariance of a sampler's outputs at sigma points.
+
+    Exact for a sampler that is linear in its noise, a deterministic function of state and weights for any other.
+    In this frame a policy that is nearly Gaussian stays nearly standard normal while it moves: the estimator, which
+    can only follow, then has no delay in location, scale and correlation. (With a delay there, policy and estimator
+    chase each other in growing oscillations.)
+
+    :param generator: noise (batch, n, noise_dim) to outputs (batch, n, dim)
+    :param points: from :func:`sigma_points`, (n, noise_dim)
+    """
+    outputs = generator(points.expand(batch_size, -1, -1))
+    origin = outputs.mean(1, keepdim=True)
+    deviation = outputs - origin
+    covariance = deviation.mT @ deviation / len(points)
+    # Against directions that the sampler does not fill
+    jitter = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
+    covariance = covariance + jitter[:, None, None] * th.eye(covariance.shape[-1], device=covariance.device)
+    return Frame(origin, th.linalg.cholesky(covariance))

@@ -1,0 +1,333 @@
+"""The implicit actor a = tanh g(ε, s), and the policies that hold it with the critics and the score estimator."""
+
+import math
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+    create_mlp,
+)
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.sac.policies import SACPolicy
+from torch import nn
+from torch.nn import functional as F
+
+from ardae_rl.sac_ardae.frames import FRAMES, Frame, sigma_point_frame, sigma_points
+from ardae_rl.score import ARDAE
+from ardae_rl.score.validation import check_choice
+
+
+class ImplicitActor(BasePolicy):
+    """A sampler without a density: the state is encoded once, then noise joins and g(ε, s) comes out, before tanh.
+
+    :param net_arch: widths of the hidden layers; the first ``n_encoder_layers`` see the state alone
+    :param features_extractor: network that extracts the features
+    :param features_dim: number of features
+    :param noise_dim: dimension of ε, at least that of the action; by default max(10, 2 action_dim)
+    :param n_encoder_layers: number of layers before the noise joins
+    :param activation_fn: activation function
+    :param normalize_images: whether to divide images by 255
+    :raises ValueError: if ``noise_dim`` is below the action dimension or no layer is left for the noise
+    """
+
+    action_space: spaces.Box
+    sigma_points: th.Tensor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        noise_dim: int | None = None,
+        n_encoder_layers: int = 1,
+        activation_fn: type[nn.Module] = nn.ELU,
+        normalize_images: bool = True,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+            squash_output=True,
+        )
+        self.action_dim = get_action_dim(action_space)
+        if noise_dim is None:
+            noise_dim = max(10, 2 * self.action_dim)
+        if noise_dim < self.action_dim:
+            raise ValueError(
+                f"noise_dim={noise_dim}: accepted are integers from the action dimension {self.action_dim} up"
+            )
+        if not 0 <= n_encoder_layers < len(net_arch):
+            raise ValueError(
+                f"n_encoder_layers={n_encoder_layers} with net_arch={net_arch}: accepted are 0 to {len(net_arch) - 1}, "
+                "so that a layer is left where the noise joins"
+            )
+        self.net_arch = net_arch
+        self.features_dim = features_dim
+        self.noise_dim = noise_dim
+        self.n_encoder_layers = n_encoder_layers
+        self.activation_fn = activation_fn
+
+        encoder_arch, generator_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
+        self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
+        width = generator_arch[0]
+        # The joining layer in two parts: what comes from the state is computed once for all noise vectors
+        self.state_layer = nn.Linear([features_dim, *encoder_arch][-1], width)
+        self.noise_layer = nn.Linear(noise_dim, width, bias=False)
+        nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
+        self.register_buffer("sigma_points", sigma_points(noise_dim))
+        self.generator = nn.Sequential(
+            activation_fn(), *create_mlp(width, self.action_dim, generator_arch[1:], activation_fn)
+        )
+        output_layer = self.generator[-1]
+        assert isinstance(output_layer, nn.Linear)
+        # Broad actions at the start (a standard deviation of about 0.6 before tanh), hardly any of them saturated
+        nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
+
+    def encode(self, features: th.Tensor) -> th.Tensor:
+        """The state's share of the joining layer, (batch, width)."""
+        return self.state_layer(self.encoder(features))
+
+    def generate(self, code: th.Tensor, noise: th.Tensor) -> th.Tensor:
+        """g(ε, s), before tanh.
+
+        :param code: from :meth:`encode`, (batch, width)
+        :param noise: ε, (batch, n, noise_dim)
+        :return: (batch, n, action_dim)
+        """
+        return self.generator(code.unsqueeze(1) + self.noise_layer(noise))
+
+    def sample_noise(self, code: th.Tensor, n_samples: int = 1) -> th.Tensor:
+        """ε ~ N(0, I), (batch, n_samples, noise_dim)."""
+        return th.randn(len(code), n_samples, self.noise_dim, device=code.device, dtype=code.dtype)
+
+    def centre(self, code: th.Tensor) -> th.Tensor:
+        """g(0, s), (batch, 1, action_dim): the deterministic action before tanh."""
+        return self.generate(code, code.new_zeros(len(code), 1, self.noise_dim))
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        """Actions in [-1, 1], (batch, action_dim); tanh g(0, s) if deterministic."""
+        code = self.encode(self.extract_features(obs, self.features_extractor))
+        pre_tanh = self.centre(code) if deterministic else self.generate(code, self.sample_noise(code))
+        return th.tanh(pre_tanh.squeeze(1))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self(observation, deterministic)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        data.update(
+            net_arch=self.net_arch,
+            features_extractor=self.features_extractor,
+            features_dim=self.features_dim,
+            noise_dim=self.noise_dim,
+            n_encoder_layers=self.n_encoder_layers,
+            activation_fn=self.activation_fn,
+        )
+        return data
+
+
+def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
+    """Σ ln(1 - tanh² x) over the last dimension, exact where 1 - tanh² x underflows."""
+    return (2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))).sum(-1)
+
+
+class SACARDAEPolicy(SACPolicy):
+    """Implicit actor, critics and score estimator.
+
+    :param observation_space: observation space
+    :param action_space: action space
+    :param lr_schedule: learning rate schedule of actor and critics
+    :param net_arch: hidden layers of actor and critics, or ``dict(pi=[...], qf=[...])``
+    :param activation_fn: activation function of the critics
+    :param actor_activation_fn: activation function of the actor; smooth, because kinks would be steps in the density
+    :param noise_dim: dimension of the policy's noise; by default max(10, 2 action_dim)
+    :param n_encoder_layers: how many of the actor's layers see the state alone, before the noise joins
+    :param frame: coordinates in which the estimator sees pre-tanh actions: "sigma_points" (standardised by the
+        policy's own sigma points), "centre" (less g(0, s), the paper's) or "none"
+    :param score_kwargs: arguments of :class:`~ardae_rl.score.ARDAE`
+    :param features_extractor_class: features extractor
+    :param features_extractor_kwargs: its arguments
+    :param normalize_images: whether to divide images by 255
+    :param optimizer_class: optimizer of actor and critics
+    :param optimizer_kwargs: its arguments, without the learning rate
+    :param n_critics: number of critics
+    :param share_features_extractor: whether the critics use the actor's features extractor
+    """
+
+    actor: ImplicitActor  # type: ignore[assignment]
+    estimator: ARDAE
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        actor_activation_fn: type[nn.Module] = nn.ELU,
+        noise_dim: int | None = None,
+        n_encoder_layers: int = 1,
+        frame: str = "sigma_points",
+        score_kwargs: dict[str, Any] | None = None,
+        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        n_critics: int = 2,
+        share_features_extractor: bool = False,
+    ):
+        check_choice("frame", frame, FRAMES)
+        # Before the base class builds the networks
+        self.implicit_kwargs = {
+            "noise_dim": noise_dim,
+            "n_encoder_layers": n_encoder_layers,
+            "activation_fn": actor_activation_fn,
+        }
+        self.frame_kind = frame
+        self.score_kwargs = dict(score_kwargs or {})
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=net_arch,
+            activation_fn=activation_fn,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=features_extractor_kwargs,
+            normalize_images=normalize_images,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            n_critics=n_critics,
+            share_features_extractor=share_features_extractor,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **self.score_kwargs).to(self.device)
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> ImplicitActor:  # type: ignore[override]
+        kwargs = self._update_features_extractor(self.net_args | self.implicit_kwargs, features_extractor)
+        return ImplicitActor(**kwargs).to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        for name in ("use_sde", "log_std_init", "use_expln", "clip_mean"):
+            del data[name]
+        data.update(
+            actor_activation_fn=self.implicit_kwargs["activation_fn"],
+            noise_dim=self.implicit_kwargs["noise_dim"],
+            n_encoder_layers=self.implicit_kwargs["n_encoder_layers"],
+            frame=self.frame_kind,
+            score_kwargs=self.score_kwargs,
+            share_features_extractor=self.share_features_extractor,
+        )
+        return data
+
+    # Densities. Before tanh the estimator knows them; log_tanh_slope and the action range do the rest.
+
+    @th.no_grad()
+    def frame(self, code: th.Tensor) -> Frame:
+        """The frame of each state in which the estimator sees the pre-tanh actions.
+
+        :param code: the actor's code of the states, (batch, width)
+        """
+        if self.frame_kind == "none":
+            return Frame(code.new_zeros(1, 1, 1))
+        if self.frame_kind == "centre":
+            return Frame(self.actor.centre(code))
+        actor = self.actor
+        return sigma_point_frame(lambda noise: actor.generate(code, noise), actor.sigma_points, len(code))
+
+    @th.no_grad()
+    def pre_tanh_log_prob(self, pre_tanh: th.Tensor, frame: Frame, features: th.Tensor) -> th.Tensor:
+        """ln of the density of the squashed actions in [-1, 1], at pre-tanh actions (batch, n, dim); (batch, n)."""
+        local = self.estimator.log_prob(frame.to_local(pre_tanh), features)
+        return local - frame.log_det() - log_tanh_slope(pre_tanh)
+
+    @th.no_grad()
+    def pre_tanh_score(
+        self, pre_tanh: th.Tensor, frame: Frame, features: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor | None]:
+        """The gradient of :meth:`pre_tanh_log_prob`, and its value unless the estimator has no density."""
+        x = frame.to_local(pre_tanh)
+        log_prob = None
+        if self.estimator.log_partition is None:
+            local_score = self.estimator.score(x, features)
+        else:
+            local_score, local = self.estimator.score_and_log_prob(x, features)
+            log_prob = local - frame.log_det() - log_tanh_slope(pre_tanh)
+        # d/dx of -ln(1 - tanh² x) is 2 tanh x
+        return frame.score_from_local(local_score) + 2 * th.tanh(pre_tanh), log_prob
+
+    @th.no_grad()
+    def log_prob(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
+        """Estimated ln π(a | s) of a trained policy, (batch,).
+
+        :param obs: observations as ``obs_to_tensor`` gives them
+        :param actions: in the environment's range, (batch, action_dim); densities are per unit of that range
+        :raises ValueError: if the estimator has no density (``log_partition=None``)
+        """
+        low, high = self._action_bounds()
+        scaled = 2 * (actions.reshape(-1, self.actor.action_dim) - low) / (high - low) - 1
+        pre_tanh = th.atanh(scaled.clamp(-1 + 1e-6, 1 - 1e-6)).unsqueeze(1)
+        return self._log_prob_of(obs, pre_tanh).squeeze(1)
+
+    @th.no_grad()
+    def entropy(self, obs: PyTorchObs, n_samples: int = 64) -> th.Tensor:
+        """Estimated entropy of π(· | s) in nats, per unit of the environment's action range, (batch,).
+
+        :param obs: observations as ``obs_to_tensor`` gives them
+        :param n_samples: number of actions sampled for each observation
+        """
+        code = self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor))
+        pre_tanh = self.actor.generate(code, self.actor.sample_noise(code, n_samples))
+        return -self._log_prob_of(obs, pre_tanh).mean(1)
+
+    def _log_prob_of(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:
+        features = self.actor.extract_features(obs, self.actor.features_extractor)
+        low, high = self._action_bounds()
+        log_range = th.log((high - low) / 2).sum()
+        return self.pre_tanh_log_prob(pre_tanh, self.frame(self.actor.encode(features)), features) - log_range
+
+    def _action_bounds(self) -> tuple[th.Tensor, th.Tensor]:
+        assert isinstance(self.action_space, spaces.Box)
+        bounds = (self.action_space.low, self.action_space.high)
+        low, high = (th.as_tensor(b, dtype=th.float32, device=self.device).flatten() for b in bounds)
+        return low, high
+
+
+MlpPolicy = SACARDAEPolicy
+
+
+class CnnPolicy(SACARDAEPolicy):
+    """:class:`SACARDAEPolicy` for images, through SB3's Nature CNN by default."""
+
+    def __init__(
+        self,
+        *args: Any,
+        features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+
+
+class MultiInputPolicy(SACARDAEPolicy):
+    """:class:`SACARDAEPolicy` for dictionary observations, through SB3's combined extractor by default."""
+
+    def __init__(
+        self,
+        *args: Any,
+        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)

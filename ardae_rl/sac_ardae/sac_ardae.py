@@ -1,0 +1,411 @@
+"""SAC with an implicit policy: the policy's score comes from AR-DAE, its log density from the same network."""
+
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, ReplayBufferSamples, Schedule
+from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name, polyak_update
+from torch.nn import functional as F
+
+from ardae_rl.common.training import MetricMeans
+from ardae_rl.sac_ardae.calibration import TargetCalibration
+from ardae_rl.sac_ardae.jacobian_clamping import clamping_penalty, clamping_weight, squared_singular_value_estimates
+from ardae_rl.sac_ardae.policies import (
+    CnnPolicy,
+    ImplicitActor,
+    MlpPolicy,
+    MultiInputPolicy,
+    SACARDAEPolicy,
+)
+from ardae_rl.score import ARDAE, entropy_surrogate
+from ardae_rl.score.ardae import resolve_log_partition
+from ardae_rl.score.validation import check_choice, check_positive
+
+SelfSACARDAE = TypeVar("SelfSACARDAE", bound="SACARDAE")
+
+
+class SACARDAE(OffPolicyAlgorithm):
+    """Soft actor-critic whose policy is a sampler a = tanh g(ε, s) without a density (SAC-AR-DAE).
+
+    Reference: Lim, Courville, Pal and Huang (2020), App. G, https://arxiv.org/abs/2006.05164. The defaults are lean;
+    ``zoo_configs/sac_ardae_paper.yml`` has the paper's. Arguments that SB3's SAC has mean the same here.
+
+    :param policy: "MlpPolicy", "CnnPolicy" or "MultiInputPolicy", or a subclass of ``SACARDAEPolicy``
+    :param env: the environment, or its id
+    :param learning_rate: of actor, critics and temperature; may be a schedule
+    :param buffer_size: size of the replay buffer
+    :param learning_starts: environment steps before training
+    :param batch_size: transitions in a gradient step
+    :param tau: Polyak coefficient of the target critics
+    :param gamma: discount factor
+    :param train_freq: environment steps between trainings, or ``(n, "step" | "episode")``
+    :param gradient_steps: gradient steps in a training; -1 for as many as environment steps
+    :param action_noise: exploration noise added to the policy's actions
+    :param replay_buffer_class: replay buffer class, chosen automatically if None
+    :param replay_buffer_kwargs: its arguments
+    :param optimize_memory_usage: memory-efficient replay buffer
+    :param n_steps: n of n-step returns
+    :param ent_coef: temperature α, fixed, or "auto" or "auto_<initial value>" to learn it
+    :param target_update_interval: gradient steps between updates of the target critics
+    :param target_entropy: of the learned temperature; "auto" is minus the action dimension
+    :param backup_entropy: whether the critics' targets contain the entropy of the next action
+    :param target_calibration: whether the critics learn values less a constant (:class:`TargetCalibration`)
+    :param score_learning_rate: of the score estimator; may be a schedule
+    :param score_loss: "cv" (control variate) or "ardae" (the paper's)
+    :param score_head: "gradient" (has a density) or "vector"
+    :param log_partition: "contrastive", "dual", "importance", "immse", None or "auto"
+        (see :class:`~ardae_rl.score.ARDAE`)
+    :param n_importance: draws for ``log_partition="importance"``
+    :param n_score_updates: steps of the estimator for each step of the policy
+    :param score_batch_size: states in each
+    :param n_action_samples: actions sampled for each of these states
+    :param score_warmup: steps of the estimator before the first step of the policy
+    :param clamp_eta: η, the least squared singular value that Jacobian clamping allows; 0 switches it off
+    :param clamp_xi: ξ, length of its finite differences
+    :param clamp_nu: ν, growth of its weight λ_i = min(1 + i^ν / 1000, clamp_max_weight)
+    :param clamp_max_weight: bound of that weight
+    :param clamp_on: "tanh" or "pre_tanh", the output whose Jacobian is clamped
+    :param n_perturb: directions for each state
+    :param stats_window_size: episodes over which rollout statistics are averaged
+    :param tensorboard_log: folder for tensorboard
+    :param policy_kwargs: arguments of the policy, among them ``noise_dim``, ``n_encoder_layers``, ``net_arch`` and
+        ``score_kwargs`` (widths and other arguments of the estimator)
+    :param verbose: 0 nothing, 1 info, 2 debug
+    :param seed: seed of all random generators
+    :param device: device
+    :param _init_setup_model: whether to build the networks at once
+    :raises ValueError: for arguments outside of what is accepted
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    policy: SACARDAEPolicy
+    actor: ImplicitActor
+    critic: ContinuousCritic
+    critic_target: ContinuousCritic
+    estimator: ARDAE
+
+    def __init__(
+        self,
+        policy: str | type[SACARDAEPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 3e-4,
+        buffer_size: int = 1_000_000,
+        learning_starts: int = 100,
+        batch_size: int = 256,
+        tau: float = 0.005,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
+        ent_coef: str | float = "auto",
+        target_update_interval: int = 1,
+        target_entropy: str | float = "auto",
+        backup_entropy: bool = True,
+        target_calibration: bool = False,
+        score_learning_rate: float | Schedule = 1e-3,
+        score_loss: str = "cv",
+        score_head: str = "gradient",
+        log_partition: str | None = "auto",
+        n_importance: int = 100,
+        n_score_updates: int = 2,
+        score_batch_size: int = 32,
+        n_action_samples: int = 16,
+        score_warmup: int = 300,
+        clamp_eta: float = 0.001,
+        clamp_xi: float = 0.01,
+        clamp_nu: float = 1.1,
+        clamp_max_weight: float = 1e5,
+        clamp_on: str = "tanh",
+        n_perturb: int = 1,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ):
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            buffer_size,
+            learning_starts,
+            batch_size,
+            tau,
+            gamma,
+            train_freq,
+            gradient_steps,
+            action_noise,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            n_steps=n_steps,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            sde_support=False,
+            supported_action_spaces=(spaces.Box,),
+            support_multi_env=True,
+        )
+        self.ent_coef = ent_coef
+        self.log_ent_coef: th.Tensor | None = None
+        self.ent_coef_optimizer: th.optim.Adam | None = None
+        self.target_entropy = target_entropy
+        self.target_update_interval = target_update_interval
+        self.backup_entropy = backup_entropy
+        self.target_calibration = target_calibration
+        self.calibration: TargetCalibration | None = None
+        self.score_learning_rate = score_learning_rate
+        self.score_loss = score_loss
+        self.score_head = score_head
+        self.log_partition = log_partition
+        self.n_importance = n_importance
+        self.n_score_updates = n_score_updates
+        self.score_batch_size = score_batch_size
+        self.n_action_samples = n_action_samples
+        self.score_warmup = score_warmup
+        self.clamp_eta = clamp_eta
+        self.clamp_xi = clamp_xi
+        self.clamp_nu = clamp_nu
+        self.clamp_max_weight = clamp_max_weight
+        self.clamp_on = clamp_on
+        self.n_perturb = n_perturb
+        self._check_arguments()
+        if _init_setup_model:
+            self._setup_model()
+
+    def _check_arguments(self) -> None:
+        check_choice("clamp_on", self.clamp_on, ("tanh", "pre_tanh"))
+        for name in ("n_score_updates", "score_batch_size", "n_perturb", "clamp_xi", "clamp_max_weight"):
+            check_positive(name, getattr(self, name))
+        if self.n_action_samples < 2:
+            raise ValueError(f"n_action_samples={self.n_action_samples}: accepted are integers from 2 up")
+        learned = isinstance(self.ent_coef, str)
+        if resolve_log_partition(self.log_partition, self.score_head) is None and (learned or self.backup_entropy):
+            raise ValueError(
+                f"log_partition={self.log_partition!r} with score_head={self.score_head!r} gives no log density: "
+                "accepted with it are backup_entropy=False and a fixed ent_coef"
+            )
+
+    def _setup_model(self) -> None:
+        score_kwargs = {
+            **(self.policy_kwargs.get("score_kwargs") or {}),
+            "loss": self.score_loss,
+            "head": self.score_head,
+            "log_partition": self.log_partition,
+            "n_importance": self.n_importance,
+        }
+        self.policy_kwargs = {**self.policy_kwargs, "score_kwargs": score_kwargs}
+        super()._setup_model()
+        self._create_aliases()
+        self.score_lr_schedule = FloatSchedule(self.score_learning_rate)
+        self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
+        self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
+        if self.target_entropy == "auto":
+            self.target_entropy = -float(np.prod(self.action_space.shape))  # type: ignore[arg-type]
+        self.target_entropy = float(self.target_entropy)
+        if isinstance(self.ent_coef, str):
+            initial = _initial_ent_coef(self.ent_coef)
+            self.log_ent_coef = th.full((1,), float(np.log(initial)), device=self.device, requires_grad=True)
+            self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1))
+        else:
+            self.ent_coef_tensor = th.tensor(float(self.ent_coef), device=self.device)
+        if self.target_calibration:
+            self.calibration = TargetCalibration(self.gamma).to(self.device)
+
+    def _create_aliases(self) -> None:
+        self.actor = self.policy.actor
+        self.critic = self.policy.critic
+        self.critic_target = self.policy.critic_target
+        self.estimator = self.policy.estimator
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        self.policy.set_training_mode(True)
+        optimizers = [self.actor.optimizer, self.critic.optimizer]
+        if self.ent_coef_optimizer is not None:
+            optimizers.append(self.ent_coef_optimizer)
+        self._update_learning_rate(optimizers)
+        for group in self.estimator.optimizer.param_groups:
+            group["lr"] = self.score_lr_schedule(self._current_progress_remaining)
+
+        means = MetricMeans()
+        for gradient_step in range(gradient_steps):
+            replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
+            warmup = self.score_warmup if self._n_updates == 0 and gradient_step == 0 else 0
+            means.add(self._update_score(replay_data.observations, warmup + self.n_score_updates))
+            means.add(self._update_critic(replay_data))
+            actor_metrics, log_prob = self._update_actor(replay_data.observations, self._n_updates + gradient_step)
+            means.add(actor_metrics)
+            if log_prob is not None:
+                means.add(self._update_temperature(log_prob))
+            if gradient_step % self.target_update_interval == 0:
+                polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+                polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
+
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for name, value in means.finite(after=f"{self._n_updates} gradient steps").items():
+            self.logger.record(f"train/{name}", value)
+
+    @property
+    def ent_coef_value(self) -> th.Tensor:
+        """The temperature α, without gradient."""
+        return self.ent_coef_tensor if self.log_ent_coef is None else self.log_ent_coef.detach().exp()
+
+    def _update_score(self, observations: PyTorchObs, n_updates: int) -> dict[str, th.Tensor]:
+        """Follow the policy: steps of the estimator on fresh samples of it, each at other states of the batch."""
+        metrics: dict[str, th.Tensor] = {}
+        with th.no_grad():
+            features = self.actor.extract_features(observations, self.actor.features_extractor)
+            code = self.actor.encode(features)
+            frame = self.policy.frame(code)
+        for update in range(n_updates):
+            rows = th.arange(self.score_batch_size, device=code.device) + update * self.score_batch_size
+            rows = rows % len(code)
+            with th.no_grad():
+                noise = self.actor.sample_noise(code[rows], self.n_action_samples)
+                samples = self.actor.generate(code[rows], noise)
+                local = frame.rows(rows).to_local(samples)
+            metrics = self.estimator.step(local, features[rows])
+        metrics["sample_std"] = samples.std(1).mean()
+        return {f"score_{name}": value for name, value in metrics.items()}
+
+    def _update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
+        discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
+        with th.no_grad():
+            next_observations = replay_data.next_observations
+            features = self.actor.extract_features(next_observations, self.actor.features_extractor)
+            code = self.actor.encode(features)
+            pre_tanh = self.actor.generate(code, self.actor.sample_noise(code))
+            next_actions = th.tanh(pre_tanh.squeeze(1))
+            next_q_values = th.cat(self.critic_target(next_observations, next_actions), dim=1)
+            next_values, _ = th.min(next_q_values, dim=1, keepdim=True)
+            if self.backup_entropy:
+                log_prob = self.policy.pre_tanh_log_prob(pre_tanh, self.policy.frame(code), features)
+                bonus = -self.ent_coef_value * log_prob
+                next_values = next_values + bonus
+                if self.calibration is not None:
+                    self.calibration.observe((1 - replay_data.dones) * discounts * bonus)
+                    next_values = next_values + self.calibration.shift
+            target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_values
+            if self.calibration is not None:
+                target_q_values = target_q_values - self.calibration.shift
+
+        current_q_values = self.critic(replay_data.observations, replay_data.actions)
+        critic_loss = th.stack([0.5 * F.mse_loss(q, target_q_values) for q in current_q_values]).sum()
+        self.critic.optimizer.zero_grad()
+        critic_loss.backward()
+        self.critic.optimizer.step()
+        return {"critic_loss": critic_loss.detach(), "target_q": target_q_values.mean()}
+
+    def _update_actor(
+        self, observations: PyTorchObs, iteration: int
+    ) -> tuple[dict[str, th.Tensor], th.Tensor | None]:
+        """One step of the policy; its log density at the sampled actions (batch, 1), where there is one."""
+        features = self.actor.extract_features(observations, self.actor.features_extractor)
+        code = self.actor.encode(features)
+        noise = self.actor.sample_noise(code)
+        pre_tanh = self.actor.generate(code, noise)
+        actions = th.tanh(pre_tanh.squeeze(1))
+        values = self._action_value(observations, actions)
+        score, log_prob = self.policy.pre_tanh_score(pre_tanh, self.policy.frame(code), features)
+        actor_loss = -self.ent_coef_value * entropy_surrogate(pre_tanh, score) - values.mean()
+        metrics = {"saturation": (actions.detach().abs() > 0.99).float().mean()}
+        if self.clamp_eta > 0:
+            penalty = self._clamping_penalty(code, noise.squeeze(1), pre_tanh.squeeze(1))
+            actor_loss = actor_loss + clamping_weight(iteration, self.clamp_nu, self.clamp_max_weight) * penalty
+            metrics["clamping_penalty"] = penalty.detach()
+        self.actor.optimizer.zero_grad()
+        actor_loss.backward()
+        self.actor.optimizer.step()
+        # The surrogate's value means nothing: what it stands for is logged where the density is known
+        metrics["actor_loss"] = -values.detach().mean()
+        if log_prob is not None:
+            metrics["actor_loss"] = (self.ent_coef_value * log_prob - values.detach()).mean()
+            metrics["entropy"] = -log_prob.mean()
+        return metrics, log_prob
+
+    def _action_value(self, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
+        """What the actor maximises beside the entropy, (batch, 1)."""
+        return th.cat(self.critic(observations, actions), dim=1).min(dim=1, keepdim=True)[0]
+
+    def _clamping_penalty(self, code: th.Tensor, noise: th.Tensor, pre_tanh: th.Tensor) -> th.Tensor:
+        def output(perturbed: th.Tensor) -> th.Tensor:
+            generated = self.actor.generate(code, perturbed)
+            return th.tanh(generated) if self.clamp_on == "tanh" else generated
+
+        outputs = th.tanh(pre_tanh) if self.clamp_on == "tanh" else pre_tanh
+        ratios = squared_singular_value_estimates(output, noise, outputs, self.n_perturb, self.clamp_xi)
+        return clamping_penalty(ratios, self.clamp_eta)
+
+    def _update_temperature(self, log_prob: th.Tensor) -> dict[str, th.Tensor]:
+        if self.log_ent_coef is None or self.ent_coef_optimizer is None:
+            return {"ent_coef": self.ent_coef_tensor}
+        ent_coef_loss = -(self.log_ent_coef * (log_prob + self.target_entropy)).mean()
+        self.ent_coef_optimizer.zero_grad()
+        ent_coef_loss.backward()
+        self.ent_coef_optimizer.step()
+        return {"ent_coef": self.ent_coef_value, "ent_coef_loss": ent_coef_loss.detach()}
+
+    def learn(
+        self: SelfSACARDAE,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "SACARDAE",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfSACARDAE:
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "actor", "critic", "critic_target", "estimator", "calibration"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts = ["policy", "actor.optimizer", "critic.optimizer", "estimator.optimizer"]
+        tensors = []
+        if self.ent_coef_optimizer is not None:
+            state_dicts.append("ent_coef_optimizer")
+            tensors.append("log_ent_coef")
+        else:
+            tensors.append("ent_coef_tensor")
+        if self.calibration is not None:
+            state_dicts.append("calibration")
+        return state_dicts, tensors
+
+
+def _initial_ent_coef(ent_coef: str) -> float:
+    """1 for "auto", x for "auto_x"."""
+    prefix, _, value = ent_coef.partition("_")
+    try:
+        initial = float(value) if value else 1.0
+    except ValueError:
+        initial = 0.0
+    if prefix != "auto" or not initial > 0:
+        raise ValueError(f"ent_coef={ent_coef!r}: accepted are numbers, 'auto' and 'auto_<number above 0>'")
+    return initial

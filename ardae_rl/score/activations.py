@@ -1,0 +1,48 @@
+"""Activation functions together with their derivative, both made of differentiable operations."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+
+class Activation(NamedTuple):
+    """A pointwise function, the same with its derivative, and the module for plain networks."""
+
+    value: Callable[[th.Tensor], th.Tensor]
+    value_and_slope: Callable[[th.Tensor], tuple[th.Tensor, th.Tensor]]
+    module: type[nn.Module]
+
+
+def _silu(x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    gate = th.sigmoid(x)
+    value = x * gate
+    return value, gate + value * (1 - gate)
+
+
+def _softplus(x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    return F.softplus(x), th.sigmoid(x)
+
+
+def _elu(x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    value = F.elu(x)
+    return value, th.where(x > 0, th.ones_like(x), value + 1)
+
+
+ACTIVATIONS = {
+    "silu": Activation(F.silu, _silu, nn.SiLU),
+    "softplus": Activation(F.softplus, _softplus, nn.Softplus),
+    "elu": Activation(F.elu, _elu, nn.ELU),
+}
+
+
+def activation_pair(name: str) -> Activation:
+    """The activation called ``name``.
+
+    :raises ValueError: for a name that is not in the table
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation={name!r}: accepted are {', '.join(map(repr, ACTIVATIONS))}")
+    return ACTIVATIONS[name]

@@ -1,0 +1,276 @@
+"""The estimator to pick up alone: train it on samples, ask it for scores, log densities and entropies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from ardae_rl.score.log_partition import immse_log_prob, importance_log_partition
+from ardae_rl.score.models import EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
+from ardae_rl.score.networks import ContextCode
+from ardae_rl.score.objective import score_terms
+from ardae_rl.score.standardise import FixedStandardiser, LearnedStandardiser
+from ardae_rl.score.validation import check_choice, check_context, check_points, check_positive, check_samples
+
+HEADS = ("gradient", "vector")
+LOSSES = ("cv", "ardae")
+LOG_PARTITIONS = ("contrastive", "dual", "importance", "immse")
+
+
+class ARDAE(nn.Module):
+    """Amortised residual denoising autoencoder: the score ∇_x ln p(x | context) of whatever makes the samples.
+
+    Reference: Lim, Courville, Pal and Huang (2020), AR-DAE: Towards unbiased neural entropy gradient estimation,
+    https://arxiv.org/abs/2006.05164. The defaults are this package's preconditioned form with the control-variate
+    loss; ``preconditioned=False, loss="ardae", log_partition="importance"`` is the paper's.
+
+    Example::
+
+        estimator = ARDAE(dim=2)
+        for _ in range(1000):
+            estimator.update(sampler(512))  # samples (n, dim)
+        estimator.score(x), estimator.log_prob(x)
+
+    ``state_dict()`` holds the estimator, ``optimizer.state_dict()`` what a continued training needs as well.
+
+    :param dim: dimension of the samples
+    :param context_dim: dimension of the context that they depend on; 0 for none
+    :param head: "gradient" (f = ∇ψ, which gives a density) or "vector" (f itself)
+    :param loss: "cv" (:func:`~ardae_rl.score.losses.cv_loss`) or "ardae" (the paper's)
+    :param log_partition: how ``log_prob`` is normalised. "contrastive" (against a Gaussian, learned beside the score),
+        "dual" (the noise-level derivative is learned beside the score), "importance" (sampling at each query, the
+        paper's), "immse" (an integral of denoising errors, learned at all noise levels), None (scores only), or
+        "auto": "contrastive" for the gradient head, None for the vector head
+    :param preconditioned: standardise the samples and factor the Gaussian out; False for the paper's raw network
+    :param hidden: widths of the network from where the context joins
+    :param context_hidden: widths of the context encoder
+    :param point_hidden: widths of the layers before the context joins
+    :param context_gain: whether the context multiplies the joining layer's units as well
+    :param activation: "silu", "softplus" or "elu"
+    :param noise_scale: δ, the standard deviation of the signed noise scale, relative to the samples' scale
+    :param n_noise: noise draws for each sample (the paper's n_σ)
+    :param learning_rate: of Adam
+    :param max_grad_norm: bound of the network's gradient norm; the location and scale have a bound of their own
+    :param n_importance: draws for "importance"
+    :param proposal_scale: deviation of the importance proposal, in units of the samples' scale if preconditioned
+    :param input_scale: s, what the raw network's inputs are multiplied by
+    :raises ValueError: for an argument outside of what is accepted
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int = 0,
+        *,
+        head: str = "gradient",
+        loss: str = "cv",
+        log_partition: str | None = "auto",
+        preconditioned: bool = True,
+        hidden: Sequence[int] = (128, 128, 128),
+        context_hidden: Sequence[int] = (128, 128),
+        point_hidden: Sequence[int] = (),
+        context_gain: bool = True,
+        activation: str = "silu",
+        noise_scale: float = 0.1,
+        n_noise: int = 1,
+        learning_rate: float = 1e-3,
+        max_grad_norm: float = 10.0,
+        n_importance: int = 100,
+        proposal_scale: float = 1.0,
+        input_scale: float = 1e4,
+    ):
+        super().__init__()
+        check_positive("dim", dim)
+        if context_dim < 0:
+            raise ValueError(f"context_dim={context_dim}: accepted are 0 (no context) and positive integers")
+        check_choice("head", head, HEADS)
+        check_choice("loss", loss, LOSSES)
+        for name, value in {
+            "noise_scale": noise_scale,
+            "n_noise": n_noise,
+            "learning_rate": learning_rate,
+            "max_grad_norm": max_grad_norm,
+            "n_importance": n_importance,
+            "proposal_scale": proposal_scale,
+            "input_scale": input_scale,
+        }.items():
+            check_positive(name, value)
+        self.dim, self.context_dim = dim, context_dim
+        self.head, self.loss = head, loss
+        self.log_partition = resolve_log_partition(log_partition, head, preconditioned)
+        self.noise_scale, self.n_noise = noise_scale, n_noise
+        self.max_grad_norm = max_grad_norm
+        self.n_importance = n_importance
+        self.proposal_scale = proposal_scale if preconditioned else proposal_scale * input_scale
+
+        network_kwargs: dict[str, Any] = dict(
+            hidden=tuple(hidden),
+            context_hidden=tuple(context_hidden),
+            point_hidden=tuple(point_hidden),
+            context_gain=context_gain,
+            activation=activation,
+        )
+        self.model: EnergyModel
+        self.standardiser: LearnedStandardiser | FixedStandardiser
+        if preconditioned:
+            model_class = PreconditionedEnergy if head == "gradient" else PreconditionedField
+            self.model = model_class(dim, context_dim, network_kwargs)
+            self.standardiser = LearnedStandardiser(dim, context_dim)
+        else:
+            self.model = RawEnergy(dim, context_dim, network_kwargs, scalar=head == "gradient", input_scale=input_scale)
+            self.standardiser = FixedStandardiser(input_scale)
+        groups = [{"params": list(self.model.parameters())}]
+        if isinstance(self.standardiser, LearnedStandardiser):
+            groups.append({"params": self.standardiser.trainable_parameters()})
+        self.optimizer = th.optim.Adam(groups, lr=learning_rate)
+
+    # Training
+
+    def update(self, samples: th.Tensor, context: th.Tensor | None = None) -> dict[str, float]:
+        """One optimiser step on samples of the present distribution.
+
+        :param samples: (batch, n, dim) with ``context``, (n, dim) without; n at least 2
+        :param context: (batch, context_dim)
+        :return: the terms of the loss, "loss" (their sum) and "grad_norm"
+        :raises ValueError: for wrong shapes and for samples or contexts that are not finite
+        """
+        check_samples(samples, context, self.dim, self.context_dim)
+        return {name: float(value) for name, value in self.step(samples, context).items()}
+
+    def step(self, samples: th.Tensor, context: th.Tensor | None = None) -> dict[str, th.Tensor]:
+        """:meth:`update` without the checks, and with tensors for losses, so that no device is waited for."""
+        samples, context = self._batched(samples.detach(), None if context is None else context.detach())
+        terms: dict[str, th.Tensor] = {}
+        if isinstance(self.standardiser, LearnedStandardiser):
+            self.standardiser.observe(samples, context)
+            terms["standardiser_loss"] = self.standardiser.loss(samples, context)
+        location, log_scale = self.standardiser(context)
+        z = (samples - location) * th.exp(-log_scale)
+        if self.n_noise > 1:
+            z = z.repeat_interleave(self.n_noise, dim=1)
+        code = self._encode(context)
+        terms |= score_terms(self.model, z, code, self.loss, self.log_partition, self.noise_scale)
+        loss = th.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad()
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        if isinstance(self.standardiser, LearnedStandardiser):
+            nn.utils.clip_grad_norm_(self.standardiser.trainable_parameters(), 1.0)
+        self.optimizer.step()
+        return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach(), "grad_norm": grad_norm}
+
+    # Queries: x is (batch, n, dim) or (batch, dim) with context (batch, context_dim), and (n, dim) without
+
+    def score(self, x: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
+        """∇_x ln p(x | context), of the shape of x."""
+        return self._query(x, context, score=True, density=False)[0]
+
+    def log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
+        """ln p(x | context), normalised as ``log_partition`` says; the shape of x without its last dimension.
+
+        :raises ValueError: if ``log_partition`` is None
+        """
+        return self._query(x, context, score=False, density=True)[1]
+
+    def score_and_log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+        """Both, from one pass through the network."""
+        return self._query(x, context, score=True, density=True)
+
+    def entropy(self, samples: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
+        """-E ln p over samples of the present distribution: (batch,) with context, a scalar without.
+
+        :param samples: (batch, n, dim) with ``context``, (n, dim) without
+        """
+        return -self.log_prob(samples, context).mean(-1)
+
+    @th.no_grad()
+    def log_partition_estimate(self, context: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+        """ln ∫ exp ψ by importance sampling around the location, and the draws' effective sample size; (batch,).
+
+        For energies that are normalised already ("contrastive", "dual"), ln Z says by how much they are off.
+        """
+        if self.head != "gradient":
+            raise ValueError(f"log_partition_estimate with head={self.head!r}: accepted is 'gradient', an energy")
+        check_context(context, self.context_dim)
+        _, context = self._batched(None, context)
+        code = self._encode(context)
+        return self._importance(code, context)
+
+    @th.no_grad()
+    def _query(
+        self, x: th.Tensor, context: th.Tensor | None, *, score: bool, density: bool
+    ) -> tuple[th.Tensor, th.Tensor]:
+        if density and self.log_partition is None:
+            raise ValueError(f"log_partition=None has no density; accepted: {', '.join(map(repr, LOG_PARTITIONS))}")
+        check_points(x, context, self.dim, self.context_dim)
+        shape = x.shape
+        if context is not None and x.dim() == 2:
+            x = x.unsqueeze(1)
+        x, context = self._batched(x, context)
+        location, log_scale = self.standardiser(context)
+        z = (x - location) * th.exp(-log_scale)
+        code = self._encode(context)
+        no_noise = z.new_zeros(1, 1, 1)
+        scores = log_prob = z  # replaced where asked for
+        if score:
+            energy = self.model(z, no_noise, code)
+            scores = (energy.score * th.exp(-log_scale)).reshape(shape)
+            log_density = energy.log_density
+        elif density and self.log_partition != "immse":
+            assert not isinstance(self.model, PreconditionedField)
+            log_density = self.model.log_density(z, no_noise, code)
+        if density:
+            if self.log_partition == "immse":
+                log_prob = immse_log_prob(lambda y, s: self.model(y, s, code).score, z, n_levels=32, n_noise=4)
+            else:
+                assert log_density is not None
+                log_prob = log_density
+                if self.log_partition == "importance":
+                    log_prob = log_prob - self._importance(code, context)[0].unsqueeze(-1)
+            log_prob = (log_prob - log_scale.expand(*z.shape).sum(-1)).reshape(shape[:-1])
+        return scores, log_prob
+
+    def _importance(self, code: ContextCode, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        assert not isinstance(self.model, PreconditionedField)
+        model, no_noise = self.model, context.new_zeros(1, 1, 1)
+        draws = (len(context), self.n_importance, self.dim)
+        return importance_log_partition(
+            lambda z: model.log_density(z, no_noise, code), draws, self.proposal_scale, context
+        )
+
+    def _encode(self, context: th.Tensor) -> ContextCode:
+        if isinstance(self.standardiser, LearnedStandardiser):
+            context = self.standardiser.normaliser(context)
+        return self.model.encode(context)
+
+    def _batched(self, x: th.Tensor | None, context: th.Tensor | None) -> tuple[Any, th.Tensor]:
+        """(batch, n, dim) and (batch, context_dim): without context, a batch of one with an empty context."""
+        if context is not None:
+            return x, context
+        reference = x if x is not None else next(self.model.parameters())
+        return (None if x is None else x.unsqueeze(0)), reference.new_zeros(1, 0)
+
+
+def resolve_log_partition(log_partition: str | None, head: str, preconditioned: bool = True) -> str | None:
+    """The meaning of "auto", and a check that the head can give what is asked.
+
+    :raises ValueError: for an unknown name, and for a normalisation that the head or the raw form cannot give
+    """
+    if log_partition == "auto":
+        if head == "vector":
+            return None
+        return "contrastive" if preconditioned else "importance"
+    if log_partition is None:
+        return None
+    check_choice("log_partition", log_partition, (*LOG_PARTITIONS, "auto"))
+    accepted: tuple[str, ...] = LOG_PARTITIONS
+    if head == "vector":
+        accepted = ("immse",) if preconditioned else ()
+    elif not preconditioned:
+        accepted = ("importance",)
+    if log_partition not in accepted:
+        names = ", ".join([*map(repr, accepted), "None"])
+        form = f"head={head!r}" + ("" if preconditioned else " and preconditioned=False")
+        raise ValueError(f"log_partition={log_partition!r} with {form}: accepted are {names}")
+    return log_partition

@@ -1,0 +1,149 @@
+"""Multilayer perceptrons over (point, noise feature, context), the scalar one with its input gradient by hand."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+from ardae_rl.score.activations import activation_pair
+
+
+class ContextCode(NamedTuple):
+    """What the joining layer needs of a context: a gain and a shift of its units, each (batch, 1, width)."""
+
+    gain: th.Tensor | float
+    shift: th.Tensor | float
+
+
+class ConditionalNetwork(nn.Module):
+    """What scalar and vector networks share: point layers, the layer that joins noise and context, hidden layers.
+
+    The joining layer is split by its inputs, so that a context is encoded once, whatever the number of points.
+
+    :param dim: dimension of a point
+    :param context_dim: dimension of the context; 0 for none
+    :param n_out: number of outputs
+    :param hidden: widths of the layers from the joining one on
+    :param context_hidden: widths of the context encoder's hidden layers
+    :param point_hidden: widths of layers that see the point alone, before it is joined
+    :param context_gain: whether the context also multiplies the joining layer's units (FiLM), or only shifts them
+    :param activation: "silu", "softplus" or "elu"
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int,
+        n_out: int,
+        hidden: Sequence[int] = (128, 128, 128),
+        context_hidden: Sequence[int] = (128, 128),
+        point_hidden: Sequence[int] = (),
+        context_gain: bool = True,
+        activation: str = "silu",
+    ):
+        super().__init__()
+        self.activation = activation_pair(activation)
+        self.context_gain = context_gain
+        if not hidden:
+            raise ValueError(f"hidden={hidden!r}: accepted is at least one width")
+        width = hidden[0]
+        self.point_layers = _linear_layers(dim, point_hidden)
+        self.joining_layer = nn.Linear((dim, *point_hidden)[-1], width, bias=False)
+        # Inputs have unit scale: unit-variance projections, whatever the dimension
+        nn.init.normal_((*self.point_layers, self.joining_layer)[0].weight, std=1 / math.sqrt(dim))
+        self.noise_layer = nn.Linear(1, width)
+        self.context_encoder: nn.Sequential | None = None
+        if context_dim > 0:
+            layers = [
+                module
+                for layer in _linear_layers(context_dim, context_hidden)
+                for module in (layer, self.activation.module())
+            ]
+            n_shifts = 2 * width if context_gain else width
+            self.context_encoder = nn.Sequential(*layers, nn.Linear((context_dim, *context_hidden)[-1], n_shifts))
+        self.hidden_layers = _linear_layers(width, hidden[1:])
+        self.output_layer = nn.Linear(hidden[-1], n_out)
+        # Zero at the start: a preconditioned model then begins as its Gaussian
+        nn.init.zeros_(self.output_layer.weight)
+        nn.init.zeros_(self.output_layer.bias)
+
+    def encode(self, context: th.Tensor | None) -> ContextCode:
+        """:param context: (batch, context_dim), or None for an unconditional network"""
+        if self.context_encoder is None:
+            return ContextCode(1.0, 0.0)
+        code = self.context_encoder(context).unsqueeze(-2)
+        if not self.context_gain:
+            return ContextCode(1.0, code)
+        gain, shift = code.chunk(2, dim=-1)
+        return ContextCode(1 + gain, shift)
+
+    def _join(self, h: th.Tensor, noise_feature: th.Tensor, code: ContextCode) -> th.Tensor:
+        return self.joining_layer(h) * code.gain + self.noise_layer(noise_feature) + code.shift
+
+    def forward(self, point: th.Tensor, noise_feature: th.Tensor, code: ContextCode) -> th.Tensor:
+        """
+        :param point: (batch, n, dim)
+        :param noise_feature: (batch, n, 1), or anything that broadcasts against it
+        :param code: from :meth:`encode`
+        :return: (batch, n, n_out)
+        """
+        h = point
+        for layer in self.point_layers:
+            h = self.activation.value(layer(h))
+        h = self.activation.value(self._join(h, noise_feature, code))
+        for layer in self.hidden_layers:
+            h = self.activation.value(layer(h))
+        return self.output_layer(h)
+
+
+class ScalarGradients(NamedTuple):
+    """A scalar network's value with its derivatives."""
+
+    value: th.Tensor  # batch x n
+    point: th.Tensor  # batch x n x dim
+    noise_feature: th.Tensor  # batch x n
+
+
+class ScalarNetwork(ConditionalNetwork):
+    """A scalar field G with ∂G/∂point and ∂G/∂(noise feature), both differentiable once more.
+
+    The gradients are an explicit second pass through the layers, so that a loss on them needs one backward
+    (not a backward through a backward). Parameters: those of :class:`ConditionalNetwork`, with one output.
+    """
+
+    def with_gradients(self, point: th.Tensor, noise_feature: th.Tensor, code: ContextCode) -> ScalarGradients:
+        """The value and both derivatives; arguments as for :meth:`forward`."""
+        slopes = []
+        h = point
+        for layer in self.point_layers:
+            h, slope = self.activation.value_and_slope(layer(h))
+            slopes.append(slope)
+        h, joining_slope = self.activation.value_and_slope(self._join(h, noise_feature, code))
+        slopes.append(joining_slope)
+        for layer in self.hidden_layers:
+            h, slope = self.activation.value_and_slope(layer(h))
+            slopes.append(slope)
+        value = self.output_layer(h).squeeze(-1)
+
+        # By hand: g is the derivative of G with respect to the pre-activation of the layer at hand
+        g = slopes.pop() * self.output_layer.weight[0]
+        for layer in reversed(list(self.hidden_layers)):
+            g = _transposed(layer, g) * slopes.pop()
+        noise_gradient = _transposed(self.noise_layer, g).squeeze(-1)
+        g = _transposed(self.joining_layer, g * code.gain)
+        for layer in reversed(list(self.point_layers)):
+            g = _transposed(layer, g * slopes.pop())
+        return ScalarGradients(value, g, noise_gradient)
+
+
+def _linear_layers(n_in: int, widths: Sequence[int]) -> nn.ModuleList:
+    return nn.ModuleList(nn.Linear(n, m) for n, m in zip((n_in, *widths), widths, strict=False))
+
+
+def _transposed(layer: nn.Module, g: th.Tensor) -> th.Tensor:
+    """The gradient at a linear layer's input, given that at its output."""
+    assert isinstance(layer, nn.Linear)
+    return F.linear(g, layer.weight.t())

@@ -1,0 +1,88 @@
+"""What one update of the estimator minimises: the score loss, and what normalises the density beside it."""
+
+import math
+
+import torch as th
+
+from ardae_rl.score.log_partition import IMMSE_NOISE_RANGE
+from ardae_rl.score.losses import ardae_loss, contrastive_loss, cv_loss, noise_level_loss
+from ardae_rl.score.models import Energy, EnergyModel, PreconditionedEnergy
+from ardae_rl.score.networks import ContextCode
+
+# |σ| below this, in units of the samples' scale, is rounding error divided by σ in the control-variate loss
+_SMALLEST_NOISE = 0.01
+_DUAL_NOISE_RANGE = (0.01, 4.0)
+# Weight of the score loss beside a normalising one: larger weights let its noise into the normalisation
+_SCORE_WEIGHT = 0.1
+
+
+def score_terms(
+    model: EnergyModel, z: th.Tensor, code: ContextCode, loss: str, log_partition: str | None, noise_scale: float
+) -> dict[str, th.Tensor]:
+    """The terms of the objective, already weighted, by name.
+
+    :param model: energy or vector field, in standardised coordinates
+    :param z: samples, (batch, n, dim)
+    :param code: the model's code of the context
+    :param loss: "cv" or "ardae"
+    :param log_partition: "contrastive", "dual", "immse", "importance" or None
+    :param noise_scale: standard deviation of the signed noise scale, in units of the samples' scale
+    """
+    u = th.randn_like(z)
+    sigma = noise_scale * _noise_unit(model, z) * th.randn_like(z[..., :1])
+    clean: Energy | None = None
+    if loss == "cv":
+        sigma = th.where(sigma < 0, -1.0, 1.0) * sigma.abs().clamp_min(_SMALLEST_NOISE * _noise_unit(model, z))
+        clean = model(z, z.new_zeros(1, 1, 1), code)
+        score_loss = cv_loss(model(z + sigma * u, sigma, code).score, clean.score, u, sigma)
+    else:
+        score_loss = ardae_loss(model(z + sigma * u, sigma, code).score, u, sigma)
+    score_loss = score_loss / z.shape[-1]
+    if log_partition in (None, "importance"):
+        return {"matching_loss": score_loss}
+    terms = {"matching_loss": _SCORE_WEIGHT * score_loss}
+    if log_partition == "contrastive":
+        assert isinstance(model, PreconditionedEnergy)
+        terms["contrastive_loss"] = _contrastive_term(model, z, code, clean)
+    else:
+        terms |= _broad_noise_terms(model, z, code, with_noise_level=log_partition == "dual")
+    return terms
+
+
+def _noise_unit(model: EnergyModel, z: th.Tensor) -> th.Tensor | float:
+    """The samples' scale: one for preconditioned models, else each context's sample deviation (Lim et al., App. F)."""
+    if model.relative_noise:
+        return 1.0
+    return z.std(dim=1, keepdim=True).mean(-1, keepdim=True)
+
+
+def _contrastive_term(model: PreconditionedEnergy, z: th.Tensor, code: ContextCode, clean: Energy | None) -> th.Tensor:
+    """Samples against the standard normal, at σ = 0."""
+    no_noise = z.new_zeros(1, 1, 1)
+    reference = th.randn_like(z)
+    at_samples = clean.log_density if clean is not None else model.log_density(z, no_noise, code)
+    assert at_samples is not None
+    return contrastive_loss(
+        at_samples - standard_normal_log_density(z),
+        model.log_density(reference, no_noise, code) - standard_normal_log_density(reference),
+    )
+
+
+def _broad_noise_terms(
+    model: EnergyModel, z: th.Tensor, code: ContextCode, with_noise_level: bool
+) -> dict[str, th.Tensor]:
+    """Score matching, and matching of the noise-level derivative, with log-uniform noise scales."""
+    low, high = _DUAL_NOISE_RANGE if with_noise_level else IMMSE_NOISE_RANGE
+    sigma = th.exp(math.log(low) + math.log(high / low) * th.rand_like(z[..., :1]))
+    u = th.randn_like(z)
+    energy = model(z + sigma * u, sigma, code)
+    terms = {"broad_noise_loss": 0.5 * ardae_loss(energy.score, u, sigma) / z.shape[-1]}
+    if with_noise_level:
+        assert energy.noise_level is not None
+        terms["noise_level_loss"] = noise_level_loss(energy.noise_level, u)
+    return terms
+
+
+def standard_normal_log_density(z: th.Tensor) -> th.Tensor:
+    """ln N(z; 0, I), summed over the last dimension."""
+    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))

@@ -1,0 +1,176 @@
+"""RL Zoo with our algorithms in it: registration, hyper-parameter files, and its scripts run in this process."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import runpy
+import sys
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import cast
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from ardae_rl.registry import OUR_ALGORITHMS, algorithm_class, environment_id, require
+
+
+def config_dir() -> Path:
+    """The folder of the ``<algo>.yml`` files: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).parent
+    for folder in (package / "zoo_configs", package.parent / "zoo_configs"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"no folder zoo_configs in {package} nor in {package.parent}")
+
+
+def config_file(algo: str, preset: str | None = None) -> Path:
+    """The hyper-parameter file that ``train`` reads: ours, RL Zoo's for a stock algorithm, or a named preset.
+
+    :raises ValueError: for a preset that the algorithm does not have
+    """
+    if preset is None:
+        require("rl_zoo3", "zoo")
+        import rl_zoo3
+
+        folder = config_dir() if algo in OUR_ALGORITHMS else Path(rl_zoo3.__file__).parent / "hyperparams"
+        return folder / f"{algo}.yml"
+    presets = {path.stem.removeprefix(f"{algo}_"): path for path in config_dir().glob("*.yml") if owner(path) == algo}
+    presets.pop(algo, None)
+    if preset not in presets:
+        accepted = ", ".join(sorted(presets)) or "none"
+        raise ValueError(f"--preset: {algo} has no preset {preset!r}; accepted: {accepted}")
+    return presets[preset]
+
+
+def owner(config: Path) -> str | None:
+    """The algorithm of ours that a file is for: ``sac_ardae`` for ``sac_ardae.yml`` and ``sac_ardae_paper.yml``."""
+    names = [name for name in OUR_ALGORITHMS if config.stem == name or config.stem.startswith(f"{name}_")]
+    return max(names, key=len, default=None)
+
+
+def used_block(config: Path, env_id: str) -> str:
+    """One line that says which block of a yml file RL Zoo takes; it falls back to ``default`` without a word."""
+    import yaml
+
+    blocks = yaml.safe_load(config.read_text())
+    if env_id in blocks:
+        return f"{config.name}: hyper-parameters of block {env_id!r}"
+    name = re.sub(r"-v\d+$", "", env_id)
+    versions = [key for key in blocks if re.fullmatch(re.escape(name) + r"-v\d+", key)]
+    hint = f" (it has {', '.join(versions)})" if versions else ""
+    return f"{config.name}: no block {env_id!r}{hint}; hyper-parameters of block 'default'"
+
+
+def register(playback: bool = False) -> None:
+    """Put our algorithms into RL Zoo's tables, which all of its scripts share.
+
+    :param playback: for scripts that only act: load every off-policy algorithm with a replay buffer of one row.
+        RL Zoo does so for the names it knows, and would fill the memory with an empty buffer for all others.
+    """
+    require("rl_zoo3", "zoo")
+    from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
+    from rl_zoo3.utils import ALGOS
+
+    from ardae_rl.zoo_samplers import convert_sac_ardae_params, sample_sac_ardae_params
+
+    ALGOS.update({name: algorithm_class(name) for name in OUR_ALGORITHMS})
+    HYPERPARAMS_SAMPLER["sac_ardae"] = sample_sac_ardae_params
+    HYPERPARAMS_CONVERTER["sac_ardae"] = convert_sac_ardae_params
+    if playback:
+        for name, algorithm in ALGOS.items():
+            ALGOS[name] = playback_class(algorithm)
+
+
+def playback_class(algorithm: type[BaseAlgorithm]) -> type[BaseAlgorithm]:
+    """``algorithm`` for acting only: its ``load`` allocates no replay memory. On-policy classes come back as is."""
+    if not issubclass(algorithm, OffPolicyAlgorithm):
+        return algorithm
+    # The one-row buffer cannot use the memory-saving layout, whatever the model was trained with.
+    load = partial(algorithm.load, buffer_size=1, optimize_memory_usage=False)
+    return cast(type[BaseAlgorithm], type(algorithm.__name__, (algorithm,), {"load": staticmethod(load)}))
+
+
+def check_names(algo: str, env: str, arguments: list[str]) -> str:
+    """The registered id of ``env``, after everything that RL Zoo knows by name has been imported.
+
+    :raises ValueError: for an unknown algorithm, environment or ``--gym-packages`` module
+    """
+    algorithm_class(algo)
+    require("rl_zoo3", "zoo")
+    importlib.import_module("rl_zoo3.import_envs")
+    for package in option_values(arguments, "--gym-packages"):
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"--gym-packages: cannot import {package!r}: {error}") from error
+    return environment_id(env)
+
+
+def find_run(folder: Path, algo: str, env_id: str, exp_id: int, arguments: list[str]) -> int:
+    """Number of the run to play: ``exp_id``, or for 0 the newest that holds the wanted model.
+
+    RL Zoo takes the newest folder alone, and stops when that one is left over from ``-optimize`` or a crash.
+
+    :param arguments: RL Zoo's options, of which ``--load-best`` and ``--load-checkpoint`` want other files
+    :raises ValueError: when no such run has the model
+    """
+    if exp_id < 0 or folder.name == "rl-trained-agents":
+        return exp_id  # RL Zoo's own layouts: no run folders, or downloaded ones
+    env_name = env_id.replace("/", "-")
+    pattern = _model_pattern(env_name, arguments)
+    runs = {run.name.removeprefix(f"{env_name}_"): run for run in (folder / algo).glob(f"{env_name}_*")}
+    numbers = [int(number) for number, run in runs.items() if number.isdigit() and any(run.glob(pattern))]
+    if not numbers:
+        raise ValueError(f"--folder: no {pattern} of {algo} on {env_id} under {folder / algo}; train one first")
+    if exp_id and exp_id not in numbers:
+        accepted = ", ".join(map(str, sorted(numbers)))
+        raise ValueError(f"--exp-id: run {exp_id} of {algo} on {env_id} has no {pattern}; accepted: {accepted}")
+    return exp_id or max(numbers)
+
+
+def _model_pattern(env_name: str, arguments: list[str]) -> str:
+    """Glob of the file that RL Zoo will load."""
+    if has_option(arguments, "--load-best"):
+        return "best_model.zip"
+    if has_option(arguments, "--load-checkpoint", "--load-last-checkpoint"):
+        steps = option_values(arguments, "--load-checkpoint") or ["*"]
+        return f"rl_model_{steps[0]}_steps.zip"
+    return f"{env_name}.zip"
+
+
+def has_display() -> bool:
+    """Whether a window can be opened."""
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def run_script(script: str, arguments: list[str]) -> None:
+    """Run ``rl_zoo3.<script>`` with our algorithms registered.
+
+    Through runpy, because ``record_video`` has no function to call and ``rl_zoo3.cli`` needs seaborn for anything.
+    """
+    register(playback=script != "train")
+    if not has_display():
+        os.environ.setdefault("MUJOCO_GL", "egl")  # Gymnasium tries the window system first and then fails
+    command, sys.argv = sys.argv, [f"ardae-rl {script}", *map(str, arguments)]
+    try:
+        runpy.run_module(f"rl_zoo3.{script}", run_name="__main__", alter_sys=True)
+    finally:
+        sys.argv = command
+
+
+def has_option(arguments: list[str], *names: str) -> bool:
+    """Whether one of the options stands among ``arguments``, as ``name`` or ``name=value``."""
+    return any(argument.split("=")[0] in names for argument in arguments)
+
+
+def option_values(arguments: list[str], name: str) -> list[str]:
+    """The values of option ``name``: those after it up to the next option, or the one in ``name=value``."""
+    for index, argument in enumerate(arguments):
+        option, _, value = argument.partition("=")
+        if option == name:
+            return [value] if value else list(takewhile(lambda other: other[:1] != "-", arguments[index + 1 :]))
+    return []

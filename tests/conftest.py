@@ -1,0 +1,47 @@
+"""Shared by all tests: one thread a process, and the command line as users call it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# One thread a worker, and for the processes that tests start: small networks gain nothing from more,
+# and the workers of pytest-xdist would fight for the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from ardae_rl.registry import algorithm_class
+
+th.set_num_threads(1)
+
+ROOT = Path(__file__).parent.parent
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def untrained(algo: str, env: Any = "Pendulum-v1", **arguments: Any) -> BaseAlgorithm:
+    """A small fresh model of any of the registered algorithms."""
+    algorithm: Any = algorithm_class(algo)
+    return algorithm("MlpPolicy", env, policy_kwargs={"net_arch": [8]}, **arguments)
+
+
+@pytest.fixture
+def ardae_rl(tmp_path: Path) -> Command:
+    """Run ``ardae-rl ARGUMENTS...`` in an empty folder, in a process of its own: RL Zoo changes Gymnasium's state."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(ROOT), str(ROOT / "envs"), os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(
+            [sys.executable, "-m", "ardae_rl", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,361 @@
+"""The estimator as its users hold it: shapes, saving, reproducibility, refusals, and what it learns."""
+
+import copy
+import math
+import re
+import warnings
+from typing import Any
+
+import pytest
+import torch as th
+
+from ardae_rl.score import ARDAE
+
+SMALL: dict[str, Any] = {"hidden": (16, 16), "context_hidden": (16,)}
+FORMS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "dual": {"log_partition": "dual"},
+    "importance": {"log_partition": "importance", "n_noise": 2},
+    "immse": {"log_partition": "immse"},
+    "score alone": {"log_partition": None, "loss": "ardae"},
+    "vector": {"head": "vector"},
+    "vector, immse": {"head": "vector", "log_partition": "immse"},
+    "paper": {"preconditioned": False, "loss": "ardae", "activation": "elu", "context_gain": False},
+    "paper, vector": {"preconditioned": False, "loss": "ardae", "head": "vector"},
+}
+all_forms = pytest.mark.parametrize("form", FORMS)
+
+
+def make(form: str, dim: int = 2, context_dim: int = 0, seed: int = 0) -> ARDAE:
+    th.manual_seed(seed)
+    return ARDAE(dim, context_dim, **SMALL, **FORMS[form])
+
+
+def batch(dim: int, context_dim: int, n: int = 8) -> tuple[th.Tensor, ...]:
+    """What ``update`` takes: samples alone, or (5, n, dim) with a context."""
+    return (th.randn(5, n, dim), th.randn(5, context_dim)) if context_dim else (th.randn(n, dim),)
+
+
+@all_forms
+@pytest.mark.parametrize("context_dim", [0, 3])
+def test_shapes_and_finite_numbers(form: str, context_dim: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator = make(form, context_dim=context_dim)
+        for _ in range(3):
+            info = estimator.update(*batch(2, context_dim))
+    assert {"matching_loss", "loss", "grad_norm"} <= set(info)
+    assert all(type(value) is float and math.isfinite(value) for value in info.values())
+    terms = [value for name, value in info.items() if name not in ("loss", "grad_norm", "standardiser_loss")]
+    assert info["loss"] == pytest.approx(sum(terms) + info.get("standardiser_loss", 0), rel=1e-4)
+
+    queries = [batch(2, context_dim)]
+    if context_dim:  # one point for each context
+        queries.append((th.randn(5, 2), th.randn(5, context_dim)))
+    for query in queries:
+        score = estimator.score(*query)
+        assert score.shape == query[0].shape and bool(score.isfinite().all()) and not score.requires_grad
+        if estimator.log_partition is None:
+            continue
+        log_prob = estimator.log_prob(*query)
+        assert log_prob.shape == query[0].shape[:-1] and bool(log_prob.isfinite().all())
+        both = estimator.score_and_log_prob(*query)
+        th.testing.assert_close(both[0], score)
+        assert both[1].shape == log_prob.shape
+    if estimator.log_partition is not None:
+        assert estimator.entropy(*queries[0]).shape == ((5,) if context_dim else ())
+    if estimator.head == "gradient":
+        log_z, effective_size = estimator.log_partition_estimate(*queries[0][1:])
+        assert log_z.shape == effective_size.shape == ((5,) if context_dim else (1,))
+
+
+@pytest.mark.parametrize("form", ["default", "vector", "paper"])
+def test_a_point_alone_is_scored_as_among_others(form: str) -> None:
+    estimator = make(form, context_dim=3)
+    for _ in range(3):
+        estimator.update(*batch(2, 3))
+    x, context = batch(2, 3)
+    th.testing.assert_close(estimator.score(x[:, 4], context), estimator.score(x, context)[:, 4])
+
+
+@pytest.mark.parametrize("form", ["default", "dual", "paper"])
+def test_score_is_the_gradient_of_log_prob(form: str) -> None:
+    """In double precision, by finite differences: log_prob itself carries no gradient."""
+    estimator = make(form, context_dim=3).double()
+    for _ in range(20):
+        estimator.update(*(tensor.double() for tensor in batch(2, 3)))
+    x, context = (tensor.double() for tensor in batch(2, 3))
+    step = 1e-6 * th.tensor([0.6, -0.8], dtype=th.float64)
+    th.manual_seed(1)  # the same draws, where the normalisation needs any
+    above = estimator.log_prob(x + step, context)
+    th.manual_seed(1)
+    slope = (above - estimator.log_prob(x - step, context)) / 2e-6
+    direction = th.tensor([0.6, -0.8], dtype=th.float64)
+    th.testing.assert_close(slope, estimator.score(x, context) @ direction, rtol=1e-5, atol=1e-6)
+
+
+@all_forms
+def test_saved_and_continued(form: str) -> None:
+    """With both state dicts, training goes on as if it had not been interrupted."""
+    estimator = make(form, context_dim=3)
+    for _ in range(3):
+        estimator.update(*batch(2, 3))
+    saved = copy.deepcopy((estimator.state_dict(), estimator.optimizer.state_dict()))
+    other = make(form, context_dim=3, seed=1)
+    other.load_state_dict(saved[0])
+    other.optimizer.load_state_dict(saved[1])
+    x, context = batch(2, 3)
+    assert th.equal(estimator.score(x, context), other.score(x, context))
+    histories = []
+    for continued in (estimator, other):
+        th.manual_seed(2)
+        histories.append([continued.update(*batch(2, 3)) for _ in range(4)])
+    assert histories[0] == histories[1]
+
+
+@all_forms
+def test_state_dict_holds_only_floats(form: str) -> None:
+    """Stable-Baselines3 averages whole state dicts."""
+    state = make(form, context_dim=3).state_dict()
+    assert state and all(tensor.is_floating_point() for tensor in state.values())
+
+
+@all_forms
+def test_a_seed_reproduces(form: str) -> None:
+    histories = []
+    for seed in (0, 0, 1):
+        estimator = make(form, context_dim=3, seed=seed)
+        histories.append([estimator.update(*batch(2, 3)) for _ in range(3)])
+    assert histories[0] == histories[1] != histories[2]
+
+
+def test_precision_follows_the_module() -> None:
+    estimator = make("default", context_dim=3).double().float()
+    estimator.update(*batch(2, 3))
+    assert estimator.score(*batch(2, 3)).dtype == th.float32
+
+
+def test_training_leaves_the_callers_graph_alone() -> None:
+    """Neither a sampler nor a network that made the context gets a gradient from the estimator's step."""
+    estimator = make("default", context_dim=3)
+    samples, context = (tensor.requires_grad_() for tensor in batch(2, 3))
+    estimator.update(samples, context)
+    assert samples.grad is None and context.grad is None
+
+
+@pytest.mark.parametrize("n_noise", [1, 3])
+def test_each_sample_is_noised_n_noise_times(n_noise: int) -> None:
+    estimator = ARDAE(2, 3, loss="ardae", log_partition=None, n_noise=n_noise, **SMALL)
+    points: list[th.Tensor] = []
+    estimator.model.network.joining_layer.register_forward_hook(
+        lambda _module, inputs, _output: points.append(inputs[0])
+    )
+    estimator.update(*batch(2, 3))
+    (noised,) = points
+    assert noised.shape == (5, 8 * n_noise, 2)
+    assert len(noised.flatten(0, 1).unique(dim=0)) == 5 * 8 * n_noise, "each draw is another one"
+
+
+@pytest.mark.parametrize(("preconditioned", "deviation"), [(True, 1.5), (False, 1.5 * 100)])
+def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned: bool, deviation: float) -> None:
+    """There the network's coordinates are ``input_scale`` times those of the samples."""
+    estimator = ARDAE(
+        2,
+        preconditioned=preconditioned,
+        log_partition="importance",
+        proposal_scale=1.5,
+        input_scale=100,
+        n_importance=500,
+    )
+    points: list[th.Tensor] = []
+    estimator.model.network.joining_layer.register_forward_hook(
+        lambda _module, inputs, _output: points.append(inputs[0])
+    )
+    estimator.log_partition_estimate()
+    (proposed,) = points
+    assert proposed.shape == (1, 500, 2)
+    assert proposed.std().item() == pytest.approx(deviation, rel=0.1)
+
+
+def test_scale_equivariance() -> None:
+    """Samples eight times as large: the same training, scores an eighth, and densities by the Jacobian."""
+    results = []
+    for factor in (1.0, 8.0):
+        estimator = make("default", context_dim=3)
+        for _ in range(100):
+            x, context = batch(2, 3)
+            estimator.update(factor * (x + context[:, None, :2]), context)
+        x, context = batch(2, 3)
+        score, log_prob = estimator.score_and_log_prob(factor * x, context)
+        results.append((score * factor, log_prob + 2 * math.log(factor)))
+    for one, other in zip(*results, strict=True):
+        th.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dim": 0}, "dim=0: accepted are numbers above 0"),
+        ({"context_dim": -1}, "context_dim=-1: accepted are 0"),
+        ({"head": "scalar"}, "head='scalar': accepted are 'gradient', 'vector'"),
+        ({"loss": "mse"}, "loss='mse': accepted are 'cv', 'ardae'"),
+        ({"activation": "relu"}, "activation='relu': accepted are 'silu', 'softplus', 'elu'"),
+        ({"hidden": ()}, r"hidden=\(\): accepted is at least one width"),
+        (
+            {"log_partition": "exact"},
+            "log_partition='exact': accepted are 'contrastive', 'dual', 'importance', 'immse'",
+        ),
+        (
+            {"head": "vector", "log_partition": "dual"},
+            "log_partition='dual' with head='vector': accepted are 'immse', None",
+        ),
+        ({"head": "vector", "log_partition": "contrastive"}, "accepted are 'immse', None"),
+        ({"head": "vector", "log_partition": "importance"}, "accepted are 'immse', None"),
+        ({"preconditioned": False, "log_partition": "dual"}, "preconditioned=False: accepted are 'importance', None"),
+        ({"preconditioned": False, "head": "vector", "log_partition": "immse"}, "accepted are None"),
+        ({"noise_scale": 0.0}, "noise_scale=0.0: accepted are numbers above 0"),
+        ({"noise_scale": math.nan}, "noise_scale=nan: accepted are numbers above 0"),
+        ({"n_noise": 0}, "n_noise=0"),
+        ({"learning_rate": -1e-3}, "learning_rate=-0.001"),
+        ({"n_importance": 0}, "n_importance=0"),
+        ({"proposal_scale": 0}, "proposal_scale=0"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        ARDAE(**({"dim": 2} | arguments))
+    assert "\n" not in str(error.value)
+
+
+ONES, CONTEXT = th.ones(5, 8, 2), th.zeros(5, 3)
+NAN, INFINITE = ONES.clone(), CONTEXT.clone()
+NAN[0, 0, 0], INFINITE[1, 1] = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("context_dim", "tensors", "message"),
+    [
+        (0, (th.ones(8, 3),), "samples of shape (8, 3): accepted is (n, dim) with dim=2, n at least 2"),
+        (0, (th.ones(8),), "samples of shape (8,): accepted is (n, dim)"),
+        (0, (th.ones(1, 2),), "samples of shape (1, 2)"),
+        (0, (ONES,), "samples of shape (5, 8, 2): accepted is (n, dim)"),
+        (0, (ONES, CONTEXT), "context: got a context of shape (5, 3), accepted with context_dim=0 is no context"),
+        (3, (ONES,), "context: got no context, accepted with context_dim=3 is a context of shape (batch, 3)"),
+        (3, (th.ones(5, 2), CONTEXT), "samples of shape (5, 2): accepted is (batch, n, dim) with dim=2"),
+        (3, (ONES[:, :1], CONTEXT), "samples of shape (5, 1, 2)"),
+        (3, (ONES[:0], CONTEXT[:0]), "samples of shape (0, 8, 2)"),
+        (3, (ONES, CONTEXT[:4]), "context of shape (4, 3): accepted is one row for each of the 5"),
+        (3, (ONES, CONTEXT[:, :2]), "a context of shape (5, 2), accepted with context_dim=3"),
+        (3, (NAN, CONTEXT), "samples: 1 of 80 values are not finite; accepted are finite numbers"),
+        (3, (ONES, INFINITE), "context: 1 of 15 values are not finite; accepted are finite numbers"),
+    ],
+)
+def test_bad_samples(context_dim: int, tensors: tuple[th.Tensor, ...], message: str) -> None:
+    estimator = make("default", context_dim=context_dim)
+    before = copy.deepcopy(estimator.state_dict())
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        estimator.update(*tensors)
+    assert "\n" not in str(error.value)
+    assert all(th.equal(before[name], tensor) for name, tensor in estimator.state_dict().items()), "left as it was"
+
+
+@pytest.mark.parametrize(
+    ("context_dim", "tensors", "message"),
+    [
+        (0, (th.ones(2),), "x of shape (2,): accepted is (n, dim) with dim=2"),
+        (0, (th.ones(4, 3),), "x of shape (4, 3)"),
+        (3, (th.ones(4, 2),), "context: got no context"),
+        (
+            3,
+            (th.ones(5, 8, 3), CONTEXT),
+            "x of shape (5, 8, 3): accepted is (batch, n, dim) or (batch, dim) with dim=2",
+        ),
+        (3, (th.ones(4, 2), CONTEXT), "context of shape (5, 3): accepted is one row for each of the 4"),
+    ],
+)
+def test_bad_queries(context_dim: int, tensors: tuple[th.Tensor, ...], message: str) -> None:
+    estimator = make("default", context_dim=context_dim)
+    for query in (estimator.score, estimator.log_prob, estimator.entropy):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            query(*tensors)
+
+
+def test_densities_that_are_not_there() -> None:
+    with pytest.raises(ValueError, match="log_partition=None has no density; accepted: 'contrastive'"):
+        make("score alone").log_prob(th.ones(4, 2))
+    for form in ("vector", "paper, vector"):
+        with pytest.raises(ValueError, match="head='vector': accepted is 'gradient'"):
+            make(form).log_partition_estimate()
+
+
+WEIGHTS, CENTRES, DEVIATION = th.tensor([1 / 3, 2 / 3]), th.tensor([[1.5, 0.0], [-1.5, 0.0]]), 0.5
+
+
+def mixture_samples(n: int) -> th.Tensor:
+    return CENTRES[th.multinomial(WEIGHTS, n, replacement=True)] + DEVIATION * th.randn(n, 2)
+
+
+def mixture_log_prob(x: th.Tensor) -> th.Tensor:
+    squared = (x.unsqueeze(-2) - CENTRES).square().sum(-1) / DEVIATION**2
+    return (WEIGHTS.log() - 0.5 * squared).logsumexp(-1) - math.log(2 * math.pi * DEVIATION**2)
+
+
+# Largest relative squared score error, and mean |error| of ln p
+@pytest.mark.parametrize(
+    ("form", "largest_score_error", "largest_error"),
+    [("default", 0.1, 0.25), ("dual", 0.12, 0.45), ("importance", 0.1, 0.45), ("vector, immse", 0.2, 0.45)],
+)
+def test_learns_a_mixture_without_context(form: str, largest_score_error: float, largest_error: float) -> None:
+    """Two modes of unequal weight, 6 standard deviations apart."""
+    th.manual_seed(0)
+    estimator = ARDAE(2, hidden=(64, 64), **FORMS[form])
+    for update in range(500):
+        if update == 400:  # the last value of a normalisation jitters with the learning rate
+            estimator.optimizer.param_groups[0]["lr"] = 1e-4
+        estimator.update(mixture_samples(256))
+    x = mixture_samples(2000).requires_grad_()
+    log_prob = mixture_log_prob(x)
+    (score,) = th.autograd.grad(log_prob.sum(), x)
+    x, log_prob = x.detach(), log_prob.detach()
+    assert (estimator.score(x) - score).square().sum() / score.square().sum() < largest_score_error
+    assert (estimator.log_prob(x) - log_prob).abs().mean() < largest_error
+    if form == "default":  # normalised without further ado: the integral over a box, and importance sampling
+        axis = th.linspace(-5, 5, 101)
+        box = th.cartesian_prod(axis, axis)
+        assert estimator.log_prob(box).exp().sum().item() * 0.1**2 == pytest.approx(1, abs=0.15)
+        assert estimator.log_partition_estimate()[0].abs().item() < 0.3
+
+
+def test_learns_a_shape_that_turns_with_the_context() -> None:
+    """A narrow Gaussian whose long axis points along a context of unit length."""
+    th.manual_seed(0)
+    estimator = ARDAE(2, 2, hidden=(64, 64), context_hidden=(64,))
+
+    def draw(n_contexts: int) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        context = th.nn.functional.normalize(th.randn(n_contexts, 2), dim=-1)
+        axes = th.stack([context, context.flip(-1) * th.tensor([-1.0, 1.0])], dim=1) * th.tensor([[1.0], [0.3]])
+        covariance = axes.transpose(1, 2) @ axes
+        x = th.randn(n_contexts, 16, 2) @ axes
+        return x, context, -x @ th.linalg.inv(covariance)
+
+    for _ in range(500):
+        x, context, _ = draw(32)
+        estimator.update(x, context)
+    x, context, score = draw(500)
+    assert (estimator.score(x, context) - score).square().sum() / score.square().sum() < 0.15
+    assert estimator.entropy(x, context).mean().item() == pytest.approx(1 + math.log(2 * math.pi * 0.3), abs=0.15)
+
+
+def test_entropy_of_a_gaussian() -> None:
+    """And its score, with deviations that differ a hundredfold."""
+    th.manual_seed(0)
+    deviation, mean = th.tensor([0.02, 2.0]), th.tensor([1.0, -30.0])
+    estimator = make("default")
+    for _ in range(400):
+        estimator.update(mean + deviation * th.randn(256, 2))
+    x = mean + deviation * th.randn(4000, 2)
+    truth = 1 + math.log(2 * math.pi) + deviation.log().sum().item()
+    assert estimator.entropy(x).item() == pytest.approx(truth, abs=0.1)
+    score = (mean - x) / deviation.square()
+    relative = (estimator.score(x) - score).square().sum(0) / score.square().sum(0)
+    assert relative.max() < 0.05

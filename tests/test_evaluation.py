@@ -1,0 +1,163 @@
+"""Evaluation: the interval, the environment that is really used, statistics of VecNormalize, and the record."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import WrapperSpec
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from ardae_rl.evaluation import bootstrap_interval, evaluate, find_model, load_for_evaluation, official_env
+
+WRAPPED = "WrappedPendulum-v1"
+
+
+@pytest.fixture(scope="module")
+def model() -> SAC:
+    return SAC("MlpPolicy", "Pendulum-v1", seed=0, policy_kwargs={"net_arch": [8]}, buffer_size=10)
+
+
+@pytest.fixture
+def wrapped_id() -> Iterator[str]:
+    """Pendulum with rewards rescaled by its registration."""
+    wrapper = WrapperSpec("Flattering", "gymnasium.wrappers:TransformReward", {"func": lambda reward: 0.0 * reward})
+    gym.register(
+        WRAPPED, "gymnasium.envs.classic_control:PendulumEnv", max_episode_steps=200, additional_wrappers=(wrapper,)
+    )
+    yield WRAPPED
+    del gym.registry[WRAPPED]
+
+
+def test_interval_of_normal_returns_has_the_textbook_width() -> None:
+    values = np.random.default_rng(0).normal(50.0, 10.0, size=400)
+    low, high = bootstrap_interval(values)
+    half_width = 1.96 * values.std() / np.sqrt(400)
+    assert low == pytest.approx(values.mean() - half_width, abs=0.15 * half_width)
+    assert high == pytest.approx(values.mean() + half_width, abs=0.15 * half_width)
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval(values, confidence=0.5)[0] > low
+
+
+@pytest.mark.parametrize("values", [[], [1.0, float("nan")], [[1.0]]])
+def test_interval_refuses(values: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"values: .* accepted"):
+        bootstrap_interval(values)
+
+
+def test_returns_are_those_of_the_plain_environment(model: SAC) -> None:
+    """Held against a loop over gymnasium.make, without any of SB3's wrappers."""
+    result = evaluate(model, "Pendulum-v1", n_episodes=2, seed=7)
+    env = gym.make("Pendulum-v1")
+    expected = []
+    for episode in range(2):
+        observation, _ = env.reset(seed=7 if episode == 0 else None)
+        total, done = 0.0, False
+        while not done:
+            action, _ = model.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total, done = total + float(reward), terminated or truncated
+        expected.append(total)
+    assert result.returns == pytest.approx(expected, abs=1e-3)
+    assert result.lengths == [200, 200]
+    assert result.mean_return == pytest.approx(np.mean(expected), abs=1e-3)
+    assert result.std_return == pytest.approx(np.std(expected), abs=1e-3)
+    assert result.interval[0] <= result.mean_return <= result.interval[1]
+
+
+def test_seed_fixes_sampled_actions(model: SAC) -> None:
+    def returns(seed: int, deterministic: bool = False) -> list[float]:
+        return evaluate(model, "Pendulum-v1", 1, seed, deterministic).returns
+
+    assert returns(1) == returns(1)
+    assert returns(1) != returns(2)
+    assert returns(1) != returns(1, deterministic=True)
+
+
+def test_wrapped_environment_is_refused_unless_asked(model: SAC, wrapped_id: str) -> None:
+    with pytest.raises(ValueError, match=r"--env: .*Flattering.*--allow-wrappers"):
+        evaluate(model, wrapped_id, 1)
+    result = evaluate(model, wrapped_id, 1, allow_wrappers=True)
+    assert result.returns == [0.0]
+    assert result.additional_wrappers == ["Flattering"]
+
+
+def test_environment_is_what_gymnasium_makes() -> None:
+    made = official_env("Pendulum-v1").envs[0].env  # type: ignore[attr-defined]  # under the Monitor
+    assert str(made) == str(gym.make("Pendulum-v1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"env_id": "Pendulm-v1"}, "close matches: Pendulum-v1"), ({"n_episodes": 0}, "--episodes: got 0; accepted")],
+)
+def test_wrong_arguments(model: SAC, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, **{"env_id": "Pendulum-v1", **arguments})  # type: ignore[arg-type]
+
+
+def test_other_spaces_are_refused(model: SAC) -> None:
+    with pytest.raises(ValueError, match="spaces do not match"):
+        evaluate(model, "MountainCarContinuous-v0", 1)
+
+
+def test_observation_statistics_of_the_run_folder(tmp_path: Path) -> None:
+    """A policy trained on normalised observations acts on them, and its returns stay unnormalised."""
+    env = VecNormalize(make_vec_env("Pendulum-v1"), norm_reward=True)
+    ppo = PPO("MlpPolicy", env, n_steps=64, batch_size=32, n_epochs=1, seed=0).learn(256)
+    (tmp_path / "Pendulum-v1").mkdir()
+    (tmp_path / "Pendulum-v1/config.yml").touch()
+    ppo.save(tmp_path / "Pendulum-v1.zip")
+    env.save(str(tmp_path / "Pendulum-v1/vecnormalize.pkl"))
+
+    path, statistics = find_model(tmp_path)
+    assert path == tmp_path / "Pendulum-v1.zip" and statistics is not None
+    loaded = load_for_evaluation("ppo", path)
+    result = evaluate(loaded, "Pendulum-v1", 1, seed=3, vecnormalize=statistics)
+    assert result.normalized_observations
+
+    plain = gym.make("Pendulum-v1")
+    observation, _ = plain.reset(seed=3)
+    total, done = 0.0, False
+    while not done:
+        action, _ = loaded.predict(env.normalize_obs(observation), deterministic=True)
+        observation, reward, _, done, _ = plain.step(action)
+        total += float(reward)
+    assert result.mean_return == pytest.approx(total, abs=1e-2)
+    assert evaluate(loaded, "Pendulum-v1", 1, seed=3).mean_return != pytest.approx(total, abs=1e-2)
+
+
+def test_find_model(tmp_path: Path) -> None:
+    (tmp_path / "best_model.zip").touch()
+    assert find_model(tmp_path / "best_model.zip") == (tmp_path / "best_model.zip", None)
+    with pytest.raises(ValueError, match=r"--model: .*best_model.zip.*accepted"):
+        find_model(tmp_path)
+
+
+def test_loading_takes_no_replay_memory(model: SAC, tmp_path: Path) -> None:
+    sac = SAC("MlpPolicy", "Pendulum-v1", buffer_size=5000, policy_kwargs={"net_arch": [8]})
+    sac.save(tmp_path / "m.zip")
+    loaded = load_for_evaluation("sac", tmp_path / "m.zip")
+    assert isinstance(loaded, SAC) and loaded.replay_buffer is not None
+    assert loaded.replay_buffer.buffer_size == 1
+
+
+def test_model_of_another_algorithm_is_refused(model: SAC, tmp_path: Path) -> None:
+    model.save(tmp_path / "m.zip")
+    with pytest.raises(ValueError, match=r"--algo: got 'ppo', but .* has a SACPolicy; accepted"):
+        load_for_evaluation("ppo", tmp_path / "m.zip")
+
+
+def test_record(model: SAC, tmp_path: Path) -> None:
+    result = evaluate(model, "Pendulum-v1", n_episodes=3)
+    result.write(tmp_path / "new/evaluation.json")
+    record = json.loads((tmp_path / "new/evaluation.json").read_text())
+    assert record["env_id"] == "Pendulum-v1" and record["n_episodes"] == 3
+    assert record["interval"] == list(result.interval)
+    assert len(record["returns"]) == len(record["lengths"]) == 3
+    assert record["deterministic"] is True and record["seed"] == 0
+    assert {"python", "ardae-rl", "stable-baselines3", "gymnasium", "torch", "numpy"} <= record["versions"].keys()

@@ -1,0 +1,112 @@
+"""What is installed, and what importing the package costs."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from ardae_rl import __version__
+
+HEAVY = ("rl_zoo3", "matplotlib", "typer", "mujoco", "Box2D", "pandas", "optuna")
+
+
+def python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a fresh process that finds the package in ``path``, by default the checkout."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path or (ROOT, ROOT / "envs")))}
+    command = [sys.executable, "-P", "-c", code]  # -P: the current folder is not searched
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("module", ["ardae_rl", "ardae_rl.evaluation", "ardae_envs"])
+def test_import_is_light(module: str) -> None:
+    """No extra is imported, and Gymnasium's TimeLimit is the one that Gymnasium has (rl_zoo3 replaces it)."""
+    # SB3 itself imports pandas and matplotlib when they are installed, hence only what comes on top of it counts.
+    code = f"""
+import sys, stable_baselines3
+before = set(sys.modules)
+import {module}
+new = set(sys.modules) - before
+print(*[name for name in {HEAVY!r} if name in new])
+import gymnasium
+assert gymnasium.wrappers.TimeLimit.__module__.startswith("gymnasium.")
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+def test_estimator_needs_no_reinforcement_learning() -> None:
+    done = python("import sys, ardae_rl.score; print({'stable_baselines3', 'gymnasium'} & sys.modules.keys())")
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_public_names() -> None:
+    done = python(
+        "import ardae_rl; print(*[getattr(ardae_rl, name) for name in ardae_rl.__all__]); from ardae_rl import *"
+    )
+    assert done.returncode == 0, done.stderr
+    done = python("import ardae_rl; ardae_rl.SAC")
+    assert "accepted: SACARDAE, __version__" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "code", "extra"),
+    [
+        ("typer", "import ardae_rl.cli", "zoo"),
+        ("rl_zoo3", "import ardae_rl.zoo as zoo; zoo.register()", "zoo"),
+        ("sb3_contrib", "from ardae_rl.registry import algorithm_class; algorithm_class('tqc')", "zoo"),
+        ("matplotlib", "from ardae_rl.plotting import learning_curves; learning_curves(['.'])", "plots"),
+    ],
+)
+def test_missing_extra_is_named(missing: str, code: str, extra: str) -> None:
+    hidden = f"""
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+import stable_baselines3
+for name in [name for name in sys.modules if name.split(".")[0] == {missing!r}]:
+    del sys.modules[name]
+sys.meta_path.insert(0, Hidden())
+{code}
+"""
+    done = python(hidden)
+    assert done.returncode == 1
+    assert f"{missing} is not installed; it comes with: pip install 'ardae-rl[{extra}]'" in done.stderr
+
+
+def test_version_is_one() -> None:
+    assert f'__version__ = "{__version__}"' in (ROOT / "ardae_rl/__init__.py").read_text()
+
+
+def test_constraints_are_exact() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] != "#"]
+    assert len(lines) > 50
+    assert [line for line in lines if line.count("==") != 1 or "+" in line or "@" in line] == []
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.whl"))
+
+
+def test_wheel_content(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"ardae_rl", "ardae_envs", f"ardae_rl-{__version__}.dist-info"}
+    assert {"ardae_rl/py.typed", "ardae_envs/py.typed", "ardae_rl/zoo_configs/sac_ardae.yml"} <= set(names)
+
+
+def test_wheel_finds_its_configs(wheel: Path, tmp_path: Path) -> None:
+    """Unpacked elsewhere, the package reads its own copy, not the checkout's."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    done = python("from ardae_rl.zoo import config_dir; print(config_dir())", tmp_path)
+    assert Path(done.stdout.strip()) == tmp_path / "ardae_rl/zoo_configs", done.stderr
