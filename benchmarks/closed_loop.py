@@ -5,27 +5,26 @@
 The reward is the log density of a target policy and the temperature is one, so the target is the optimum. What can go
 wrong in the loop between policy and estimator (run-away into saturation, collapse, lost modes) shows here without
 anything else to blame. Everything is at SACARDAE's defaults.
+
+Each run has a folder under runs/closed_loop and is skipped if it is there with the same settings; delete them after a
+change of the algorithm. Written: results/closed_loop.csv (a row for each check) and closed_loop.png.
 """
 
 import argparse
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import matplotlib
 import numpy as np
 import torch as th
 from gymnasium import spaces
 
 from ardae_rl import SACARDAE
 from ardae_rl.common.training import MetricMeans
-from benchmarks.common import RESULTS, versions
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from benchmarks import common
 
 RADIUS = 0.4
 # 4.7 standard deviations between neighbouring modes
@@ -130,56 +129,82 @@ def make_model(task: str, seed: int, **kwargs: Any) -> KnownReward:
     )
 
 
-def run(task: str, seed: int, n_updates: int) -> list[dict[str, Any]]:
-    """One run: a row for each check."""
-    th.set_num_threads(1)
-    model = make_model(task, seed)
+def run_folder(settings: dict[str, Any]) -> Path:
+    return common.RUNS / "closed_loop" / f"{settings['task'].replace(' ', '_')}_seed{settings['seed']}"
+
+
+def run(settings: dict[str, Any]) -> str:
+    """One training: leaves checks.csv, a row for each check, and finished.json in its folder."""
+    folder = run_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "checks.csv").unlink(missing_ok=True)
+    model = make_model(settings["task"], settings["seed"])
     start = time.process_time()
-    rows = []
-    for check, metrics in enumerate(model.updates(n_updates), start=1):
-        seconds = round(time.process_time() - start, 1)
-        row: dict[str, Any] = {"task": task, "seed": seed, "update": check * CHECK_EVERY}
+    row: dict[str, Any] = {}
+    for check, metrics in enumerate(model.updates(settings["updates"]), start=1):
+        row = {"task": settings["task"], "seed": settings["seed"], "update": check * CHECK_EVERY}
         row |= {name: round(value, 4) for name, value in compare_to_optimum(model).items()}
-        row |= {"estimator_std": round(metrics["score_sample_std"], 4), "cpu_seconds": seconds, **versions()}
-        rows.append(row)
-        print({name: row[name] for name in list(row)[:10]}, flush=True)
-    return rows
+        row |= {"entropy": round(metrics["entropy"], 4), "cpu_seconds": round(time.process_time() - start, 1)}
+        common.merge_csv(folder / "checks.csv", [row | common.versions()], key=("update",))
+    common.mark_finished(folder, settings)
+    return f"{settings['task']} seed {settings['seed']}: total variation {row['total_variation']}"
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Total variation and mode masses over training, a line a seed."""
+def plot(rows: Sequence[dict[str, str]], path: Path) -> None:
+    """Total variation and mode masses over training, a line for each seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    curves: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        curve = curves.setdefault((row["task"], row["seed"]), {})
+        for name in ("update", "total_variation", "smallest_mode", "largest_mode"):
+            curve.setdefault(name, []).append(float(row[name]))
     for axis, task in zip(axes, N_MODES, strict=False):
-        for seed in sorted({row["seed"] for row in rows}):
-            run_rows = [row for row in rows if row["task"] == task and row["seed"] == seed]
-            axis.plot([r["update"] for r in run_rows], [r["total_variation"] for r in run_rows], label=f"seed {seed}")
-        axis.axhline(LIMITS[task], color="grey", linestyle="--", linewidth=1)
         axis.set(title=f"{task}: total variation to the optimum", xlabel="policy updates", ylim=(0, 0.5))
-        axis.legend(frameon=False)
-    for seed in sorted({row["seed"] for row in rows}):
-        run_rows = [row for row in rows if row["task"] == "three modes" and row["seed"] == seed]
-        steps = [r["update"] for r in run_rows]
-        low, high = ([r[name] for r in run_rows] for name in ("smallest_mode", "largest_mode"))
-        axes[2].fill_between(steps, low, high, alpha=0.3, label=f"seed {seed}")
-    axes[2].axhline(1 / 3, color="grey", linestyle="--", linewidth=1)
+        axis.axhline(LIMITS[task], color="grey", linestyle="--", linewidth=1)
     axes[2].set(title="three modes: smallest to largest mass", xlabel="policy updates", ylim=(0, 1))
-    axes[2].legend(frameon=False)
+    axes[2].axhline(1 / 3, color="grey", linestyle="--", linewidth=1)
+    for (task, seed), curve in curves.items():
+        axes[list(N_MODES).index(task)].plot(curve["update"], curve["total_variation"], label=f"seed {seed}")
+        if task == "three modes":
+            axes[2].fill_between(
+                curve["update"], curve["smallest_mode"], curve["largest_mode"], alpha=0.3, label=f"seed {seed}"
+            )
+    for axis in axes:
+        axis.legend(frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=20_000)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", nargs="+", choices=list(N_MODES), default=list(N_MODES))
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    jobs = [(task, seed, options.updates) for seed in range(options.seeds) for task in options.tasks]
-    rows = [row for result in run_jobs(run, jobs, options.jobs) for row in result]
-    write_csv(options.out / "closed_loop.csv", rows)
-    plot(rows, options.out / "closed_loop.png")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ...")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    parser.add_argument("--out", type=Path, default=common.RESULTS)
+    options = parser.parse_args(argv)
+    if options.updates % CHECK_EVERY:
+        parser.error(f"--updates {options.updates}: accepted are multiples of {CHECK_EVERY}")
+    runs = [
+        {"task": task, "seed": seed, "updates": options.updates} for seed in range(options.seeds) for task in N_MODES
+    ]
+    missing = [settings for settings in runs if not common.finished(run_folder(settings), settings)]
+    print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before", flush=True)
+    complete = common.run_all(run, [(settings,) for settings in missing], options.jobs)
+    table = options.out / "closed_loop.csv"
+    done = [settings for settings in runs if common.finished(run_folder(settings), settings)]
+    for settings in done:
+        common.merge_csv(table, common.read_csv(run_folder(settings) / "checks.csv"), key=("task", "seed", "update"))
+    if done:
+        plot(common.read_csv(table), table.with_suffix(".png"))
+        print(f"written: {table}, {table.with_suffix('.png')}")
+    if not complete:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,6 @@ class Frame(NamedTuple):
             return 0.0
         return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
 
-    def rows(self, rows: th.Tensor) -> "Frame":
-        """The frames of some of the states."""
-        origin = self.origin if len(self.origin) == 1 else self.origin[rows]
-        return Frame(origin, None if self.factor is None else self.factor[rows])
-
 
 def sigma_points(noise_dim: int) -> th.Tensor:
     """±sqrt(k) q_i with a random orthonormal basis q: 2k noise vectors with mean zero and covariance I exactly.

@@ -1,4 +1,4 @@
-"""Jacobian clamping: keep the sampler's Jacobian with respect to its noise from vanishing (Lim et al. 2020, App. G.2)."""
+"""Jacobian clamping (Lim et al. 2020, App. G.2): keep the sampler's Jacobian in its noise from vanishing."""
 
 from collections.abc import Callable
 

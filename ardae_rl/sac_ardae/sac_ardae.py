@@ -272,20 +272,17 @@ class SACARDAE(OffPolicyAlgorithm):
 
     def _update_score(self, observations: PyTorchObs, n_updates: int) -> dict[str, th.Tensor]:
         """Follow the policy: steps of the estimator on fresh samples of it, each at other states of the batch."""
-        metrics: dict[str, th.Tensor] = {}
+        n_states = self.score_batch_size
         with th.no_grad():
             features = self.actor.extract_features(observations, self.actor.features_extractor)
-            code = self.actor.encode(features)
-            frame = self.policy.frame(code)
         for update in range(n_updates):
-            rows = th.arange(self.score_batch_size, device=code.device) + update * self.score_batch_size
-            rows = rows % len(code)
+            rows = th.arange(update * n_states, (update + 1) * n_states, device=self.device) % len(features)
             with th.no_grad():
-                noise = self.actor.sample_noise(code[rows], self.n_action_samples)
-                samples = self.actor.generate(code[rows], noise)
-                local = frame.rows(rows).to_local(samples)
+                code = self.actor.encode(features[rows])
+                samples = self.actor.generate(code, self.actor.sample_noise(code, self.n_action_samples))
+                local = self.policy.frame(code).to_local(samples)
             metrics = self.estimator.step(local, features[rows])
-        metrics["sample_std"] = samples.std(1).mean()
+        metrics["sample_std"] = samples.std(1).mean()  # a collapse or a run-away shows here first
         return {f"score_{name}": value for name, value in metrics.items()}
 
     def _update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
@@ -316,9 +313,7 @@ class SACARDAE(OffPolicyAlgorithm):
         self.critic.optimizer.step()
         return {"critic_loss": critic_loss.detach(), "target_q": target_q_values.mean()}
 
-    def _update_actor(
-        self, observations: PyTorchObs, iteration: int
-    ) -> tuple[dict[str, th.Tensor], th.Tensor | None]:
+    def _update_actor(self, observations: PyTorchObs, iteration: int) -> tuple[dict[str, th.Tensor], th.Tensor | None]:
         """One step of the policy; its log density at the sampled actions (batch, 1), where there is one."""
         features = self.actor.extract_features(observations, self.actor.features_extractor)
         code = self.actor.encode(features)
@@ -359,6 +354,7 @@ class SACARDAE(OffPolicyAlgorithm):
     def _update_temperature(self, log_prob: th.Tensor) -> dict[str, th.Tensor]:
         if self.log_ent_coef is None or self.ent_coef_optimizer is None:
             return {"ent_coef": self.ent_coef_tensor}
+        assert isinstance(self.target_entropy, float)
         ent_coef_loss = -(self.log_ent_coef * (log_prob + self.target_entropy)).mean()
         self.ent_coef_optimizer.zero_grad()
         ent_coef_loss.backward()

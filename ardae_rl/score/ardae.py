@@ -67,7 +67,7 @@ class ARDAE(nn.Module):
         loss: str = "cv",
         log_partition: str | None = "auto",
         preconditioned: bool = True,
-        hidden: Sequence[int] = (128, 128, 128),
+        hidden: Sequence[int] = (96, 96),
         context_hidden: Sequence[int] = (128, 128),
         point_hidden: Sequence[int] = (),
         context_gain: bool = True,
@@ -123,7 +123,7 @@ class ARDAE(nn.Module):
         groups = [{"params": list(self.model.parameters())}]
         if isinstance(self.standardiser, LearnedStandardiser):
             groups.append({"params": self.standardiser.trainable_parameters()})
-        self.optimizer = th.optim.Adam(groups, lr=learning_rate)
+        self.optimizer = th.optim.Adam(groups, lr=learning_rate, fused=True)
 
     # Training
 
