@@ -14,7 +14,7 @@ from ardae_rl.registry import require
 ENV_ID = "Pendulum-v1"
 
 
-def demo(out: str | Path = "runs/demo", seed: int = 0, timesteps: int = 10_000) -> Evaluation:
+def demo(out: str | Path = "runs/demo", seed: int = 0, timesteps: int = 6_000) -> Evaluation:
     """Train on Pendulum-v1 and write ``model.zip``, ``learning_curve.png`` and ``evaluation.json`` into ``out``.
 
     :raises ValueError: for fewer time steps than one episode

@@ -26,7 +26,7 @@ def sample_sac_ardae_params(
         "n_score_updates": trial.suggest_int("n_score_updates", 1, 5),
         # Fewer noise than action dimensions would leave the policy without a density.
         "noise_dim": trial.suggest_int("noise_dim", n_actions, max(32, 2 * n_actions)),
-        "n_encoder_layers": trial.suggest_int("n_encoder_layers", 0, 2),
+        "n_encoder_layers": trial.suggest_int("n_encoder_layers", 0, 1),
         "net_arch": trial.suggest_categorical("net_arch", ["small", "medium", "big"]),
     }
     trial.set_user_attr("gamma", 1 - params["one_minus_gamma"])

@@ -20,13 +20,20 @@ class MetricMeans:
         """The means.
 
         :param after: what to say of the moment in an error, such as "100 gradient steps"
-        :raises ValueError: if one is not finite, naming it
+        :raises ValueError: if one is not finite, naming the one that was so first
         """
         if not self._values:
             return {}
         means = th.stack([th.stack(values).mean() for values in self._values.values()]).tolist()
         result = dict(zip(self._values, means, strict=True))
-        for name, value in result.items():
-            if not math.isfinite(value):
-                raise ValueError(f"{name} is {value} after {after}: training has diverged; accepted are finite values")
+        broken = [name for name, value in result.items() if not math.isfinite(value)]
+        if broken:
+            name = min(broken, key=self._first_broken_step)
+            raise ValueError(
+                f"{name} is {result[name]} after {after}: training has diverged; accepted are finite values"
+            )
         return result
+
+    def _first_broken_step(self, name: str) -> int:
+        finite = th.stack(self._values[name]).isfinite().tolist()
+        return [*finite, False].index(False)

@@ -62,4 +62,5 @@ def sigma_point_frame(generator: Callable[[th.Tensor], th.Tensor], points: th.Te
     # Against directions that the sampler does not fill
     jitter = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
     covariance = covariance + jitter[:, None, None] * th.eye(covariance.shape[-1], device=covariance.device)
-    return Frame(origin, th.linalg.cholesky(covariance))
+    # Without its check: outputs that are not finite give a factor that is not, for the caller to name
+    return Frame(origin, th.linalg.cholesky_ex(covariance).L)

@@ -31,8 +31,10 @@ class ImplicitActor(BasePolicy):
     :param features_extractor: network that extracts the features
     :param features_dim: number of features
     :param noise_dim: dimension of ε, at least that of the action; by default max(10, 2 action_dim)
-    :param n_encoder_layers: number of layers before the noise joins
-    :param activation_fn: activation function
+    :param n_encoder_layers: number of layers before the noise joins; by default half of them, rounded down
+    :param activation_fn: activation function of the encoder
+    :param generator_activation_fn: activation function from where the noise joins. Smooth, because kinks would be
+        steps in the density; bounded, because sharp and separate modes then come with moderate weights
     :param normalize_images: whether to divide images by 255
     :raises ValueError: if ``noise_dim`` is below the action dimension or no layer is left for the noise
     """
@@ -48,8 +50,9 @@ class ImplicitActor(BasePolicy):
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
         noise_dim: int | None = None,
-        n_encoder_layers: int = 1,
+        n_encoder_layers: int | None = None,
         activation_fn: type[nn.Module] = nn.ELU,
+        generator_activation_fn: type[nn.Module] = nn.Tanh,
         normalize_images: bool = True,
     ):
         super().__init__(
@@ -66,6 +69,8 @@ class ImplicitActor(BasePolicy):
             raise ValueError(
                 f"noise_dim={noise_dim}: accepted are integers from the action dimension {self.action_dim} up"
             )
+        if n_encoder_layers is None:
+            n_encoder_layers = len(net_arch) // 2
         if not 0 <= n_encoder_layers < len(net_arch):
             raise ValueError(
                 f"n_encoder_layers={n_encoder_layers} with net_arch={net_arch}: accepted are 0 to {len(net_arch) - 1}, "
@@ -76,17 +81,20 @@ class ImplicitActor(BasePolicy):
         self.noise_dim = noise_dim
         self.n_encoder_layers = n_encoder_layers
         self.activation_fn = activation_fn
+        self.generator_activation_fn = generator_activation_fn
 
         encoder_arch, generator_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
         self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
         width = generator_arch[0]
-        # The joining layer in two parts: what comes from the state is computed once for all noise vectors
-        self.state_layer = nn.Linear([features_dim, *encoder_arch][-1], width)
+        # The joining layer in two parts: what comes from the state is computed once for all noise vectors. The state
+        # gives a shift and a gain of the noise's share, so that the spread can depend on it as directly as the location
+        self.state_layer = nn.Linear([features_dim, *encoder_arch][-1], 2 * width)
         self.noise_layer = nn.Linear(noise_dim, width, bias=False)
         nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
         self.register_buffer("sigma_points", sigma_points(noise_dim))
         self.generator = nn.Sequential(
-            activation_fn(), *create_mlp(width, self.action_dim, generator_arch[1:], activation_fn)
+            generator_activation_fn(),
+            *create_mlp(width, self.action_dim, generator_arch[1:], generator_activation_fn),
         )
         output_layer = self.generator[-1]
         assert isinstance(output_layer, nn.Linear)
@@ -94,17 +102,18 @@ class ImplicitActor(BasePolicy):
         nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
 
     def encode(self, features: th.Tensor) -> th.Tensor:
-        """The state's share of the joining layer, (batch, width)."""
+        """The state's share of the joining layer, (batch, 2 width)."""
         return self.state_layer(self.encoder(features))
 
     def generate(self, code: th.Tensor, noise: th.Tensor) -> th.Tensor:
         """g(ε, s), before tanh.
 
-        :param code: from :meth:`encode`, (batch, width)
+        :param code: from :meth:`encode`, (batch, 2 width)
         :param noise: ε, (batch, n, noise_dim)
         :return: (batch, n, action_dim)
         """
-        return self.generator(code.unsqueeze(1) + self.noise_layer(noise))
+        shift, gain = code.unsqueeze(1).chunk(2, dim=-1)
+        return self.generator(shift + (1 + gain) * self.noise_layer(noise))
 
     def sample_noise(self, code: th.Tensor, n_samples: int = 1) -> th.Tensor:
         """ε ~ N(0, I), (batch, n_samples, noise_dim)."""
@@ -132,6 +141,7 @@ class ImplicitActor(BasePolicy):
             noise_dim=self.noise_dim,
             n_encoder_layers=self.n_encoder_layers,
             activation_fn=self.activation_fn,
+            generator_activation_fn=self.generator_activation_fn,
         )
         return data
 
@@ -149,9 +159,11 @@ class SACARDAEPolicy(SACPolicy):
     :param lr_schedule: learning rate schedule of actor and critics
     :param net_arch: hidden layers of actor and critics, or ``dict(pi=[...], qf=[...])``
     :param activation_fn: activation function of the critics
-    :param actor_activation_fn: activation function of the actor; smooth, because kinks would be steps in the density
+    :param actor_activation_fn: activation function of the actor's state encoder
+    :param generator_activation_fn: activation function of the actor from where the noise joins
     :param noise_dim: dimension of the policy's noise; by default max(10, 2 action_dim)
-    :param n_encoder_layers: how many of the actor's layers see the state alone, before the noise joins
+    :param n_encoder_layers: how many of the actor's layers see the state alone, before the noise joins; by default
+        half of them, rounded down
     :param frame: coordinates in which the estimator sees pre-tanh actions: "sigma_points" (standardised by the
         policy's own sigma points), "centre" (less g(0, s), the paper's) or "none"
     :param score_kwargs: arguments of :class:`~ardae_rl.score.ARDAE`
@@ -175,8 +187,9 @@ class SACARDAEPolicy(SACPolicy):
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         actor_activation_fn: type[nn.Module] = nn.ELU,
+        generator_activation_fn: type[nn.Module] = nn.Tanh,
         noise_dim: int | None = None,
-        n_encoder_layers: int = 1,
+        n_encoder_layers: int | None = None,
         frame: str = "sigma_points",
         score_kwargs: dict[str, Any] | None = None,
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
@@ -193,6 +206,7 @@ class SACARDAEPolicy(SACPolicy):
             "noise_dim": noise_dim,
             "n_encoder_layers": n_encoder_layers,
             "activation_fn": actor_activation_fn,
+            "generator_activation_fn": generator_activation_fn,
         }
         self.frame_kind = frame
         self.score_kwargs = dict(score_kwargs or {})
@@ -225,6 +239,7 @@ class SACARDAEPolicy(SACPolicy):
             del data[name]
         data.update(
             actor_activation_fn=self.implicit_kwargs["activation_fn"],
+            generator_activation_fn=self.implicit_kwargs["generator_activation_fn"],
             noise_dim=self.implicit_kwargs["noise_dim"],
             n_encoder_layers=self.implicit_kwargs["n_encoder_layers"],
             frame=self.frame_kind,
@@ -239,7 +254,7 @@ class SACARDAEPolicy(SACPolicy):
     def frame(self, code: th.Tensor) -> Frame:
         """The frame of each state in which the estimator sees the pre-tanh actions.
 
-        :param code: the actor's code of the states, (batch, width)
+        :param code: the actor's code of the states
         """
         if self.frame_kind == "none":
             return Frame(code.new_zeros(1, 1, 1))
@@ -278,7 +293,7 @@ class SACARDAEPolicy(SACPolicy):
         :raises ValueError: if the estimator has no density (``log_partition=None``)
         """
         low, high = self._action_bounds()
-        scaled = 2 * (actions.reshape(-1, self.actor.action_dim) - low) / (high - low) - 1
+        scaled = 2 * (actions.to(low).reshape(-1, self.actor.action_dim) - low) / (high - low) - 1
         pre_tanh = th.atanh(scaled.clamp(-1 + 1e-6, 1 - 1e-6)).unsqueeze(1)
         return self._log_prob_of(obs, pre_tanh).squeeze(1)
 

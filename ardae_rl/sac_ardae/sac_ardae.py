@@ -1,5 +1,6 @@
 """SAC with an implicit policy: the policy's score comes from AR-DAE, its log density from the same network."""
 
+import math
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -24,10 +25,19 @@ from ardae_rl.sac_ardae.policies import (
     SACARDAEPolicy,
 )
 from ardae_rl.score import ARDAE, entropy_surrogate
-from ardae_rl.score.ardae import resolve_log_partition
+from ardae_rl.score.ardae import HEADS, LOSSES, resolve_log_partition
 from ardae_rl.score.validation import check_choice, check_positive
 
 SelfSACARDAE = TypeVar("SelfSACARDAE", bound="SACARDAE")
+
+# The estimator's arguments that are the algorithm's own, and their names there
+_SCORE_ARGUMENTS = {
+    "loss": "score_loss",
+    "head": "score_head",
+    "log_partition": "log_partition",
+    "n_importance": "n_importance",
+    "learning_rate": "score_learning_rate",
+}
 
 
 class SACARDAE(OffPolicyAlgorithm):
@@ -116,7 +126,7 @@ class SACARDAE(OffPolicyAlgorithm):
         target_entropy: str | float = "auto",
         backup_entropy: bool = True,
         target_calibration: bool = False,
-        score_learning_rate: float | Schedule = 1e-3,
+        score_learning_rate: float | Schedule = 3e-3,
         score_loss: str = "cv",
         score_head: str = "gradient",
         log_partition: str | None = "auto",
@@ -162,7 +172,6 @@ class SACARDAE(OffPolicyAlgorithm):
             device=device,
             seed=seed,
             sde_support=False,
-            supported_action_spaces=(spaces.Box,),
             support_multi_env=True,
         )
         self.ent_coef = ent_coef
@@ -188,16 +197,24 @@ class SACARDAE(OffPolicyAlgorithm):
         self.clamp_max_weight = clamp_max_weight
         self.clamp_on = clamp_on
         self.n_perturb = n_perturb
-        self._check_arguments()
         if _init_setup_model:
             self._setup_model()
 
     def _check_arguments(self) -> None:
+        if not isinstance(self.action_space, spaces.Box):
+            raise ValueError(f"action_space={self.action_space}: accepted are Box spaces, continuous actions")
         check_choice("clamp_on", self.clamp_on, ("tanh", "pre_tanh"))
+        check_choice("score_head", self.score_head, HEADS)
+        check_choice("score_loss", self.score_loss, LOSSES)
         for name in ("n_score_updates", "score_batch_size", "n_perturb", "clamp_xi", "clamp_max_weight"):
             check_positive(name, getattr(self, name))
-        if self.n_action_samples < 2:
-            raise ValueError(f"n_action_samples={self.n_action_samples}: accepted are integers from 2 up")
+        for name, least in {"n_action_samples": 2, "score_warmup": 0, "clamp_eta": 0}.items():
+            value = getattr(self, name)
+            if not value >= least:
+                raise ValueError(f"{name}={value!r}: accepted are numbers from {least} up")
+        _initial_ent_coef(self.ent_coef)
+        if isinstance(self.target_entropy, str):
+            check_choice("target_entropy", self.target_entropy, ("auto",))
         learned = isinstance(self.ent_coef, str)
         if resolve_log_partition(self.log_partition, self.score_head) is None and (learned or self.backup_entropy):
             raise ValueError(
@@ -205,16 +222,22 @@ class SACARDAE(OffPolicyAlgorithm):
                 "accepted with it are backup_entropy=False and a fixed ent_coef"
             )
 
+    def _estimator_arguments(self) -> dict[str, Any]:
+        """``score_kwargs`` with the algorithm's own arguments of the estimator."""
+        arguments = dict(self.policy_kwargs.get("score_kwargs") or {})
+        for name, argument in _SCORE_ARGUMENTS.items():
+            value = getattr(self, argument)
+            if arguments.setdefault(name, value) != value:
+                raise ValueError(f"score_kwargs[{name!r}]={arguments[name]!r}: accepted is {argument}, outside of it")
+        del arguments["learning_rate"]  # maybe a schedule: train() sets it
+        return arguments
+
     def _setup_model(self) -> None:
-        score_kwargs = {
-            **(self.policy_kwargs.get("score_kwargs") or {}),
-            "loss": self.score_loss,
-            "head": self.score_head,
-            "log_partition": self.log_partition,
-            "n_importance": self.n_importance,
-        }
-        self.policy_kwargs = {**self.policy_kwargs, "score_kwargs": score_kwargs}
+        self._check_arguments()
+        given = self.policy_kwargs
+        self.policy_kwargs = {**given, "score_kwargs": self._estimator_arguments()}
         super()._setup_model()
+        self.policy_kwargs = given  # load() compares what is saved with what it is given
         self._create_aliases()
         self.score_lr_schedule = FloatSchedule(self.score_learning_rate)
         self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
@@ -223,8 +246,8 @@ class SACARDAE(OffPolicyAlgorithm):
             self.target_entropy = -float(np.prod(self.action_space.shape))  # type: ignore[arg-type]
         self.target_entropy = float(self.target_entropy)
         if isinstance(self.ent_coef, str):
-            initial = _initial_ent_coef(self.ent_coef)
-            self.log_ent_coef = th.full((1,), float(np.log(initial)), device=self.device, requires_grad=True)
+            initial = float(np.log(_initial_ent_coef(self.ent_coef)))
+            self.log_ent_coef = th.full((1,), initial, device=self.device, requires_grad=True)
             self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1))
         else:
             self.ent_coef_tensor = th.tensor(float(self.ent_coef), device=self.device)
@@ -395,13 +418,18 @@ class SACARDAE(OffPolicyAlgorithm):
         return state_dicts, tensors
 
 
-def _initial_ent_coef(ent_coef: str) -> float:
-    """1 for "auto", x for "auto_x"."""
-    prefix, _, value = ent_coef.partition("_")
-    try:
-        initial = float(value) if value else 1.0
-    except ValueError:
-        initial = 0.0
-    if prefix != "auto" or not initial > 0:
-        raise ValueError(f"ent_coef={ent_coef!r}: accepted are numbers, 'auto' and 'auto_<number above 0>'")
+def _initial_ent_coef(ent_coef: str | float) -> float:
+    """The number itself, 1 for "auto", x for "auto_x"."""
+    if isinstance(ent_coef, str):
+        prefix, separator, value = ent_coef.partition("_")
+        try:
+            initial = float(value if separator else 1)
+        except ValueError:
+            initial = 0.0
+        valid = prefix == "auto" and 0 < initial < math.inf
+    else:
+        initial = float(ent_coef)
+        valid = 0 <= initial < math.inf
+    if not valid:
+        raise ValueError(f"ent_coef={ent_coef!r}: accepted are numbers from 0 up, 'auto' and 'auto_<number above 0>'")
     return initial

@@ -1,0 +1,276 @@
+"""The implicit actor and the policy around it: sampling, densities, saving without the algorithm."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.envs import FakeImageEnv, SimpleMultiObsEnv
+from torch import nn
+
+from ardae_rl import SACARDAE
+from ardae_rl.sac_ardae import CnnPolicy, MlpPolicy, MultiInputPolicy
+from ardae_rl.sac_ardae.policies import log_tanh_slope
+from sac_ardae.small import POLICY_KWARGS, SCORE_KWARGS, make
+
+OBSERVATIONS = spaces.Box(-1, 1, (3,))
+ACTIONS = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 0.5], np.float32))
+
+
+def policy(**arguments: Any) -> MlpPolicy:
+    th.manual_seed(arguments.pop("seed", 0))
+    return MlpPolicy(OBSERVATIONS, ACTIONS, lambda _: 1e-3, **(POLICY_KWARGS | arguments))
+
+
+@pytest.mark.parametrize("n_encoder_layers", [0, 1, 2])
+def test_shapes_of_the_actor(n_encoder_layers: int) -> None:
+    actor = policy(net_arch=[8, 12, 16], noise_dim=5, n_encoder_layers=n_encoder_layers).actor
+    assert len([layer for layer in actor.encoder if isinstance(layer, nn.Linear)]) == n_encoder_layers
+    widths = [8, 12, 16][n_encoder_layers:]
+    code = actor.encode(th.randn(4, 3))
+    assert len(code) == 4
+    assert [layer.in_features for layer in actor.generator if isinstance(layer, nn.Linear)] == widths
+    noise = actor.sample_noise(code, 7)
+    assert noise.shape == (4, 7, 5)
+    assert actor.generate(code, noise).shape == (4, 7, 2)
+    assert actor.centre(code).shape == (4, 1, 2)
+    assert actor(th.randn(4, 3)).shape == (4, 2)
+
+
+def test_states_encoded_once_are_as_if_encoded_for_each_sample() -> None:
+    actor = policy().actor
+    features = th.randn(4, 3)
+    noise = th.randn(4, 7, actor.noise_dim)
+    together = actor.generate(actor.encode(features), noise)
+    repeated = actor.encode(features.repeat_interleave(7, dim=0))
+    apart = actor.generate(repeated, noise.flatten(0, 1).unsqueeze(1))
+    th.testing.assert_close(together, apart.view(4, 7, 2))
+
+
+@pytest.mark.parametrize(("action_dim", "expected"), [(1, 10), (5, 10), (8, 16)])
+def test_default_noise_dim(action_dim: int, expected: int) -> None:
+    model = MlpPolicy(OBSERVATIONS, spaces.Box(-1, 1, (action_dim,)), lambda _: 1e-3, **POLICY_KWARGS)
+    assert model.actor.noise_dim == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"noise_dim": 1}, "noise_dim=1: accepted are integers from the action dimension 2 up"),
+        ({"n_encoder_layers": 2}, r"n_encoder_layers=2 with net_arch=\[16, 16\]: accepted are 0 to 1"),
+        ({"n_encoder_layers": -1}, "n_encoder_layers=-1"),
+        ({"frame": "sigma"}, "frame='sigma': accepted are 'sigma_points', 'centre', 'none'"),
+        ({"score_kwargs": {"head": "scalar"}}, "head='scalar': accepted are 'gradient', 'vector'"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        policy(**arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_deterministic_is_the_centre() -> None:
+    """tanh g(0, s), whatever the state of the generators; stochastic actions differ, and follow the seed."""
+    model = policy()
+    obs = th.randn(4, 3)
+    expected = th.tanh(model.actor.centre(model.actor.encode(obs)).squeeze(1))
+    th.testing.assert_close(model(obs, deterministic=True), expected)
+    low, high = th.as_tensor(ACTIONS.low), th.as_tensor(ACTIONS.high)
+    in_range = low + (expected.detach() + 1) / 2 * (high - low)
+    for seed in (1, 2):
+        th.manual_seed(seed)
+        np.testing.assert_allclose(model.predict(obs.numpy(), deterministic=True)[0], in_range, atol=1e-6)
+    sampled = []
+    for seed in (1, 1, 2):
+        th.manual_seed(seed)
+        sampled.append(model.predict(obs.numpy())[0])
+    assert np.array_equal(sampled[0], sampled[1]) and not np.isclose(sampled[0], sampled[2]).any()
+    assert all(ACTIONS.contains(action) for action in sampled[0])
+
+
+def test_broad_unsaturated_start() -> None:
+    model = policy(net_arch=[256, 256])
+    pre_tanh = model.actor.generate(code := model.actor.encode(th.randn(64, 3)), model.actor.sample_noise(code, 64))
+    assert 0.3 < pre_tanh.std(1).mean() < 1
+    assert (th.tanh(pre_tanh).abs() > 0.99).float().mean() < 0.03
+
+
+def test_log_tanh_slope_is_exact() -> None:
+    x = th.cat([th.linspace(-100, 100, 2001), th.tensor([0.0, 1e-3, -1e-3])]).unsqueeze(-1)
+    exact = x.double().squeeze(-1)
+    # ln(1 - tanh² x) = -2 (|x| + ln(1 + e^{-2|x|}) - ln 2)
+    expected = -2 * (exact.abs() + th.log1p(th.exp(-2 * exact.abs())) - math.log(2))
+    th.testing.assert_close(log_tanh_slope(x).double(), expected, rtol=2e-7, atol=5e-7)
+    th.testing.assert_close(log_tanh_slope(th.tensor([1.0, -50.0])), log_tanh_slope(x[[1010, 500]]).sum())
+    small = exact[exact.abs() < 5]
+    th.testing.assert_close(
+        log_tanh_slope(small.unsqueeze(-1)), (1 - small.tanh().square()).log(), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_activation_functions() -> None:
+    model = policy(activation_fn=nn.Tanh, actor_activation_fn=nn.Softplus)
+    in_actor, in_critic = ({type(module) for module in net.modules()} for net in (model.actor, model.critic))
+    assert nn.Softplus in in_actor and nn.ELU not in in_actor
+    assert nn.Tanh in in_critic and nn.ReLU not in in_critic | in_actor
+
+
+@pytest.mark.parametrize("frame", ["sigma_points", "centre", "none"])
+def test_score_is_the_gradient_of_log_prob(frame: str) -> None:
+    """Before tanh, through frame and squashing: by finite differences, in double precision."""
+    model = policy(frame=frame).double()
+    features = th.randn(4, 3, dtype=th.float64)
+    code = model.actor.encode(features)
+    pre_tanh = model.actor.generate(code, model.actor.sample_noise(code)).detach()
+    for _ in range(10):  # away from the Gaussian at the start
+        samples = model.actor.generate(code, model.actor.sample_noise(code, 8)).detach()
+        model.estimator.step(model.frame(code).to_local(samples), features)
+    where = model.frame(code), features
+    score, log_prob = model.pre_tanh_score(pre_tanh, *where)
+    assert log_prob is not None
+    th.testing.assert_close(log_prob, model.pre_tanh_log_prob(pre_tanh, *where))
+    step = 1e-6 * th.tensor([0.6, -0.8], dtype=th.float64)
+    slope = model.pre_tanh_log_prob(pre_tanh + step, *where) - model.pre_tanh_log_prob(pre_tanh - step, *where)
+    th.testing.assert_close(slope / 2e-6, score @ step * 1e6, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def trained() -> Iterator[SACARDAE]:
+    """Pendulum's spaces (one action in [-2, 2]); the policy of the start, and an estimator trained on it."""
+    model = make(policy_kwargs={"score_kwargs": {"hidden": (32, 32), "context_hidden": (32,)}}, n_action_samples=16)
+    # A policy that is no Gaussian
+    nn.init.normal_(model.actor.noise_layer.weight, std=0.6)
+    for update in range(600):
+        for group in model.estimator.optimizer.param_groups:
+            group["lr"] = 1e-3 if update < 400 else 2e-4
+        model._update_score(random_observations(32), 1)
+    yield model
+
+
+def random_observations(n: int) -> th.Tensor:
+    angle = 2 * math.pi * th.rand(n)
+    return th.stack([angle.cos(), angle.sin(), 16 * th.rand(n) - 8], dim=1)
+
+
+def densities(model: SACARDAE, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Actions in [-2, 2], denser towards the bounds, and their log densities, (n observations, n actions)."""
+    grid = 2 * th.tanh(th.linspace(-6, 6, 2001))
+    log_prob = model.policy.log_prob(obs.repeat_interleave(2001, 0), grid.repeat(len(obs)).unsqueeze(1))
+    return grid, log_prob.view(-1, 2001)
+
+
+def test_density_in_the_environments_range(trained: SACARDAE) -> None:
+    """It integrates to one over [-2, 2], and agrees with the actions' histogram."""
+    th.manual_seed(0)
+    obs = random_observations(16)
+    grid, log_prob = densities(trained, obs)
+    density = log_prob.exp()
+    integral = th.trapezoid(density, grid)
+    assert (integral - 1).abs().max() < 0.05
+    assert (integral - 1).abs().mean() < 0.02
+    cells = th.clamp(((grid[1:] + grid[:-1]) / 2 + 2) / 0.1, 0, 39).long()
+    for row, observation in zip(density[:4], obs[:4], strict=True):
+        actions, _ = trained.predict(observation.expand(20_000, -1).numpy())
+        histogram = th.histc(th.as_tensor(actions), 40, -2, 2) / 20_000
+        masses = th.zeros(40).index_add(0, cells, (row[1:] + row[:-1]) / 2 * grid.diff())
+        assert 0.5 * (histogram - masses).abs().sum() < 0.06
+
+
+def test_entropy_is_minus_the_mean_log_prob(trained: SACARDAE) -> None:
+    th.manual_seed(0)
+    obs = random_observations(4)
+    entropy = trained.policy.entropy(obs, n_samples=5000)
+    assert entropy.shape == (4,)
+    repeated = obs.repeat_interleave(5000, 0)
+    actions = th.as_tensor(trained.predict(repeated.numpy())[0])
+    th.testing.assert_close(
+        entropy, -trained.policy.log_prob(repeated, actions).view(4, 5000).mean(1), rtol=0, atol=0.05
+    )
+    grid, log_prob = densities(trained, obs)
+    th.testing.assert_close(entropy, -th.trapezoid(log_prob.exp() * log_prob, grid), rtol=0, atol=0.1)
+
+
+def test_density_of_actions_at_the_bounds(trained: SACARDAE) -> None:
+    log_prob = trained.policy.log_prob(random_observations(3), th.tensor([[-2.0], [2.0], [0.0]], dtype=th.float64))
+    assert log_prob.shape == (3,) and log_prob.dtype == th.float32 and bool(log_prob.isfinite().all())
+
+
+def test_without_a_density() -> None:
+    model = policy(score_kwargs=SCORE_KWARGS | {"log_partition": None})
+    with pytest.raises(ValueError, match="log_partition=None has no density"):
+        model.log_prob(th.randn(4, 3), th.zeros(4, 2))
+
+
+class SmallMultiObs(SimpleMultiObsEnv):
+    """With continuous actions."""
+
+    def __init__(self) -> None:
+        super().__init__(discrete_actions=False)
+
+
+POLICIES: dict[str, tuple[type[MlpPolicy], gym.Env[Any, Any], dict[str, Any]]] = {
+    "MlpPolicy": (
+        MlpPolicy,
+        gym.make("Pendulum-v1"),
+        {"noise_dim": 4, "n_critics": 1, "frame": "centre", "actor_activation_fn": nn.Tanh, "n_encoder_layers": 0},
+    ),
+    "shared extractor": (MlpPolicy, gym.make("Pendulum-v1"), {"share_features_extractor": True}),
+    "CnnPolicy": (
+        CnnPolicy,
+        FakeImageEnv(screen_height=36, screen_width=36, discrete=False, channel_first=True),
+        {"features_extractor_kwargs": {"features_dim": 8}},
+    ),
+    "MultiInputPolicy": (MultiInputPolicy, SmallMultiObs(), {"net_arch": {"pi": [8, 12], "qf": [10]}}),
+}
+
+
+def assert_same_predictions(one: Any, other: Any, space: spaces.Space[Any]) -> None:
+    space.seed(0)
+    for _ in range(3):
+        observation = space.sample()
+        for deterministic in (True, False):
+            actions = []
+            for predictor in (one, other):
+                th.manual_seed(0)
+                actions.append(predictor.predict(observation, deterministic=deterministic)[0])
+            np.testing.assert_array_equal(actions[0], actions[1])
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_saved_alone(name: str, tmp_path: Path) -> None:
+    policy_class, env, arguments = POLICIES[name]
+    model = make(env, "MlpPolicy" if policy_class is MlpPolicy else name, policy_kwargs=arguments)
+    assert type(model.policy) is policy_class
+    path = str(tmp_path / "policy.pt")
+    model.policy.save(path)
+    loaded = policy_class.load(path, device="cpu")
+    assert_same_predictions(model, loaded, model.observation_space)
+    assert loaded._get_constructor_parameters().keys() == model.policy._get_constructor_parameters().keys()
+    assert loaded.frame_kind == model.policy.frame_kind and loaded.score_kwargs == model.policy.score_kwargs
+    assert loaded.share_features_extractor == model.policy.share_features_extractor
+    for (parameter, tensor), other in zip(model.policy.state_dict().items(), loaded.state_dict().values(), strict=True):
+        assert th.equal(tensor, other), parameter
+
+    model.actor.save(path)
+    actor = type(model.actor).load(path, device="cpu")
+    assert_same_predictions(model, actor, model.observation_space)
+
+
+@pytest.mark.parametrize(
+    "score_kwargs", [{}, {"preconditioned": False}, {"head": "vector"}, {"log_partition": "dual"}], ids=str
+)
+def test_state_dict_can_be_randomised_and_restored(score_kwargs: dict[str, Any]) -> None:
+    """All entries are floats, and all of them are restored."""
+    model = policy(score_kwargs=SCORE_KWARGS | score_kwargs)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    random = {name: th.rand_like(tensor) for name, tensor in before.items()}
+    model.load_state_dict(random)
+    assert all(th.equal(tensor, random[name]) for name, tensor in model.state_dict().items())
+    model.load_state_dict(before)
+    assert all(th.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert th.equal(th.nn.utils.parameters_to_vector(model.parameters()), th.as_tensor(model.parameters_to_vector()))
