@@ -151,8 +151,12 @@ def demo(
     timesteps: Annotated[int, typer.Option(help="Environment steps to train for.")] = 6_000,
 ) -> None:
     """Train SACARDAE on Pendulum-v1, evaluate it, and draw its learning curve."""
+    import torch as th
+
     from ardae_rl.demo import demo as run_demo
 
+    # More threads gain nothing with networks of this size, and lose a lot where other work wants the cores
+    th.set_num_threads(1)
     with one_line_errors():
         result = run_demo(out, seed, timesteps)
     typer.echo(result)

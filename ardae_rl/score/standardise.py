@@ -77,7 +77,8 @@ class LearnedStandardiser(nn.Module):
     def __init__(self, dim: int, context_dim: int, hidden: int = 64):
         super().__init__()
         n_features = context_dim + 1
-        self.average = RunningAverage(horizon=100)
+        # Long enough for as many batches as there are coefficients to fit
+        self.average = RunningAverage(horizon=max(100, n_features))
         self.normaliser = ContextNormaliser(context_dim)
         # Double precision: raw contexts may have means far from zero and nearly dependent entries
         self.register_buffer("moments", th.eye(n_features, dtype=th.float64))
