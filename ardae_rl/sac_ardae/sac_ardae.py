@@ -11,7 +11,7 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, ReplayBufferSamples, Schedule
-from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name, polyak_update
+from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name, polyak_update, update_learning_rate
 from torch.nn import functional as F
 
 from ardae_rl.common.training import MetricMeans
@@ -229,7 +229,7 @@ class SACARDAE(OffPolicyAlgorithm):
             value = getattr(self, argument)
             if arguments.setdefault(name, value) != value:
                 raise ValueError(f"score_kwargs[{name!r}]={arguments[name]!r}: accepted is {argument}, outside of it")
-        del arguments["learning_rate"]  # maybe a schedule: train() sets it
+        del arguments["learning_rate"]  # maybe a schedule: set in the optimizer
         return arguments
 
     def _setup_model(self) -> None:
@@ -240,6 +240,7 @@ class SACARDAE(OffPolicyAlgorithm):
         self.policy_kwargs = given  # load() compares what is saved with what it is given
         self._create_aliases()
         self.score_lr_schedule = FloatSchedule(self.score_learning_rate)
+        update_learning_rate(self.estimator.optimizer, self.score_lr_schedule(1))
         self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
         self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
         if self.target_entropy == "auto":
@@ -266,8 +267,7 @@ class SACARDAE(OffPolicyAlgorithm):
         if self.ent_coef_optimizer is not None:
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
-        for group in self.estimator.optimizer.param_groups:
-            group["lr"] = self.score_lr_schedule(self._current_progress_remaining)
+        update_learning_rate(self.estimator.optimizer, self.score_lr_schedule(self._current_progress_remaining))
 
         means = MetricMeans()
         for gradient_step in range(gradient_steps):

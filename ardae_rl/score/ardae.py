@@ -74,7 +74,7 @@ class ARDAE(nn.Module):
         activation: str = "silu",
         noise_scale: float = 0.1,
         n_noise: int = 1,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 1e-3,
         max_grad_norm: float = 10.0,
         n_importance: int = 100,
         proposal_scale: float = 1.0,

@@ -217,7 +217,14 @@ POLICIES: dict[str, tuple[type[MlpPolicy], gym.Env[Any, Any], dict[str, Any]]] =
     "MlpPolicy": (
         MlpPolicy,
         gym.make("Pendulum-v1"),
-        {"noise_dim": 4, "n_critics": 1, "frame": "centre", "actor_activation_fn": nn.Tanh, "n_encoder_layers": 0},
+        {
+            "noise_dim": 4,
+            "n_critics": 1,
+            "frame": "centre",
+            "actor_activation_fn": nn.Tanh,
+            "generator_activation_fn": nn.SiLU,
+            "n_encoder_layers": 0,
+        },
     ),
     "shared extractor": (MlpPolicy, gym.make("Pendulum-v1"), {"share_features_extractor": True}),
     "CnnPolicy": (

@@ -334,6 +334,12 @@ def test_seeds() -> None:
     assert changed(states[0], states[2]) >= {"actor", "critic", "critic_target", "estimator", "ent_coef"}
 
 
+def test_estimator_starts_with_its_own_learning_rate() -> None:
+    """Before any training too: the closed loop steps the estimator without it."""
+    model = make(learning_rate=1e-5, score_learning_rate=2e-3)
+    assert {group["lr"] for group in model.estimator.optimizer.param_groups} == {2e-3}
+
+
 def test_learning_rate_schedules() -> None:
     model = make(learning_rate=lambda progress: 1e-3 * progress, score_learning_rate=lambda progress: 1e-2 * progress)
     model.learn(15)
