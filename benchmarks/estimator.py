@@ -40,6 +40,8 @@ PAPER: dict[str, Any] = {
     "activation": "elu",
     "context_gain": False,
     "proposal_scale": math.exp(-1),  # of the published code, in units of x
+    "betas": (0.9, 0.999),
+    "averaging": 1,
     "n_noise": 3,  # as many network evaluations as the default: noisy samples, clean samples, reference draws
 }
 ESTIMATORS: dict[str, dict[str, Any]] = {

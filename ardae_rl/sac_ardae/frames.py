@@ -1,7 +1,6 @@
 """Coordinates in which the estimator sees the actions: an affine frame that the present policy itself gives."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch as th
@@ -44,7 +43,7 @@ def sigma_points(noise_dim: int) -> th.Tensor:
     return math.sqrt(noise_dim) * th.cat([basis, -basis])
 
 
-def sigma_point_frame(generator: Callable[[th.Tensor], th.Tensor], points: th.Tensor, batch_size: int) -> Frame:
+def sigma_point_frame(outputs: th.Tensor) -> Frame:
     """Mean and Cholesky factor of the covariance of a sampler's outputs at sigma points.
 
     Exact for a sampler that is linear in its noise, a deterministic function of state and weights for any other.
@@ -52,13 +51,11 @@ def sigma_point_frame(generator: Callable[[th.Tensor], th.Tensor], points: th.Te
     can only follow, then has no delay in location, scale and correlation. (With a delay there, policy and estimator
     chase each other in growing oscillations.)
 
-    :param generator: noise (batch, n, noise_dim) to outputs (batch, n, dim)
-    :param points: from :func:`sigma_points`, (n, noise_dim)
+    :param outputs: of the sampler, at the points from :func:`sigma_points`, (batch, n, dim)
     """
-    outputs = generator(points.expand(batch_size, -1, -1))
     origin = outputs.mean(1, keepdim=True)
     deviation = outputs - origin
-    covariance = deviation.mT @ deviation / len(points)
+    covariance = deviation.mT @ deviation / outputs.shape[1]
     # Against directions that the sampler does not fill
     jitter = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
     covariance = covariance + jitter[:, None, None] * th.eye(covariance.shape[-1], device=covariance.device)

@@ -23,6 +23,8 @@ from ardae_rl.sac_ardae.frames import FRAMES, Frame, sigma_point_frame, sigma_po
 from ardae_rl.score import ARDAE
 from ardae_rl.score.validation import check_choice
 
+_STATES_IN_CACHE = 32
+
 
 class ImplicitActor(BasePolicy):
     """A sampler without a density: the state is encoded once, then noise joins and g(ε, s) comes out, before tanh.
@@ -109,7 +111,7 @@ class ImplicitActor(BasePolicy):
         """g(ε, s), before tanh.
 
         :param code: from :meth:`encode`, (batch, 2 width)
-        :param noise: ε, (batch, n, noise_dim)
+        :param noise: ε, (batch, n, noise_dim), or (1, n, noise_dim) for the same at all states
         :return: (batch, n, action_dim)
         """
         shift, gain = code.unsqueeze(1).chunk(2, dim=-1)
@@ -122,6 +124,13 @@ class ImplicitActor(BasePolicy):
     def centre(self, code: th.Tensor) -> th.Tensor:
         """g(0, s), (batch, 1, action_dim): the deterministic action before tanh."""
         return self.generate(code, code.new_zeros(len(code), 1, self.noise_dim))
+
+    def at_sigma_points(self, code: th.Tensor) -> th.Tensor:
+        """g at the sigma points of the noise, (batch, 2 noise_dim, action_dim)."""
+        noise = self.sigma_points.unsqueeze(0)
+        # On a CPU in parts that stay in its cache: the hidden units are batch x 2 noise_dim x width numbers
+        n_states = _STATES_IN_CACHE if code.device.type == "cpu" else len(code)
+        return th.cat([self.generate(part, noise) for part in code.split(n_states)])
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         """Actions in [-1, 1], (batch, action_dim); tanh g(0, s) if deterministic."""
@@ -209,7 +218,8 @@ class SACARDAEPolicy(SACPolicy):
             "generator_activation_fn": generator_activation_fn,
         }
         self.frame_kind = frame
-        self.score_kwargs = dict(score_kwargs or {})
+        # A shorter average than the estimator's own default: what it is late by, policy and estimator chase
+        self.score_kwargs = {"averaging": 5} | (score_kwargs or {})
         super().__init__(
             observation_space,
             action_space,
@@ -260,8 +270,7 @@ class SACARDAEPolicy(SACPolicy):
             return Frame(code.new_zeros(1, 1, 1))
         if self.frame_kind == "centre":
             return Frame(self.actor.centre(code))
-        actor = self.actor
-        return sigma_point_frame(lambda noise: actor.generate(code, noise), actor.sigma_points, len(code))
+        return sigma_point_frame(self.actor.at_sigma_points(code))
 
     @th.no_grad()
     def pre_tanh_log_prob(self, pre_tanh: th.Tensor, frame: Frame, features: th.Tensor) -> th.Tensor:

@@ -1,5 +1,6 @@
 """The estimator to pick up alone: train it on samples, ask it for scores, log densities and entropies."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from ardae_rl.score.log_partition import immse_log_prob, importance_log_partitio
 from ardae_rl.score.models import EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
 from ardae_rl.score.networks import ContextCode
 from ardae_rl.score.objective import score_terms
-from ardae_rl.score.standardise import FixedStandardiser, LearnedStandardiser
+from ardae_rl.score.standardise import FixedStandardiser, LearnedStandardiser, RunningAverage
 from ardae_rl.score.validation import check_choice, check_context, check_points, check_positive, check_samples
 
 HEADS = ("gradient", "vector")
@@ -51,6 +52,9 @@ class ARDAE(nn.Module):
     :param noise_scale: δ, the standard deviation of the signed noise scale, relative to the samples' scale
     :param n_noise: noise draws for each sample (the paper's n_σ)
     :param learning_rate: of Adam
+    :param betas: of Adam; little momentum, because the samples' distribution moves and the estimator has to follow
+    :param averaging: updates over which the weights are averaged for queries, which takes most of the training's noise
+        out of scores and densities; 1 for the newest weights, without that delay
     :param max_grad_norm: bound of the network's gradient norm; the location and scale have a bound of their own
     :param n_importance: draws for "importance"
     :param proposal_scale: deviation of the importance proposal, in units of the samples' scale if preconditioned
@@ -75,6 +79,8 @@ class ARDAE(nn.Module):
         noise_scale: float = 0.1,
         n_noise: int = 1,
         learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.5, 0.999),
+        averaging: int = 20,
         max_grad_norm: float = 10.0,
         n_importance: int = 100,
         proposal_scale: float = 1.0,
@@ -90,6 +96,7 @@ class ARDAE(nn.Module):
             "noise_scale": noise_scale,
             "n_noise": n_noise,
             "learning_rate": learning_rate,
+            "averaging": averaging,
             "max_grad_norm": max_grad_norm,
             "n_importance": n_importance,
             "proposal_scale": proposal_scale,
@@ -120,10 +127,14 @@ class ARDAE(nn.Module):
         else:
             self.model = RawEnergy(dim, context_dim, network_kwargs, scalar=head == "gradient", input_scale=input_scale)
             self.standardiser = FixedStandardiser(input_scale)
+        self.slow_model: EnergyModel | None = None
+        if averaging > 1:
+            self.slow_model = copy.deepcopy(self.model).requires_grad_(False)
+            self.average = RunningAverage(horizon=averaging)
         groups = [{"params": list(self.model.parameters())}]
         if isinstance(self.standardiser, LearnedStandardiser):
             groups.append({"params": self.standardiser.trainable_parameters()})
-        self.optimizer = th.optim.Adam(groups, lr=learning_rate, fused=True)
+        self.optimizer = th.optim.Adam(groups, lr=learning_rate, betas=betas, fused=True)
 
     # Training
 
@@ -149,7 +160,7 @@ class ARDAE(nn.Module):
         z = (samples - location) * th.exp(-log_scale)
         if self.n_noise > 1:
             z = z.repeat_interleave(self.n_noise, dim=1)
-        code = self._encode(context)
+        code = self.model.encode(self._normalised(context))
         terms |= score_terms(self.model, z, code, self.loss, self.log_partition, self.noise_scale)
         loss = th.stack(list(terms.values())).sum()
         self.optimizer.zero_grad()
@@ -158,7 +169,14 @@ class ARDAE(nn.Module):
         if isinstance(self.standardiser, LearnedStandardiser):
             nn.utils.clip_grad_norm_(self.standardiser.trainable_parameters(), 1.0)
         self.optimizer.step()
+        if self.slow_model is not None:
+            self._follow(self.slow_model)
         return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach(), "grad_norm": grad_norm}
+
+    @th.no_grad()
+    def _follow(self, slow_model: nn.Module) -> None:
+        slow, newest = list(slow_model.parameters()), list(self.model.parameters())
+        th._foreach_lerp_(slow, newest, [self.average.next_weight()] * len(slow))
 
     # Queries: x is (batch, n, dim) or (batch, dim) with context (batch, context_dim), and (n, dim) without
 
@@ -194,7 +212,7 @@ class ARDAE(nn.Module):
             raise ValueError(f"log_partition_estimate with head={self.head!r}: accepted is 'gradient', an energy")
         check_context(context, self.context_dim)
         _, context = self._batched(None, context)
-        code = self._encode(context)
+        code = self._query_model.encode(self._normalised(context))
         return self._importance(code, context)
 
     @th.no_grad()
@@ -210,19 +228,20 @@ class ARDAE(nn.Module):
         x, context = self._batched(x, context)
         location, log_scale = self.standardiser(context)
         z = (x - location) * th.exp(-log_scale)
-        code = self._encode(context)
+        model = self._query_model
+        code = model.encode(self._normalised(context))
         no_noise = z.new_zeros(1, 1, 1)
         scores = log_prob = z  # replaced where asked for
         if score:
-            energy = self.model(z, no_noise, code)
+            energy = model(z, no_noise, code)
             scores = (energy.score * th.exp(-log_scale)).reshape(shape)
             log_density = energy.log_density
         elif density and self.log_partition != "immse":
-            assert not isinstance(self.model, PreconditionedField)
-            log_density = self.model.log_density(z, no_noise, code)
+            assert not isinstance(model, PreconditionedField)
+            log_density = model.log_density(z, no_noise, code)
         if density:
             if self.log_partition == "immse":
-                log_prob = immse_log_prob(lambda y, s: self.model(y, s, code).score, z, n_levels=32, n_noise=4)
+                log_prob = immse_log_prob(lambda y, s: model(y, s, code).score, z, n_levels=32, n_noise=4)
             else:
                 assert log_density is not None
                 log_prob = log_density
@@ -232,17 +251,21 @@ class ARDAE(nn.Module):
         return scores, log_prob
 
     def _importance(self, code: ContextCode, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        assert not isinstance(self.model, PreconditionedField)
-        model, no_noise = self.model, context.new_zeros(1, 1, 1)
+        model, no_noise = self._query_model, context.new_zeros(1, 1, 1)
+        assert not isinstance(model, PreconditionedField)
         draws = (len(context), self.n_importance, self.dim)
         return importance_log_partition(
             lambda z: model.log_density(z, no_noise, code), draws, self.proposal_scale, context
         )
 
-    def _encode(self, context: th.Tensor) -> ContextCode:
+    @property
+    def _query_model(self) -> EnergyModel:
+        return self.model if self.slow_model is None else self.slow_model
+
+    def _normalised(self, context: th.Tensor) -> th.Tensor:
         if isinstance(self.standardiser, LearnedStandardiser):
-            context = self.standardiser.normaliser(context)
-        return self.model.encode(context)
+            return self.standardiser.normaliser(context)
+        return context
 
     def _batched(self, x: th.Tensor | None, context: th.Tensor | None) -> tuple[Any, th.Tensor]:
         """(batch, n, dim) and (batch, context_dim): without context, a batch of one with an empty context."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 import torch as th
@@ -33,7 +32,7 @@ def test_exact_for_a_linear_sampler() -> None:
     """Another matrix and mean for each state, scales from 1e-3 to 10."""
     weight, shift = th.randn(5, 3, 7), th.randn(5, 1, 3)
     weight *= th.logspace(-3, 1, 5)[:, None, None]
-    frame = sigma_point_frame(lambda noise: noise @ weight.mT + shift, sigma_points(7), batch_size=5)
+    frame = sigma_point_frame(sigma_points(7) @ weight.mT + shift)
     assert frame.factor is not None
     th.testing.assert_close(frame.origin, shift, rtol=0, atol=1e-12)
     assert th.equal(frame.factor, frame.factor.tril())
@@ -47,27 +46,23 @@ def test_exact_for_a_linear_sampler() -> None:
 def test_standardises_in_single_precision() -> None:
     th.manual_seed(0)
     weight = th.tensor([[0.02, 0.0], [0.02, 0.05]])
-    frame = sigma_point_frame(lambda noise: noise @ weight.mT + 5, sigma_points(2), batch_size=1)
+    frame = sigma_point_frame((sigma_points(2) @ weight.mT + 5).unsqueeze(0))
     local = frame.to_local((th.randn(100_000, 2) @ weight.mT + 5).unsqueeze(0))[0]
     th.testing.assert_close(local.mean(0), th.zeros(2), rtol=0, atol=0.02)
     th.testing.assert_close(local.t() @ local / len(local), th.eye(2), rtol=0, atol=0.03)
 
 
-def linear(weight: th.Tensor, noise: th.Tensor) -> th.Tensor:
-    return noise @ weight
-
-
 def test_a_collapsed_sampler_has_a_frame() -> None:
     """All outputs equal, or on a line: the factor is small or thin, but finite and invertible."""
     for weight in (th.zeros(2, 2), th.tensor([[1.0, 0.0], [1.0, 0.0]])):
-        frame = sigma_point_frame(partial(linear, weight.mT), sigma_points(2), batch_size=1)
+        frame = sigma_point_frame((sigma_points(2) @ weight.mT).unsqueeze(0))
         log_det = frame.log_det()
         assert isinstance(log_det, th.Tensor) and bool(log_det.isfinite().all())
         assert frame.to_local(th.zeros(1, 1, 2)).isfinite().all()
 
 
 def test_outputs_that_are_not_finite_give_a_frame_that_is_not() -> None:
-    frame = sigma_point_frame(lambda noise: noise * math.nan, sigma_points(2), batch_size=3)
+    frame = sigma_point_frame(th.full((3, 4, 2), math.nan))
     assert isinstance(frame.log_det(), th.Tensor)
     assert not frame.to_local(th.zeros(3, 4, 2)).isfinite().any()
 

@@ -166,6 +166,7 @@ def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned:
         proposal_scale=1.5,
         input_scale=100,
         n_importance=500,
+        averaging=1,
     )
     points: list[th.Tensor] = []
     estimator.model.network.joining_layer.register_forward_hook(
