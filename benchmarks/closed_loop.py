@@ -193,17 +193,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = [
         {"task": task, "seed": seed, "updates": options.updates} for seed in range(options.seeds) for task in N_MODES
     ]
-    missing = [settings for settings in runs if not common.finished(run_folder(settings), settings)]
-    print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before", flush=True)
-    complete = common.run_all(run, [(settings,) for settings in missing], options.jobs)
+    done = common.run_missing(run, run_folder, runs, options.jobs)
     table = options.out / "closed_loop.csv"
-    done = [settings for settings in runs if common.finished(run_folder(settings), settings)]
     for settings in done:
         common.merge_csv(table, common.read_csv(run_folder(settings) / "checks.csv"), key=("task", "seed", "update"))
     if done:
         plot(common.read_csv(table), table.with_suffix(".png"))
         print(f"written: {table}, {table.with_suffix('.png')}")
-    if not complete:
+    if len(done) < len(runs):
         raise SystemExit(1)
 
 

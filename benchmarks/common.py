@@ -96,19 +96,28 @@ def mark_finished(folder: Path, settings: Row) -> None:
     (folder / "finished.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def run_all(function: Callable[..., str], calls: Sequence[tuple[Any, ...]], jobs: int) -> bool:
-    """Call the function with each tuple of arguments in `jobs` one-thread processes and print what each returns.
+def run_missing(
+    function: Callable[[dict[str, Any]], str],
+    folder: Callable[[dict[str, Any]], Path],
+    runs: Sequence[dict[str, Any]],
+    jobs: int,
+) -> list[dict[str, Any]]:
+    """Make the runs whose folder does not have them yet, so that an interrupted benchmark continues.
 
-    One failure does not stop the others; return whether all succeeded.
+    :param function: makes the run of the given settings, and says in a line what came of it
+    :param folder: where it does so
+    :param runs: settings
+    :param jobs: one-thread processes
+    :return: those of ``runs`` that are finished now; fewer than ``runs`` if some have failed
     """
-    failures = 0
+    missing = [settings for settings in runs if not finished(folder(settings), settings)]
+    print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before", flush=True)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=th.set_num_threads, initargs=(1,)) as pool:
-        futures = {pool.submit(function, *call): call for call in calls}
+        futures = {pool.submit(function, settings): settings for settings in missing}
         for future in as_completed(futures):
             try:
                 print(future.result(), flush=True)
-            except Exception:
-                failures += 1
+            except Exception:  # one failure does not stop the others
                 print(f"failed: {futures[future]}\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-    return failures == 0
+    return [settings for settings in runs if finished(folder(settings), settings)]

@@ -139,12 +139,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed in range(options.seeds)
         for algo in options.algos
     ]
-    missing = [settings for settings in runs if not common.finished(run_folder(settings), settings)]
-    print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before", flush=True)
-    complete = common.run_all(run, [(settings,) for settings in missing], options.jobs)
+    done = common.run_missing(run, run_folder, runs, options.jobs)
 
     # The run folders hold the truth: the shared files are rebuilt from them, also after an interruption.
-    done = [settings for settings in runs if common.finished(run_folder(settings), settings)]
     name = options.out / f"compare_{options.env.replace('/', '-')}"
     table, picture = name.with_name(f"{name.name}.csv"), name.with_name(f"{name.name}.png")
     for settings in done:
@@ -152,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if done:
         plot(common.read_csv(table), picture)
         print(f"written: {table}, {picture}")
-    if not complete:
+    if len(done) < len(runs):
         raise SystemExit(1)
 
 

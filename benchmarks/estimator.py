@@ -193,11 +193,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for dim in options.dims
         for modes in options.modes
     ]
-    missing = [settings for settings in runs if not common.finished(run_folder(settings), settings)]
-    print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before", flush=True)
-    complete = common.run_all(run, [(settings,) for settings in missing], options.jobs)
+    done = common.run_missing(run, run_folder, runs, options.jobs)
 
-    done = [settings for settings in runs if common.finished(run_folder(settings), settings)]
     if done:
         table = options.out / "estimator.csv"
         common.merge_csv(table, [json.loads((run_folder(settings) / "row.json").read_text()) for settings in done], KEY)
@@ -205,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_table(rows)
         plot(rows, table.with_suffix(".png"))
         print(f"written: {table}, {table.with_suffix('.png')}")
-    if not complete:
+    if len(done) < len(runs):
         raise SystemExit(1)
 
 

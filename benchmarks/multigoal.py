@@ -180,8 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     run_settings = {"seed": options.seed, "steps": options.steps, "ent_coef": options.ent_coef, "arguments": SHARED}
     runs = [{"algo": algo} | run_settings for algo in options.algos]
-    missing = [settings for settings in runs if not common.finished(run_folder(settings), settings)]
-    if not common.run_all(run, [(settings,) for settings in missing], options.jobs):
+    if len(common.run_missing(run, run_folder, runs, options.jobs)) < len(runs):
         raise SystemExit(1)
 
     exact = multigoal_exact.solve(options.ent_coef, GAMMA)

@@ -175,8 +175,9 @@ class ARDAE(nn.Module):
 
     @th.no_grad()
     def _follow(self, slow_model: nn.Module) -> None:
-        slow, newest = list(slow_model.parameters()), list(self.model.parameters())
-        th._foreach_lerp_(slow, newest, [self.average.next_weight()] * len(slow))
+        weight = self.average.next_weight()
+        for slow, newest in zip(slow_model.parameters(), self.model.parameters(), strict=True):
+            slow.lerp_(newest, weight)
 
     # Queries: x is (batch, n, dim) or (batch, dim) with context (batch, context_dim), and (n, dim) without
 

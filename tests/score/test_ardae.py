@@ -178,6 +178,40 @@ def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned:
     assert proposed.std().item() == pytest.approx(deviation, rel=0.1)
 
 
+def test_queries_use_averaged_weights() -> None:
+    """The first update's weights, then a tenth and more of each new one's, down to one in ``averaging``."""
+    th.manual_seed(0)
+    estimator = ARDAE(2, 3, **SMALL, averaging=4)
+    assert estimator.slow_model is not None
+    expected = [th.zeros_like(weight) for weight in estimator.model.parameters()]
+    for update in range(8):
+        estimator.update(*batch(2, 3))
+        share = 1.0 if update == 0 else max(10 / (update + 10), 1 / 4)
+        for average, newest in zip(expected, estimator.model.parameters(), strict=True):
+            average.lerp_(newest.detach(), share)
+    for average, slow in zip(expected, estimator.slow_model.parameters(), strict=True):
+        th.testing.assert_close(average, slow)
+    x, context = batch(2, 3)
+    before = estimator.score_and_log_prob(x, context)
+    with th.no_grad():
+        for weight in estimator.model.parameters():
+            weight.normal_()
+    after = estimator.score_and_log_prob(x, context)
+    assert all(th.equal(*pair) for pair in zip(before, after, strict=True)), "the newest weights are not asked"
+
+
+def test_without_averaging_queries_use_the_newest_weights() -> None:
+    estimator = ARDAE(2, **SMALL, averaging=1)
+    names = set(estimator.state_dict())
+    assert estimator.slow_model is None and not any("slow_model" in name for name in names)
+    x = th.randn(8, 2)
+    before = estimator.score(x)
+    with th.no_grad():
+        for weight in estimator.model.parameters():
+            weight.normal_()
+    assert not th.allclose(before, estimator.score(x))
+
+
 def test_scale_equivariance() -> None:
     """Samples eight times as large: the same training, scores an eighth, and densities by the Jacobian."""
     results = []
@@ -218,6 +252,7 @@ def test_scale_equivariance() -> None:
         ({"noise_scale": math.nan}, "noise_scale=nan: accepted are numbers above 0"),
         ({"n_noise": 0}, "n_noise=0"),
         ({"learning_rate": -1e-3}, "learning_rate=-0.001"),
+        ({"averaging": 0}, "averaging=0: accepted are numbers above 0"),
         ({"n_importance": 0}, "n_importance=0"),
         ({"proposal_scale": 0}, "proposal_scale=0"),
     ],
