@@ -19,6 +19,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 from torch.nn import functional as F
 
+from ardae_rl.common.activations import LogisticTanh
 from ardae_rl.sac_ardae.frames import FRAMES, Frame, sigma_point_frame, sigma_points
 from ardae_rl.score import ARDAE
 from ardae_rl.score.validation import check_choice
@@ -54,7 +55,7 @@ class ImplicitActor(BasePolicy):
         noise_dim: int | None = None,
         n_encoder_layers: int | None = None,
         activation_fn: type[nn.Module] = nn.ELU,
-        generator_activation_fn: type[nn.Module] = nn.Tanh,
+        generator_activation_fn: type[nn.Module] = LogisticTanh,
         normalize_images: bool = True,
     ):
         super().__init__(
@@ -196,7 +197,7 @@ class SACARDAEPolicy(SACPolicy):
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         actor_activation_fn: type[nn.Module] = nn.ELU,
-        generator_activation_fn: type[nn.Module] = nn.Tanh,
+        generator_activation_fn: type[nn.Module] = LogisticTanh,
         noise_dim: int | None = None,
         n_encoder_layers: int | None = None,
         frame: str = "sigma_points",
