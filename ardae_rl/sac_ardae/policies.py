@@ -164,6 +164,9 @@ def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
 class SACARDAEPolicy(SACPolicy):
     """Implicit actor, critics and score estimator.
 
+    Deterministic actions are :meth:`most_probable` where the frame is "sigma_points" and the estimator has a density,
+    else tanh g(0, s), the paper's.
+
     :param observation_space: observation space
     :param action_space: action space
     :param lr_schedule: learning rate schedule of actor and critics
@@ -258,6 +261,28 @@ class SACARDAEPolicy(SACPolicy):
             share_features_extractor=self.share_features_extractor,
         )
         return data
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        if deterministic and self.frame_kind == "sigma_points" and self.estimator.log_partition is not None:
+            return self.most_probable(observation)
+        return self.actor(observation, deterministic)
+
+    @th.no_grad()
+    def most_probable(self, obs: PyTorchObs) -> th.Tensor:
+        """Of the policy's mean and its actions at the sigma points, the one of highest density before tanh.
+
+        A single-mode policy gives about its mean, as SAC's does, and a policy of several modes one of them. (The
+        mean would lie between them, and g(0, s) is in no way typical of the policy.)
+
+        :param obs: observations as ``obs_to_tensor`` gives them
+        :return: actions in [-1, 1], (batch, action_dim)
+        """
+        features = self.actor.extract_features(obs, self.actor.features_extractor)
+        outputs = self.actor.at_sigma_points(self.actor.encode(features))
+        frame = sigma_point_frame(outputs)
+        candidates = th.cat([frame.origin, outputs], dim=1)
+        best = self.estimator.log_prob(frame.to_local(candidates), features).argmax(1)
+        return th.tanh(candidates[th.arange(len(candidates), device=best.device), best])
 
     # Densities. Before tanh the estimator knows them; log_tanh_slope and the action range do the rest.
 

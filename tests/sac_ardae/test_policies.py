@@ -74,14 +74,20 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_deterministic_is_the_centre() -> None:
-    """tanh g(0, s), whatever the state of the generators; stochastic actions differ, and follow the seed."""
-    model = policy()
+@pytest.mark.parametrize("arguments", [{"frame": "centre"}, {"score_kwargs": SCORE_KWARGS | {"log_partition": None}}])
+def test_deterministic_is_the_centre_without_frame_or_density(arguments: dict[str, Any]) -> None:
+    model = policy(**arguments)
     obs = th.randn(4, 3)
     expected = th.tanh(model.actor.centre(model.actor.encode(obs)).squeeze(1))
     th.testing.assert_close(model(obs, deterministic=True), expected)
+
+
+def test_deterministic_and_stochastic_actions() -> None:
+    """The first in the environment's range, whatever the state of the generators; the second follow the seed."""
+    model = policy()
+    obs = th.randn(4, 3)
     low, high = th.as_tensor(ACTIONS.low), th.as_tensor(ACTIONS.high)
-    in_range = low + (expected.detach() + 1) / 2 * (high - low)
+    in_range = low + (model.most_probable(obs) + 1) / 2 * (high - low)
     for seed in (1, 2):
         th.manual_seed(seed)
         np.testing.assert_allclose(model.predict(obs.numpy(), deterministic=True)[0], in_range, atol=1e-6)
@@ -91,6 +97,30 @@ def test_deterministic_is_the_centre() -> None:
         sampled.append(model.predict(obs.numpy())[0])
     assert np.array_equal(sampled[0], sampled[1]) and not np.isclose(sampled[0], sampled[2]).any()
     assert all(ACTIONS.contains(action) for action in sampled[0])
+
+
+def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samplers and densities that are known: the mean of a Gaussian, a mode of two far apart."""
+    model = policy()
+    obs = th.zeros(1, 3)
+    mean = th.tensor([0.5, -0.3])
+
+    def gaussian(code: th.Tensor, noise: th.Tensor) -> th.Tensor:
+        return (mean + 0.2 * noise[..., :2]).expand(len(code), -1, -1)
+
+    monkeypatch.setattr(model.actor, "generate", gaussian)
+    monkeypatch.setattr(model.estimator, "log_prob", lambda x, features: -0.5 * x.square().sum(-1))
+    th.testing.assert_close(model.most_probable(obs), mean.tanh().unsqueeze(0), rtol=0, atol=1e-5)
+
+    def two_modes(code: th.Tensor, noise: th.Tensor) -> th.Tensor:
+        return (mean * th.where(noise[..., :1] > 0, 1.0, -1.0)).expand(len(code), -1, -1)
+
+    def two_mode_density(x: th.Tensor, features: th.Tensor) -> th.Tensor:
+        return x.square().sum(-1)  # low where the mean is, in between
+
+    monkeypatch.setattr(model.actor, "generate", two_modes)
+    monkeypatch.setattr(model.estimator, "log_prob", two_mode_density)
+    th.testing.assert_close(model.most_probable(obs).abs(), mean.tanh().abs().unsqueeze(0), rtol=0, atol=1e-5)
 
 
 def test_broad_unsaturated_start() -> None:
@@ -265,7 +295,7 @@ def test_saved_alone(name: str, tmp_path: Path) -> None:
 
     model.actor.save(path)
     actor = type(model.actor).load(path, device="cpu")
-    assert_same_predictions(model, actor, model.observation_space)
+    assert_same_predictions(model.actor, actor, model.observation_space)
 
 
 @pytest.mark.parametrize(
