@@ -148,7 +148,7 @@ def plot(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the model, the curve and the evaluation.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
-    timesteps: Annotated[int, typer.Option(help="Environment steps to train for.")] = 6_000,
+    timesteps: Annotated[int, typer.Option(help="Environment steps to train for.")] = 5_000,
 ) -> None:
     """Train SACARDAE on Pendulum-v1, evaluate it, and draw its learning curve."""
     import torch as th

@@ -14,7 +14,7 @@ from ardae_rl.registry import require
 ENV_ID = "Pendulum-v1"
 
 
-def demo(out: str | Path = "runs/demo", seed: int = 0, timesteps: int = 6_000) -> Evaluation:
+def demo(out: str | Path = "runs/demo", seed: int = 0, timesteps: int = 5_000) -> Evaluation:
     """Train on Pendulum-v1 and write ``model.zip``, ``learning_curve.png`` and ``evaluation.json`` into ``out``.
 
     :raises ValueError: for fewer time steps than one episode
@@ -27,7 +27,7 @@ def demo(out: str | Path = "runs/demo", seed: int = 0, timesteps: int = 6_000) -
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     env = Monitor(gym.make(ENV_ID), str(out / "monitor.csv"))
-    model = SACARDAE("MlpPolicy", env, learning_rate=1e-3, seed=seed)
+    model = SACARDAE("MlpPolicy", env, seed=seed)
     model.learn(timesteps, progress_bar=True)
     env.close()
     model.save(out / "model.zip")
