@@ -24,7 +24,7 @@ from ardae_rl.sac_ardae.frames import FRAMES, Frame, sigma_point_frame, sigma_po
 from ardae_rl.score import ARDAE
 from ardae_rl.score.validation import check_choice
 
-_STATES_IN_CACHE = 32
+_STATES_IN_CACHE = 16
 
 
 class ImplicitActor(BasePolicy):
@@ -116,7 +116,7 @@ class ImplicitActor(BasePolicy):
         :return: (batch, n, action_dim)
         """
         shift, gain = code.unsqueeze(1).chunk(2, dim=-1)
-        return self.generator(shift + (1 + gain) * self.noise_layer(noise))
+        return self.generator(th.addcmul(shift, 1 + gain, self.noise_layer(noise)))
 
     def sample_noise(self, code: th.Tensor, n_samples: int = 1) -> th.Tensor:
         """ε ~ N(0, I), (batch, n_samples, noise_dim)."""
@@ -222,8 +222,9 @@ class SACARDAEPolicy(SACPolicy):
             "generator_activation_fn": generator_activation_fn,
         }
         self.frame_kind = frame
-        # A shorter average than the estimator's own default: what it is late by, policy and estimator chase
-        self.score_kwargs = {"averaging": 5} | (score_kwargs or {})
+        # A shorter average than the estimator's own default: what it is late by, policy and estimator chase. And the
+        # sigma points have standardised the actions already
+        self.score_kwargs = {"averaging": 5, "standardise": frame != "sigma_points"} | (score_kwargs or {})
         super().__init__(
             observation_space,
             action_space,

@@ -43,7 +43,9 @@ class ARDAE(nn.Module):
         "dual" (the noise-level derivative is learned beside the score), "importance" (sampling at each query, the
         paper's), "immse" (an integral of denoising errors, learned at all noise levels), None (scores only), or
         "auto": "contrastive" for the gradient head, None for the vector head
-    :param preconditioned: standardise the samples and factor the Gaussian out; False for the paper's raw network
+    :param preconditioned: factor a Gaussian out of the energy; False for the paper's raw network
+    :param standardise: learn the samples' location and scale, for that Gaussian to have; False if samples come with a
+        mean near zero and a variance near one in every context. Without preconditioning it has no meaning
     :param hidden: widths of the network from where the context joins
     :param context_hidden: widths of the context encoder
     :param point_hidden: widths of the layers before the context joins
@@ -71,7 +73,8 @@ class ARDAE(nn.Module):
         loss: str = "cv",
         log_partition: str | None = "auto",
         preconditioned: bool = True,
-        hidden: Sequence[int] = (96, 96),
+        standardise: bool = True,
+        hidden: Sequence[int] = (64, 64),
         context_hidden: Sequence[int] = (128, 128),
         point_hidden: Sequence[int] = (),
         context_gain: bool = True,
@@ -123,7 +126,9 @@ class ARDAE(nn.Module):
         if preconditioned:
             model_class = PreconditionedEnergy if head == "gradient" else PreconditionedField
             self.model = model_class(dim, context_dim, network_kwargs)
-            self.standardiser = LearnedStandardiser(dim, context_dim)
+            self.standardiser = (
+                LearnedStandardiser(dim, context_dim) if standardise else FixedStandardiser(1.0, context_dim)
+            )
         else:
             self.model = RawEnergy(dim, context_dim, network_kwargs, scalar=head == "gradient", input_scale=input_scale)
             self.standardiser = FixedStandardiser(input_scale)
@@ -132,8 +137,8 @@ class ARDAE(nn.Module):
             self.slow_model = copy.deepcopy(self.model).requires_grad_(False)
             self.average = RunningAverage(horizon=averaging)
         groups = [{"params": list(self.model.parameters())}]
-        if isinstance(self.standardiser, LearnedStandardiser):
-            groups.append({"params": self.standardiser.trainable_parameters()})
+        if parameters := self.standardiser.trainable_parameters():
+            groups.append({"params": parameters})
         self.optimizer = th.optim.Adam(groups, lr=learning_rate, betas=betas, fused=True)
 
     # Training
@@ -153,21 +158,22 @@ class ARDAE(nn.Module):
         """:meth:`update` without the checks, and with tensors for losses, so that no device is waited for."""
         samples, context = self._batched(samples.detach(), None if context is None else context.detach())
         terms: dict[str, th.Tensor] = {}
-        if isinstance(self.standardiser, LearnedStandardiser):
-            self.standardiser.observe(samples, context)
-            terms["standardiser_loss"] = self.standardiser.loss(samples, context)
+        self.standardiser.observe(samples, context)
+        standardiser_loss = self.standardiser.loss(samples, context)
+        if standardiser_loss is not None:
+            terms["standardiser_loss"] = standardiser_loss
         location, log_scale = self.standardiser(context)
         z = (samples - location) * th.exp(-log_scale)
         if self.n_noise > 1:
             z = z.repeat_interleave(self.n_noise, dim=1)
-        code = self.model.encode(self._normalised(context))
+        code = self.model.encode(self.standardiser.normalise_context(context))
         terms |= score_terms(self.model, z, code, self.loss, self.log_partition, self.noise_scale)
         loss = th.stack(list(terms.values())).sum()
         self.optimizer.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-        if isinstance(self.standardiser, LearnedStandardiser):
-            nn.utils.clip_grad_norm_(self.standardiser.trainable_parameters(), 1.0)
+        if parameters := self.standardiser.trainable_parameters():
+            nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
         if self.slow_model is not None:
             self._follow(self.slow_model)
@@ -213,7 +219,7 @@ class ARDAE(nn.Module):
             raise ValueError(f"log_partition_estimate with head={self.head!r}: accepted is 'gradient', an energy")
         check_context(context, self.context_dim)
         _, context = self._batched(None, context)
-        code = self._query_model.encode(self._normalised(context))
+        code = self._query_model.encode(self.standardiser.normalise_context(context))
         return self._importance(code, context)
 
     @th.no_grad()
@@ -230,7 +236,7 @@ class ARDAE(nn.Module):
         location, log_scale = self.standardiser(context)
         z = (x - location) * th.exp(-log_scale)
         model = self._query_model
-        code = model.encode(self._normalised(context))
+        code = model.encode(self.standardiser.normalise_context(context))
         no_noise = z.new_zeros(1, 1, 1)
         scores = log_prob = z  # replaced where asked for
         if score:
@@ -262,11 +268,6 @@ class ARDAE(nn.Module):
     @property
     def _query_model(self) -> EnergyModel:
         return self.model if self.slow_model is None else self.slow_model
-
-    def _normalised(self, context: th.Tensor) -> th.Tensor:
-        if isinstance(self.standardiser, LearnedStandardiser):
-            return self.standardiser.normaliser(context)
-        return context
 
     def _batched(self, x: th.Tensor | None, context: th.Tensor | None) -> tuple[Any, th.Tensor]:
         """(batch, n, dim) and (batch, context_dim): without context, a batch of one with an empty context."""

@@ -38,7 +38,7 @@ class ConditionalNetwork(nn.Module):
         dim: int,
         context_dim: int,
         n_out: int,
-        hidden: Sequence[int] = (96, 96),
+        hidden: Sequence[int] = (64, 64),
         context_hidden: Sequence[int] = (128, 128),
         point_hidden: Sequence[int] = (),
         context_gain: bool = True,

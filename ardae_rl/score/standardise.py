@@ -139,6 +139,9 @@ class LearnedStandardiser(nn.Module):
         location_loss = F.huber_loss(standardised, th.zeros_like(standardised), delta=2.0)
         return location_loss + F.huber_loss(log_scale, target)
 
+    def normalise_context(self, context: th.Tensor) -> th.Tensor:
+        return self.normaliser(context)
+
     def forward(self, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Location and log scale, each (batch, 1, dim), without gradient."""
         with th.no_grad():
@@ -156,11 +159,29 @@ class LearnedStandardiser(nn.Module):
 
 
 class FixedStandardiser(nn.Module):
-    """Multiplication by a constant: the paper's input scale s (Table 7), for the form without preconditioning."""
+    """Multiplication by a constant: for samples whose scale is known.
 
-    def __init__(self, input_scale: float):
+    :param input_scale: what samples are multiplied by
+    :param context_dim: dimension of a context to be normalised; 0 leaves contexts as they are
+    """
+
+    def __init__(self, input_scale: float, context_dim: int = 0):
         super().__init__()
         self.input_scale = input_scale
+        self.normaliser = ContextNormaliser(context_dim) if context_dim else None
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        return []
+
+    def observe(self, samples: th.Tensor, context: th.Tensor) -> None:
+        if self.normaliser is not None:
+            self.normaliser.update(context)
+
+    def loss(self, samples: th.Tensor, context: th.Tensor) -> None:
+        return None
+
+    def normalise_context(self, context: th.Tensor) -> th.Tensor:
+        return context if self.normaliser is None else self.normaliser(context)
 
     def forward(self, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         zero = context.new_zeros(1, 1, 1)
