@@ -14,6 +14,7 @@ from ardae_rl.score import ARDAE
 SMALL: dict[str, Any] = {"hidden": (16, 16), "context_hidden": (16,)}
 FORMS: dict[str, dict[str, Any]] = {
     "default": {},
+    "unit scale": {"standardise": False},
     "dual": {"log_partition": "dual"},
     "importance": {"log_partition": "importance", "n_noise": 2},
     "immse": {"log_partition": "immse"},
@@ -210,6 +211,21 @@ def test_without_averaging_queries_use_the_newest_weights() -> None:
         for weight in estimator.model.parameters():
             weight.normal_()
     assert not th.allclose(before, estimator.score(x))
+
+
+def test_without_standardising_the_context_is_normalised_and_samples_are_not() -> None:
+    """Contexts of any scale and offset; a new estimator is the standard normal, in the samples' own coordinates."""
+    th.manual_seed(0)
+    raw, moved = (make("unit scale", context_dim=3) for _ in range(2))
+    x = th.randn(5, 8, 2)
+    th.testing.assert_close(raw.score(x, th.randn(5, 3)), -x)
+    for _ in range(20):
+        samples, context = batch(2, 3)
+        for estimator, given in ((raw, context), (moved, 100 * context + 1000)):
+            th.manual_seed(1)
+            estimator.update(samples, given)
+    context = th.randn(5, 3)
+    th.testing.assert_close(raw.score(x, context), moved.score(x, 100 * context + 1000), rtol=1e-2, atol=1e-3)
 
 
 def test_scale_equivariance() -> None:
