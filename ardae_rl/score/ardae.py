@@ -1,7 +1,7 @@
 """The estimator to pick up alone: train it on samples, ask it for scores, log densities and entropies."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch as th
@@ -17,6 +17,7 @@ from ardae_rl.score.validation import check_choice, check_context, check_points,
 HEADS = ("gradient", "vector")
 LOSSES = ("cv", "ardae")
 LOG_PARTITIONS = ("contrastive", "dual", "importance", "immse")
+_ROWS_IN_CACHE = 1024
 
 
 class ARDAE(nn.Module):
@@ -157,27 +158,32 @@ class ARDAE(nn.Module):
     def step(self, samples: th.Tensor, context: th.Tensor | None = None) -> dict[str, th.Tensor]:
         """:meth:`update` without the checks, and with tensors for losses, so that no device is waited for."""
         samples, context = self._batched(samples.detach(), None if context is None else context.detach())
-        terms: dict[str, th.Tensor] = {}
+        metrics: dict[str, th.Tensor] = {}
+        self.optimizer.zero_grad()
         self.standardiser.observe(samples, context)
         standardiser_loss = self.standardiser.loss(samples, context)
         if standardiser_loss is not None:
-            terms["standardiser_loss"] = standardiser_loss
+            standardiser_loss.backward()
+            metrics["standardiser_loss"] = standardiser_loss.detach()
         location, log_scale = self.standardiser(context)
         z = (samples - location) * th.exp(-log_scale)
         if self.n_noise > 1:
             z = z.repeat_interleave(self.n_noise, dim=1)
-        code = self.model.encode(self.standardiser.normalise_context(context))
-        terms |= score_terms(self.model, z, code, self.loss, self.log_partition, self.noise_scale)
-        loss = th.stack(list(terms.values())).sum()
-        self.optimizer.zero_grad()
-        loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        for part, part_context in _parts_in_cache(z, self.standardiser.normalise_context(context)):
+            share = part.numel() / z.numel()
+            code = self.model.encode(part_context)
+            terms = score_terms(self.model, part, code, self.loss, self.log_partition, self.noise_scale)
+            (share * th.stack(list(terms.values())).sum()).backward()
+            for name, term in terms.items():
+                metrics[name] = metrics.get(name, 0) + share * term.detach()
+        metrics["loss"] = th.stack(list(metrics.values())).sum()
+        metrics["grad_norm"] = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         if parameters := self.standardiser.trainable_parameters():
             nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
         if self.slow_model is not None:
             self._follow(self.slow_model)
-        return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach(), "grad_norm": grad_norm}
+        return metrics
 
     @th.no_grad()
     def _follow(self, slow_model: nn.Module) -> None:
@@ -275,6 +281,21 @@ class ARDAE(nn.Module):
             return x, context
         reference = x if x is not None else next(self.model.parameters())
         return (None if x is None else x.unsqueeze(0)), reference.new_zeros(1, 0)
+
+
+def _parts_in_cache(z: th.Tensor, context: th.Tensor) -> Iterator[tuple[th.Tensor, th.Tensor]]:
+    """Parts of samples (batch, n, dim) and contexts, small enough that a CPU's cache holds their hidden units.
+
+    Beyond it, each of the many temporaries of a pass is memory that the system maps, clears and takes back.
+    """
+    if z.device.type != "cpu":
+        yield z, context
+    elif len(z) == 1:
+        for part in z.split(_ROWS_IN_CACHE, dim=1):
+            yield part, context
+    else:
+        n_contexts = max(1, _ROWS_IN_CACHE // z.shape[1])
+        yield from zip(z.split(n_contexts), context.split(n_contexts), strict=True)
 
 
 def resolve_log_partition(log_partition: str | None, head: str, preconditioned: bool = True) -> str | None:

@@ -179,6 +179,23 @@ def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned:
     assert proposed.std().item() == pytest.approx(deviation, rel=0.1)
 
 
+@pytest.mark.parametrize("context_dim", [0, 3])
+@pytest.mark.parametrize("form", ["default", "paper"])
+def test_parts_of_a_batch_are_the_whole(form: str, context_dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same weights after an update in parts of 16 rows as in one, if each row draws the same noise."""
+    monkeypatch.setattr(th, "randn_like", lambda x: (37 * x.sum(-1, keepdim=True) + th.arange(x.shape[-1])).sin())
+    samples = batch(2, context_dim, n=8 if context_dim else 64)
+    results = []
+    for rows in (1_000, 16):
+        monkeypatch.setattr("ardae_rl.score.ardae._ROWS_IN_CACHE", rows)
+        estimator = make(form, context_dim=context_dim).double()
+        estimator.model.relative_noise = True  # else a part's own deviation is the unit of its noise
+        info = estimator.update(*(tensor.double() for tensor in samples))
+        results.append([th.tensor(list(info.values())), *estimator.parameters()])
+    for whole, parts in zip(*results, strict=True):
+        th.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-8)
+
+
 def test_queries_use_averaged_weights() -> None:
     """The first update's weights, then a tenth and more of each new one's, down to one in ``averaging``."""
     th.manual_seed(0)
