@@ -28,7 +28,12 @@ _STATES_IN_CACHE = 16
 
 
 class ImplicitActor(BasePolicy):
-    """A sampler without a density: the state is encoded once, then noise joins and g(ε, s) comes out, before tanh.
+    """A sampler without a density: g(ε, s) = location(s) + generator(ε, s), before tanh.
+
+    The state is encoded once for all noise vectors. Its code shifts the units where the noise joins and multiplies
+    the noise's share of them by a gain between 0 and 2, so that the spread can depend on the state as directly as the
+    location; without the bound the gain grows until most units are saturated. The location is an ordinary
+    perceptron of the state, as the mean of SAC's policy is, and extrapolates as that does.
 
     :param net_arch: widths of the hidden layers; the first ``n_encoder_layers`` see the state alone
     :param features_extractor: network that extracts the features
@@ -38,6 +43,7 @@ class ImplicitActor(BasePolicy):
     :param activation_fn: activation function of the encoder
     :param generator_activation_fn: activation function from where the noise joins. Smooth, because kinks would be
         steps in the density; bounded, because sharp and separate modes then come with moderate weights
+    :param location_path: whether there is a location of its own, or the generator alone
     :param normalize_images: whether to divide images by 255
     :raises ValueError: if ``noise_dim`` is below the action dimension or no layer is left for the noise
     """
@@ -56,6 +62,7 @@ class ImplicitActor(BasePolicy):
         n_encoder_layers: int | None = None,
         activation_fn: type[nn.Module] = nn.ELU,
         generator_activation_fn: type[nn.Module] = LogisticTanh,
+        location_path: bool = True,
         normalize_images: bool = True,
     ):
         super().__init__(
@@ -85,13 +92,14 @@ class ImplicitActor(BasePolicy):
         self.n_encoder_layers = n_encoder_layers
         self.activation_fn = activation_fn
         self.generator_activation_fn = generator_activation_fn
+        self.location_path = location_path
 
         encoder_arch, generator_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
         self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
-        width = generator_arch[0]
-        # The joining layer in two parts: what comes from the state is computed once for all noise vectors. The state
-        # gives a shift and a gain of the noise's share, so that the spread can depend on it as directly as the location
-        self.state_layer = nn.Linear([features_dim, *encoder_arch][-1], 2 * width)
+        encoding_dim, width = [features_dim, *encoder_arch][-1], generator_arch[0]
+        self.state_layer = nn.Linear(encoding_dim, 2 * width)
+        if location_path:
+            self.location = nn.Sequential(*create_mlp(encoding_dim, self.action_dim, generator_arch, activation_fn))
         self.noise_layer = nn.Linear(noise_dim, width, bias=False)
         nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
         self.register_buffer("sigma_points", sigma_points(noise_dim))
@@ -105,18 +113,23 @@ class ImplicitActor(BasePolicy):
         nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
 
     def encode(self, features: th.Tensor) -> th.Tensor:
-        """The state's share of the joining layer, (batch, 2 width)."""
-        return self.state_layer(self.encoder(features))
+        """All that depends on the state: shift and gain of the joining layer, location; (batch, 2 width + dim)."""
+        encoding = self.encoder(features)
+        shift, gain = self.state_layer(encoding).chunk(2, dim=-1)
+        location = [self.location(encoding)] if self.location_path else []
+        return th.cat([shift, 1 + th.tanh(gain), *location], dim=-1)
 
     def generate(self, code: th.Tensor, noise: th.Tensor) -> th.Tensor:
         """g(ε, s), before tanh.
 
-        :param code: from :meth:`encode`, (batch, 2 width)
+        :param code: from :meth:`encode`
         :param noise: ε, (batch, n, noise_dim), or (1, n, noise_dim) for the same at all states
         :return: (batch, n, action_dim)
         """
-        shift, gain = code.unsqueeze(1).chunk(2, dim=-1)
-        return self.generator(th.addcmul(shift, 1 + gain, self.noise_layer(noise)))
+        width = self.noise_layer.out_features
+        shift, gain, location = code.unsqueeze(1).tensor_split((width, 2 * width), dim=-1)
+        generated = self.generator(th.addcmul(shift, gain, self.noise_layer(noise)))
+        return generated + location if self.location_path else generated
 
     def sample_noise(self, code: th.Tensor, n_samples: int = 1) -> th.Tensor:
         """ε ~ N(0, I), (batch, n_samples, noise_dim)."""
@@ -152,6 +165,7 @@ class ImplicitActor(BasePolicy):
             n_encoder_layers=self.n_encoder_layers,
             activation_fn=self.activation_fn,
             generator_activation_fn=self.generator_activation_fn,
+            location_path=self.location_path,
         )
         return data
 
@@ -174,6 +188,7 @@ class SACARDAEPolicy(SACPolicy):
     :param activation_fn: activation function of the critics
     :param actor_activation_fn: activation function of the actor's state encoder
     :param generator_activation_fn: activation function of the actor from where the noise joins
+    :param location_path: whether a perceptron of the state alone is added to what the noise goes through
     :param noise_dim: dimension of the policy's noise; by default max(10, 2 action_dim)
     :param n_encoder_layers: how many of the actor's layers see the state alone, before the noise joins; by default
         half of them, rounded down
@@ -201,6 +216,7 @@ class SACARDAEPolicy(SACPolicy):
         activation_fn: type[nn.Module] = nn.ReLU,
         actor_activation_fn: type[nn.Module] = nn.ELU,
         generator_activation_fn: type[nn.Module] = LogisticTanh,
+        location_path: bool = True,
         noise_dim: int | None = None,
         n_encoder_layers: int | None = None,
         frame: str = "sigma_points",
@@ -220,6 +236,7 @@ class SACARDAEPolicy(SACPolicy):
             "n_encoder_layers": n_encoder_layers,
             "activation_fn": actor_activation_fn,
             "generator_activation_fn": generator_activation_fn,
+            "location_path": location_path,
         }
         self.frame_kind = frame
         # A shorter average than the estimator's own default: what it is late by, policy and estimator chase. And the
@@ -255,6 +272,7 @@ class SACARDAEPolicy(SACPolicy):
         data.update(
             actor_activation_fn=self.implicit_kwargs["activation_fn"],
             generator_activation_fn=self.implicit_kwargs["generator_activation_fn"],
+            location_path=self.implicit_kwargs["location_path"],
             noise_dim=self.implicit_kwargs["noise_dim"],
             n_encoder_layers=self.implicit_kwargs["n_encoder_layers"],
             frame=self.frame_kind,
