@@ -123,6 +123,24 @@ def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyP
     th.testing.assert_close(model.most_probable(obs).abs(), mean.tanh().abs().unsqueeze(0), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("location_path", [True, False])
+def test_location_and_bounded_gain(location_path: bool) -> None:
+    """What the noise goes through is the same with a location and without; the gain stays between 0 and 2."""
+    actor = policy(location_path=location_path).actor
+    features = 100 * th.randn(8, 3)
+    code = actor.encode(features)
+    width = actor.noise_layer.out_features
+    gain = code[:, width : 2 * width]
+    assert 0 <= gain.min() < 0.1 and 1.9 < gain.max() <= 2
+    noise = actor.sample_noise(code, 4)
+    if location_path:
+        th.testing.assert_close(code[:, 2 * width :], actor.location(actor.encoder(features)))
+        moved = th.cat([code[:, : 2 * width], code[:, 2 * width :] + 5], dim=1)
+        th.testing.assert_close(actor.generate(moved, noise), actor.generate(code, noise) + 5)
+    else:
+        assert code.shape == (8, 2 * width)
+
+
 def test_broad_unsaturated_start() -> None:
     model = policy(net_arch=[256, 256])
     pre_tanh = model.actor.generate(code := model.actor.encode(th.randn(64, 3)), model.actor.sample_noise(code, 64))
@@ -254,6 +272,7 @@ POLICIES: dict[str, tuple[type[MlpPolicy], gym.Env[Any, Any], dict[str, Any]]] =
             "actor_activation_fn": nn.Tanh,
             "generator_activation_fn": nn.SiLU,
             "n_encoder_layers": 0,
+            "location_path": False,
         },
     ),
     "shared extractor": (MlpPolicy, gym.make("Pendulum-v1"), {"share_features_extractor": True}),
