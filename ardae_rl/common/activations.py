@@ -5,7 +5,7 @@ from torch import nn
 
 
 class LogisticTanh(nn.Module):
-    """tanh x = 2 / (1 + exp(-2x)) - 1, to 2e-7 in single precision: a quarter of ``nn.Tanh``'s time on a CPU."""
+    """tanh x = 2 / (1 + exp(-2x)) - 1, to 2e-7 in single precision: vectorised better than ``nn.Tanh`` on a CPU."""
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         if th.is_grad_enabled():

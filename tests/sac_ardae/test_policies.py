@@ -100,20 +100,22 @@ def test_deterministic_and_stochastic_actions() -> None:
 
 
 def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Samplers and densities that are known: the mean of a Gaussian, a mode of two far apart."""
+    """Samplers and densities that are known: the mean of a single mode, one of two modes far apart; never g(0, s)."""
     model = policy()
     obs = th.zeros(1, 3)
     mean = th.tensor([0.5, -0.3])
 
-    def gaussian(code: th.Tensor, noise: th.Tensor) -> th.Tensor:
-        return (mean + 0.2 * noise[..., :2]).expand(len(code), -1, -1)
+    def one_mode(code: th.Tensor, noise: th.Tensor) -> th.Tensor:
+        # The squares have mean one over the sigma points: the mean is not where no noise is
+        shape = 0.2 * noise[..., :2] + 0.3 * (noise[..., :2].square() - 1)
+        return (mean + shape).expand(len(code), -1, -1)
 
-    monkeypatch.setattr(model.actor, "generate", gaussian)
+    monkeypatch.setattr(model.actor, "generate", one_mode)
     monkeypatch.setattr(model.estimator, "log_prob", lambda x, features: -0.5 * x.square().sum(-1))
     th.testing.assert_close(model.most_probable(obs), mean.tanh().unsqueeze(0), rtol=0, atol=1e-5)
 
     def two_modes(code: th.Tensor, noise: th.Tensor) -> th.Tensor:
-        return (mean * th.where(noise[..., :1] > 0, 1.0, -1.0)).expand(len(code), -1, -1)
+        return (mean * noise[..., :1].sign()).expand(len(code), -1, -1)
 
     def two_mode_density(x: th.Tensor, features: th.Tensor) -> th.Tensor:
         return x.square().sum(-1)  # low where the mean is, in between
