@@ -63,10 +63,10 @@ class KnownReward(SACARDAE):
         """Train, and yield the means of the metrics every CHECK_EVERY steps of the policy."""
         means = MetricMeans()
         for update in range(n_updates):
-            states = random_states(self.batch_size)
+            states = self.policy.encode_states(random_states(self.batch_size))
             warmup = self.score_warmup if update == 0 else 0
             means.add(self._update_score(states, warmup + self.n_score_updates))
-            metrics, _ = self._update_actor(states, update)
+            metrics, _ = self._update_actor(states, th.tensor(float(update)))
             means.add(metrics)
             if (update + 1) % CHECK_EVERY == 0:
                 yield means.finite(after=f"{update + 1} updates")

@@ -23,6 +23,24 @@ ROOT = Path(__file__).parent.parent
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--compile", action="store_true", help="train the models of tests/sac_ardae with compile=True")
+
+
+@pytest.fixture(autouse=True)
+def few_compiled_functions(request: pytest.FixtureRequest) -> None:
+    """Under --compile: torch compiles a function for so many models in one process, and for no more."""
+    if request.config.getoption("--compile"):
+        th.compiler.reset()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--compile"):
+        from sac_ardae import small
+
+        small.ARGUMENTS["compile"] = True
+
+
 def untrained(algo: str, env: Any = "Pendulum-v1", **arguments: Any) -> BaseAlgorithm:
     """A small fresh model of any of the registered algorithms."""
     algorithm: Any = algorithm_class(algo)

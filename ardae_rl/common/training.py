@@ -1,6 +1,8 @@
-"""Metrics that stay on the device until training ends."""
+"""What training loops share: metrics that stay on the device until training ends, networks held fixed."""
 
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch as th
 
@@ -37,3 +39,16 @@ class MetricMeans:
     def _first_broken_step(self, name: str) -> int:
         finite = th.stack(self._values[name]).isfinite().tolist()
         return [*finite, False].index(False)
+
+
+@contextmanager
+def held_fixed(parameters: Iterable[th.nn.Parameter]) -> Iterator[None]:
+    """No gradient for these parameters from what is computed inside, though through the network they belong to."""
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

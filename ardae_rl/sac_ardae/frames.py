@@ -11,8 +11,12 @@ FRAMES = ("sigma_points", "centre", "none")
 class Frame(NamedTuple):
     """x = origin + factor x̂, for each state."""
 
-    origin: th.Tensor  # batch x 1 x dim, or 1 x 1 x 1
+    origin: th.Tensor  # batch x 1 x dim, or batch x 1 x 1
     factor: th.Tensor | None = None  # lower triangular, batch x dim x dim; None for the identity
+
+    def of_states(self, rows: th.Tensor) -> "Frame":
+        """The frame of some of the states."""
+        return Frame(self.origin[rows], None if self.factor is None else self.factor[rows])
 
     def to_local(self, x: th.Tensor) -> th.Tensor:
         """x̂ of points (batch, n, dim)."""

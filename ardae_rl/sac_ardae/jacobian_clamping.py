@@ -1,28 +1,32 @@
 """Jacobian clamping (Lim et al. 2020, App. G.2): keep the sampler's Jacobian in its noise from vanishing."""
 
-from collections.abc import Callable
-
 import torch as th
 
 
-def squared_singular_value_estimates(
-    generator: Callable[[th.Tensor], th.Tensor], noise: th.Tensor, outputs: th.Tensor, n_perturb: int, xi: float
-) -> th.Tensor:
-    """Finite-difference ratios ‖g(ε + ξv) - g(ε)‖² / (ξ²‖v‖²) in random directions v ~ N(0, I).
+def with_perturbed(noise: th.Tensor, n_perturb: int, xi: float) -> th.Tensor:
+    """ε, and beside it ε + ξv in random directions v ~ N(0, I): one pass of the sampler then gives all outputs.
+
+    :param noise: ε, (batch, 1, noise_dim)
+    :param n_perturb: number of directions for each noise vector
+    :param xi: ξ, the length of the step
+    :return: (batch, 1 + n_perturb, noise_dim)
+    """
+    direction = th.randn(len(noise), n_perturb, noise.shape[-1], device=noise.device, dtype=noise.dtype)
+    return th.cat([noise, noise + xi * direction], dim=1)
+
+
+def squared_singular_value_estimates(noise: th.Tensor, outputs: th.Tensor) -> th.Tensor:
+    """Finite-difference ratios ‖g(ε + ξv) - g(ε)‖² / ‖ξv‖².
 
     Each is a mean of the squared singular values of the Jacobian, weighted by the direction: it bounds their
     weighted mean, not the smallest of them.
 
-    :param generator: g, mapping noise (batch, n, noise_dim) to outputs (batch, n, dim)
-    :param noise: ε, (batch, noise_dim)
-    :param outputs: g(ε), (batch, dim)
-    :param n_perturb: number of directions for each noise vector
-    :param xi: ξ, the length of the step
+    :param noise: from :func:`with_perturbed`, (batch, 1 + n_perturb, noise_dim)
+    :param outputs: of the sampler at these, (batch, 1 + n_perturb, dim)
     :return: (batch, n_perturb)
     """
-    direction = th.randn(len(noise), n_perturb, noise.shape[-1], device=noise.device, dtype=noise.dtype)
-    difference = generator(noise.unsqueeze(1) + xi * direction) - outputs.unsqueeze(1)
-    return difference.square().sum(-1) / (xi**2 * direction.square().sum(-1))
+    output_steps, noise_steps = outputs[:, 1:] - outputs[:, :1], noise[:, 1:] - noise[:, :1]
+    return output_steps.square().sum(-1) / noise_steps.square().sum(-1)
 
 
 def clamping_penalty(squared_singular_values: th.Tensor, eta: float) -> th.Tensor:
@@ -30,6 +34,6 @@ def clamping_penalty(squared_singular_values: th.Tensor, eta: float) -> th.Tenso
     return (squared_singular_values - eta).clamp(max=0).square().mean()
 
 
-def clamping_weight(iteration: int, nu: float, cap: float) -> float:
+def clamping_weight(iteration: th.Tensor, nu: float, cap: float) -> th.Tensor:
     """λ_i = min(1 + i^ν / 1000, cap), the weight of the penalty at gradient step i."""
-    return min(1 + iteration**nu / 1000, cap)
+    return (1 + iteration**nu / 1000).clamp(max=cap)

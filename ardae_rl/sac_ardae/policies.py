@@ -1,7 +1,7 @@
 """The implicit actor a = tanh g(ε, s), and the policies that hold it with the critics and the score estimator."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch as th
 from gymnasium import spaces
@@ -127,7 +127,7 @@ class ImplicitActor(BasePolicy):
         :return: (batch, n, action_dim)
         """
         width = self.noise_layer.out_features
-        shift, gain, location = code.unsqueeze(1).tensor_split((width, 2 * width), dim=-1)
+        shift, gain, location = code.unsqueeze(1).split((width, width, code.shape[-1] - 2 * width), dim=-1)
         generated = self.generator(th.addcmul(shift, gain, self.noise_layer(noise)))
         return generated + location if self.location_path else generated
 
@@ -143,7 +143,7 @@ class ImplicitActor(BasePolicy):
         """g at the sigma points of the noise, (batch, 2 noise_dim, action_dim)."""
         noise = self.sigma_points.unsqueeze(0)
         # On a CPU in parts that stay in its cache: the hidden units are batch x 2 noise_dim x width numbers
-        n_states = _STATES_IN_CACHE if code.device.type == "cpu" else len(code)
+        n_states = _STATES_IN_CACHE if code.device.type == "cpu" and not th.compiler.is_compiling() else len(code)
         return th.cat([self.generate(part, noise) for part in code.split(n_states)])
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
@@ -175,6 +175,15 @@ def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
     return (2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))).sum(-1)
 
 
+class EncodedStates(NamedTuple):
+    """What all parts of a gradient step need of their states."""
+
+    observations: PyTorchObs
+    features: th.Tensor  # batch x features_dim
+    code: th.Tensor  # of the actor
+    frame: Frame
+
+
 class SACARDAEPolicy(SACPolicy):
     """Implicit actor, critics and score estimator.
 
@@ -199,7 +208,7 @@ class SACARDAEPolicy(SACPolicy):
     :param features_extractor_kwargs: its arguments
     :param normalize_images: whether to divide images by 255
     :param optimizer_class: optimizer of actor and critics
-    :param optimizer_kwargs: its arguments, without the learning rate
+    :param optimizer_kwargs: its arguments, without the learning rate; by default Adam runs as one fused kernel
     :param n_critics: number of critics
     :param share_features_extractor: whether the critics use the actor's features extractor
     """
@@ -239,6 +248,8 @@ class SACARDAEPolicy(SACPolicy):
             "location_path": location_path,
         }
         self.frame_kind = frame
+        if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
+            optimizer_kwargs = {"fused": True}  # one kernel instead of a dozen for each parameter
         # A shorter average than the estimator's own default: what it is late by, policy and estimator chase. And the
         # sigma points have standardised the actions already
         self.score_kwargs = {"averaging": 5, "standardise": frame != "sigma_points"} | (score_kwargs or {})
@@ -303,6 +314,15 @@ class SACARDAEPolicy(SACPolicy):
         best = self.estimator.log_prob(frame.to_local(candidates), features).argmax(1)
         return th.tanh(candidates[th.arange(len(candidates), device=best.device), best])
 
+    def encode_states(self, obs: PyTorchObs) -> EncodedStates:
+        """The actor's features and code of the states, with gradient, and their frame.
+
+        :param obs: observations as ``obs_to_tensor`` gives them
+        """
+        features = self.actor.extract_features(obs, self.actor.features_extractor)
+        code = self.actor.encode(features)
+        return EncodedStates(obs, features, code, self.frame(code))
+
     # Densities. Before tanh the estimator knows them; log_tanh_slope and the action range do the rest.
 
     @th.no_grad()
@@ -312,7 +332,7 @@ class SACARDAEPolicy(SACPolicy):
         :param code: the actor's code of the states
         """
         if self.frame_kind == "none":
-            return Frame(code.new_zeros(1, 1, 1))
+            return Frame(code.new_zeros(len(code), 1, 1))
         if self.frame_kind == "centre":
             return Frame(self.actor.centre(code))
         return sigma_point_frame(self.actor.at_sigma_points(code))
@@ -349,7 +369,7 @@ class SACARDAEPolicy(SACPolicy):
         low, high = self._action_bounds()
         scaled = 2 * (actions.to(low).reshape(-1, self.actor.action_dim) - low) / (high - low) - 1
         pre_tanh = th.atanh(scaled.clamp(-1 + 1e-6, 1 - 1e-6)).unsqueeze(1)
-        return self._log_prob_of(obs, pre_tanh).squeeze(1)
+        return self._log_prob_of(self.encode_states(obs), pre_tanh).squeeze(1)
 
     @th.no_grad()
     def entropy(self, obs: PyTorchObs, n_samples: int = 64) -> th.Tensor:
@@ -358,15 +378,14 @@ class SACARDAEPolicy(SACPolicy):
         :param obs: observations as ``obs_to_tensor`` gives them
         :param n_samples: number of actions sampled for each observation
         """
-        code = self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor))
-        pre_tanh = self.actor.generate(code, self.actor.sample_noise(code, n_samples))
-        return -self._log_prob_of(obs, pre_tanh).mean(1)
+        states = self.encode_states(obs)
+        pre_tanh = self.actor.generate(states.code, self.actor.sample_noise(states.code, n_samples))
+        return -self._log_prob_of(states, pre_tanh).mean(1)
 
-    def _log_prob_of(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:
-        features = self.actor.extract_features(obs, self.actor.features_extractor)
+    def _log_prob_of(self, states: EncodedStates, pre_tanh: th.Tensor) -> th.Tensor:
         low, high = self._action_bounds()
         log_range = th.log((high - low) / 2).sum()
-        return self.pre_tanh_log_prob(pre_tanh, self.frame(self.actor.encode(features)), features) - log_range
+        return self.pre_tanh_log_prob(pre_tanh, states.frame, states.features) - log_range
 
     def _action_bounds(self) -> tuple[th.Tensor, th.Tensor]:
         assert isinstance(self.action_space, spaces.Box)

@@ -11,14 +11,22 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, ReplayBufferSamples, Schedule
-from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name, polyak_update, update_learning_rate
+from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name, polyak_update
 from torch.nn import functional as F
 
-from ardae_rl.common.training import MetricMeans
+from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
+from ardae_rl.common.training import MetricMeans, held_fixed
 from ardae_rl.sac_ardae.calibration import TargetCalibration
-from ardae_rl.sac_ardae.jacobian_clamping import clamping_penalty, clamping_weight, squared_singular_value_estimates
+from ardae_rl.sac_ardae.frames import Frame
+from ardae_rl.sac_ardae.jacobian_clamping import (
+    clamping_penalty,
+    clamping_weight,
+    squared_singular_value_estimates,
+    with_perturbed,
+)
 from ardae_rl.sac_ardae.policies import (
     CnnPolicy,
+    EncodedStates,
     ImplicitActor,
     MlpPolicy,
     MultiInputPolicy,
@@ -38,6 +46,9 @@ _SCORE_ARGUMENTS = {
     "n_importance": "n_importance",
     "learning_rate": "score_learning_rate",
 }
+
+# Where torch.compile pays: many small operations. (The critics' loss is a few matrix products, as fast without.)
+_COMPILED_ON_CPU = ("_encode_states", "_score_samples", "_target_q_values", "_actor_loss")
 
 
 class SACARDAE(OffPolicyAlgorithm):
@@ -82,6 +93,8 @@ class SACARDAE(OffPolicyAlgorithm):
     :param clamp_max_weight: bound of that weight
     :param clamp_on: "tanh" or "pre_tanh", the output whose Jacobian is clamped
     :param n_perturb: directions for each state
+    :param compile: train through torch.compile on a CPU (the first steps then take minutes), or as a CUDA graph on a
+        GPU, with the same results to rounding; with a warning, and as without it, where that cannot be done
     :param stats_window_size: episodes over which rollout statistics are averaged
     :param tensorboard_log: folder for tensorboard
     :param policy_kwargs: arguments of the policy, among them ``noise_dim``, ``n_encoder_layers``, ``net_arch`` and
@@ -141,6 +154,7 @@ class SACARDAE(OffPolicyAlgorithm):
         clamp_max_weight: float = 1e5,
         clamp_on: str = "tanh",
         n_perturb: int = 1,
+        compile: bool = False,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -197,6 +211,7 @@ class SACARDAE(OffPolicyAlgorithm):
         self.clamp_max_weight = clamp_max_weight
         self.clamp_on = clamp_on
         self.n_perturb = n_perturb
+        self.compile = compile
         if _init_setup_model:
             self._setup_model()
 
@@ -240,7 +255,7 @@ class SACARDAE(OffPolicyAlgorithm):
         self.policy_kwargs = given  # load() compares what is saved with what it is given
         self._create_aliases()
         self.score_lr_schedule = FloatSchedule(self.score_learning_rate)
-        update_learning_rate(self.estimator.optimizer, self.score_lr_schedule(1))
+        set_learning_rate(self.estimator.optimizer, self.score_lr_schedule(1), graphed=False)
         self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
         self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
         if self.target_entropy == "auto":
@@ -249,11 +264,22 @@ class SACARDAE(OffPolicyAlgorithm):
         if isinstance(self.ent_coef, str):
             initial = float(np.log(_initial_ent_coef(self.ent_coef)))
             self.log_ent_coef = th.full((1,), initial, device=self.device, requires_grad=True)
-            self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1))
+            self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1), fused=True)
         else:
             self.ent_coef_tensor = th.tensor(float(self.ent_coef), device=self.device)
         if self.target_calibration:
             self.calibration = TargetCalibration(self.gamma).to(self.device)
+        if self.compile:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Replace methods by faster forms of themselves."""
+        if self.device.type == "cuda":
+            self._update_networks = GraphedStep(self._update_networks, CudaRecorder())  # type: ignore[assignment,method-assign]
+        else:
+            self.estimator.compile_updates()
+            for name in _COMPILED_ON_CPU:
+                setattr(self, name, CompiledFunction(getattr(self, name)))
 
     def _create_aliases(self) -> None:
         self.actor = self.policy.actor
@@ -263,22 +289,14 @@ class SACARDAE(OffPolicyAlgorithm):
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         self.policy.set_training_mode(True)
-        optimizers = [self.actor.optimizer, self.critic.optimizer]
-        if self.ent_coef_optimizer is not None:
-            optimizers.append(self.ent_coef_optimizer)
-        self._update_learning_rate(optimizers)
-        update_learning_rate(self.estimator.optimizer, self.score_lr_schedule(self._current_progress_remaining))
-
+        self._set_learning_rates()
         means = MetricMeans()
         for gradient_step in range(gradient_steps):
             replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
-            warmup = self.score_warmup if self._n_updates == 0 and gradient_step == 0 else 0
-            means.add(self._update_score(replay_data.observations, warmup + self.n_score_updates))
-            means.add(self._update_critic(replay_data))
-            actor_metrics, log_prob = self._update_actor(replay_data.observations, self._n_updates + gradient_step)
-            means.add(actor_metrics)
-            if log_prob is not None:
-                means.add(self._update_temperature(log_prob))
+            iteration = self._n_updates + gradient_step
+            if iteration == 0 and self.score_warmup > 0:
+                self._update_score(self._encode_states(replay_data.observations), self.score_warmup)
+            means.add(self._update_networks(replay_data, th.tensor(float(iteration), device=self.device)))
             if gradient_step % self.target_update_interval == 0:
                 polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
                 polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
@@ -288,47 +306,55 @@ class SACARDAE(OffPolicyAlgorithm):
         for name, value in means.finite(after=f"{self._n_updates} gradient steps").items():
             self.logger.record(f"train/{name}", value)
 
+    def _set_learning_rates(self) -> None:
+        progress = self._current_progress_remaining
+        learning_rate = self.lr_schedule(progress)
+        self.logger.record("train/learning_rate", learning_rate)
+        graphed = isinstance(self._update_networks, GraphedStep)
+        for optimizer in (self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer):
+            if optimizer is not None:
+                set_learning_rate(optimizer, learning_rate, graphed)
+        set_learning_rate(self.estimator.optimizer, self.score_lr_schedule(progress), graphed)
+
+    def _update_networks(self, replay_data: ReplayBufferSamples, iteration: th.Tensor) -> dict[str, th.Tensor]:
+        """A gradient step of everything but the target critics."""
+        states = self._encode_states(replay_data.observations)
+        metrics = self._update_score(states, self.n_score_updates)
+        metrics |= self._update_critic(replay_data)
+        actor_metrics, log_prob = self._update_actor(states, iteration)
+        metrics |= actor_metrics
+        if log_prob is not None:
+            metrics |= self._update_temperature(log_prob)
+        return metrics
+
     @property
     def ent_coef_value(self) -> th.Tensor:
         """The temperature α, without gradient."""
         return self.ent_coef_tensor if self.log_ent_coef is None else self.log_ent_coef.detach().exp()
 
-    def _update_score(self, observations: PyTorchObs, n_updates: int) -> dict[str, th.Tensor]:
+    def _encode_states(self, observations: PyTorchObs) -> EncodedStates:
+        return self.policy.encode_states(observations)
+
+    def _update_score(self, states: EncodedStates, n_updates: int) -> dict[str, th.Tensor]:
         """Follow the policy: steps of the estimator on fresh samples of it, each at other states of the batch."""
-        n_states = self.score_batch_size
-        with th.no_grad():
-            features = self.actor.extract_features(observations, self.actor.features_extractor)
         for update in range(n_updates):
-            rows = th.arange(update * n_states, (update + 1) * n_states, device=self.device) % len(features)
-            with th.no_grad():
-                code = self.actor.encode(features[rows])
-                samples = self.actor.generate(code, self.actor.sample_noise(code, self.n_action_samples))
-                local = self.policy.frame(code).to_local(samples)
-            metrics = self.estimator.step(local, features[rows])
+            first = update * self.score_batch_size
+            rows = th.arange(first, first + self.score_batch_size, device=self.device) % len(states.code)
+            samples, local = self._score_samples(states.code[rows].detach(), states.frame.of_states(rows))
+            metrics = self.estimator.step(local, states.features[rows])
         metrics["sample_std"] = samples.std(1).mean()  # a collapse or a run-away shows here first
         return {f"score_{name}": value for name, value in metrics.items()}
 
-    def _update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
-        discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
-        with th.no_grad():
-            next_observations = replay_data.next_observations
-            features = self.actor.extract_features(next_observations, self.actor.features_extractor)
-            code = self.actor.encode(features)
-            pre_tanh = self.actor.generate(code, self.actor.sample_noise(code))
-            next_actions = th.tanh(pre_tanh.squeeze(1))
-            next_q_values = th.cat(self.critic_target(next_observations, next_actions), dim=1)
-            next_values, _ = th.min(next_q_values, dim=1, keepdim=True)
-            if self.backup_entropy:
-                log_prob = self.policy.pre_tanh_log_prob(pre_tanh, self.policy.frame(code), features)
-                bonus = -self.ent_coef_value * log_prob
-                next_values = next_values + bonus
-                if self.calibration is not None:
-                    self.calibration.observe((1 - replay_data.dones) * discounts * bonus)
-                    next_values = next_values + self.calibration.shift
-            target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_values
-            if self.calibration is not None:
-                target_q_values = target_q_values - self.calibration.shift
+    @th.no_grad()
+    def _score_samples(self, code: th.Tensor, frame: Frame) -> tuple[th.Tensor, th.Tensor]:
+        """Pre-tanh actions (batch, n_action_samples, dim), and the same in the estimator's coordinates."""
+        samples = self.actor.generate(code, self.actor.sample_noise(code, self.n_action_samples))
+        return samples, frame.to_local(samples)
 
+    def _update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
+        target_q_values = self._target_q_values(replay_data)
+        if self.calibration is not None:
+            target_q_values = target_q_values - self.calibration.shift
         current_q_values = self.critic(replay_data.observations, replay_data.actions)
         critic_loss = th.stack([0.5 * F.mse_loss(q, target_q_values) for q in current_q_values]).sum()
         self.critic.optimizer.zero_grad()
@@ -336,43 +362,68 @@ class SACARDAE(OffPolicyAlgorithm):
         self.critic.optimizer.step()
         return {"critic_loss": critic_loss.detach(), "target_q": target_q_values.mean()}
 
-    def _update_actor(self, observations: PyTorchObs, iteration: int) -> tuple[dict[str, th.Tensor], th.Tensor | None]:
-        """One step of the policy; its log density at the sampled actions (batch, 1), where there is one."""
-        features = self.actor.extract_features(observations, self.actor.features_extractor)
+    @th.no_grad()
+    def _target_q_values(self, replay_data: ReplayBufferSamples) -> th.Tensor:
+        """r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), (batch, 1)."""
+        discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
+        next_observations = replay_data.next_observations
+        features = self.actor.extract_features(next_observations, self.actor.features_extractor)
         code = self.actor.encode(features)
-        noise = self.actor.sample_noise(code)
-        pre_tanh = self.actor.generate(code, noise)
-        actions = th.tanh(pre_tanh.squeeze(1))
-        values = self._action_value(observations, actions)
-        score, log_prob = self.policy.pre_tanh_score(pre_tanh, self.policy.frame(code), features)
-        actor_loss = -self.ent_coef_value * entropy_surrogate(pre_tanh, score) - values.mean()
-        metrics = {"saturation": (actions.detach().abs() > 0.99).float().mean()}
-        if self.clamp_eta > 0:
-            penalty = self._clamping_penalty(code, noise.squeeze(1), pre_tanh.squeeze(1))
-            actor_loss = actor_loss + clamping_weight(iteration, self.clamp_nu, self.clamp_max_weight) * penalty
-            metrics["clamping_penalty"] = penalty.detach()
+        pre_tanh = self.actor.generate(code, self.actor.sample_noise(code))
+        next_actions = th.tanh(pre_tanh.squeeze(1))
+        next_q_values = th.cat(self.critic_target(next_observations, next_actions), dim=1)
+        next_values, _ = th.min(next_q_values, dim=1, keepdim=True)
+        if self.backup_entropy:
+            log_prob = self.policy.pre_tanh_log_prob(pre_tanh, self.policy.frame(code), features)
+            bonus = -self.ent_coef_value * log_prob
+            next_values = next_values + bonus
+            if self.calibration is not None:
+                self.calibration.observe((1 - replay_data.dones) * discounts * bonus)
+                next_values = next_values + self.calibration.shift
+        return replay_data.rewards + (1 - replay_data.dones) * discounts * next_values
+
+    def _update_actor(
+        self, states: EncodedStates, iteration: th.Tensor
+    ) -> tuple[dict[str, th.Tensor], th.Tensor | None]:
+        """One step of the policy; its log density at the sampled actions (batch, 1), where there is one."""
+        with held_fixed(self.critic.optimizer.param_groups[0]["params"]):
+            actor_loss, metrics, log_prob = self._actor_loss(states, iteration)
         self.actor.optimizer.zero_grad()
         actor_loss.backward()
         self.actor.optimizer.step()
+        return metrics, log_prob
+
+    def _actor_loss(
+        self, states: EncodedStates, iteration: th.Tensor
+    ) -> tuple[th.Tensor, dict[str, th.Tensor], th.Tensor | None]:
+        """A scalar with the gradient that the policy descends, metrics, the log density as above."""
+        noise = self.actor.sample_noise(states.code)
+        if self.clamp_eta > 0:
+            noise = with_perturbed(noise, self.n_perturb, self.clamp_xi)
+        outputs = self.actor.generate(states.code, noise)
+        pre_tanh = outputs[:, :1]
+        actions = th.tanh(pre_tanh.squeeze(1))
+        values = self._action_value(states.observations, actions)
+        score, log_prob = self.policy.pre_tanh_score(pre_tanh, states.frame, states.features)
+        actor_loss = -self.ent_coef_value * entropy_surrogate(pre_tanh, score) - values.mean()
+        metrics = {"saturation": (actions.detach().abs() > 0.99).float().mean()}
+        if self.clamp_eta > 0:
+            clamped = th.tanh(outputs) if self.clamp_on == "tanh" else outputs
+            penalty = clamping_penalty(squared_singular_value_estimates(noise, clamped), self.clamp_eta)
+            actor_loss = actor_loss + clamping_weight(iteration, self.clamp_nu, self.clamp_max_weight) * penalty
+            metrics["clamping_penalty"] = penalty.detach()
         # The surrogate's value means nothing: what it stands for is logged where the density is known
         metrics["actor_loss"] = -values.detach().mean()
         if log_prob is not None:
             metrics["actor_loss"] = (self.ent_coef_value * log_prob - values.detach()).mean()
             metrics["entropy"] = -log_prob.mean()
-        return metrics, log_prob
+        return actor_loss, metrics, log_prob
 
+    # torch.compile writes the masks of the critics' ReLUs five times as slowly as torch
+    @th.compiler.disable
     def _action_value(self, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
         """What the actor maximises beside the entropy, (batch, 1)."""
         return th.cat(self.critic(observations, actions), dim=1).min(dim=1, keepdim=True)[0]
-
-    def _clamping_penalty(self, code: th.Tensor, noise: th.Tensor, pre_tanh: th.Tensor) -> th.Tensor:
-        def output(perturbed: th.Tensor) -> th.Tensor:
-            generated = self.actor.generate(code, perturbed)
-            return th.tanh(generated) if self.clamp_on == "tanh" else generated
-
-        outputs = th.tanh(pre_tanh) if self.clamp_on == "tanh" else pre_tanh
-        ratios = squared_singular_value_estimates(output, noise, outputs, self.n_perturb, self.clamp_xi)
-        return clamping_penalty(ratios, self.clamp_eta)
 
     def _update_temperature(self, log_prob: th.Tensor) -> dict[str, th.Tensor]:
         if self.log_ent_coef is None or self.ent_coef_optimizer is None:
@@ -402,8 +453,14 @@ class SACARDAE(OffPolicyAlgorithm):
             progress_bar=progress_bar,
         )
 
+    def set_parameters(self, *args: Any, **kwargs: Any) -> None:
+        super().set_parameters(*args, **kwargs)
+        if isinstance(self._update_networks, GraphedStep):
+            self._update_networks.reset()  # the optimizers' state is in other memory now
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "actor", "critic", "critic_target", "estimator", "calibration"]
+        networks = ["actor", "critic", "critic_target", "estimator", "calibration"]
+        return [*super()._excluded_save_params(), *networks, *_COMPILED_ON_CPU, "_update_networks"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts = ["policy", "actor.optimizer", "critic.optimizer", "estimator.optimizer"]

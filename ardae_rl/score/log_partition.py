@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import torch as th
 
+from ardae_rl.common.compiled import normal_like
+
 # Noise scales, in units of the samples' scale, between which the I-MMSE integrand is not negligible
 IMMSE_NOISE_RANGE = (0.02, 20.0)
 
@@ -53,7 +55,7 @@ def immse_log_prob(score: ScoreFunction, z: th.Tensor, n_levels: int, n_noise: i
     for k, sigma in enumerate(grid.exp()):
         weight = step * (0.5 if k in (0, n_levels - 1) else 1.0) / (2 * n_noise)
         for _ in range(n_noise):
-            u = th.randn_like(z)
+            u = normal_like(z)
             for signed in (u, -u):
                 y = z + sigma * signed
                 error = (signed + sigma * score(y, sigma.expand(*z.shape[:-1], 1))).square().sum(-1)

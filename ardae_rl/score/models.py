@@ -17,7 +17,7 @@ class Energy(NamedTuple):
 
     score: th.Tensor  # ∂ψ/∂z, batch x n x dim
     log_density: th.Tensor | None = None  # ψ, batch x n; None for a vector field
-    noise_level: th.Tensor | None = None  # ∂ψ/∂ ln σ, batch x n
+    noise_level: th.Tensor | None = None  # ∂ψ/∂ ln σ, batch x n, where asked for
 
 
 class PreconditionedEnergy(nn.Module):
@@ -46,21 +46,23 @@ class PreconditionedEnergy(nn.Module):
         correction = self.network(z, _noise_feature(sigma), code).squeeze(-1)
         return self._gaussian(z, variance) + correction / variance.squeeze(-1)
 
-    def forward(self, y: th.Tensor, sigma: th.Tensor, code: ContextCode) -> Energy:
+    def forward(self, y: th.Tensor, sigma: th.Tensor, code: ContextCode, with_noise_level: bool = False) -> Energy:
         """
         :param y: (batch, n, dim)
         :param sigma: (batch, n, 1), or anything that broadcasts against it
+        :param with_noise_level: whether ∂ψ/∂ ln σ is needed
         """
         variance = 1 + sigma.square()
         kappa = variance.rsqrt()
         z = y * kappa
-        g = self.network.with_gradients(z, _noise_feature(sigma), code)
+        g = self.network.with_gradients(z, _noise_feature(sigma), code, with_noise_level)
         score = kappa * (g.point / variance - z)
         v = variance.squeeze(-1)
-        share = sigma.square().squeeze(-1) / v  # of the variance that is noise
-        z_norm = z.square().sum(-1)
-        noise_level = share * (z_norm - self.dim - (2 * g.value + (g.point * z).sum(-1)) / v)
-        noise_level = noise_level + g.noise_feature * _noise_feature_slope(sigma).squeeze(-1) / v
+        noise_level = None
+        if g.noise_feature is not None:
+            share = sigma.square().squeeze(-1) / v  # of the variance that is noise
+            noise_level = share * (z.square().sum(-1) - self.dim - (2 * g.value + (g.point * z).sum(-1)) / v)
+            noise_level = noise_level + g.noise_feature * _noise_feature_slope(sigma).squeeze(-1) / v
         return Energy(score, self._gaussian(z, variance) + g.value / v, noise_level)
 
     def _gaussian(self, z: th.Tensor, variance: th.Tensor) -> th.Tensor:
@@ -103,12 +105,13 @@ class RawEnergy(nn.Module):
     def log_density(self, y: th.Tensor, sigma: th.Tensor, code: ContextCode) -> th.Tensor:
         return self.network(y, sigma / self.input_scale, code).squeeze(-1)
 
-    def forward(self, y: th.Tensor, sigma: th.Tensor, code: ContextCode) -> Energy:
+    def forward(self, y: th.Tensor, sigma: th.Tensor, code: ContextCode, with_noise_level: bool = False) -> Energy:
         noise_feature = sigma / self.input_scale
         if not isinstance(self.network, ScalarNetwork):
             return Energy(self.network(y, noise_feature, code))
-        g = self.network.with_gradients(y, noise_feature, code)
-        return Energy(g.point, g.value, g.noise_feature * noise_feature.squeeze(-1))
+        g = self.network.with_gradients(y, noise_feature, code, with_noise_level)
+        noise_level = None if g.noise_feature is None else g.noise_feature * noise_feature.squeeze(-1)
+        return Energy(g.point, g.value, noise_level)
 
 
 EnergyModel = PreconditionedEnergy | PreconditionedField | RawEnergy

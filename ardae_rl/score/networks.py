@@ -104,7 +104,7 @@ class ScalarGradients(NamedTuple):
 
     value: th.Tensor  # batch x n
     point: th.Tensor  # batch x n x dim
-    noise_feature: th.Tensor  # batch x n
+    noise_feature: th.Tensor | None = None  # batch x n
 
 
 class ScalarNetwork(ConditionalNetwork):
@@ -114,8 +114,10 @@ class ScalarNetwork(ConditionalNetwork):
     (not a backward through a backward). Parameters: those of :class:`ConditionalNetwork`, with one output.
     """
 
-    def with_gradients(self, point: th.Tensor, noise_feature: th.Tensor, code: ContextCode) -> ScalarGradients:
-        """The value and both derivatives; arguments as for :meth:`forward`."""
+    def with_gradients(
+        self, point: th.Tensor, noise_feature: th.Tensor, code: ContextCode, with_noise_feature: bool = False
+    ) -> ScalarGradients:
+        """The value and its derivatives, that of the noise feature if asked for; arguments as for :meth:`forward`."""
         slopes = []
         h = point
         for layer in self.point_layers:
@@ -132,7 +134,7 @@ class ScalarNetwork(ConditionalNetwork):
         g = slopes.pop() * self.output_layer.weight[0]
         for layer in reversed(list(self.hidden_layers)):
             g = _transposed(layer, g) * slopes.pop()
-        noise_gradient = _transposed(self.noise_layer, g).squeeze(-1)
+        noise_gradient = _transposed(self.noise_layer, g).squeeze(-1) if with_noise_feature else None
         g = _transposed(self.joining_layer, g * code.gain)
         for layer in reversed(list(self.point_layers)):
             g = _transposed(layer, g * slopes.pop())

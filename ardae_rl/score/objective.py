@@ -4,6 +4,7 @@ import math
 
 import torch as th
 
+from ardae_rl.common.compiled import normal_like
 from ardae_rl.score.log_partition import IMMSE_NOISE_RANGE
 from ardae_rl.score.losses import ardae_loss, contrastive_loss, cv_loss, noise_level_loss
 from ardae_rl.score.models import Energy, EnergyModel, PreconditionedEnergy
@@ -28,8 +29,8 @@ def score_terms(
     :param log_partition: "contrastive", "dual", "immse", "importance" or None
     :param noise_scale: standard deviation of the signed noise scale, in units of the samples' scale
     """
-    u = th.randn_like(z)
-    sigma = noise_scale * _noise_unit(model, z) * th.randn_like(z[..., :1])
+    u = normal_like(z)
+    sigma = noise_scale * _noise_unit(model, z) * normal_like(z[..., :1])
     clean: Energy | None = None
     if loss == "cv":
         sigma = th.where(sigma < 0, -1.0, 1.0) * sigma.abs().clamp_min(_SMALLEST_NOISE * _noise_unit(model, z))
@@ -59,7 +60,7 @@ def _noise_unit(model: EnergyModel, z: th.Tensor) -> th.Tensor | float:
 def _contrastive_term(model: PreconditionedEnergy, z: th.Tensor, code: ContextCode, clean: Energy | None) -> th.Tensor:
     """Samples against the standard normal, at σ = 0."""
     no_noise = z.new_zeros(1, 1, 1)
-    reference = th.randn_like(z)
+    reference = normal_like(z)
     at_samples = clean.log_density if clean is not None else model.log_density(z, no_noise, code)
     assert at_samples is not None
     return contrastive_loss(
@@ -74,8 +75,9 @@ def _broad_noise_terms(
     """Score matching, and matching of the noise-level derivative, with log-uniform noise scales."""
     low, high = _DUAL_NOISE_RANGE if with_noise_level else IMMSE_NOISE_RANGE
     sigma = th.exp(math.log(low) + math.log(high / low) * th.rand_like(z[..., :1]))
-    u = th.randn_like(z)
-    energy = model(z + sigma * u, sigma, code)
+    u = normal_like(z)
+    # A field has no noise level, and is not asked for it
+    energy = model(z + sigma * u, sigma, code, True) if with_noise_level else model(z + sigma * u, sigma, code)
     terms = {"broad_noise_loss": 0.5 * ardae_loss(energy.score, u, sigma) / z.shape[-1]}
     if with_noise_level:
         assert energy.noise_level is not None

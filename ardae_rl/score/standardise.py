@@ -118,7 +118,8 @@ class LearnedStandardiser(nn.Module):
         self.moments.lerp_(precise.t() @ precise / batch_size, precise_weight)
         self.cross_moments.lerp_(precise.t() @ samples.mean(1).to(precise.dtype) / batch_size, precise_weight)
         ridge = th.diag(1e-8 * self.moments.diagonal() + 1e-12)
-        self.weights.copy_(th.linalg.solve(self.moments + ridge, self.cross_moments))
+        # Without solve()'s check, for which the host would wait for the device
+        self.weights.copy_(th.linalg.solve_ex(self.moments + ridge, self.cross_moments).result)
         residual = samples - (features @ self.weights).unsqueeze(1)
         self.residual_variance.lerp_(residual.square().mean((0, 1)), weight)
         for slow, fast in zip(self.slow_network.parameters(), self.network.parameters(), strict=True):

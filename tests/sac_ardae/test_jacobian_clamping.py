@@ -3,23 +3,30 @@
 import pytest
 import torch as th
 
-from ardae_rl.sac_ardae.jacobian_clamping import clamping_penalty, clamping_weight, squared_singular_value_estimates
+from ardae_rl.sac_ardae.jacobian_clamping import (
+    clamping_penalty,
+    clamping_weight,
+    squared_singular_value_estimates,
+    with_perturbed,
+)
 
 WEIGHT = th.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=th.float64)
 
 
 def ratios(weight: th.Tensor, n_states: int, n_perturb: int, xi: float = 0.01) -> th.Tensor:
-    noise = th.randn(n_states, weight.shape[1], dtype=weight.dtype)
-    return squared_singular_value_estimates(lambda e: e @ weight.t(), noise, noise @ weight.t(), n_perturb, xi)
+    noise = with_perturbed(th.randn(n_states, 1, weight.shape[1], dtype=weight.dtype), n_perturb, xi)
+    return squared_singular_value_estimates(noise, noise @ weight.t())
 
 
 @pytest.mark.parametrize("xi", [1e-3, 0.01, 1.0])
 def test_closed_form(xi: float) -> None:
     """‖A v‖² / ‖v‖², for directions drawn from the same seed."""
     th.manual_seed(0)
-    noise = th.randn(5, 3, dtype=th.float64)
+    noise = th.randn(5, 1, 3, dtype=th.float64)
     th.manual_seed(1)
-    estimates = squared_singular_value_estimates(lambda e: e @ WEIGHT.t(), noise, noise @ WEIGHT.t(), 4, xi)
+    perturbed = with_perturbed(noise, 4, xi)
+    assert th.equal(perturbed[:, :1], noise)
+    estimates = squared_singular_value_estimates(perturbed, perturbed @ WEIGHT.t())
     th.manual_seed(1)
     direction = th.randn(5, 4, 3, dtype=th.float64)
     expected = (direction @ WEIGHT.t()).square().sum(-1) / direction.square().sum(-1)
@@ -53,10 +60,16 @@ def test_penalty_widens_a_narrow_sampler_alone() -> None:
         assert th.equal(weight.grad.diagonal().sign(), th.full((2,), float(sign)))
 
 
-def test_weight_by_hand() -> None:
-    assert clamping_weight(0, 1.1, 1e5) == 1
-    assert clamping_weight(1, 1.1, 1e5) == pytest.approx(1.001)
-    assert clamping_weight(1000, 1.0, 1e5) == pytest.approx(2)
-    assert clamping_weight(100, 1.5, 1e5) == pytest.approx(2)
-    assert clamping_weight(1_000_000, 1.1, 1e5) == pytest.approx(3982.07, rel=1e-5)  # 1 + 10^6.6 / 1000
-    assert clamping_weight(1_000_000, 1.5, 1e5) == 1e5
+@pytest.mark.parametrize(
+    ("iteration", "nu", "weight"),
+    [
+        (0, 1.1, 1),
+        (1, 1.1, 1.001),
+        (1000, 1.0, 2),
+        (100, 1.5, 2),
+        (1_000_000, 1.1, 3982.07),  # 1 + 10^6.6 / 1000
+        (1_000_000, 1.5, 1e5),  # the cap
+    ],
+)
+def test_weight_by_hand(iteration: int, nu: float, weight: float) -> None:
+    assert clamping_weight(th.tensor(float(iteration)), nu, 1e5).item() == pytest.approx(weight, rel=1e-5)

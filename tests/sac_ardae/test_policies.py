@@ -198,7 +198,7 @@ def trained() -> Iterator[SACARDAE]:
     for update in range(600):
         for group in model.estimator.optimizer.param_groups:
             group["lr"] = 1e-3 if update < 400 else 2e-4
-        model._update_score(random_observations(32), 1)
+        model._update_score(model.policy.encode_states(random_observations(32)), 1)
     yield model
 
 

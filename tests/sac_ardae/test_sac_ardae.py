@@ -22,6 +22,7 @@ from stable_baselines3.her import HerReplayBuffer
 from torch import nn
 
 from ardae_rl import SACARDAE
+from ardae_rl.sac_ardae.policies import EncodedStates
 from sac_ardae.small import ARGUMENTS, POLICY_KWARGS, SCORE_KWARGS, changed, make, parameters
 
 SMALL_CNN: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 8}}
@@ -382,13 +383,14 @@ def trained_with_batch(**arguments: Any) -> tuple[SACARDAE, Any]:
 def test_each_update_changes_its_own_networks(arguments: dict[str, Any]) -> None:
     model, batch = trained_with_batch(**arguments)
     before = parameters(model)
-    model._update_score(batch.observations, 2)
+    states = model.policy.encode_states(batch.observations)
+    model._update_score(states, 2)
     after_score = parameters(model)
     assert changed(before, after_score) == {"estimator"}
     model._update_critic(batch)
     after_critic = parameters(model)
     assert changed(after_score, after_critic) == {"critic"}
-    _, log_prob = model._update_actor(batch.observations, 0)
+    _, log_prob = model._update_actor(states, th.tensor(0.0))
     after_actor = parameters(model)
     assert changed(after_critic, after_actor) == {"actor"}
     assert log_prob is not None and log_prob.shape == (32, 1) and not log_prob.requires_grad
@@ -402,9 +404,9 @@ def test_warm_up_of_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     n_steps: list[int] = []
     update = model._update_score
 
-    def count(observations: Any, n_updates: int) -> dict[str, th.Tensor]:
+    def count(states: EncodedStates, n_updates: int) -> dict[str, th.Tensor]:
         n_steps.append(n_updates)
-        return update(observations, n_updates)
+        return update(states, n_updates)
 
     monkeypatch.setattr(model, "_update_score", count)
     model.learn(13).learn(12)
@@ -417,7 +419,7 @@ def test_features_extractor_is_trained_with_the_actor() -> None:
     assert model.replay_buffer is not None
     batch = model.replay_buffer.sample(8)
     before = parameters(model)
-    model._update_actor(batch.observations, 0)
+    model._update_actor(model.policy.encode_states(batch.observations), th.tensor(0.0))
     after = parameters(model)
     extractor = [name for name in before if name.startswith("actor.features_extractor") and "weight" in name]
     assert extractor and all(not th.equal(before[name], after[name]) for name in extractor)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch as th
 
-from ardae_rl.score.models import EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
+from ardae_rl.score.models import Energy, EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
+from ardae_rl.score.networks import ContextCode, ScalarNetwork
 from ardae_rl.score.objective import score_terms, standard_normal_log_density
 
 DIM, CONTEXT_DIM, BATCH, N = 3, 2, 4, 5
@@ -49,13 +50,21 @@ def make_inputs() -> tuple[th.Tensor, th.Tensor, th.Tensor]:
     return y, sigma, th.randn(BATCH, CONTEXT_DIM, dtype=th.float64)
 
 
+def evaluate(model: EnergyModel, y: th.Tensor, sigma: th.Tensor, code: ContextCode) -> Energy:
+    """Everything that the model can tell."""
+    energy: Energy = (
+        model(y, sigma, code) if not isinstance(model.network, ScalarNetwork) else model(y, sigma, code, True)
+    )
+    return energy
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_shapes(name: str) -> None:
     model = make_model(name)
     y, sigma, context = make_inputs()
     code = model.encode(context)
     for noise in (sigma, sigma.new_zeros(1, 1, 1)):
-        energy = model(y, noise, code)
+        energy = evaluate(model, y, noise, code)
         assert energy.score.shape == (BATCH, N, DIM)
         if name in ENERGIES:
             assert energy.log_density is not None and energy.log_density.shape == (BATCH, N)
@@ -73,7 +82,7 @@ def test_derivatives_equal_autograd(name: str) -> None:
     code = model.encode(context)
     psi = model.log_density(y, sigma, code)
     score, slope = th.autograd.grad(psi.sum(), (y, sigma))
-    energy = model(y, sigma, code)
+    energy = evaluate(model, y, sigma, code)
     th.testing.assert_close(energy.log_density, psi, rtol=1e-10, atol=1e-10)
     th.testing.assert_close(energy.score, score, rtol=1e-9, atol=1e-9)
     th.testing.assert_close(energy.noise_level, (slope * sigma).squeeze(-1), rtol=1e-9, atol=1e-9)
@@ -121,7 +130,7 @@ def test_even_in_the_noise_scale(name: str) -> None:
     model = make_model(name)
     y, sigma, context = make_inputs()
     code = model.encode(context)
-    for plus, minus in zip(model(y, sigma, code), model(y, -sigma, code), strict=True):
+    for plus, minus in zip(evaluate(model, y, sigma, code), evaluate(model, y, -sigma, code), strict=True):
         th.testing.assert_close(plus, minus, rtol=1e-12, atol=1e-12) if plus is not None else None
 
 
@@ -138,7 +147,7 @@ def test_starts_as_the_exact_gaussian(name: str) -> None:
     model = make_model(name, trained=False)
     y, sigma, context = make_inputs()
     variance = 1 + sigma.square()
-    energy = model(y, sigma, model.encode(context))
+    energy = evaluate(model, y, sigma, model.encode(context))
     th.testing.assert_close(energy.score, -y / variance)
     if name in ENERGIES:
         gaussian = th.distributions.Normal(0.0, variance.sqrt()).log_prob(y).sum(-1)

@@ -45,7 +45,9 @@ def test_gradients_by_hand_equal_autograd(activation: str, shape: dict[str, Any]
     point, noise_feature, context = make_inputs(network)
 
     def by_hand() -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        return network.with_gradients(point, noise_feature, network.encode(context))
+        gradients = network.with_gradients(point, noise_feature, network.encode(context), True)
+        assert gradients.noise_feature is not None
+        return gradients.value, gradients.point, gradients.noise_feature
 
     def by_autograd() -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         value = network(point, noise_feature, network.encode(context)).squeeze(-1)
@@ -81,8 +83,8 @@ def test_one_noise_feature_for_all_points() -> None:
     code = network.encode(context)
     shared = th.full((1, 1, 1), 0.3, dtype=th.float64)
     for one, each in zip(
-        network.with_gradients(point, shared, code),
-        network.with_gradients(point, shared.expand(BATCH, N, 1), code),
+        network.with_gradients(point, shared, code, True),
+        network.with_gradients(point, shared.expand(BATCH, N, 1), code, True),
         strict=True,
     ):
         th.testing.assert_close(one, each)
