@@ -31,10 +31,10 @@ Row = Mapping[str, Any]
 
 
 def make_model(name: str, env: str | gym.Env[Any, Any], **arguments: Any) -> OffPolicyAlgorithm:
-    """A model with an MLP policy on the CPU."""
+    """A model with an MLP policy, on the CPU unless told otherwise."""
     cls: Any = registry.algorithm_class(name)
     # Copied because SB3 adds entries to the policy_kwargs that it is given, and the caller's are recorded.
-    model: OffPolicyAlgorithm = cls("MlpPolicy", env, device="cpu", **copy.deepcopy(arguments))
+    model: OffPolicyAlgorithm = cls("MlpPolicy", env, **{"device": "cpu"} | copy.deepcopy(arguments))
     return model
 
 

@@ -97,9 +97,12 @@ class ImplicitActor(BasePolicy):
         encoder_arch, generator_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
         self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
         encoding_dim, width = [features_dim, *encoder_arch][-1], generator_arch[0]
-        self.state_layer = nn.Linear(encoding_dim, 2 * width)
+        # Shift, gain and the location's first hidden layer: one matrix product instead of three
+        self.state_layer = nn.Linear(encoding_dim, (3 if location_path else 2) * width)
         if location_path:
-            self.location = nn.Sequential(*create_mlp(encoding_dim, self.action_dim, generator_arch, activation_fn))
+            self.location = nn.Sequential(
+                activation_fn(), *create_mlp(width, self.action_dim, generator_arch[1:], activation_fn)
+            )
         self.noise_layer = nn.Linear(noise_dim, width, bias=False)
         nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
         self.register_buffer("sigma_points", sigma_points(noise_dim))
@@ -114,10 +117,8 @@ class ImplicitActor(BasePolicy):
 
     def encode(self, features: th.Tensor) -> th.Tensor:
         """All that depends on the state: shift and gain of the joining layer, location; (batch, 2 width + dim)."""
-        encoding = self.encoder(features)
-        shift, gain = self.state_layer(encoding).chunk(2, dim=-1)
-        location = [self.location(encoding)] if self.location_path else []
-        return th.cat([shift, 1 + th.tanh(gain), *location], dim=-1)
+        shift, gain, *hidden = self.state_layer(self.encoder(features)).split(self.noise_layer.out_features, dim=-1)
+        return th.cat([shift, 1 + th.tanh(gain), *(self.location(h) for h in hidden)], dim=-1)
 
     def generate(self, code: th.Tensor, noise: th.Tensor) -> th.Tensor:
         """g(ε, s), before tanh.
@@ -126,9 +127,12 @@ class ImplicitActor(BasePolicy):
         :param noise: ε, (batch, n, noise_dim), or (1, n, noise_dim) for the same at all states
         :return: (batch, n, action_dim)
         """
+        return self._generate(code, self.noise_layer(noise))
+
+    def _generate(self, code: th.Tensor, projected_noise: th.Tensor) -> th.Tensor:
         width = self.noise_layer.out_features
         shift, gain, location = code.unsqueeze(1).split((width, width, code.shape[-1] - 2 * width), dim=-1)
-        generated = self.generator(th.addcmul(shift, gain, self.noise_layer(noise)))
+        generated = self.generator(th.addcmul(shift, gain, projected_noise))
         return generated + location if self.location_path else generated
 
     def sample_noise(self, code: th.Tensor, n_samples: int = 1) -> th.Tensor:
@@ -141,10 +145,10 @@ class ImplicitActor(BasePolicy):
 
     def at_sigma_points(self, code: th.Tensor) -> th.Tensor:
         """g at the sigma points of the noise, (batch, 2 noise_dim, action_dim)."""
-        noise = self.sigma_points.unsqueeze(0)
+        projected = self.noise_layer(self.sigma_points.unsqueeze(0))
         # On a CPU in parts that stay in its cache: the hidden units are batch x 2 noise_dim x width numbers
         n_states = _STATES_IN_CACHE if code.device.type == "cpu" and not th.compiler.is_compiling() else len(code)
-        return th.cat([self.generate(part, noise) for part in code.split(n_states)])
+        return th.cat([self._generate(part, projected) for part in code.split(n_states)])
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         """Actions in [-1, 1], (batch, action_dim); tanh g(0, s) if deterministic."""
@@ -345,16 +349,16 @@ class SACARDAEPolicy(SACPolicy):
 
     @th.no_grad()
     def pre_tanh_score(
-        self, pre_tanh: th.Tensor, frame: Frame, features: th.Tensor
+        self, pre_tanh: th.Tensor, frame: Frame, features: th.Tensor, density: bool = True
     ) -> tuple[th.Tensor, th.Tensor | None]:
-        """The gradient of :meth:`pre_tanh_log_prob`, and its value unless the estimator has no density."""
+        """The gradient of :meth:`pre_tanh_log_prob`, and its value if asked for."""
         x = frame.to_local(pre_tanh)
         log_prob = None
-        if self.estimator.log_partition is None:
-            local_score = self.estimator.score(x, features)
-        else:
+        if density:
             local_score, local = self.estimator.score_and_log_prob(x, features)
             log_prob = local - frame.log_det() - log_tanh_slope(pre_tanh)
+        else:
+            local_score = self.estimator.score(x, features)
         # d/dx of -ln(1 - tanh² x) is 2 tanh x
         return frame.score_from_local(local_score) + 2 * th.tanh(pre_tanh), log_prob
 

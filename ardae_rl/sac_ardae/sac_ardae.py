@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name
 from torch.nn import functional as F
 
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
-from ardae_rl.common.training import MetricMeans, held_fixed
+from ardae_rl.common.training import MetricMeans, held_fixed, keep_freed_memory
 from ardae_rl.sac_ardae.calibration import TargetCalibration
 from ardae_rl.sac_ardae.frames import Frame
 from ardae_rl.sac_ardae.jacobian_clamping import (
@@ -249,6 +249,7 @@ class SACARDAE(OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         self._check_arguments()
+        keep_freed_memory()
         given = self.policy_kwargs
         self.policy_kwargs = {**given, "score_kwargs": self._estimator_arguments()}
         super()._setup_model()
@@ -352,7 +353,7 @@ class SACARDAE(OffPolicyAlgorithm):
         return samples, frame.to_local(samples)
 
     def _update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
-        target_q_values = self._target_q_values(replay_data)
+        target_q_values, metrics = self._target_q_values(replay_data)
         if self.calibration is not None:
             target_q_values = target_q_values - self.calibration.shift
         current_q_values = self.critic(replay_data.observations, replay_data.actions)
@@ -360,11 +361,12 @@ class SACARDAE(OffPolicyAlgorithm):
         self.critic.optimizer.zero_grad()
         critic_loss.backward()
         self.critic.optimizer.step()
-        return {"critic_loss": critic_loss.detach(), "target_q": target_q_values.mean()}
+        return metrics | {"critic_loss": critic_loss.detach(), "target_q": target_q_values.mean()}
 
     @th.no_grad()
-    def _target_q_values(self, replay_data: ReplayBufferSamples) -> th.Tensor:
-        """r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), (batch, 1)."""
+    def _target_q_values(self, replay_data: ReplayBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        """r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), (batch, 1), and metrics."""
+        metrics = {}
         discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
         next_observations = replay_data.next_observations
         features = self.actor.extract_features(next_observations, self.actor.features_extractor)
@@ -376,16 +378,17 @@ class SACARDAE(OffPolicyAlgorithm):
         if self.backup_entropy:
             log_prob = self.policy.pre_tanh_log_prob(pre_tanh, self.policy.frame(code), features)
             bonus = -self.ent_coef_value * log_prob
+            metrics["entropy"] = -log_prob.mean()
             next_values = next_values + bonus
             if self.calibration is not None:
                 self.calibration.observe((1 - replay_data.dones) * discounts * bonus)
                 next_values = next_values + self.calibration.shift
-        return replay_data.rewards + (1 - replay_data.dones) * discounts * next_values
+        return replay_data.rewards + (1 - replay_data.dones) * discounts * next_values, metrics
 
     def _update_actor(
         self, states: EncodedStates, iteration: th.Tensor
     ) -> tuple[dict[str, th.Tensor], th.Tensor | None]:
-        """One step of the policy; its log density at the sampled actions (batch, 1), where there is one."""
+        """One step of the policy; its log density at the sampled actions (batch, 1), where needed or free."""
         with held_fixed(self.critic.optimizer.param_groups[0]["params"]):
             actor_loss, metrics, log_prob = self._actor_loss(states, iteration)
         self.actor.optimizer.zero_grad()
@@ -404,7 +407,8 @@ class SACARDAE(OffPolicyAlgorithm):
         pre_tanh = outputs[:, :1]
         actions = th.tanh(pre_tanh.squeeze(1))
         values = self._action_value(states.observations, actions)
-        score, log_prob = self.policy.pre_tanh_score(pre_tanh, states.frame, states.features)
+        density = self.log_ent_coef is not None or self.estimator.density_is_free
+        score, log_prob = self.policy.pre_tanh_score(pre_tanh, states.frame, states.features, density)
         actor_loss = -self.ent_coef_value * entropy_surrogate(pre_tanh, score) - values.mean()
         metrics = {"saturation": (actions.detach().abs() > 0.99).float().mean()}
         if self.clamp_eta > 0:

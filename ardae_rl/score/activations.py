@@ -28,7 +28,7 @@ def _softplus(x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
 
 def _elu(x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     value = F.elu(x)
-    return value, th.where(x > 0, th.ones_like(x), value + 1)
+    return value, (value + 1).clamp(max=1)
 
 
 ACTIVATIONS = {

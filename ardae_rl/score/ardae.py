@@ -217,6 +217,11 @@ class ARDAE(nn.Module):
         """Both, from one pass through the network."""
         return self._query(x, context, score=True, density=True)
 
+    @property
+    def density_is_free(self) -> bool:
+        """Whether :meth:`score_and_log_prob` costs what :meth:`score` does."""
+        return self.log_partition in ("contrastive", "dual")
+
     def entropy(self, samples: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
         """-E ln p over samples of the present distribution: (batch,) with context, a scalar without.
 

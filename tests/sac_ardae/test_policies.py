@@ -1,7 +1,7 @@
 """The implicit actor and the policy around it: sampling, densities, saving without the algorithm."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +105,17 @@ def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyP
     obs = th.zeros(1, 3)
     mean = th.tensor([0.5, -0.3])
 
+    def replace_sampler(function: Callable[[th.Tensor, th.Tensor], th.Tensor]) -> None:
+        monkeypatch.setattr(model.actor, "generate", function)
+        points = model.actor.sigma_points.unsqueeze(0)
+        monkeypatch.setattr(model.actor, "at_sigma_points", lambda code: function(code, points))
+
     def one_mode(code: th.Tensor, noise: th.Tensor) -> th.Tensor:
         # The squares have mean one over the sigma points: the mean is not where no noise is
         shape = 0.2 * noise[..., :2] + 0.3 * (noise[..., :2].square() - 1)
         return (mean + shape).expand(len(code), -1, -1)
 
-    monkeypatch.setattr(model.actor, "generate", one_mode)
+    replace_sampler(one_mode)
     monkeypatch.setattr(model.estimator, "log_prob", lambda x, features: -0.5 * x.square().sum(-1))
     th.testing.assert_close(model.most_probable(obs), mean.tanh().unsqueeze(0), rtol=0, atol=1e-5)
 
@@ -120,7 +125,7 @@ def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyP
     def two_mode_density(x: th.Tensor, features: th.Tensor) -> th.Tensor:
         return x.square().sum(-1)  # low where the mean is, in between
 
-    monkeypatch.setattr(model.actor, "generate", two_modes)
+    replace_sampler(two_modes)
     monkeypatch.setattr(model.estimator, "log_prob", two_mode_density)
     th.testing.assert_close(model.most_probable(obs).abs(), mean.tanh().abs().unsqueeze(0), rtol=0, atol=1e-5)
 
@@ -136,7 +141,9 @@ def test_location_and_bounded_gain(location_path: bool) -> None:
     assert 0 <= gain.min() < 0.1 and 1.9 < gain.max() <= 2
     noise = actor.sample_noise(code, 4)
     if location_path:
-        th.testing.assert_close(code[:, 2 * width :], actor.location(actor.encoder(features)))
+        th.testing.assert_close(
+            code[:, 2 * width :], actor.location(actor.state_layer(actor.encoder(features))[:, 2 * width :])
+        )
         moved = th.cat([code[:, : 2 * width], code[:, 2 * width :] + 5], dim=1)
         th.testing.assert_close(actor.generate(moved, noise), actor.generate(code, noise) + 5)
     else:

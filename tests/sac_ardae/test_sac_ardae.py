@@ -410,7 +410,7 @@ def test_warm_up_of_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(model, "_update_score", count)
     model.learn(13).learn(12)
-    assert n_steps == [7, 2, 2, 2, 2]
+    assert n_steps == [5, 2, 2, 2, 2, 2]
 
 
 def test_features_extractor_is_trained_with_the_actor() -> None:

@@ -183,7 +183,8 @@ def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned:
 @pytest.mark.parametrize("form", ["default", "paper"])
 def test_parts_of_a_batch_are_the_whole(form: str, context_dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same weights after an update in parts of 16 rows as in one, if each row draws the same noise."""
-    monkeypatch.setattr(th, "randn_like", lambda x: (37 * x.sum(-1, keepdim=True) + th.arange(x.shape[-1])).sin())
+    noise: Any = lambda x: (37 * x.sum(-1, keepdim=True) + th.arange(x.shape[-1])).sin()  # noqa: E731
+    monkeypatch.setattr("ardae_rl.score.objective.normal_like", noise)
     samples = batch(2, context_dim, n=8 if context_dim else 64)
     results = []
     for rows in (1_000, 16):
