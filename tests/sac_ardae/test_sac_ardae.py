@@ -413,6 +413,25 @@ def test_warm_up_of_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     assert n_steps == [5, 2, 2, 2, 2, 2]
 
 
+@pytest.mark.parametrize(("ent_coef", "n_calls"), [(0.05, 1), ("auto", 2)])
+def test_density_is_sampled_where_it_is_needed(
+    ent_coef: float | str, n_calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a fixed temperature for the targets alone, once a gradient step; what is logged does not depend on it."""
+    model = make(log_partition="importance", ent_coef=ent_coef)
+    calls: list[Any] = []
+    importance = model.estimator._importance
+
+    def count(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return importance(*arguments)
+
+    monkeypatch.setattr(model.estimator, "_importance", count)
+    model.learn(15, log_interval=1000)
+    assert len(calls) == 5 * n_calls
+    assert {"train/entropy", "train/ent_coef", "train/actor_loss"} <= model.logger.name_to_value.keys()
+
+
 def test_features_extractor_is_trained_with_the_actor() -> None:
     env = FakeImageEnv(screen_height=40, screen_width=40, discrete=False)
     model = make(env, "CnnPolicy", policy_kwargs=SMALL_CNN, batch_size=8, buffer_size=50).learn(12)
