@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         (model, "_encode_states", "states: features, code, frame"),
         (model, "_update_score", "score"),
         (model, "_score_samples", "(score: samples)"),
-        (model.estimator, "_terms", "(score: losses, forward)"),
+        (model.estimator, "_score_terms", "(score: losses, forward)"),
         (model, "_update_critic", "critic"),
         (model, "_target_q_values", "(critic: targets)"),
         (model, "_update_actor", "actor"),

@@ -16,6 +16,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ class Measurements:
             self.gflop = counter.get_total_flops() / 1e9
 
     def train(self) -> None:
-        with straightforward(self.model) if self.case.straightforward else th.enable_grad():
+        with straightforward(self.model) if self.case.straightforward else nullcontext():
             self.model.train(1, self.case.batch_size)
         if self.device == "cuda":
             th.cuda.synchronize()

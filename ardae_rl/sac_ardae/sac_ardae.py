@@ -353,8 +353,6 @@ class SACARDAE(OffPolicyAlgorithm):
 
     def _update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
         target_q_values, metrics = self._target_q_values(replay_data)
-        if self.calibration is not None:
-            target_q_values = target_q_values - self.calibration.shift
         current_q_values = self.critic(replay_data.observations, replay_data.actions)
         critic_loss = th.stack([0.5 * F.mse_loss(q, target_q_values) for q in current_q_values]).sum()
         self.critic.optimizer.zero_grad()
@@ -364,7 +362,7 @@ class SACARDAE(OffPolicyAlgorithm):
 
     @th.no_grad()
     def _target_q_values(self, replay_data: ReplayBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        """r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), (batch, 1), and metrics."""
+        """r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), less the calibration's shift, (batch, 1), and metrics."""
         metrics = {}
         discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
         next_observations = replay_data.next_observations
@@ -382,7 +380,10 @@ class SACARDAE(OffPolicyAlgorithm):
             if self.calibration is not None:
                 self.calibration.observe((1 - replay_data.dones) * discounts * bonus)
                 next_values = next_values + self.calibration.shift
-        return replay_data.rewards + (1 - replay_data.dones) * discounts * next_values, metrics
+        target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_values
+        if self.calibration is not None:
+            target_q_values = target_q_values - self.calibration.shift
+        return target_q_values, metrics
 
     def _update_actor(
         self, states: EncodedStates, iteration: th.Tensor

@@ -1,7 +1,7 @@
 """The estimator to pick up alone: train it on samples, ask it for scores, log densities and entropies."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch as th
@@ -138,7 +138,6 @@ class ARDAE(nn.Module):
         if averaging > 1:
             self.slow_model = copy.deepcopy(self.model).requires_grad_(False)
             self.average = RunningAverage(horizon=averaging)
-        self._terms: Callable[[th.Tensor, th.Tensor], dict[str, th.Tensor]] = self._score_terms
         groups = [{"params": list(self.model.parameters())}]
         if parameters := self.standardiser.trainable_parameters():
             groups.append({"params": parameters})
@@ -173,7 +172,7 @@ class ARDAE(nn.Module):
             z = z.repeat_interleave(self.n_noise, dim=1)
         for part, part_context in _parts_in_cache(z, self.standardiser.normalise_context(context)):
             share = part.numel() / z.numel()
-            terms = self._terms(part, part_context)
+            terms = self._score_terms(part, part_context)
             (share * th.stack(list(terms.values())).sum()).backward()
             for name, term in terms.items():
                 metrics[name] = metrics.get(name, 0) + share * term.detach()
@@ -188,7 +187,7 @@ class ARDAE(nn.Module):
 
     def compile_updates(self) -> None:
         """Train through torch.compile from now on: faster, after a minute or so for each new shape of samples."""
-        self._terms = CompiledFunction(self._score_terms)
+        self._score_terms = CompiledFunction(self._score_terms)  # type: ignore[method-assign]
 
     def _score_terms(self, z: th.Tensor, context: th.Tensor) -> dict[str, th.Tensor]:
         code = self.model.encode(context)

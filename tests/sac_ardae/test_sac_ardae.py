@@ -390,9 +390,12 @@ def test_each_update_changes_its_own_networks(arguments: dict[str, Any]) -> None
     model._update_critic(batch)
     after_critic = parameters(model)
     assert changed(after_score, after_critic) == {"critic"}
+    own = model.critic.optimizer.param_groups[0]["params"]
+    critic_gradients = [(parameter, parameter.grad.clone()) for parameter in own]
     _, log_prob = model._update_actor(states, th.tensor(0.0))
     after_actor = parameters(model)
     assert changed(after_critic, after_actor) == {"actor"}
+    assert all(th.equal(p.grad, g) for p, g in critic_gradients), "the actor's update computes none for the critics"
     assert log_prob is not None and log_prob.shape == (32, 1) and not log_prob.requires_grad
     model._update_temperature(log_prob)
     assert changed(after_actor, parameters(model)) == {"ent_coef"}
