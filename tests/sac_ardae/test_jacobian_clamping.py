@@ -29,6 +29,7 @@ def test_closed_form(xi: float) -> None:
     estimates = squared_singular_value_estimates(perturbed, perturbed @ WEIGHT.t())
     th.manual_seed(1)
     direction = th.randn(5, 4, 3, dtype=th.float64)
+    th.testing.assert_close(perturbed[:, 1:] - noise, xi * direction)
     expected = (direction @ WEIGHT.t()).square().sum(-1) / direction.square().sum(-1)
     assert estimates.shape == (5, 4)
     th.testing.assert_close(estimates, expected, rtol=1e-8, atol=1e-8)
