@@ -163,6 +163,25 @@ def demo(
     typer.echo(f"wrote {out}/model.zip, {out}/learning_curve.png, {out}/evaluation.json")
 
 
+@app.command()
+def reproduce(
+    figure: Annotated[str, typer.Argument(help="fig3, figS2, fig4, figS4, fig5 or fig7 of the AR-DAE paper.")],
+    budget: Annotated[str, typer.Option(help="quick (minutes) or paper (its numbers of updates: hours).")] = "quick",
+    seeds: Annotated[int | None, typer.Option(help="Repetitions; by default as many as the budget has.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes of one thread each.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the picture.")] = Path("runs/reproduce"),
+) -> None:
+    """Make a figure of the AR-DAE paper again: its numbers as a table, and the picture.
+
+    An interrupted command goes on where it was. Numbers and verdicts are in docs/reproduction.md.
+    """
+    from ardae_rl.experiments.reproduce import reproduce as run_reproduction
+
+    with one_line_errors((*USER_ERRORS, RuntimeError)):
+        table, picture = run_reproduction(figure, budget, seeds, jobs, out)
+    typer.echo(f"wrote {table}, {picture}")
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()

@@ -23,6 +23,8 @@ import torch as th
 from gymnasium import spaces
 
 from ardae_rl import SACARDAE
+from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.tables import merge_csv, read_csv, versions
 from ardae_rl.common.training import MetricMeans
 from benchmarks import common
 
@@ -133,11 +135,8 @@ def run_folder(settings: dict[str, Any]) -> Path:
     return common.RUNS / "closed_loop" / f"{settings['task'].replace(' ', '_')}_seed{settings['seed']}"
 
 
-def run(settings: dict[str, Any]) -> str:
-    """One training: leaves checks.csv, a row for each check, and finished.json in its folder."""
-    folder = run_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "checks.csv").unlink(missing_ok=True)
+def run(settings: dict[str, Any], at: Run) -> str:
+    """One training: leaves checks.csv, a row for each check, in its folder."""
     model = make_model(settings["task"], settings["seed"])
     start = time.process_time()
     row: dict[str, Any] = {}
@@ -145,8 +144,7 @@ def run(settings: dict[str, Any]) -> str:
         row = {"task": settings["task"], "seed": settings["seed"], "update": check * CHECK_EVERY}
         row |= {name: round(value, 4) for name, value in compare_to_optimum(model).items()}
         row |= {"entropy": round(metrics["entropy"], 4), "cpu_seconds": round(time.process_time() - start, 1)}
-        common.merge_csv(folder / "checks.csv", [row | common.versions()], key=("update",))
-    common.mark_finished(folder, settings)
+        merge_csv(at.folder / "checks.csv", [row | versions()], key=("update",))
     return f"{settings['task']} seed {settings['seed']}: total variation {row['total_variation']}"
 
 
@@ -193,12 +191,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = [
         {"task": task, "seed": seed, "updates": options.updates} for seed in range(options.seeds) for task in N_MODES
     ]
-    done = common.run_missing(run, run_folder, runs, options.jobs)
+    done = run_missing(run, run_folder, runs, options.jobs)
     table = options.out / "closed_loop.csv"
     for settings in done:
-        common.merge_csv(table, common.read_csv(run_folder(settings) / "checks.csv"), key=("task", "seed", "update"))
+        merge_csv(table, read_csv(run_folder(settings) / "checks.csv"), key=("task", "seed", "update"))
     if done:
-        plot(common.read_csv(table), table.with_suffix(".png"))
+        plot(read_csv(table), table.with_suffix(".png"))
         print(f"written: {table}, {table.with_suffix('.png')}")
     if len(done) < len(runs):
         raise SystemExit(1)

@@ -21,6 +21,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import ardae_envs  # noqa: F401 (registers our environments, also in the worker processes)
 from ardae_rl import registry
+from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.tables import merge_csv, read_csv, versions
 from benchmarks import common
 
 # Arguments that all algorithms share, by environment. Everything else is the algorithm's own default.
@@ -66,20 +68,16 @@ def run_folder(settings: dict[str, Any]) -> Path:
     return common.RUNS / "compare" / env / f"{settings['algo']}_seed{settings['seed']}"
 
 
-def run(settings: dict[str, Any]) -> str:
-    """One training: leaves model.zip, evaluations.csv and finished.json in its folder."""
-    folder = run_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
+def run(settings: dict[str, Any], at: Run) -> str:
+    """One training: leaves model.zip and evaluations.csv in its folder."""
     algo, env_id, seed = settings["algo"], settings["env"], settings["seed"]
     evaluate = Evaluate(env_id, settings["eval_freq"], settings["eval_episodes"], seed)
     model = common.make_model(algo, env_id, seed=seed, **settings["arguments"])
     model.learn(settings["steps"], callback=evaluate)
-    model.save(folder / "model")
+    model.save(at.folder / "model")
     first = {"algo": algo, "env": env_id, "seed": seed}
-    rows = [first | row | common.versions() for row in evaluate.rows]
-    (folder / "evaluations.csv").unlink(missing_ok=True)  # of an earlier run with other settings
-    common.merge_csv(folder / "evaluations.csv", rows, key=("step",))
-    common.mark_finished(folder, settings)
+    rows = [first | row | versions() for row in evaluate.rows]
+    merge_csv(at.folder / "evaluations.csv", rows, key=("step",))
     last = rows[-1]
     return f"{algo} seed {seed}: return {last['mean_return']} after {last['wall_seconds']} s of training"
 
@@ -139,15 +137,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed in range(options.seeds)
         for algo in options.algos
     ]
-    done = common.run_missing(run, run_folder, runs, options.jobs)
+    done = run_missing(run, run_folder, runs, options.jobs)
 
     # The run folders hold the truth: the shared files are rebuilt from them, also after an interruption.
     name = options.out / f"compare_{options.env.replace('/', '-')}"
     table, picture = name.with_name(f"{name.name}.csv"), name.with_name(f"{name.name}.png")
     for settings in done:
-        common.merge_csv(table, common.read_csv(run_folder(settings) / "evaluations.csv"), ("algo", "env", "seed"))
+        merge_csv(table, read_csv(run_folder(settings) / "evaluations.csv"), ("algo", "env", "seed"))
     if done:
-        plot(common.read_csv(table), picture)
+        plot(read_csv(table), picture)
         print(f"written: {table}, {picture}")
     if len(done) < len(runs):
         raise SystemExit(1)

@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 import torch as th
 
+from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.tables import merge_csv, read_csv, versions
 from ardae_rl.score import ARDAE
 from benchmarks import common
 from benchmarks.targets import CONTEXT_DIM, Target
@@ -107,15 +109,12 @@ def run_folder(settings: dict[str, Any]) -> Path:
     return common.RUNS / "estimator" / "_".join(str(settings[k]) for k in KEY)
 
 
-def run(settings: dict[str, Any]) -> str:
-    """One run: leaves row.json and finished.json in its folder."""
-    folder = run_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
+def run(settings: dict[str, Any], at: Run) -> str:
+    """One run: leaves row.json in its folder."""
     name, seed = settings["estimator"], settings["seed"]
     row = measure(name, Target(settings["dim"], settings["modes"], seed), seed, settings["updates"])
     key = {k: settings[k] for k in KEY}
-    (folder / "row.json").write_text(json.dumps(key | row | common.versions()) + "\n")
-    common.mark_finished(folder, settings)
+    (at.folder / "row.json").write_text(json.dumps(key | row | versions()) + "\n")
     return ", ".join(f"{k} {v}" for k, v in (key | row).items())
 
 
@@ -193,12 +192,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         for dim in options.dims
         for modes in options.modes
     ]
-    done = common.run_missing(run, run_folder, runs, options.jobs)
+    done = run_missing(run, run_folder, runs, options.jobs)
 
     if done:
         table = options.out / "estimator.csv"
-        common.merge_csv(table, [json.loads((run_folder(settings) / "row.json").read_text()) for settings in done], KEY)
-        rows = [row for row in common.read_csv(table) if row["updates"] == str(options.updates)]
+        merge_csv(table, [json.loads((run_folder(settings) / "row.json").read_text()) for settings in done], KEY)
+        rows = [row for row in read_csv(table) if row["updates"] == str(options.updates)]
         print_table(rows)
         plot(rows, table.with_suffix(".png"))
         print(f"written: {table}, {table.with_suffix('.png')}")

@@ -24,6 +24,8 @@ from rich.table import Table
 
 import ardae_envs  # noqa: F401 (registers the environment, also in the worker processes)
 from ardae_envs.multi_goal import GOAL_RADIUS, GOALS
+from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.tables import merge_csv, versions
 from benchmarks import common, multigoal_exact
 
 ENV_ID = "ardae/MultiGoal-v0"
@@ -68,19 +70,16 @@ def run_folder(settings: dict[str, Any]) -> Path:
     return common.RUNS / "multigoal" / f"{settings['algo']}_seed{settings['seed']}"
 
 
-def run(settings: dict[str, Any]) -> str:
-    """Train and roll out: leaves model.zip, rollouts.npz and finished.json in its folder."""
-    folder = run_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
+def run(settings: dict[str, Any], at: Run) -> str:
+    """Train and roll out: leaves model.zip and rollouts.npz in its folder."""
     arguments = settings["arguments"] | {"ent_coef": settings["ent_coef"], "seed": settings["seed"]}
     model = common.make_model(settings["algo"], ENV_ID, **arguments)
     model.learn(settings["steps"])
-    model.save(folder / "model")
+    model.save(at.folder / "model")
     paths, returns = rollouts(model, settings["seed"])
     first, _ = model.predict(np.zeros((ORIGIN_ACTIONS, 2), dtype=np.float32), deterministic=False)
     lengths = np.array([len(path) for path in paths])
-    np.savez(folder / "rollouts.npz", positions=np.concatenate(paths), lengths=lengths, returns=returns, first=first)
-    common.mark_finished(folder, settings)
+    np.savez(at.folder / "rollouts.npz", positions=np.concatenate(paths), lengths=lengths, returns=returns, first=first)
     return f"{settings['algo']} seed {settings['seed']}: trained"
 
 
@@ -180,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     run_settings = {"seed": options.seed, "steps": options.steps, "ent_coef": options.ent_coef, "arguments": SHARED}
     runs = [{"algo": algo} | run_settings for algo in options.algos]
-    if len(common.run_missing(run, run_folder, runs, options.jobs)) < len(runs):
+    if len(run_missing(run, run_folder, runs, options.jobs)) < len(runs):
         raise SystemExit(1)
 
     exact = multigoal_exact.solve(options.ent_coef, GAMMA)
@@ -198,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         table.add_row(name, *map(str, numbers.values()))
     Console().print(table)
     csv_path, picture = options.out / "multigoal.csv", options.out / "multigoal.png"
-    common.merge_csv(csv_path, [row | common.versions() for row in rows], key=("algo", "seed", "steps", "ent_coef"))
+    merge_csv(csv_path, [row | versions() for row in rows], key=("algo", "seed", "steps", "ent_coef"))
     labels = common.LABELS | {"exact": f"optimal at temperature {options.ent_coef:g}"}
     plot({labels[name]: outcome for name, outcome in outcomes.items()}, exact, picture)
     print(f"written: {csv_path}, {picture}")

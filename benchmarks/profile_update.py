@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ardae_rl.common import training
-from benchmarks.common import RESULTS, merge_csv, versions
+from ardae_rl.common.tables import merge_csv, versions
+from benchmarks.common import RESULTS
 from benchmarks.sac_update import WARM_UP, Case, make_case
 
 

@@ -32,7 +32,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import RESULTS, make_model, merge_csv, versions
+from ardae_rl.common.tables import merge_csv, versions
+from benchmarks.common import RESULTS, make_model
 from benchmarks.presets import ZOO_CONFIGS, load_preset
 from benchmarks.straightforward import straightforward
 

@@ -20,7 +20,8 @@ from rich.progress import track
 from rich.table import Table
 
 from ardae_rl import registry
-from benchmarks.common import RESULTS, make_model, merge_csv, versions
+from ardae_rl.common.tables import merge_csv, versions
+from benchmarks.common import RESULTS, make_model
 
 LEARNING_STARTS = 300
 CASES: dict[str, dict[str, Any]] = {

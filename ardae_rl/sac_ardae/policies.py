@@ -40,6 +40,8 @@ class ImplicitActor(BasePolicy):
     :param features_dim: number of features
     :param noise_dim: dimension of ε, at least that of the action; by default max(10, 2 action_dim)
     :param n_encoder_layers: number of layers before the noise joins; by default half of them, rounded down
+    :param generator_arch: widths of the hidden layers that the noise goes through; by default those of ``net_arch``
+        after the encoder, halved where there is a location path
     :param activation_fn: activation function of the encoder
     :param generator_activation_fn: activation function from where the noise joins. Smooth, because kinks would be
         steps in the density; bounded, because sharp and separate modes then come with moderate weights
@@ -60,6 +62,7 @@ class ImplicitActor(BasePolicy):
         features_dim: int,
         noise_dim: int | None = None,
         n_encoder_layers: int | None = None,
+        generator_arch: list[int] | None = None,
         activation_fn: type[nn.Module] = nn.ELU,
         generator_activation_fn: type[nn.Module] = LogisticTanh,
         location_path: bool = True,
@@ -86,22 +89,26 @@ class ImplicitActor(BasePolicy):
                 f"n_encoder_layers={n_encoder_layers} with net_arch={net_arch}: accepted are 0 to {len(net_arch) - 1}, "
                 "so that a layer is left where the noise joins"
             )
+        encoder_arch, location_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
+        if generator_arch is None:
+            generator_arch = [max(width // 2, 1) for width in location_arch] if location_path else location_arch
         self.net_arch = net_arch
         self.features_dim = features_dim
         self.noise_dim = noise_dim
         self.n_encoder_layers = n_encoder_layers
+        self.generator_arch = generator_arch
         self.activation_fn = activation_fn
         self.generator_activation_fn = generator_activation_fn
         self.location_path = location_path
 
-        encoder_arch, generator_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
         self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
         encoding_dim, width = [features_dim, *encoder_arch][-1], generator_arch[0]
         # Shift, gain and the location's first hidden layer: one matrix product instead of three
-        self.state_layer = nn.Linear(encoding_dim, (3 if location_path else 2) * width)
+        n_hidden = location_arch[0] if location_path else 0
+        self.state_layer = nn.Linear(encoding_dim, 2 * width + n_hidden)
         if location_path:
             self.location = nn.Sequential(
-                activation_fn(), *create_mlp(width, self.action_dim, generator_arch[1:], activation_fn)
+                activation_fn(), *create_mlp(n_hidden, self.action_dim, location_arch[1:], activation_fn)
             )
         self.noise_layer = nn.Linear(noise_dim, width, bias=False)
         nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
@@ -117,8 +124,11 @@ class ImplicitActor(BasePolicy):
 
     def encode(self, features: th.Tensor) -> th.Tensor:
         """All that depends on the state: shift and gain of the joining layer, location; (batch, 2 width + dim)."""
-        shift, gain, *hidden = self.state_layer(self.encoder(features)).split(self.noise_layer.out_features, dim=-1)
-        return th.cat([shift, 1 + th.tanh(gain), *(self.location(h) for h in hidden)], dim=-1)
+        shift, gain, hidden = self._split(self.state_layer(self.encoder(features)))
+        parts = [shift, 1 + th.tanh(gain)]
+        if self.location_path:
+            parts.append(self.location(hidden))
+        return th.cat(parts, dim=-1)
 
     def generate(self, code: th.Tensor, noise: th.Tensor) -> th.Tensor:
         """g(ε, s), before tanh.
@@ -130,10 +140,14 @@ class ImplicitActor(BasePolicy):
         return self._generate(code, self.noise_layer(noise))
 
     def _generate(self, code: th.Tensor, projected_noise: th.Tensor) -> th.Tensor:
-        width = self.noise_layer.out_features
-        shift, gain, location = code.unsqueeze(1).split((width, width, code.shape[-1] - 2 * width), dim=-1)
+        shift, gain, location = self._split(code.unsqueeze(1))
         generated = self.generator(th.addcmul(shift, gain, projected_noise))
         return generated + location if self.location_path else generated
+
+    def _split(self, code: th.Tensor) -> tuple[th.Tensor, ...]:
+        """Shift and gain of the joining layer's units, and what follows."""
+        width = self.noise_layer.out_features
+        return code.split((width, width, code.shape[-1] - 2 * width), dim=-1)
 
     def sample_noise(self, code: th.Tensor, n_samples: int = 1) -> th.Tensor:
         """ε ~ N(0, I), (batch, n_samples, noise_dim)."""
@@ -167,6 +181,7 @@ class ImplicitActor(BasePolicy):
             features_dim=self.features_dim,
             noise_dim=self.noise_dim,
             n_encoder_layers=self.n_encoder_layers,
+            generator_arch=self.generator_arch,
             activation_fn=self.activation_fn,
             generator_activation_fn=self.generator_activation_fn,
             location_path=self.location_path,
@@ -205,6 +220,8 @@ class SACARDAEPolicy(SACPolicy):
     :param noise_dim: dimension of the policy's noise; by default max(10, 2 action_dim)
     :param n_encoder_layers: how many of the actor's layers see the state alone, before the noise joins; by default
         half of them, rounded down
+    :param generator_arch: widths of the actor's hidden layers that the noise goes through; by default those of
+        ``net_arch`` after the encoder, halved where there is a location path
     :param frame: coordinates in which the estimator sees pre-tanh actions: "sigma_points" (standardised by the
         policy's own sigma points), "centre" (less g(0, s), the paper's) or "none"
     :param score_kwargs: arguments of :class:`~ardae_rl.score.ARDAE`
@@ -232,6 +249,7 @@ class SACARDAEPolicy(SACPolicy):
         location_path: bool = True,
         noise_dim: int | None = None,
         n_encoder_layers: int | None = None,
+        generator_arch: list[int] | None = None,
         frame: str = "sigma_points",
         score_kwargs: dict[str, Any] | None = None,
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
@@ -247,6 +265,7 @@ class SACARDAEPolicy(SACPolicy):
         self.implicit_kwargs = {
             "noise_dim": noise_dim,
             "n_encoder_layers": n_encoder_layers,
+            "generator_arch": generator_arch,
             "activation_fn": actor_activation_fn,
             "generator_activation_fn": generator_activation_fn,
             "location_path": location_path,
@@ -290,6 +309,7 @@ class SACARDAEPolicy(SACPolicy):
             location_path=self.implicit_kwargs["location_path"],
             noise_dim=self.implicit_kwargs["noise_dim"],
             n_encoder_layers=self.implicit_kwargs["n_encoder_layers"],
+            generator_arch=self.implicit_kwargs["generator_arch"],
             frame=self.frame_kind,
             score_kwargs=self.score_kwargs,
             share_features_extractor=self.share_features_extractor,

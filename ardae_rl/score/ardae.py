@@ -11,7 +11,7 @@ from ardae_rl.common.compiled import CompiledFunction
 from ardae_rl.score.log_partition import immse_log_prob, importance_log_partition
 from ardae_rl.score.models import EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
 from ardae_rl.score.networks import ContextCode
-from ardae_rl.score.objective import score_terms
+from ardae_rl.score.objective import NOISE_DISTRIBUTIONS, NoiseScale, score_terms
 from ardae_rl.score.standardise import FixedStandardiser, LearnedStandardiser, RunningAverage
 from ardae_rl.score.validation import check_choice, check_context, check_points, check_positive, check_samples
 
@@ -54,6 +54,9 @@ class ARDAE(nn.Module):
     :param context_gain: whether the context multiplies the joining layer's units as well
     :param activation: "silu", "softplus" or "elu"
     :param noise_scale: δ, the standard deviation of the signed noise scale, relative to the samples' scale
+    :param noise_distribution: "normal", or "fixed" for the one noise scale δ, with which scores are then asked for as
+        well: a denoising autoencoder that is not amortised
+    :param relative_noise: False if δ counts in units of x, which only the raw network can have
     :param n_noise: noise draws for each sample (the paper's n_σ)
     :param learning_rate: of Adam
     :param betas: of Adam; little momentum, because the samples' distribution moves and the estimator has to follow
@@ -82,6 +85,8 @@ class ARDAE(nn.Module):
         context_gain: bool = True,
         activation: str = "silu",
         noise_scale: float = 0.1,
+        noise_distribution: str = "normal",
+        relative_noise: bool = True,
         n_noise: int = 1,
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.5, 0.999),
@@ -97,6 +102,11 @@ class ARDAE(nn.Module):
             raise ValueError(f"context_dim={context_dim}: accepted are 0 (no context) and positive integers")
         check_choice("head", head, HEADS)
         check_choice("loss", loss, LOSSES)
+        check_choice("noise_distribution", noise_distribution, NOISE_DISTRIBUTIONS)
+        if preconditioned and not relative_noise:
+            raise ValueError("relative_noise=False: accepted with it is preconditioned=False")
+        if noise_distribution == "fixed" and not preconditioned and relative_noise:
+            raise ValueError("noise_distribution='fixed' with preconditioned=False: accepted is relative_noise=False")
         for name, value in {
             "noise_scale": noise_scale,
             "n_noise": n_noise,
@@ -111,10 +121,12 @@ class ARDAE(nn.Module):
         self.dim, self.context_dim = dim, context_dim
         self.head, self.loss = head, loss
         self.log_partition = resolve_log_partition(log_partition, head, preconditioned)
-        self.noise_scale, self.n_noise = noise_scale, n_noise
+        unit = 1.0 if preconditioned else None if relative_noise else input_scale
+        self.noise_scale, self.n_noise = NoiseScale(noise_scale, noise_distribution, unit), n_noise
         self.max_grad_norm = max_grad_norm
         self.n_importance = n_importance
-        self.proposal_scale = proposal_scale if preconditioned else proposal_scale * input_scale
+        self._input_scale = 1.0 if preconditioned else input_scale
+        self.proposal_scale = proposal_scale * self._input_scale
 
         network_kwargs: dict[str, Any] = dict(
             hidden=tuple(hidden),
@@ -201,9 +213,13 @@ class ARDAE(nn.Module):
 
     # Queries: x is (batch, n, dim) or (batch, dim) with context (batch, context_dim), and (n, dim) without
 
-    def score(self, x: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
-        """∇_x ln p(x | context), of the shape of x."""
-        return self._query(x, context, score=True, density=False)[0]
+    def score(self, x: th.Tensor, context: th.Tensor | None = None, *, noise_scale: float | None = None) -> th.Tensor:
+        """∇_x ln p(x | context), of the shape of x.
+
+        :param noise_scale: σ, for the score of the samples with that much noise added: in units of the samples' scale
+            if preconditioned, else of x. By default none is added (or, with a fixed noise scale, as in training)
+        """
+        return self._query(x, context, score=True, density=False, noise_scale=noise_scale)[0]
 
     def log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
         """ln p(x | context), normalised as ``log_partition`` says; the shape of x without its last dimension.
@@ -239,11 +255,17 @@ class ARDAE(nn.Module):
         check_context(context, self.context_dim)
         _, context = self._batched(None, context)
         code = self._query_model.encode(self.standardiser.normalise_context(context))
-        return self._importance(code, context)
+        return self._importance(code, context, self._query_noise(context.unsqueeze(1), None))
 
     @th.no_grad()
     def _query(
-        self, x: th.Tensor, context: th.Tensor | None, *, score: bool, density: bool
+        self,
+        x: th.Tensor,
+        context: th.Tensor | None,
+        *,
+        score: bool,
+        density: bool,
+        noise_scale: float | None = None,
     ) -> tuple[th.Tensor, th.Tensor]:
         if density and self.log_partition is None:
             raise ValueError(f"log_partition=None has no density; accepted: {', '.join(map(repr, LOG_PARTITIONS))}")
@@ -256,15 +278,15 @@ class ARDAE(nn.Module):
         z = (x - location) * th.exp(-log_scale)
         model = self._query_model
         code = model.encode(self.standardiser.normalise_context(context))
-        no_noise = z.new_zeros(1, 1, 1)
+        sigma = self._query_noise(z, noise_scale)
         scores = log_prob = z  # replaced where asked for
         if score:
-            energy = model(z, no_noise, code)
+            energy = model(z, sigma, code)
             scores = (energy.score * th.exp(-log_scale)).reshape(shape)
             log_density = energy.log_density
         elif density and self.log_partition != "immse":
             assert not isinstance(model, PreconditionedField)
-            log_density = model.log_density(z, no_noise, code)
+            log_density = model.log_density(z, sigma, code)
         if density:
             if self.log_partition == "immse":
                 log_prob = immse_log_prob(lambda y, s: model(y, s, code).score, z, n_levels=32, n_noise=4)
@@ -272,16 +294,22 @@ class ARDAE(nn.Module):
                 assert log_density is not None
                 log_prob = log_density
                 if self.log_partition == "importance":
-                    log_prob = log_prob - self._importance(code, context)[0].unsqueeze(-1)
+                    log_prob = log_prob - self._importance(code, context, sigma)[0].unsqueeze(-1)
             log_prob = (log_prob - log_scale.expand(*z.shape).sum(-1)).reshape(shape[:-1])
         return scores, log_prob
 
-    def _importance(self, code: ContextCode, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        model, no_noise = self._query_model, context.new_zeros(1, 1, 1)
+    def _query_noise(self, like: th.Tensor, noise_scale: float | None) -> th.Tensor:
+        """σ in the coordinates of the network, broadcasting against (batch, n, 1)."""
+        if noise_scale is None:
+            noise_scale = self.noise_scale.scale if self.noise_scale.distribution == "fixed" else 0.0
+        return like.new_full((1, 1, 1), noise_scale * self._input_scale)
+
+    def _importance(self, code: ContextCode, context: th.Tensor, sigma: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        model = self._query_model
         assert not isinstance(model, PreconditionedField)
         draws = (len(context), self.n_importance, self.dim)
         return importance_log_partition(
-            lambda z: model.log_density(z, no_noise, code), draws, self.proposal_scale, context
+            lambda z: model.log_density(z, sigma, code), draws, self.proposal_scale, context
         )
 
     @property

@@ -29,8 +29,6 @@ class PreconditionedEnergy(nn.Module):
     This is the preconditioning of Karras et al. (2022, Table 1) moved from the denoiser to the energy.
     """
 
-    relative_noise = True
-
     def __init__(self, dim: int, context_dim: int, network_kwargs: dict[str, Any]):
         super().__init__()
         self.dim = dim
@@ -72,8 +70,6 @@ class PreconditionedEnergy(nn.Module):
 class PreconditionedField(nn.Module):
     """The same preconditioning for a vector field, f(y; σ) = κ (G(κy, σ) - κy): no energy, no log density."""
 
-    relative_noise = True
-
     def __init__(self, dim: int, context_dim: int, network_kwargs: dict[str, Any]):
         super().__init__()
         self.network = ConditionalNetwork(dim, context_dim, n_out=dim, **network_kwargs)
@@ -89,8 +85,6 @@ class PreconditionedField(nn.Module):
 
 class RawEnergy(nn.Module):
     """The paper's form: the network is ψ, or the residual itself, and sees the signed σ; nothing is factored out."""
-
-    relative_noise = False
 
     def __init__(self, dim: int, context_dim: int, network_kwargs: dict[str, Any], *, scalar: bool, input_scale: float):
         super().__init__()

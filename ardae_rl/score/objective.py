@@ -1,6 +1,7 @@
 """What one update of the estimator minimises: the score loss, and what normalises the density beside it."""
 
 import math
+from dataclasses import dataclass
 
 import torch as th
 
@@ -17,8 +18,35 @@ _DUAL_NOISE_RANGE = (0.01, 4.0)
 _SCORE_WEIGHT = 0.1
 
 
+NOISE_DISTRIBUTIONS = ("normal", "fixed")
+
+
+@dataclass(frozen=True)
+class NoiseScale:
+    """How the noise scale σ of each sample is drawn.
+
+    :param scale: δ, the standard deviation of σ, or σ itself
+    :param distribution: "normal" (signed, symmetric around zero) or "fixed"
+    :param unit: what δ counts in; None for each context's sample deviation (Lim et al., App. F)
+    """
+
+    scale: float
+    distribution: str = "normal"
+    unit: float | None = 1.0
+
+    def sample(self, z: th.Tensor, least: float = 0.0) -> th.Tensor:
+        """σ for samples (batch, n, dim), |σ| at least ``least`` units; (batch, n, 1)."""
+        unit = z.std(dim=1, keepdim=True).mean(-1, keepdim=True) if self.unit is None else self.unit
+        if self.distribution == "fixed":
+            return self.scale * unit * th.ones_like(z[..., :1])
+        sigma = self.scale * unit * normal_like(z[..., :1])
+        if least > 0:
+            sigma = th.where(sigma < 0, -1.0, 1.0) * sigma.abs().clamp_min(least * unit)
+        return sigma
+
+
 def score_terms(
-    model: EnergyModel, z: th.Tensor, code: ContextCode, loss: str, log_partition: str | None, noise_scale: float
+    model: EnergyModel, z: th.Tensor, code: ContextCode, loss: str, log_partition: str | None, noise_scale: NoiseScale
 ) -> dict[str, th.Tensor]:
     """The terms of the objective, already weighted, by name.
 
@@ -27,13 +55,12 @@ def score_terms(
     :param code: the model's code of the context
     :param loss: "cv" or "ardae"
     :param log_partition: "contrastive", "dual", "immse", "importance" or None
-    :param noise_scale: standard deviation of the signed noise scale, in units of the samples' scale
+    :param noise_scale: draws σ
     """
     u = normal_like(z)
-    sigma = noise_scale * _noise_unit(model, z) * normal_like(z[..., :1])
+    sigma = noise_scale.sample(z, _SMALLEST_NOISE if loss == "cv" else 0)
     clean: Energy | None = None
     if loss == "cv":
-        sigma = th.where(sigma < 0, -1.0, 1.0) * sigma.abs().clamp_min(_SMALLEST_NOISE * _noise_unit(model, z))
         clean = model(z, z.new_zeros(1, 1, 1), code)
         score_loss = cv_loss(model(z + sigma * u, sigma, code).score, clean.score, u, sigma)
     else:
@@ -48,13 +75,6 @@ def score_terms(
     else:
         terms |= _broad_noise_terms(model, z, code, with_noise_level=log_partition == "dual")
     return terms
-
-
-def _noise_unit(model: EnergyModel, z: th.Tensor) -> th.Tensor | float:
-    """The samples' scale: one for preconditioned models, else each context's sample deviation (Lim et al., App. F)."""
-    if model.relative_noise:
-        return 1.0
-    return z.std(dim=1, keepdim=True).mean(-1, keepdim=True)
 
 
 def _contrastive_term(model: PreconditionedEnergy, z: th.Tensor, code: ContextCode, clean: Energy | None) -> th.Tensor:

@@ -175,7 +175,7 @@ def test_arguments_of_the_estimator() -> None:
     before = copy.deepcopy(given)
     model = SACARDAE("MlpPolicy", "Pendulum-v1", policy_kwargs=given, **ARGUMENTS | {"score_loss": "ardae"})
     estimator = model.estimator
-    assert (estimator.noise_scale, estimator.loss, estimator.log_partition) == (0.2, "ardae", "contrastive")
+    assert (estimator.noise_scale.scale, estimator.loss, estimator.log_partition) == (0.2, "ardae", "contrastive")
     assert given == before, "the caller's"
 
 

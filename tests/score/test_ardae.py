@@ -10,6 +10,7 @@ import pytest
 import torch as th
 
 from ardae_rl.score import ARDAE
+from ardae_rl.score.objective import NoiseScale
 
 SMALL: dict[str, Any] = {"hidden": (16, 16), "context_hidden": (16,)}
 FORMS: dict[str, dict[str, Any]] = {
@@ -23,6 +24,15 @@ FORMS: dict[str, dict[str, Any]] = {
     "vector, immse": {"head": "vector", "log_partition": "immse"},
     "paper": {"preconditioned": False, "loss": "ardae", "activation": "elu", "context_gain": False},
     "paper, vector": {"preconditioned": False, "loss": "ardae", "head": "vector"},
+    "fixed noise": {"noise_distribution": "fixed", "loss": "ardae", "noise_scale": 0.5},
+    "raw, fixed noise": {
+        "noise_distribution": "fixed",
+        "relative_noise": False,
+        "preconditioned": False,
+        "loss": "ardae",
+        "input_scale": 2.0,
+        "noise_scale": 0.5,
+    },
 }
 all_forms = pytest.mark.parametrize("form", FORMS)
 
@@ -68,6 +78,31 @@ def test_shapes_and_finite_numbers(form: str, context_dim: int) -> None:
     if estimator.head == "gradient":
         log_z, effective_size = estimator.log_partition_estimate(*queries[0][1:])
         assert log_z.shape == effective_size.shape == ((5,) if context_dim else (1,))
+
+
+@pytest.mark.parametrize("form", ["fixed noise", "raw, fixed noise"])
+def test_scores_of_a_fixed_noise_scale(form: str) -> None:
+    """Without being told, the estimator is asked at the noise scale that it was trained with, and for that score."""
+    estimator = make(form, dim=1)
+    for group in estimator.optimizer.param_groups:
+        group["lr"] = 3e-3
+    for _ in range(600):
+        estimator.update(th.randn(512, 1))
+    x = th.linspace(-1.2, 1.2, 9).unsqueeze(1)
+    score = estimator.score(x)
+    th.testing.assert_close(score, estimator.score(x, noise_scale=0.5))
+    # Of N(0, 1 + 0.5²): -0.8 x, against -x without noise
+    th.testing.assert_close(score, -0.8 * x, rtol=0, atol=0.1)
+
+
+def test_scores_at_a_noise_scale() -> None:
+    estimator = make("default", dim=1)
+    for _ in range(300):
+        estimator.update(3 * th.randn(256, 1))
+    x = th.linspace(-3, 3, 9).unsqueeze(1)
+    # In units of the samples' scale: N(0, 9 (1 + 0.2²))
+    th.testing.assert_close(estimator.score(x, noise_scale=0.2), -x / 9.36, rtol=0, atol=0.04)
+    assert not th.equal(estimator.score(x, noise_scale=0.2), estimator.score(x))
 
 
 @pytest.mark.parametrize("form", ["default", "vector", "paper"])
@@ -190,7 +225,7 @@ def test_parts_of_a_batch_are_the_whole(form: str, context_dim: int, monkeypatch
     for rows in (1_000, 16):
         monkeypatch.setattr("ardae_rl.score.ardae._ROWS_IN_CACHE", rows)
         estimator = make(form, context_dim=context_dim).double()
-        estimator.model.relative_noise = True  # else a part's own deviation is the unit of its noise
+        estimator.noise_scale = NoiseScale(0.1)  # else a part's own deviation is the unit of its noise
         info = estimator.update(*(tensor.double() for tensor in samples))
         results.append([th.tensor(list(info.values())), *estimator.parameters()])
     for whole, parts in zip(*results, strict=True):
@@ -285,6 +320,9 @@ def test_scale_equivariance() -> None:
         ({"noise_scale": 0.0}, "noise_scale=0.0: accepted are numbers above 0"),
         ({"noise_scale": math.nan}, "noise_scale=nan: accepted are numbers above 0"),
         ({"n_noise": 0}, "n_noise=0"),
+        ({"noise_distribution": "uniform"}, "noise_distribution='uniform': accepted are 'normal', 'fixed'"),
+        ({"relative_noise": False}, "relative_noise=False: accepted with it is preconditioned=False"),
+        ({"noise_distribution": "fixed", "preconditioned": False}, "'fixed' with preconditioned=False: accepted is"),
         ({"learning_rate": -1e-3}, "learning_rate=-0.001"),
         ({"averaging": 0}, "averaging=0: accepted are numbers above 0"),
         ({"n_importance": 0}, "n_importance=0"),

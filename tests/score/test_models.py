@@ -9,7 +9,7 @@ import torch as th
 
 from ardae_rl.score.models import Energy, EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
 from ardae_rl.score.networks import ContextCode, ScalarNetwork
-from ardae_rl.score.objective import score_terms, standard_normal_log_density
+from ardae_rl.score.objective import NoiseScale, score_terms, standard_normal_log_density
 
 DIM, CONTEXT_DIM, BATCH, N = 3, 2, 4, 5
 NETWORK: dict[str, Any] = {"hidden": (9, 8), "context_hidden": (7,)}
@@ -93,7 +93,7 @@ def test_derivatives_equal_autograd(name: str) -> None:
 def test_every_parameter_gets_a_gradient(name: str, log_partition: str | None, loss: str) -> None:
     model = make_model(name)
     z, _, context = make_inputs()
-    terms = score_terms(model, z.detach(), model.encode(context), loss, log_partition, noise_scale=0.1)
+    terms = score_terms(model, z.detach(), model.encode(context), loss, log_partition, NoiseScale(0.1))
     assert all(term.shape == () and bool(term.isfinite()) for term in terms.values())
     th.stack(list(terms.values())).sum().backward()
     for parameter_name, parameter in model.named_parameters():
@@ -109,19 +109,24 @@ def test_every_parameter_gets_a_gradient(name: str, log_partition: str | None, l
 
 
 @pytest.mark.parametrize("loss", ["cv", "ardae"])
-@pytest.mark.parametrize("name", ["energy", "raw energy"])
-def test_noise_scales_are_symmetric_and_relative(name: str, loss: str) -> None:
-    """σ has standard deviation δ in units of the samples' scale and both signs; the control variate keeps off zero."""
-    model, sigmas = make_model(name), []
+@pytest.mark.parametrize("unit", [1.0, 3.0, None])
+def test_noise_scales_are_symmetric_and_relative(unit: float | None, loss: str) -> None:
+    """σ has standard deviation δ in its units and both signs; the control variate keeps off zero."""
+    model, sigmas = make_model("energy"), []
     model.register_forward_pre_hook(lambda _module, inputs: sigmas.append(inputs[1]))
-    deviation = 1.0 if name == "energy" else 7.0
-    z = deviation * th.randn(BATCH, 2000, DIM, dtype=th.float64)
-    score_terms(model, z, model.encode(th.randn(BATCH, CONTEXT_DIM, dtype=th.float64)), loss, "importance", 0.1)
-    relative = max(sigmas, key=th.Tensor.numel) / deviation
+    z = 7 * th.randn(BATCH, 2000, DIM, dtype=th.float64)
+    code = model.encode(th.randn(BATCH, CONTEXT_DIM, dtype=th.float64))
+    score_terms(model, z, code, loss, "importance", NoiseScale(0.1, unit=unit))
+    relative = max(sigmas, key=th.Tensor.numel) / (7.0 if unit is None else unit)
     assert relative.shape == (BATCH, 2000, 1)
     assert relative.std().item() == pytest.approx(0.1, rel=0.05)
     assert relative.mean().abs() < 0.01
     assert (relative.abs().min() >= 0.0095) == (loss == "cv")
+
+
+def test_a_fixed_noise_scale_is_the_same_for_all() -> None:
+    sigma = NoiseScale(0.1, "fixed", unit=3.0).sample(th.randn(BATCH, 20, DIM))
+    th.testing.assert_close(sigma, th.full((BATCH, 20, 1), 0.3))
 
 
 @pytest.mark.parametrize("name", PRECONDITIONED)
