@@ -145,6 +145,7 @@ def run(settings: dict[str, Any], at: Run) -> str:
         row |= {name: round(value, 4) for name, value in compare_to_optimum(model).items()}
         row |= {"entropy": round(metrics["entropy"], 4), "cpu_seconds": round(time.process_time() - start, 1)}
         merge_csv(at.folder / "checks.csv", [row | versions()], key=("update",))
+        at.report(row["update"], settings["updates"])
     return f"{settings['task']} seed {settings['seed']}: total variation {row['total_variation']}"
 
 

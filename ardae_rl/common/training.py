@@ -1,4 +1,4 @@
-"""What training loops share: metrics that stay on the device until training ends, networks held fixed."""
+"""What training loops share: metrics that stay on the device until training ends, limits on gradients."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -52,6 +52,35 @@ def held_fixed(parameters: Iterable[th.nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+class GradientLimit(th.nn.Module):
+    """Bounds the norm of gradients at a multiple of what it usually is, its running mean after the bound.
+
+    Now and then a batch has a gradient several times as long as usual. Adam's scale, a mean over a thousand steps, does
+    not see it coming, and makes a step of as many times the usual length.
+
+    :param ratio: the multiple
+    :param horizon: gradients over which the mean is taken
+    """
+
+    usual: th.Tensor
+
+    def __init__(self, ratio: float, horizon: int = 100) -> None:
+        super().__init__()
+        self.ratio, self.horizon = ratio, horizon
+        self.register_buffer("usual", th.zeros(()))
+
+    @th.no_grad()
+    def forward(self, parameters: Iterable[th.nn.Parameter]) -> th.Tensor:
+        """Shorten the parameters' gradients in place where they are too long; the norm that they had."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = th.nn.utils.get_total_norm(gradients)
+        self.usual.copy_(th.where(self.usual == 0, norm, self.usual))
+        scale = (self.ratio * self.usual / (norm + 1e-12)).clamp(max=1)
+        th._foreach_mul_(gradients, scale)
+        self.usual.lerp_(scale * norm, 1 / self.horizon)
+        return norm
 
 
 def keep_freed_memory() -> None:

@@ -47,7 +47,7 @@ class ImplicitActor(BasePolicy):
         steps in the density; bounded, because sharp and separate modes then come with moderate weights
     :param location_path: whether there is a location of its own, or the generator alone
     :param normalize_images: whether to divide images by 255
-    :raises ValueError: if ``noise_dim`` is below the action dimension or no layer is left for the noise
+    :raises ValueError: if ``noise_dim`` is below the action dimension or there is no layer for the noise
     """
 
     action_space: spaces.Box
@@ -92,6 +92,8 @@ class ImplicitActor(BasePolicy):
         encoder_arch, location_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
         if generator_arch is None:
             generator_arch = [max(width // 2, 1) for width in location_arch] if location_path else location_arch
+        if not generator_arch:
+            raise ValueError(f"generator_arch={generator_arch!r}: accepted is at least one width")
         self.net_arch = net_arch
         self.features_dim = features_dim
         self.noise_dim = noise_dim

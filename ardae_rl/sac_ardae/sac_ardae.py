@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name
 from torch.nn import functional as F
 
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
-from ardae_rl.common.training import MetricMeans, held_fixed, keep_freed_memory
+from ardae_rl.common.training import GradientLimit, MetricMeans, held_fixed, keep_freed_memory
 from ardae_rl.sac_ardae.calibration import TargetCalibration
 from ardae_rl.sac_ardae.frames import Frame
 from ardae_rl.sac_ardae.jacobian_clamping import (
@@ -93,6 +93,8 @@ class SACARDAE(OffPolicyAlgorithm):
     :param clamp_max_weight: bound of that weight
     :param clamp_on: "tanh" or "pre_tanh", the output whose Jacobian is clamped
     :param n_perturb: directions for each state
+    :param actor_gradient_limit: bound of the actor's gradient norm, as a multiple of what that usually is
+        (:class:`~ardae_rl.common.training.GradientLimit`); 0 for none
     :param compile: train through torch.compile on a CPU (the first steps then take a minute or two), or as a CUDA graph
         on a GPU, with the same results to rounding; with a warning, and as without it, where that cannot be done
     :param stats_window_size: episodes over which rollout statistics are averaged
@@ -154,6 +156,7 @@ class SACARDAE(OffPolicyAlgorithm):
         clamp_max_weight: float = 1e5,
         clamp_on: str = "tanh",
         n_perturb: int = 1,
+        actor_gradient_limit: float = 1.2,
         compile: bool = False,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -211,6 +214,8 @@ class SACARDAE(OffPolicyAlgorithm):
         self.clamp_max_weight = clamp_max_weight
         self.clamp_on = clamp_on
         self.n_perturb = n_perturb
+        self.actor_gradient_limit = actor_gradient_limit
+        self.limit_actor_gradient: GradientLimit | None = None
         self.compile = compile
         if _init_setup_model:
             self._setup_model()
@@ -223,7 +228,12 @@ class SACARDAE(OffPolicyAlgorithm):
         check_choice("score_loss", self.score_loss, LOSSES)
         for name in ("n_score_updates", "score_batch_size", "n_perturb", "clamp_xi", "clamp_max_weight"):
             check_positive(name, getattr(self, name))
-        for name, least in {"n_action_samples": 2, "score_warmup": 0, "clamp_eta": 0}.items():
+        for name, least in {
+            "n_action_samples": 2,
+            "score_warmup": 0,
+            "clamp_eta": 0,
+            "actor_gradient_limit": 0,
+        }.items():
             value = getattr(self, name)
             if not value >= least:
                 raise ValueError(f"{name}={value!r}: accepted are numbers from {least} up")
@@ -270,6 +280,8 @@ class SACARDAE(OffPolicyAlgorithm):
             self.ent_coef_tensor = th.tensor(float(self.ent_coef), device=self.device)
         if self.target_calibration:
             self.calibration = TargetCalibration(self.gamma).to(self.device)
+        if self.actor_gradient_limit > 0:
+            self.limit_actor_gradient = GradientLimit(self.actor_gradient_limit).to(self.device)
         if self.compile:
             self._compile()
 
@@ -393,6 +405,8 @@ class SACARDAE(OffPolicyAlgorithm):
             actor_loss, metrics, log_prob = self._actor_loss(states, iteration)
         self.actor.optimizer.zero_grad()
         actor_loss.backward()
+        if self.limit_actor_gradient is not None:
+            metrics["actor_gradient_norm"] = self.limit_actor_gradient(self.actor.parameters())
         self.actor.optimizer.step()
         return metrics, log_prob
 
@@ -463,7 +477,7 @@ class SACARDAE(OffPolicyAlgorithm):
             self._update_networks.reset()  # the optimizers' state is in other memory now
 
     def _excluded_save_params(self) -> list[str]:
-        networks = ["actor", "critic", "critic_target", "estimator", "calibration"]
+        networks = ["actor", "critic", "critic_target", "estimator", "calibration", "limit_actor_gradient"]
         return [*super()._excluded_save_params(), *networks, *_COMPILED_ON_CPU, "_update_networks"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -474,8 +488,7 @@ class SACARDAE(OffPolicyAlgorithm):
             tensors.append("log_ent_coef")
         else:
             tensors.append("ent_coef_tensor")
-        if self.calibration is not None:
-            state_dicts.append("calibration")
+        state_dicts += [name for name in ("calibration", "limit_actor_gradient") if getattr(self, name) is not None]
         return state_dicts, tensors
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch as th
 
-from ardae_rl.common.training import MetricMeans, held_fixed
+from ardae_rl.common.training import GradientLimit, MetricMeans, held_fixed
 
 
 def test_means_over_steps() -> None:
@@ -35,3 +35,23 @@ def test_held_fixed() -> None:
     assert x.grad is not None and th.equal(x.grad, network.weight.detach().expand(2, 3))
     assert network.weight.grad is None
     assert network.weight.requires_grad and not network.bias.requires_grad
+
+
+def test_gradients_longer_than_usual_are_shortened() -> None:
+    parameter, limit = th.nn.Parameter(th.zeros(2)), GradientLimit(ratio=1.5, horizon=10)
+
+    def limited(norm: float) -> float:
+        parameter.grad = norm * th.tensor([0.6, 0.8])
+        assert limit([parameter]).item() == pytest.approx(norm)
+        th.testing.assert_close(parameter.grad / parameter.grad.norm(), th.tensor([0.6, 0.8]))  # the same direction
+        return parameter.grad.norm().item()
+
+    assert limited(2.0) == pytest.approx(2.0), "the first is what is usual"
+    assert limited(2.9) == pytest.approx(2.9)
+    usual = 2.0 + 0.1 * 0.9
+    assert limit.usual.item() == pytest.approx(usual)
+    assert limited(100.0) == pytest.approx(1.5 * usual)
+    assert limit.usual.item() == pytest.approx(usual + 0.1 * 0.5 * usual), "the bounded norm enters the mean"
+    copy = GradientLimit(ratio=1.5)
+    copy.load_state_dict(limit.state_dict())
+    assert copy.usual == limit.usual

@@ -27,14 +27,24 @@ def policy(**arguments: Any) -> MlpPolicy:
     return MlpPolicy(OBSERVATIONS, ACTIONS, lambda _: 1e-3, **(POLICY_KWARGS | arguments))
 
 
+def widths(module: nn.Module) -> list[int]:
+    return [layer.in_features for layer in module.modules() if isinstance(layer, nn.Linear)]
+
+
+@pytest.mark.parametrize("generator_arch", [None, [10, 9]])
+@pytest.mark.parametrize("location_path", [True, False])
 @pytest.mark.parametrize("n_encoder_layers", [0, 1, 2])
-def test_shapes_of_the_actor(n_encoder_layers: int) -> None:
-    actor = policy(net_arch=[8, 12, 16], noise_dim=5, n_encoder_layers=n_encoder_layers).actor
-    assert len([layer for layer in actor.encoder if isinstance(layer, nn.Linear)]) == n_encoder_layers
-    widths = [8, 12, 16][n_encoder_layers:]
+def test_shapes_of_the_actor(n_encoder_layers: int, location_path: bool, generator_arch: list[int] | None) -> None:
+    """The noise goes through layers of half the width, where the location has those of full width to itself."""
+    layers = {"n_encoder_layers": n_encoder_layers, "location_path": location_path, "generator_arch": generator_arch}
+    actor = policy(net_arch=[8, 12, 16], noise_dim=5, **layers).actor
+    assert widths(actor.encoder) == [3, 8, 12][:n_encoder_layers]
+    full = [8, 12, 16][n_encoder_layers:]
+    if location_path:
+        assert widths(actor.location) == full
+    assert widths(actor.generator) == (generator_arch or ([n // 2 for n in full] if location_path else full))
     code = actor.encode(th.randn(4, 3))
     assert len(code) == 4
-    assert [layer.in_features for layer in actor.generator if isinstance(layer, nn.Linear)] == widths
     noise = actor.sample_noise(code, 7)
     assert noise.shape == (4, 7, 5)
     assert actor.generate(code, noise).shape == (4, 7, 2)
@@ -64,6 +74,7 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
         ({"noise_dim": 1}, "noise_dim=1: accepted are integers from the action dimension 2 up"),
         ({"n_encoder_layers": 2}, r"n_encoder_layers=2 with net_arch=\[16, 16\]: accepted are 0 to 1"),
         ({"n_encoder_layers": -1}, "n_encoder_layers=-1"),
+        ({"generator_arch": []}, r"generator_arch=\[\]: accepted is at least one width"),
         ({"frame": "sigma"}, "frame='sigma': accepted are 'sigma_points', 'centre', 'none'"),
         ({"score_kwargs": {"head": "scalar"}}, "head='scalar': accepted are 'gradient', 'vector'"),
     ],
@@ -199,7 +210,8 @@ def test_score_is_the_gradient_of_log_prob(frame: str) -> None:
 @pytest.fixture(scope="module")
 def trained() -> Iterator[SACARDAE]:
     """Pendulum's spaces (one action in [-2, 2]); the policy of the start, and an estimator trained on it."""
-    model = make(policy_kwargs={"score_kwargs": {"hidden": (32, 32), "context_hidden": (32,)}}, n_action_samples=16)
+    kwargs = {"generator_arch": [16], "score_kwargs": {"hidden": (32, 32), "context_hidden": (32,)}}
+    model = make(policy_kwargs=kwargs, n_action_samples=16)
     # A policy that is no Gaussian
     nn.init.normal_(model.actor.noise_layer.weight, std=0.6)
     for update in range(600):

@@ -52,6 +52,7 @@ FORMS: dict[str, dict[str, Any]] = {
     },
     "no clamping": {"clamp_eta": 0},
     "clamping": {"clamp_eta": 0.1, "clamp_on": "pre_tanh", "n_perturb": 3, "clamp_nu": 1.3, "clamp_max_weight": 10},
+    "no gradient limit": {"actor_gradient_limit": 0},
     "schedules": {"learning_rate": lambda progress: 1e-3 * progress, "score_learning_rate": lambda progress: progress},
     "shared extractor": {"policy_kwargs": {"share_features_extractor": True}},
     "few updates of the target": {"target_update_interval": 3, "gradient_steps": 2, "train_freq": 2},
@@ -117,7 +118,7 @@ def test_train_save_load_continue(form: str, tmp_path: Path) -> None:
 
 def test_what_is_saved(tmp_path: Path) -> None:
     """By name, as set_parameters demands: nothing else is trained."""
-    expected = {"policy", "actor.optimizer", "critic.optimizer", "estimator.optimizer"}
+    expected = {"policy", "actor.optimizer", "critic.optimizer", "estimator.optimizer", "limit_actor_gradient"}
     assert make(ent_coef=0.1).get_parameters().keys() == expected
     model = make(target_calibration=True).learn(15)
     assert model.get_parameters().keys() == expected | {"ent_coef_optimizer", "calibration"}
@@ -498,6 +499,7 @@ def test_parameters_that_are_not_finite(network: str, quantity: str, frame: str)
         ({"clamp_eta": -0.1}, "clamp_eta=-0.1: accepted are numbers from 0 up"),
         ({"clamp_xi": 0.0}, r"clamp_xi=0\.0: accepted are numbers above 0"),
         ({"n_perturb": 0}, "n_perturb=0"),
+        ({"actor_gradient_limit": -1}, "actor_gradient_limit=-1: accepted are numbers from 0 up"),
         ({"n_score_updates": 0}, "n_score_updates=0"),
         ({"score_batch_size": 0}, "score_batch_size=0"),
         ({"n_action_samples": 1}, "n_action_samples=1: accepted are numbers from 2 up"),
