@@ -2,9 +2,9 @@
 
     python -m benchmarks.sac_update [--tables update,paper,scaling] [--threads 1,2] [--device cpu]
 
-Three tables: the defaults at HalfCheetah's and Humanoid's sizes; the paper's settings at HalfCheetah's, beside the
-straightforward form of the same mathematics; how the cost of the default grows with batch size, action samples, action
-dimension and width. A replay buffer of random transitions, batch 256 if nothing else is said.
+Three tables: the defaults at HalfCheetah's and Humanoid's sizes; the paper's settings for three environments at their
+sizes, beside the straightforward form of the same mathematics; how the cost of the default grows with batch size,
+action samples, action dimension and width. A replay buffer of random transitions, batch 256 if nothing else is said.
 
 The cases of a table take turns in one process, so that a change of the machine's speed meets all of them alike; CPU
 time stands beside wall time because other work on the machine lengthens only the latter. GFLOP are counted by torch's
@@ -38,7 +38,7 @@ from benchmarks.presets import ZOO_CONFIGS, load_preset
 from benchmarks.straightforward import straightforward
 
 BUFFER_SIZE, WARM_UP = 5_000, 4
-HALF_CHEETAH, HUMANOID = (17, 6), (348, 17)
+HALF_CHEETAH, HOPPER, HUMANOID = (17, 6), (11, 3), (348, 17)
 LEAN_SAMPLES: dict[str, Any] = {"n_action_samples": 16, "n_importance": 10}
 
 
@@ -71,17 +71,18 @@ def update_table() -> Iterator[tuple[str, list[Case]]]:
 
 
 def paper_table() -> Iterator[tuple[str, list[Case]]]:
-    paper = load_preset(ZOO_CONFIGS / "sac_ardae_paper.yml", "HalfCheetah-v5")
-    yield (
-        "HalfCheetah",
-        [
-            sac(),
-            Case("paper, straightforward", "sac_ardae", arguments=paper, straightforward=True),
-            Case("paper", "sac_ardae", arguments=paper),
-            Case("paper, compile", "sac_ardae", arguments=paper | {"compile": True}),
-            Case("paper, n_a 16, n_Z 10", "sac_ardae", arguments=paper | LEAN_SAMPLES),
-        ],
-    )
+    for name, dims in (("HalfCheetah", HALF_CHEETAH), ("Hopper", HOPPER), ("Humanoid", HUMANOID)):
+        paper = load_preset(ZOO_CONFIGS / "sac_ardae_paper.yml", f"{name}-v5")
+        yield (
+            name,
+            [
+                sac(dims),
+                Case("paper, straightforward", "sac_ardae", dims, arguments=paper, straightforward=True),
+                Case("paper", "sac_ardae", dims, arguments=paper),
+                Case("paper, compile", "sac_ardae", dims, arguments=paper | {"compile": True}),
+                Case("paper, n_a 16, n_Z 10", "sac_ardae", dims, arguments=paper | LEAN_SAMPLES),
+            ],
+        )
 
 
 def scaling_table() -> Iterator[tuple[str, list[Case]]]:

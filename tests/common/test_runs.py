@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch as th
 
-from ardae_rl.common.runs import Records, Run, finished, run_missing
+from ardae_rl.common.runs import Records, Run, Stateful, finished, run_missing
 from ardae_rl.common.tables import merge_csv, read_csv, write_csv
 
 
@@ -22,7 +22,7 @@ class Walk:
         self.records = Records()
 
     def steps(self, at: Run, n: int = 12) -> Iterator[int]:
-        parts = {"layer": self.layer, "optimizer": self.optimizer, "records": self.records}
+        parts: dict[str, Stateful] = {"layer": self.layer, "optimizer": self.optimizer, "records": self.records}
         for step in at.steps(n, parts, every=5):
             self.optimizer.zero_grad()
             loss = self.layer(th.randn(4, 3)).square().mean()

@@ -1,0 +1,24 @@
+"""The mixture of Section 4.2, 0.5 N(2, 0.25) + 0.5 N(-2, 0.25), whose score is known at every noise scale."""
+
+import torch as th
+
+MEANS = (-2.0, 2.0)
+VARIANCE = 0.25
+
+
+def sample(n: int) -> th.Tensor:
+    """(n, 1)"""
+    means = th.tensor(MEANS)[th.randint(len(MEANS), (n,))]
+    return (means + VARIANCE**0.5 * th.randn(n)).unsqueeze(1)
+
+
+def score(x: th.Tensor, noise_scale: float = 0.0) -> th.Tensor:
+    """f*(x; σ), the residual that is optimal for denoising at σ; the score itself at σ = 0. Of the shape of x.
+
+    It is ∇ ln p_σ for p_σ = p * N(0, σ²), again a mixture, of variance 0.25 + σ². (The S'_i that App. D.1 prints has
+    x/σ beside means and deviations that are not divided by σ, and tends to no score as σ goes to 0.)
+    """
+    variance = VARIANCE + noise_scale**2
+    residuals = th.stack([mean - x for mean in MEANS])  # components x shape of x
+    responsibilities = th.softmax(-0.5 * residuals.square() / variance, dim=0)
+    return (responsibilities * residuals).sum(0) / variance
