@@ -1,19 +1,21 @@
 """Expressive maximum-entropy policies for Stable-Baselines3."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ardae_rl.sac_ardae import SACARDAE
+    from ardae_rl.sac_nf import SACNF
 
 __version__ = "0.1.0"
 
-__all__ = ["SACARDAE", "__version__"]
+__all__ = ["SACARDAE", "SACNF", "__version__"]
+
+_MODULES = {"SACARDAE": "ardae_rl.sac_ardae", "SACNF": "ardae_rl.sac_nf"}
 
 
 def __getattr__(name: str) -> Any:
     # On first use, so that the estimator (`ardae_rl.score`) can be had without Stable-Baselines3 and Gymnasium.
-    if name == "SACARDAE":
-        from ardae_rl.sac_ardae import SACARDAE
-
-        return SACARDAE
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; accepted: {', '.join(__all__)}")

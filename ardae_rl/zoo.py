@@ -75,11 +75,11 @@ def register(playback: bool = False) -> None:
     from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
     from rl_zoo3.utils import ALGOS
 
-    from ardae_rl.zoo_samplers import convert_sac_ardae_params, sample_sac_ardae_params
+    from ardae_rl import zoo_samplers
 
     ALGOS.update({name: algorithm_class(name) for name in OUR_ALGORITHMS})
-    HYPERPARAMS_SAMPLER["sac_ardae"] = sample_sac_ardae_params
-    HYPERPARAMS_CONVERTER["sac_ardae"] = convert_sac_ardae_params
+    HYPERPARAMS_SAMPLER.update(zoo_samplers.SAMPLERS)
+    HYPERPARAMS_CONVERTER.update(zoo_samplers.CONVERTERS)
     if playback:
         for name, algorithm in ALGOS.items():
             ALGOS[name] = playback_class(algorithm)

@@ -18,6 +18,7 @@ SMALL = {
     "sac": ("-params", "learning_starts:200", "policy_kwargs:dict(net_arch=[8])"),
     "ppo": ("-params", "n_envs:1", "n_steps:100", "batch_size:50", "n_epochs:1"),
     "sac_ardae": ("-params", "learning_starts:200"),
+    "sac_nf": ("-params", "learning_starts:200"),
 }
 
 

@@ -50,7 +50,7 @@ def test_public_names() -> None:
     )
     assert done.returncode == 0, done.stderr
     done = python("import ardae_rl; ardae_rl.SAC")
-    assert "accepted: SACARDAE, __version__" in done.stderr
+    assert "accepted: SACARDAE, SACNF, __version__" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_content(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"ardae_rl", "ardae_envs", f"ardae_rl-{__version__}.dist-info"}
-    assert {"ardae_rl/py.typed", "ardae_envs/py.typed", "ardae_rl/zoo_configs/sac_ardae.yml"} <= set(names)
+    assert {
+        "ardae_rl/py.typed",
+        "ardae_envs/py.typed",
+        "ardae_rl/zoo_configs/sac_ardae.yml",
+        "ardae_rl/zoo_configs/sac_nf.yml",
+    } <= set(names)
 
 
 def test_wheel_finds_its_configs(wheel: Path, tmp_path: Path) -> None:

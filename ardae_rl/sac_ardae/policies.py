@@ -17,9 +17,9 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
-from torch.nn import functional as F
 
 from ardae_rl.common.activations import LogisticTanh
+from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions
 from ardae_rl.sac_ardae.frames import FRAMES, Frame, sigma_point_frame, sigma_points
 from ardae_rl.score import ARDAE
 from ardae_rl.score.validation import check_choice
@@ -189,11 +189,6 @@ class ImplicitActor(BasePolicy):
             location_path=self.location_path,
         )
         return data
-
-
-def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
-    """Σ ln(1 - tanh² x) over the last dimension, exact where 1 - tanh² x underflows."""
-    return (2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))).sum(-1)
 
 
 class EncodedStates(NamedTuple):
@@ -392,9 +387,7 @@ class SACARDAEPolicy(SACPolicy):
         :param actions: in the environment's range, (batch, action_dim); densities are per unit of that range
         :raises ValueError: if the estimator has no density (``log_partition=None``)
         """
-        low, high = self._action_bounds()
-        scaled = 2 * (actions.to(low).reshape(-1, self.actor.action_dim) - low) / (high - low) - 1
-        pre_tanh = th.atanh(scaled.clamp(-1 + 1e-6, 1 - 1e-6)).unsqueeze(1)
+        pre_tanh = pre_tanh_actions(actions.to(self.device), self.actor.action_space).unsqueeze(1)
         return self._log_prob_of(self.encode_states(obs), pre_tanh).squeeze(1)
 
     @th.no_grad()
@@ -409,15 +402,8 @@ class SACARDAEPolicy(SACPolicy):
         return -self._log_prob_of(states, pre_tanh).mean(1)
 
     def _log_prob_of(self, states: EncodedStates, pre_tanh: th.Tensor) -> th.Tensor:
-        low, high = self._action_bounds()
-        log_range = th.log((high - low) / 2).sum()
-        return self.pre_tanh_log_prob(pre_tanh, states.frame, states.features) - log_range
-
-    def _action_bounds(self) -> tuple[th.Tensor, th.Tensor]:
-        assert isinstance(self.action_space, spaces.Box)
-        bounds = (self.action_space.low, self.action_space.high)
-        low, high = (th.as_tensor(b, dtype=th.float32, device=self.device).flatten() for b in bounds)
-        return low, high
+        log_prob = self.pre_tanh_log_prob(pre_tanh, states.frame, states.features)
+        return log_prob - log_half_range(self.actor.action_space, self.device)
 
 
 MlpPolicy = SACARDAEPolicy
