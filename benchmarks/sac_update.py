@@ -64,6 +64,7 @@ def update_table() -> Iterator[tuple[str, list[Case]]]:
             name,
             [
                 sac(dims),
+                Case("SACNF", "sac_nf", dims),
                 Case("SACARDAE", "sac_ardae", dims),
                 Case("SACARDAE, compile", "sac_ardae", dims, arguments={"compile": True}),
             ],

@@ -66,7 +66,7 @@ def test_train_save_load_continue(flow: str, ent_coef: Any, tmp_path: Path) -> N
         for each in (model, loaded):
             th.manual_seed(0)
             actions.append(each.predict(np.ones(3, np.float32), deterministic=deterministic)[0])
-        assert np.array_equal(*actions)
+        assert np.array_equal(actions[0], actions[1])
 
 
 def test_deterministic_actions_are_functions_of_the_observation() -> None:

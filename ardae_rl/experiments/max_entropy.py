@@ -1,0 +1,176 @@
+"""Maximum entropy under moment constraints: the constraints, the penalty method, and the two kinds of model."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import ot
+import torch as th
+import zuko  # type: ignore[import-untyped]
+from torch import nn
+from torch.distributions import MultivariateNormal, kl_divergence
+
+
+class Model(NamedTuple):
+    """What is asked of a trained model."""
+
+    sample: Callable[[int], th.Tensor]  # n to samples (n, dim)
+    entropy: Callable[[int], tuple[float, float]]  # n to H by as many samples, and the share of them in folds
+
+
+@dataclass(frozen=True)
+class MomentConstraints:
+    """E[x] = m and Var(x) = C = BᵀB; the distribution of the largest entropy that satisfies them is N(m, C).
+
+    :param mean: m, (dim,)
+    :param factor: B, (dim, dim), not singular
+    """
+
+    mean: th.Tensor
+    factor: th.Tensor
+
+    @classmethod
+    def draw(cls, dim: int) -> "MomentConstraints":
+        """m and the entries of B from N(0, 1) (Lim et al. 2020, Section 6.4)."""
+        return cls(th.randn(dim), th.randn(dim, dim))
+
+    @cached_property
+    def covariance(self) -> th.Tensor:
+        return self.factor.t() @ self.factor
+
+    @cached_property
+    def solution(self) -> MultivariateNormal:
+        """N(m, C), in double precision: C may be close to singular."""
+        factor = self.factor.double()
+        return MultivariateNormal(self.mean.double(), factor.t() @ factor)
+
+    def violations(self, x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """c_1 = ‖m̃ - m‖ and c_2 = ‖C̃ - C‖_F of the sample's moments.
+
+        :param x: (n, dim)
+        """
+        return (x.mean(0) - self.mean).norm(), (th.cov(x.t()) - self.covariance).norm()
+
+    def penalty(self, x: th.Tensor) -> th.Tensor:
+        """c_1² + c_2² of a batch (n, dim).
+
+        Its mean is not the penalty of the distribution: the sample covariance has a variance, which is smaller for a
+        narrower distribution with lighter tails, so that its minimum is not exactly at the constraints.
+        """
+        mean_error, covariance_error = x.mean(0) - self.mean, th.cov(x.t()) - self.covariance
+        return mean_error.square().sum() + covariance_error.square().sum()
+
+    def moment_divergence(self, x: th.Tensor) -> float:
+        """KL(N(m̃, C̃) ‖ N(m, C)) of the sample's moments, in nats: their error in the constraints' own units."""
+        x = x.double()
+        return float(kl_divergence(MultivariateNormal(x.mean(0), th.cov(x.t())), self.solution))
+
+
+class ImplicitSampler(nn.Module):
+    """x = g(z), z ~ N(0, I): samples without a density.
+
+    :param dim: dimension of x
+    :param noise_dim: dimension of z
+    :param width: of the two hidden layers
+    """
+
+    def __init__(self, dim: int, noise_dim: int, width: int):
+        super().__init__()
+        self.noise_dim = noise_dim
+        self.network = nn.Sequential(
+            nn.Linear(noise_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, dim)
+        )
+
+    def forward(self, n: int) -> th.Tensor:
+        """(n, dim)"""
+        x: th.Tensor = self.network(th.randn(n, self.noise_dim))
+        return x
+
+    @th.no_grad()
+    def entropy(self, n: int) -> tuple[float, float]:
+        """H(z) + E ln|det ∂g/∂z| by n draws, where z has as many dimensions as x, and a sign of folds.
+
+        The first is the entropy of x if g is one-to-one, and an upper bound of it if g folds. The second is the share
+        of z at which the determinant has its rarer sign: zero without folds.
+        """
+        z = th.randn(n, self.noise_dim)
+        sign, log_volume = th.linalg.slogdet(th.func.vmap(th.func.jacfwd(self.network))(z).double())
+        noise_entropy = 0.5 * self.noise_dim * (1 + math.log(2 * math.pi))
+        positive = (sign > 0).double().mean()
+        return noise_entropy + float(log_volume.mean()), float(th.minimum(positive, 1 - positive))
+
+
+def inverse_autoregressive_flow(dim: int, n_transforms: int, width: int) -> nn.Module:
+    """An inverse autoregressive flow (Kingma et al. 2016), with samples and their log density in a single pass.
+
+    Masked autoregressive transforms with every one of them inverted, so that the pass from noise to samples is the
+    parallel one. The order of the dimensions is reversed from one transform to the next.
+
+    :param width: of the two hidden layers of each transform's residual network
+    :return: called, it gives the distribution
+    """
+    masked = zuko.flows.MAF(dim, transforms=n_transforms, hidden_features=(width, width), residual=True)
+    flow: nn.Module = zuko.lazy.Flow([transform.inv for transform in masked.transform.transforms], masked.base)
+    return flow
+
+
+def flow_samples(flow: nn.Module, n: int) -> th.Tensor:
+    """(n, dim), without gradient"""
+    x: th.Tensor = flow().sample((n,))
+    return x
+
+
+@th.no_grad()
+def flow_entropy(flow: nn.Module, n: int) -> tuple[float, float]:
+    """-E ln p by n samples; a flow never folds."""
+    return -float(flow().rsample_and_log_prob((n,))[1].double().mean()), 0.0
+
+
+class Whitening(nn.Module):
+    """Coordinates in which a moving distribution has, up to a lag, mean zero and covariance I: y = L⁻¹(x - μ).
+
+    Entropy gradients pass through it unchanged, as H(x) = H(y) + ln det L with a constant L.
+
+    :param horizon: number of batches that the running moments remember
+    """
+
+    mean: th.Tensor
+    covariance: th.Tensor
+    factor: th.Tensor  # L, lower triangular, L Lᵀ = covariance
+    count: th.Tensor
+
+    def __init__(self, dim: int, horizon: int = 50):
+        super().__init__()
+        self.horizon = horizon
+        self.register_buffer("mean", th.zeros(dim))
+        self.register_buffer("covariance", th.eye(dim))
+        self.register_buffer("factor", th.eye(dim))
+        self.register_buffer("count", th.zeros(()))
+
+    @th.no_grad()
+    def observe(self, x: th.Tensor) -> None:
+        """:param x: (n, dim), n above dim"""
+        self.count += 1
+        weight = th.clamp(1 / self.count, min=1 / self.horizon)
+        self.mean.lerp_(x.mean(0), weight)
+        centred = x - self.mean
+        self.covariance.lerp_(centred.t() @ centred / len(x), weight)
+        self.factor.copy_(th.linalg.cholesky(self.covariance))
+
+    def forward(self, x: th.Tensor) -> th.Tensor:
+        """:param x: (n, dim)"""
+        y: th.Tensor = th.linalg.solve_triangular(self.factor, (x - self.mean).t(), upper=False).t()
+        return y
+
+    @property
+    def log_volume(self) -> th.Tensor:
+        """ln det L, which is H(x) - H(y)."""
+        return self.factor.diagonal().log().sum()
+
+
+def earth_movers_distance(x: th.Tensor, y: th.Tensor) -> float:
+    """Between two sets of as many points (n, dim): the Euclidean cost of the best assignment, exactly."""
+    cost = ot.dist(x.double().numpy(), y.double().numpy(), metric="euclidean")
+    return float(ot.emd2([], [], cost))
