@@ -10,6 +10,7 @@ from ardae_rl.common.runs import Run
 from ardae_rl.common.tables import read_csv, write_csv
 from ardae_rl.experiments import error_curves, fig3, fig_s2, mixture
 from ardae_rl.experiments.reproduce import Result
+from ardae_rl.score import ARDAE
 
 
 def density(x: th.Tensor) -> th.Tensor:
@@ -52,18 +53,20 @@ def test_errors_at_the_ends() -> None:
 
 
 def test_noise_scales_count_in_units_of_x() -> None:
-    """An estimator asked at σ answers for p_σ, whatever its own coordinates; trained until it is within 0.25."""
+    """The scale that a preconditioned estimator has learned; the raw one counts in units of x."""
     th.manual_seed(0)
-    estimator = fig3.make_amortised("default", 16)
+    estimator = ARDAE(1, **fig3.amortised_arguments("default", 16))
     for _ in range(400):
         estimator.update(mixture.sample(256))
     assert fig3.unit(estimator) == pytest.approx(math.sqrt(4.25), rel=0.15)
-    assert fig3.unit(fig3.make_amortised("AR-DAE", 16)) == 1
+    assert fig3.unit(ARDAE(1, **fig3.amortised_arguments("AR-DAE", 16))) == 1
 
 
 @pytest.mark.parametrize("method", [*fig3.FIXED, *fig3.AMORTISED])
 def test_a_small_run(method: str, tmp_path: Path) -> None:
     settings = {"method": method, "seed": 0, "n_updates": 3, "width": 8, "n_sigmas": 2}
+    if method in fig3.AMORTISED:
+        settings["estimator"] = fig3.amortised_arguments(method, 8)
     rows = fig3.run(settings, Run(tmp_path / "one"))
     sigmas = [1.0, 0.001, 0.0] if method in fig3.AMORTISED else [1.0, 0.001]
     assert [float(row["sigma"]) for row in rows] == sigmas
@@ -114,7 +117,7 @@ def test_equal_numbers_of_network_evaluations() -> None:
     """No method evaluates its network at more points in an update than the paper's AR-DAE."""
     evaluated: dict[str, int] = {}
     for method in fig3.AMORTISED:
-        estimator, rows = fig3.make_amortised(method, 8), [0]
+        estimator, rows = ARDAE(1, **fig3.amortised_arguments(method, 8)), [0]
         layer = estimator.model.network.joining_layer
         layer.register_forward_hook(lambda _m, _i, output, rows=rows: rows.append(output.shape[:-1].numel()))
         estimator.update(mixture.sample(fig3.BATCH))
