@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,7 +133,7 @@ def run_missing(
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with (
         context.Manager() as manager,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=th.set_num_threads, initargs=(1,)) as pool,
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool,
     ):
         reports: Reports = manager.Queue()
         futures = {
@@ -139,6 +141,19 @@ def run_missing(
         }
         _follow(futures, reports, console)
     return [settings for settings in runs if finished(folder(settings), settings)]
+
+
+def _start_worker() -> None:
+    th.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker that outlives a killed command would write into the folders of the one that goes on with its runs."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run_one(

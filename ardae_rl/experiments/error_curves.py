@@ -54,6 +54,7 @@ def draw_errors(rows: Sequence[dict[str, str]], methods: Sequence[str], path: Pa
         spread = [np.std(points[sigma]) / max(len(points[sigma]) - 1, 1) ** 0.5 for sigma in x]
         axes.errorbar(x, mean, spread, marker="o", markersize=3.5, linewidth=1.5, capsize=2, label=method)
     axes.set(xscale="log", yscale="log", xlabel="noise scale σ", ylabel="E|∇ ln p - f|")
+    axes.set_ylim(bottom=1e-3)
     axes.grid(alpha=0.3, which="major")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=2)

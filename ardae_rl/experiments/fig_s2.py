@@ -20,7 +20,7 @@ from ardae_rl.experiments.fig3 import BATCH, N_NOISE, PAPER_DELTA, errors, noise
 from ardae_rl.experiments.reproduce import Result
 from ardae_rl.score import ardae_loss
 
-SEEDS = {"quick": 2, "paper": 5}
+SEEDS = {"quick": 4, "paper": 5}
 BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"n_updates": 2_000, "width": 32, "n_sigmas": 7},
     "paper": {"n_updates": 10_000, "width": 256, "n_sigmas": 13},

@@ -1,6 +1,9 @@
 """Runs: skipped when finished, continued when interrupted, one failure not stopping the others."""
 
-from collections.abc import Iterator
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,6 +77,40 @@ def test_runs_are_made_once_for_their_settings(tmp_path: Path, capfd: pytest.Cap
     assert make(runs=[other]) == [other]
     assert (tmp_path / "good" / "result.txt").read_text() == "3"
     assert not (tmp_path / "good" / "left.pt").exists(), "what other settings left is no checkpoint"
+
+
+def _write_pid_and_wait(settings: dict[str, Any], at: Run) -> str:
+    (at.folder / "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+    return "waited"
+
+
+def test_workers_end_with_the_command(tmp_path: Path) -> None:
+    """Else they would go on writing where the next command has begun to."""
+    command = multiprocessing.get_context("spawn").Process(
+        target=run_missing, args=(_write_pid_and_wait, partial(_folder, tmp_path), [{"name": "long"}], 1)
+    )
+    command.start()
+    pid = tmp_path / "long" / "pid"
+    assert _within_a_minute(lambda: pid.exists() and pid.read_text() != "")
+    command.kill()
+    assert _within_a_minute(lambda: not _runs(int(pid.read_text())))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")  # a zombie has ended
+    return not (status.exists() and "State:\tZ" in status.read_text())
+
+
+def _within_a_minute(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
 
 
 def test_tables(tmp_path: Path) -> None:
