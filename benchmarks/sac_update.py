@@ -25,20 +25,19 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch.utils.flop_counter import FlopCounterMode
 
-from ardae_rl.common.tables import merge_csv, versions
+from ardae_rl.common.tables import merge_csv, print_table, versions
 from benchmarks.common import RESULTS, make_model
 from benchmarks.presets import ZOO_CONFIGS, load_preset
 from benchmarks.straightforward import straightforward
 
 BUFFER_SIZE, WARM_UP = 5_000, 4
 HALF_CHEETAH, HOPPER, HUMANOID = (17, 6), (11, 3), (348, 17)
+SHOWN = "case wall_ms cpu_ms wall_ratio cpu_ratio gflop share_of_peak_gflop_rate peak_mb".split()
 LEAN_SAMPLES: dict[str, Any] = {"n_action_samples": 16, "n_importance": 10}
 
 
@@ -238,7 +237,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError:
         parser.error(f"--threads {options.threads}: accepted are whole numbers, separated by commas")
 
-    console = Console()
     path = options.out / "sac_update.csv"
     for n_threads in threads:
         th.set_num_threads(n_threads)
@@ -247,18 +245,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 common = {"table": table, "setting": setting, "device": options.device, "threads": n_threads}
                 rows = result_rows(measure(cases, options.repeats, options.device, setting), common)
                 merge_csv(path, rows, key=[*common, "case"])
-                show(rows, console)
-    console.print(f"written: {path}")
-
-
-def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    first = rows[0]
-    title = f"One gradient step, median: {first['setting']}, {first['threads']} threads, {first['device']}"
-    names = "case wall_ms cpu_ms wall_ratio cpu_ratio gflop share_of_peak_gflop_rate peak_mb".split()
-    table = Table(*(name.replace("_", " ") for name in names), title=title)
-    for row in rows:
-        table.add_row(*(str(row[name]) for name in names))
-    console.print(table)
+                title = f"One gradient step, median: {setting}, {n_threads} threads, {options.device}"
+                print_table([{name: row[name] for name in SHOWN} for row in rows], title)
+    print(f"written: {path}")
 
 
 if __name__ == "__main__":

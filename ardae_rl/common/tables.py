@@ -1,4 +1,4 @@
-"""Result tables: CSV files that a repeated run updates in place, and the versions that go into them."""
+"""Result tables: CSV files that a repeated run updates in place, the versions that go into them, and on the screen."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
+from rich.console import Console
+from rich.table import Table
 
 import ardae_rl
 
@@ -53,3 +55,12 @@ def merge_csv(path: Path, rows: Sequence[Row], key: Iterable[str]) -> None:
         raise ValueError(f"{path} has the columns {list(old[0])}, the new rows {list(rows[0])}: move it away first")
     replaced = {tuple(str(row[k]) for k in key) for row in rows}
     write_csv(path, [*(row for row in old if tuple(row[k] for k in key) not in replaced), *rows])
+
+
+def print_table(rows: Sequence[Row], title: str) -> None:
+    """Numbers to four digits; what goes to a file instead of a terminal is not cut at eighty columns."""
+    table = Table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)

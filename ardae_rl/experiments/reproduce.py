@@ -6,11 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
-from rich.console import Console
-from rich.table import Table
-
 from ardae_rl.common.runs import Run, run_missing
-from ardae_rl.common.tables import Row, read_csv, versions, write_csv
+from ardae_rl.common.tables import Row, print_table, read_csv, versions, write_csv
 from ardae_rl.registry import require
 from ardae_rl.score.validation import check_choice, check_positive
 
@@ -84,7 +81,7 @@ def reproduce(name: str, budget: str, n_seeds: int | None, jobs: int, out: Path)
     table, picture = (out / f"{name}_{budget}.{suffix}" for suffix in ("csv", "png"))
     write_csv(table, rows)
     figure.draw(results, picture)
-    _show(figure.summary(rows), f"{name}, {budget}")
+    print_table(figure.summary(rows), f"{name}, {budget}")
     return table, picture
 
 
@@ -97,10 +94,3 @@ def _run(name: str, settings: dict[str, Any], at: Run) -> str:
     rows = figure.run(settings, at)
     write_csv(at.folder / _ROWS, [dict(row) | versions() for row in rows])
     return f"{settings['name']}: done"
-
-
-def _show(rows: Sequence[Row], title: str) -> None:
-    table = Table(*rows[0], title=title)
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(table)

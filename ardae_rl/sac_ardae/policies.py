@@ -1,7 +1,7 @@
 """The implicit actor a = tanh g(ε, s), and the policies that hold it with the critics and the score estimator."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch as th
 from gymnasium import spaces
@@ -222,7 +222,7 @@ class SACARDAEPolicy(SACPolicy):
     :param frame: coordinates in which the estimator sees pre-tanh actions: "sigma_points" (standardised by the
         policy's own sigma points), "centre" (less g(0, s), the paper's) or "none"
     :param score_kwargs: arguments of :class:`~ardae_rl.score.ARDAE`
-    :param features_extractor_class: features extractor
+    :param features_extractor_class: features extractor; None for the policy's own kind
     :param features_extractor_kwargs: its arguments
     :param normalize_images: whether to divide images by 255
     :param optimizer_class: optimizer of actor and critics
@@ -231,6 +231,7 @@ class SACARDAEPolicy(SACPolicy):
     :param share_features_extractor: whether the critics use the actor's features extractor
     """
 
+    default_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
     actor: ImplicitActor  # type: ignore[assignment]
     estimator: ARDAE
 
@@ -249,7 +250,7 @@ class SACARDAEPolicy(SACPolicy):
         generator_arch: list[int] | None = None,
         frame: str = "sigma_points",
         score_kwargs: dict[str, Any] | None = None,
-        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
@@ -279,7 +280,7 @@ class SACARDAEPolicy(SACPolicy):
             lr_schedule,
             net_arch=net_arch,
             activation_fn=activation_fn,
-            features_extractor_class=features_extractor_class,
+            features_extractor_class=features_extractor_class or self.default_features_extractor,
             features_extractor_kwargs=features_extractor_kwargs,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
@@ -412,32 +413,10 @@ MlpPolicy = SACARDAEPolicy
 class CnnPolicy(SACARDAEPolicy):
     """:class:`SACARDAEPolicy` for images, through SB3's Nature CNN by default."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        *,
-        features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
-        )
+    default_features_extractor = NatureCNN
 
 
 class MultiInputPolicy(SACARDAEPolicy):
     """:class:`SACARDAEPolicy` for dictionary observations, through SB3's combined extractor by default."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        *,
-        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
-        )
+    default_features_extractor = CombinedExtractor

@@ -1,6 +1,6 @@
 """The normalizing-flow actor a = tanh F(μ(s) + σ(s) ε; s), and the policies that hold it with the critics."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 from gymnasium import spaces
@@ -130,7 +130,7 @@ class SACNFPolicy(SACPolicy):
     :param n_flows: how many of them, one after the other
     :param state_dependent_std: whether the deviation of the Gaussian before the flow depends on the state
     :param use_sde: accepted as False alone, because SB3's SAC passes it on
-    :param features_extractor_class: features extractor
+    :param features_extractor_class: features extractor; None for the policy's own kind
     :param features_extractor_kwargs: its arguments
     :param normalize_images: whether to divide images by 255
     :param optimizer_class: optimizer of actor and critics
@@ -140,6 +140,7 @@ class SACNFPolicy(SACPolicy):
     :raises ValueError: for an unknown flow, no flows, or ``use_sde=True``
     """
 
+    default_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
     actor: FlowActor  # type: ignore[assignment]
 
     def __init__(
@@ -153,7 +154,7 @@ class SACNFPolicy(SACPolicy):
         n_flows: int = 3,
         state_dependent_std: bool = True,
         use_sde: bool = False,
-        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
@@ -173,7 +174,7 @@ class SACNFPolicy(SACPolicy):
             lr_schedule,
             net_arch=net_arch,
             activation_fn=activation_fn,
-            features_extractor_class=features_extractor_class,
+            features_extractor_class=features_extractor_class or self.default_features_extractor,
             features_extractor_kwargs=features_extractor_kwargs,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
@@ -218,32 +219,10 @@ MlpPolicy = SACNFPolicy
 class CnnPolicy(SACNFPolicy):
     """:class:`SACNFPolicy` for images, through SB3's Nature CNN by default."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        *,
-        features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
-        )
+    default_features_extractor = NatureCNN
 
 
 class MultiInputPolicy(SACNFPolicy):
     """:class:`SACNFPolicy` for dictionary observations, through SB3's combined extractor by default."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        *,
-        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
-        )
+    default_features_extractor = CombinedExtractor
