@@ -16,12 +16,12 @@ import torch as th
 from torch import nn
 
 from ardae_rl.common.runs import Run, Stateful
+from ardae_rl.experiments.distances import earth_movers_distance
 from ardae_rl.experiments.max_entropy import (
-    ImplicitSampler,
     Model,
     MomentConstraints,
+    SmoothSampler,
     Whitening,
-    earth_movers_distance,
     flow_entropy,
     flow_samples,
     inverse_autoregressive_flow,
@@ -107,9 +107,9 @@ def train_flow(constraints: MomentConstraints, settings: dict[str, Any], at: Run
     return flow
 
 
-def train_sampler(constraints: MomentConstraints, settings: dict[str, Any], at: Run) -> ImplicitSampler:
+def train_sampler(constraints: MomentConstraints, settings: dict[str, Any], at: Run) -> SmoothSampler:
     """By AR-DAE's score of its samples in whitened coordinates: one update of the estimator, one of the sampler."""
-    sampler = ImplicitSampler(DIM, settings["noise_dim"], settings["width"])
+    sampler = SmoothSampler(DIM, settings["noise_dim"], settings["width"])
     optimizer = th.optim.Adam(sampler.parameters(), fused=True)
     whitening = Whitening(DIM)
     estimator = ARDAE(DIM, log_partition=None, standardise=False, averaging=1)

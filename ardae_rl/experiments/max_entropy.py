@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import ot
 import torch as th
-import zuko  # type: ignore[import-untyped]
+import zuko
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
@@ -68,8 +67,8 @@ class MomentConstraints:
         return float(kl_divergence(MultivariateNormal(x.mean(0), th.cov(x.t())), self.solution))
 
 
-class ImplicitSampler(nn.Module):
-    """x = g(z), z ~ N(0, I): samples without a density.
+class SmoothSampler(nn.Module):
+    """x = g(z), z ~ N(0, I), with a smooth g: samples without a density, though with a Jacobian everywhere.
 
     :param dim: dimension of x
     :param noise_dim: dimension of z
@@ -168,9 +167,3 @@ class Whitening(nn.Module):
     def log_volume(self) -> th.Tensor:
         """ln det L, which is H(x) - H(y)."""
         return self.factor.diagonal().log().sum()
-
-
-def earth_movers_distance(x: th.Tensor, y: th.Tensor) -> float:
-    """Between two sets of as many points (n, dim): the Euclidean cost of the best assignment, exactly."""
-    cost = ot.dist(x.double().numpy(), y.double().numpy(), metric="euclidean")
-    return float(ot.emd2([], [], cost))

@@ -107,8 +107,8 @@ class ZukoFlow(Flow):
     def __init__(self, kind: str, dim: int, context_dim: int, reverse: bool, hidden: int = 64):
         super().__init__()
         require("zuko", "flows")
-        from zuko.flows import MaskedAutoregressiveTransform  # type: ignore[import-untyped]
-        from zuko.transforms import MonotonicRQSTransform  # type: ignore[import-untyped]
+        from zuko.flows import MaskedAutoregressiveTransform
+        from zuko.transforms import MonotonicRQSTransform
 
         kwargs: dict[str, Any] = {
             "order": th.arange(dim).flip(0) if reverse else None,

@@ -10,12 +10,12 @@ from torch.distributions import MultivariateNormal
 
 from ardae_rl.common.runs import Run
 from ardae_rl.experiments import fig7
+from ardae_rl.experiments.distances import earth_movers_distance
 from ardae_rl.experiments.max_entropy import (
-    ImplicitSampler,
     Model,
     MomentConstraints,
+    SmoothSampler,
     Whitening,
-    earth_movers_distance,
     flow_entropy,
     flow_samples,
     inverse_autoregressive_flow,
@@ -173,14 +173,14 @@ def test_errors_of_a_gaussian() -> None:
 def test_entropy_of_a_sampler() -> None:
     """Of a linear one it is that of a Gaussian; x = |z|, nearly, folds and has ln 2 less than the bound."""
     th.manual_seed(0)
-    sampler = ImplicitSampler(3, noise_dim=3, width=16)
+    sampler = SmoothSampler(3, noise_dim=3, width=16)
     sampler.network = th.nn.Sequential(th.nn.Linear(3, 3))
     weight = next(sampler.parameters()).detach()
     entropy, folded = sampler.entropy(100)
     gaussian = MultivariateNormal(th.zeros(3), weight @ weight.t())
     assert entropy == pytest.approx(float(gaussian.entropy()), rel=1e-4) and folded == 0
 
-    sampler = ImplicitSampler(1, noise_dim=1, width=16)
+    sampler = SmoothSampler(1, noise_dim=1, width=16)
     sampler.network = th.nn.Sequential(Fold())
     entropy, folded = sampler.entropy(4000)
     normal_entropy = 0.5 * math.log(2 * math.pi * math.e)
