@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import ot
 import torch as th
 
 # Energies 2 to 4 have no end along x₁: like the code of Lim et al. (not their text) we add relu(|xᵢ| - 6)² to each
@@ -81,12 +80,6 @@ class GridDensity:
         """Least ratio of samples' share to probability over the regions: 0 if a mode is missed, 1 at best."""
         counts = th.bincount(self.energy.region(x), minlength=len(self.energy.regions))
         return float((counts / len(x) / self.region_shares()).min())
-
-
-def earth_movers_distance(x: th.Tensor, y: th.Tensor) -> float:
-    """Mean Euclidean distance under the optimal matching of two sets of as many points, both (n, 2)."""
-    distances = th.cdist(x.double(), y.double()).numpy()
-    return float(ot.emd2([], [], distances, numItermax=10_000_000))
 
 
 def _gaussian(x: th.Tensor, centre: float, scale: float) -> th.Tensor:

@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import StepLR
 from ardae_rl.common.runs import Run, Stateful
 from ardae_rl.common.tables import Row
 from ardae_rl.common.training import keep_freed_memory
-from ardae_rl.experiments.energies import ENERGIES, Energy, GridDensity, earth_movers_distance
+from ardae_rl.experiments.distances import earth_movers_distance
+from ardae_rl.experiments.energies import ENERGIES, Energy, GridDensity
 from ardae_rl.experiments.reproduce import Result
 from ardae_rl.experiments.samplers import (
     ConditionalGaussian,
@@ -170,7 +171,8 @@ def draw(results: Sequence[Result], path: Path) -> None:
         for method in methods:
             fitted = first[number, method]
             distance = f"TV {float(fitted.rows[0]['total_variation']):.3f}"
-            images.append((np.load(fitted.folder / _HISTOGRAM), f"{method}\n{distance}" if row == 0 else distance))
+            title = method.replace(", ", ",\n") + f"\n{distance}" if row == 0 else distance
+            images.append((np.load(fitted.folder / _HISTOGRAM), title))
         for axes, (shares, title) in zip(panels[row], images, strict=True):
             axes.imshow(shares.T, origin="lower", extent=(left, right, bottom, top), aspect="auto", vmax=target.max())
             axes.set_title(title, fontsize=9)
