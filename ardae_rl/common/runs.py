@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 import time
@@ -160,8 +161,7 @@ def _run_one(
     function: Callable[[dict[str, Any], Run], str], settings: dict[str, Any], folder: Path, reports: Reports
 ) -> str:
     if not _recorded(folder / "settings.json", settings) and folder.exists():
-        for path in folder.iterdir():
-            path.unlink()
+        shutil.rmtree(folder)
     run = Run(folder, folder.name, reports)
     _record(folder / "settings.json", settings)
     line = function(settings, run)

@@ -255,7 +255,7 @@ class ARDAE(nn.Module):
         check_context(context, self.context_dim)
         _, context = self._batched(None, context)
         code = self._query_model.encode(self.standardiser.normalise_context(context))
-        return self._importance(code, context, self._query_noise(context.unsqueeze(1), None))
+        return self._importance(code, context, self._query_noise(context, None))
 
     @th.no_grad()
     def _query(
