@@ -9,5 +9,6 @@ class LogisticTanh(nn.Module):
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         scaled = -2 * x
-        logistic = th.sigmoid(scaled) if th.is_grad_enabled() else scaled.sigmoid_()
-        return th.rsub(logistic, 1, alpha=2)
+        if th.is_grad_enabled():
+            return th.rsub(scaled.sigmoid(), 1, alpha=2)
+        return scaled.sigmoid_().mul_(-2).add_(1)

@@ -54,6 +54,12 @@ def held_fixed(parameters: Iterable[th.nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+@th.no_grad()
+def follow(targets: Iterable[th.Tensor], newest: Iterable[th.Tensor], tau: float) -> None:
+    """Polyak's average in place, (1 - τ) target + τ newest: by one call, where SB3's ``polyak_update`` makes dozens."""
+    th._foreach_lerp_(list(targets), list(newest), tau)
+
+
 class GradientLimit(th.nn.Module):
     """Bounds the norm of gradients at a multiple of what it usually is, its running mean after the bound.
 

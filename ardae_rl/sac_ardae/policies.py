@@ -24,7 +24,7 @@ from ardae_rl.sac_ardae.frames import FRAMES, Frame, sigma_point_frame, sigma_po
 from ardae_rl.score import ARDAE
 from ardae_rl.score.validation import check_choice
 
-_STATES_IN_CACHE = 16
+_STATES_IN_CACHE = 64
 
 
 class ImplicitActor(BasePolicy):
@@ -38,7 +38,7 @@ class ImplicitActor(BasePolicy):
     :param net_arch: widths of the hidden layers; the first ``n_encoder_layers`` see the state alone
     :param features_extractor: network that extracts the features
     :param features_dim: number of features
-    :param noise_dim: dimension of ε, at least that of the action; by default max(10, 2 action_dim)
+    :param noise_dim: dimension of ε, at least that of the action; by default max(10, action_dim + 4)
     :param n_encoder_layers: number of layers before the noise joins; by default half of them, rounded down
     :param generator_arch: widths of the hidden layers that the noise goes through; by default those of ``net_arch``
         after the encoder, halved where there is a location path
@@ -77,7 +77,7 @@ class ImplicitActor(BasePolicy):
         )
         self.action_dim = get_action_dim(action_space)
         if noise_dim is None:
-            noise_dim = max(10, 2 * self.action_dim)
+            noise_dim = max(10, self.action_dim + 4)
         if noise_dim < self.action_dim:
             raise ValueError(
                 f"noise_dim={noise_dim}: accepted are integers from the action dimension {self.action_dim} up"
@@ -127,7 +127,7 @@ class ImplicitActor(BasePolicy):
     def encode(self, features: th.Tensor) -> th.Tensor:
         """All that depends on the state: shift and gain of the joining layer, location; (batch, 2 width + dim)."""
         shift, gain, hidden = self._split(self.state_layer(self.encoder(features)))
-        parts = [shift, 1 + th.tanh(gain)]
+        parts = [shift, 2 * th.sigmoid(2 * gain)]  # 1 + tanh(gain)
         if self.location_path:
             parts.append(self.location(hidden))
         return th.cat(parts, dim=-1)
@@ -214,7 +214,7 @@ class SACARDAEPolicy(SACPolicy):
     :param actor_activation_fn: activation function of the actor's state encoder
     :param generator_activation_fn: activation function of the actor from where the noise joins
     :param location_path: whether a perceptron of the state alone is added to what the noise goes through
-    :param noise_dim: dimension of the policy's noise; by default max(10, 2 action_dim)
+    :param noise_dim: dimension of the policy's noise; by default max(10, action_dim + 4)
     :param n_encoder_layers: how many of the actor's layers see the state alone, before the noise joins; by default
         half of them, rounded down
     :param generator_arch: widths of the actor's hidden layers that the noise goes through; by default those of

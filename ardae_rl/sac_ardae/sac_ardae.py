@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name
 from torch.nn import functional as F
 
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
-from ardae_rl.common.training import GradientLimit, MetricMeans, held_fixed, keep_freed_memory
+from ardae_rl.common.training import GradientLimit, MetricMeans, follow, held_fixed, keep_freed_memory
 from ardae_rl.sac_ardae.calibration import TargetCalibration
 from ardae_rl.sac_ardae.frames import Frame
 from ardae_rl.sac_ardae.jacobian_clamping import (
@@ -311,7 +311,7 @@ class SACARDAE(OffPolicyAlgorithm):
                 self._update_score(self._encode_states(replay_data.observations), self.score_warmup)
             means.add(self._update_networks(replay_data, th.full((), float(iteration), device=self.device)))
             if gradient_step % self.target_update_interval == 0:
-                polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+                follow(self.critic_target.parameters(), self.critic.parameters(), self.tau)
                 polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
 
         self._n_updates += gradient_steps

@@ -61,8 +61,8 @@ def score_terms(
     sigma = noise_scale.sample(z, _SMALLEST_NOISE if loss == "cv" else 0)
     clean: Energy | None = None
     if loss == "cv":
-        clean = model(z, z.new_zeros(1, 1, 1), code)
-        score_loss = cv_loss(model(z + sigma * u, sigma, code).score, clean.score, u, sigma)
+        noisy_score, clean = _noisy_and_clean(model, z, sigma * u, sigma, code)
+        score_loss = cv_loss(noisy_score, clean.score, u, sigma)
     else:
         score_loss = ardae_loss(model(z + sigma * u, sigma, code).score, u, sigma)
     score_loss = score_loss / z.shape[-1]
@@ -75,6 +75,15 @@ def score_terms(
     else:
         terms |= _broad_noise_terms(model, z, code, with_noise_level=log_partition == "dual")
     return terms
+
+
+def _noisy_and_clean(
+    model: EnergyModel, z: th.Tensor, noise: th.Tensor, sigma: th.Tensor, code: ContextCode
+) -> tuple[th.Tensor, Energy]:
+    """The score at z + noise, and all there is at z, from one call: small networks cost by the call."""
+    both = model(th.cat([z + noise, z], dim=1), th.cat([sigma, th.zeros_like(sigma)], dim=1), code)
+    noisy_score, clean_score = both.score.chunk(2, dim=1)
+    return noisy_score, Energy(clean_score, None if both.log_density is None else both.log_density[:, z.shape[1] :])
 
 
 def _contrastive_term(model: PreconditionedEnergy, z: th.Tensor, code: ContextCode, clean: Energy | None) -> th.Tensor:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch as th
 
-from ardae_rl.common.training import GradientLimit, MetricMeans, held_fixed
+from ardae_rl.common.training import GradientLimit, MetricMeans, follow, held_fixed
 
 
 def test_means_over_steps() -> None:
@@ -22,6 +22,17 @@ def test_the_metric_that_broke_first_is_named() -> None:
     means.add({"loss": th.tensor(math.nan), "norm": th.tensor(math.inf)})
     with pytest.raises(ValueError, match="norm is inf after 2 steps: training has diverged"):
         means.finite(after="2 steps")
+
+
+def test_follow() -> None:
+    """(1 - τ) target + τ newest, in place; parameters are not tracked."""
+    newest, target = th.nn.Linear(1, 1), th.nn.Linear(1, 1)
+    for network, value in ((newest, 3.0), (target, 1.0)):
+        for parameter in network.parameters():
+            th.nn.init.constant_(parameter, value)
+    follow(target.parameters(), newest.parameters(), 0.25)
+    assert [parameter.item() for parameter in target.parameters()] == [1.5, 1.5]
+    assert [parameter.item() for parameter in newest.parameters()] == [3, 3]
 
 
 def test_held_fixed() -> None:

@@ -61,7 +61,7 @@ def test_states_encoded_once_are_as_if_encoded_for_each_sample() -> None:
     th.testing.assert_close(together, apart.view(4, 7, 2))
 
 
-@pytest.mark.parametrize(("action_dim", "expected"), [(1, 10), (5, 10), (8, 16)])
+@pytest.mark.parametrize(("action_dim", "expected"), [(1, 10), (6, 10), (8, 12)])
 def test_default_noise_dim(action_dim: int, expected: int) -> None:
     model = MlpPolicy(OBSERVATIONS, spaces.Box(-1, 1, (action_dim,)), lambda _: 1e-3, **POLICY_KWARGS)
     assert model.actor.noise_dim == expected
