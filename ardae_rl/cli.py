@@ -182,6 +182,63 @@ def reproduce(
     typer.echo(f"wrote {table}, {picture}")
 
 
+@app.command()
+def benchmark(
+    suite: Annotated[str, typer.Option(help="mujoco, classic or multigoal.")] = "mujoco",
+    algos: Annotated[
+        str,
+        typer.Option(
+            help="sac, sac_nf, sac_ardae, tqc, crossq; sac_ardae-unclamped; with another critic sac-simba, ..."
+        ),
+    ] = "sac,sac_nf,sac_ardae",
+    envs: Annotated[str | None, typer.Option(help="Environment ids in place of the suite's, e.g. Hopper-v5.")] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, ...")] = 5,
+    steps: Annotated[int, typer.Option(help="Environment steps of a run.")] = 1_000_000,
+    eval_freq: Annotated[int, typer.Option(help="Environment steps between evaluations.")] = 10_000,
+    eval_episodes: Annotated[int, typer.Option(help="Episodes of an evaluation.")] = 10,
+    jobs: Annotated[int, typer.Option(help="Processes of one thread each.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/benchmark"),
+    ray: Annotated[bool, typer.Option("--ray", help="Have Ray schedule the runs, on a cluster or here.")] = False,
+    gpus: Annotated[float, typer.Option(help="GPUs of a run, also a fraction; with --ray.")] = 0,
+) -> None:
+    """Train a grid of algorithms, environments and seeds, evaluated on the unmodified environments.
+
+    An interrupted command goes on where it was. `ardae-rl report` makes tables and curves of what is finished.
+    """
+    from ardae_rl.benchmark.grid import benchmark as run_benchmark
+    from ardae_rl.common.tables import print_table
+
+    with one_line_errors():
+        rows = run_benchmark(
+            suite,
+            algos.split(","),
+            envs.split(",") if envs else None,
+            n_seeds=seeds,
+            steps=steps,
+            eval_freq=eval_freq,
+            eval_episodes=eval_episodes,
+            jobs=jobs,
+            out=out,
+            ray=ray,
+            gpus=gpus,
+        )
+    print_table(rows, f"{out}")
+    if any(row["state"] != "finished" for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="Folder of the runs of `ardae-rl benchmark`.")] = Path("runs/benchmark"),
+) -> None:
+    """Tables and curves of a benchmark's finished runs: report.md and two pictures beside them."""
+    from ardae_rl.benchmark.report import report as write_report
+
+    with one_line_errors():
+        path = write_report(out)
+    typer.echo(f"wrote {path}")
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()

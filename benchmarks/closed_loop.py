@@ -23,7 +23,7 @@ import torch as th
 from gymnasium import spaces
 
 from ardae_rl import SACARDAE
-from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.runs import Run, processes, run_missing
 from ardae_rl.common.tables import merge_csv, read_csv, versions
 from ardae_rl.common.training import MetricMeans
 from benchmarks import common
@@ -192,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = [
         {"task": task, "seed": seed, "updates": options.updates} for seed in range(options.seeds) for task in N_MODES
     ]
-    done = run_missing(run, run_folder, runs, options.jobs)
+    done = run_missing(run, run_folder, runs, processes(options.jobs))
     table = options.out / "closed_loop.csv"
     for settings in done:
         merge_csv(table, read_csv(run_folder(settings) / "checks.csv"), key=("task", "seed", "update"))

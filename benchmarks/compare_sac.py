@@ -21,7 +21,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import ardae_envs  # noqa: F401 (registers our environments, also in the worker processes)
 from ardae_rl import registry
-from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.runs import Run, processes, run_missing
 from ardae_rl.common.tables import merge_csv, read_csv, versions
 from benchmarks import common
 
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed in range(options.seeds)
         for algo in options.algos
     ]
-    done = run_missing(run, run_folder, runs, options.jobs)
+    done = run_missing(run, run_folder, runs, processes(options.jobs))
 
     # The run folders hold the truth: the shared files are rebuilt from them, also after an interruption.
     name = options.out / f"compare_{options.env.replace('/', '-')}"

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.runs import Run, processes, run_missing
 from ardae_rl.common.tables import merge_csv, read_csv, versions
 from ardae_rl.score import ARDAE
 from benchmarks import common
@@ -192,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for dim in options.dims
         for modes in options.modes
     ]
-    done = run_missing(run, run_folder, runs, options.jobs)
+    done = run_missing(run, run_folder, runs, processes(options.jobs))
 
     if done:
         table = options.out / "estimator.csv"

@@ -24,7 +24,7 @@ from rich.table import Table
 
 import ardae_envs  # noqa: F401 (registers the environment, also in the worker processes)
 from ardae_envs.multi_goal import GOAL_RADIUS, GOALS
-from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.runs import Run, processes, run_missing
 from ardae_rl.common.tables import merge_csv, versions
 from benchmarks import common, multigoal_exact
 
@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     run_settings = {"seed": options.seed, "steps": options.steps, "ent_coef": options.ent_coef, "arguments": SHARED}
     runs = [{"algo": algo} | run_settings for algo in options.algos]
-    if len(run_missing(run, run_folder, runs, options.jobs)) < len(runs):
+    if len(run_missing(run, run_folder, runs, processes(options.jobs))) < len(runs):
         raise SystemExit(1)
 
     exact = multigoal_exact.solve(options.ent_coef, GAMMA)

@@ -60,6 +60,7 @@ def test_public_names() -> None:
         ("rl_zoo3", "import ardae_rl.zoo as zoo; zoo.register()", "zoo"),
         ("sb3_contrib", "from ardae_rl.registry import algorithm_class; algorithm_class('tqc')", "zoo"),
         ("matplotlib", "from ardae_rl.plotting import learning_curves; learning_curves(['.'])", "plots"),
+        ("ray", "from ardae_rl.common.cluster import ray_workers\nwith ray_workers(): pass", "ray"),
     ],
 )
 def test_missing_extra_is_named(missing: str, code: str, extra: str) -> None:

@@ -10,9 +10,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch as th
 from rich.console import Console
@@ -27,8 +29,9 @@ from rich.progress import (
 )
 
 Settings = Mapping[str, Any]
-Reports = Queue[tuple[str, int, int]]
+Reports = Queue[tuple[str, int, int, str]]
 _REPORT_SECONDS = 0.5
+_FAILURE = "failure.txt"
 
 
 class Stateful(Protocol):
@@ -54,7 +57,7 @@ class Run:
 
     :param folder: where the run leaves its files; made if missing
     :param name: what the progress bar calls it
-    :param reports: takes (name, steps done, steps in all); None for a run without a progress bar
+    :param reports: takes (name, steps done, steps in all, note); None for a run without a progress bar
     """
 
     def __init__(self, folder: Path, name: str = "", reports: Reports | None = None) -> None:
@@ -82,12 +85,12 @@ class Run:
                 _save(path, parts, step + 1)
         self.report(n, n)
 
-    def report(self, done: int, total: int) -> None:
-        """Move the progress bar, at most a few times a second."""
+    def report(self, done: int, total: int, note: str = "") -> None:
+        """Move the progress bar, at most a few times a second; ``note`` stands beside it."""
         now = time.monotonic()
         if self._reports is not None and (done == total or now - self._last_report > _REPORT_SECONDS):
             self._last_report = now
-            self._reports.put((self.name, done, total))
+            self._reports.put((self.name, done, total, note))
 
 
 def _save(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
@@ -111,36 +114,58 @@ def finished(folder: Path, settings: Settings) -> bool:
     return _recorded(folder / "finished.json", settings)
 
 
-def run_missing(
-    function: Callable[[dict[str, Any], Run], str],
-    folder: Callable[[dict[str, Any]], Path],
-    runs: Sequence[dict[str, Any]],
-    jobs: int,
-) -> list[dict[str, Any]]:
-    """Make the runs whose folder does not have them yet, with a progress bar for all and one for each at work.
+def failure(folder: Path) -> str | None:
+    """What the last attempt at a run ended with, if it failed."""
+    path = folder / _FAILURE
+    return path.read_text() if path.exists() else None
 
-    What an interrupted run with the same settings has left in its folder is there for it to go on from; what other
-    settings have left is deleted.
 
-    :param function: makes the run of the given settings, and says in a line what came of it
-    :param folder: where it does so
-    :param runs: settings
+class Workers(NamedTuple):
+    """Who makes runs: takes (function, settings, folder), promises the line; and where progress is reported."""
+
+    submit: Callable[[Callable[[dict[str, Any], Run], str], dict[str, Any], Path], Future[str]]
+    reports: Reports
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[Workers]:
+    """Workers on this machine.
+
     :param jobs: one-thread processes
-    :return: those of ``runs`` that are finished now; fewer than ``runs`` if some have failed
     """
-    missing = [settings for settings in runs if not finished(folder(settings), settings)]
-    console = Console()
-    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before")
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with (
         context.Manager() as manager,
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool,
     ):
         reports: Reports = manager.Queue()
-        futures = {
-            pool.submit(_run_one, function, settings, folder(settings), reports): settings for settings in missing
-        }
-        _follow(futures, reports, console)
+        yield Workers(partial(pool.submit, partial(make_run, reports=reports)), reports)
+
+
+def run_missing(
+    function: Callable[[dict[str, Any], Run], str],
+    folder: Callable[[dict[str, Any]], Path],
+    runs: Sequence[dict[str, Any]],
+    workers: AbstractContextManager[Workers],
+) -> list[dict[str, Any]]:
+    """Make the runs whose folder does not have them yet, with a progress bar for all and one for each at work.
+
+    What an interrupted run with the same settings has left in its folder is there for it to go on from; what other
+    settings have left is deleted. One failure does not stop the others: see :func:`failure`.
+
+    :param function: makes the run of the given settings, and says in a line what came of it
+    :param folder: where it does so
+    :param runs: settings
+    :param workers: :func:`processes`, or :func:`~ardae_rl.common.cluster.ray_workers`
+    :return: those of ``runs`` that are finished now; fewer than ``runs`` if some have failed
+    """
+    missing = [settings for settings in runs if not finished(folder(settings), settings)]
+    console = Console()
+    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before")
+    if missing:
+        with workers as (submit, reports):
+            futures = {submit(function, settings, folder(settings)): settings for settings in missing}
+            _follow(futures, folder, reports, console)
     return [settings for settings in runs if finished(folder(settings), settings)]
 
 
@@ -157,46 +182,57 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _run_one(
+def make_run(
     function: Callable[[dict[str, Any], Run], str], settings: dict[str, Any], folder: Path, reports: Reports
 ) -> str:
+    """What a worker does: make one run in its folder; the run's line."""
     if not _recorded(folder / "settings.json", settings) and folder.exists():
         shutil.rmtree(folder)
-    run = Run(folder, folder.name, reports)
+    run = Run(folder, str(settings.get("name", folder.name)), reports)
+    (folder / _FAILURE).unlink(missing_ok=True)
     _record(folder / "settings.json", settings)
     line = function(settings, run)
     _record(folder / "finished.json", settings)
     return line
 
 
-def _follow(futures: Mapping[Future[str], dict[str, Any]], reports: Reports, console: Console) -> None:
-    """Show progress until all have ended; one failure does not stop the others."""
+def _follow(
+    futures: Mapping[Future[str], dict[str, Any]],
+    folder: Callable[[dict[str, Any]], Path],
+    reports: Reports,
+    console: Console,
+) -> None:
+    """Show progress until all have ended, and keep what failures say."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        overall = progress.add_task("runs", total=len(futures))
+        overall = progress.add_task("runs", total=len(futures), note="")
         bars: dict[str, TaskID] = {}
         left = set(futures)
         while left:
             done, left = wait(left, timeout=_REPORT_SECONDS, return_when=FIRST_COMPLETED)
-            for name, step, total in _drain(reports):
+            for name, step, total, note in _drain(reports):
                 if name not in bars:
-                    bars[name] = progress.add_task(name)
-                progress.update(bars[name], completed=step, total=total, visible=step < total)
+                    bars[name] = progress.add_task(name, note="")
+                progress.update(bars[name], completed=step, total=total, note=note, visible=step < total)
             for future in done:
                 progress.advance(overall)
                 try:
                     progress.console.print(future.result())
                 except Exception:
-                    print(f"failed: {futures[future]}\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+                    settings = futures[future]
+                    folder(settings).mkdir(parents=True, exist_ok=True)
+                    (folder(settings) / _FAILURE).write_text(traceback.format_exc())
+                    print(f"failed: {settings}\n{traceback.format_exc()}", file=sys.stderr, flush=True)
 
 
-def _drain(reports: Reports) -> Iterator[tuple[str, int, int]]:
+def _drain(reports: Reports) -> Iterator[tuple[str, int, int, str]]:
     while True:
         try:
             yield reports.get_nowait()

@@ -57,7 +57,7 @@ METHODS: dict[str, dict[str, Any]] = {
 MEASURED = {"hidden": [256, 256, 256], "learning_rate": 1e-3, "n_samples": 1_000_000, "n_transported": 2000}
 BUDGETS: dict[str, dict[str, Any]] = {
     "quick": MEASURED
-    | {"n_updates": 8000, "n_score_updates": 2, "batch_size": 256, "anneal_updates": 4000, "decay_updates": 1200},
+    | {"n_updates": 16_000, "n_score_updates": 2, "batch_size": 256, "anneal_updates": 4000, "decay_updates": 2300},
     # Annealed over as many updates as in the authors' code; their text does not say
     "paper": MEASURED
     | {"n_updates": 100_000, "n_score_updates": 5, "batch_size": 1024, "anneal_updates": 20_000, "decay_updates": 5000},

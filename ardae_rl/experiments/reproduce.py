@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
-from ardae_rl.common.runs import Run, run_missing
+from ardae_rl.common.runs import Run, processes, run_missing
 from ardae_rl.common.tables import Row, print_table, read_csv, versions, write_csv
 from ardae_rl.registry import require
 from ardae_rl.score.validation import check_choice, check_positive
@@ -70,7 +70,7 @@ def reproduce(name: str, budget: str, n_seeds: int | None, jobs: int, out: Path)
         check_positive(option, value)
     require("matplotlib", "plots")  # before the runs, not after them
     runs = figure.runs(budget, n_seeds)
-    done = run_missing(partial(_run, name), partial(_folder, name, budget), runs, jobs)
+    done = run_missing(partial(_run, name), partial(_folder, name, budget), runs, processes(jobs))
     if len(done) < len(runs):
         raise RuntimeError(f"{len(runs) - len(done)} of {len(runs)} runs failed; the same command goes on with them")
     results = []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch as th
 
-from ardae_rl.common.runs import Records, Run, Stateful, finished, run_missing
+from ardae_rl.common.runs import Records, Run, Stateful, failure, finished, processes, run_missing
 from ardae_rl.common.tables import merge_csv, read_csv, write_csv
 
 
@@ -64,17 +64,22 @@ def _folder(root: Path, settings: dict[str, Any]) -> Path:
 
 def test_runs_are_made_once_for_their_settings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log"
-    make = partial(run_missing, partial(_work, log), partial(_folder, tmp_path), jobs=2)
+
+    def make(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return run_missing(partial(_work, log), partial(_folder, tmp_path), runs, processes(jobs=2))
+
     good, bad = {"name": "good", "value": 1}, {"name": "bad", "value": 2, "fails": True}
-    assert make(runs=[good, bad]) == [good]
+    assert make([good, bad]) == [good]
     assert "RuntimeError: as told" in capfd.readouterr().err
     assert finished(tmp_path / "good", good) and not finished(tmp_path / "bad", bad)
+    assert failure(tmp_path / "good") is None
+    assert (failure(tmp_path / "bad") or "").endswith("RuntimeError: as told\n")
 
     (tmp_path / "good" / "left.pt").touch()
-    assert make(runs=[good]) == [good]
+    assert make([good]) == [good]
     assert sorted(log.read_text().split()) == ["bad", "good"], "the finished run is not made again"
     other = {"name": "good", "value": 3}
-    assert make(runs=[other]) == [other]
+    assert make([other]) == [other]
     assert (tmp_path / "good" / "result.txt").read_text() == "3"
     assert not (tmp_path / "good" / "left.pt").exists(), "what other settings left is no checkpoint"
 
@@ -85,11 +90,13 @@ def _write_pid_and_wait(settings: dict[str, Any], at: Run) -> str:
     return "waited"
 
 
+def _run_long(root: Path) -> None:
+    run_missing(_write_pid_and_wait, partial(_folder, root), [{"name": "long"}], processes(jobs=1))
+
+
 def test_workers_end_with_the_command(tmp_path: Path) -> None:
     """Else they would go on writing where the next command has begun to."""
-    command = multiprocessing.get_context("spawn").Process(
-        target=run_missing, args=(_write_pid_and_wait, partial(_folder, tmp_path), [{"name": "long"}], 1)
-    )
+    command = multiprocessing.get_context("spawn").Process(target=_run_long, args=(tmp_path,))
     command.start()
     pid = tmp_path / "long" / "pid"
     assert _within_a_minute(lambda: pid.exists() and pid.read_text() != "")
