@@ -19,6 +19,12 @@ _SPECS: tuple[dict[str, Any], ...] = (
         # Going straight to a goal takes 4 to 10 steps; 30 lets a random walk get there too.
         "max_episode_steps": 30,
     },
+    {
+        "id": "ardae/CarRacingFast-v0",
+        "entry_point": "ardae_envs.car_racing_fast:CarRacingFast",
+        "max_episode_steps": 1000,
+        "reward_threshold": 900,
+    },
 )
 
 
