@@ -24,7 +24,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--compile", action="store_true", help="train the models of tests/sac_ardae with compile=True")
+    parser.addoption("--compile", action="store_true", help="train small models of SACARDAE with compile=True")
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,9 @@
 """SAC with an implicit policy: the policy's score comes from AR-DAE, its log density from the same network."""
 
-import math
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -14,6 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorch
 from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name, polyak_update
 from torch.nn import functional as F
 
+from ardae_rl.common.arguments import check_continuous, check_temperature, initial_ent_coef
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
 from ardae_rl.common.training import GradientLimit, MetricMeans, follow, held_fixed, keep_freed_memory
 from ardae_rl.sac_ardae.calibration import TargetCalibration
@@ -221,8 +220,7 @@ class SACARDAE(OffPolicyAlgorithm):
             self._setup_model()
 
     def _check_arguments(self) -> None:
-        if not isinstance(self.action_space, spaces.Box):
-            raise ValueError(f"action_space={self.action_space}: accepted are Box spaces, continuous actions")
+        check_continuous(self.action_space)
         check_choice("clamp_on", self.clamp_on, ("tanh", "pre_tanh"))
         check_choice("score_head", self.score_head, HEADS)
         check_choice("score_loss", self.score_loss, LOSSES)
@@ -237,9 +235,7 @@ class SACARDAE(OffPolicyAlgorithm):
             value = getattr(self, name)
             if not value >= least:
                 raise ValueError(f"{name}={value!r}: accepted are numbers from {least} up")
-        _initial_ent_coef(self.ent_coef)
-        if isinstance(self.target_entropy, str):
-            check_choice("target_entropy", self.target_entropy, ("auto",))
+        check_temperature(self.ent_coef, self.target_entropy)
         learned = isinstance(self.ent_coef, str)
         if resolve_log_partition(self.log_partition, self.score_head) is None and (learned or self.backup_entropy):
             raise ValueError(
@@ -273,7 +269,7 @@ class SACARDAE(OffPolicyAlgorithm):
             self.target_entropy = -float(np.prod(self.action_space.shape))  # type: ignore[arg-type]
         self.target_entropy = float(self.target_entropy)
         if isinstance(self.ent_coef, str):
-            initial = float(np.log(_initial_ent_coef(self.ent_coef)))
+            initial = float(np.log(initial_ent_coef(self.ent_coef)))
             self.log_ent_coef = th.full((1,), initial, device=self.device, requires_grad=True)
             self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1), fused=True)
         else:
@@ -490,20 +486,3 @@ class SACARDAE(OffPolicyAlgorithm):
             tensors.append("ent_coef_tensor")
         state_dicts += [name for name in ("calibration", "limit_actor_gradient") if getattr(self, name) is not None]
         return state_dicts, tensors
-
-
-def _initial_ent_coef(ent_coef: str | float) -> float:
-    """The number itself, 1 for "auto", x for "auto_x"."""
-    if isinstance(ent_coef, str):
-        prefix, separator, value = ent_coef.partition("_")
-        try:
-            initial = float(value if separator else 1)
-        except ValueError:
-            initial = 0.0
-        valid = prefix == "auto" and 0 < initial < math.inf
-    else:
-        initial = float(ent_coef)
-        valid = 0 <= initial < math.inf
-    if not valid:
-        raise ValueError(f"ent_coef={ent_coef!r}: accepted are numbers from 0 up, 'auto' and 'auto_<number above 0>'")
-    return initial

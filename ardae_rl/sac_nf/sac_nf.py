@@ -3,10 +3,13 @@
 import math
 from typing import Any, ClassVar, TypeVar
 
+from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.sac.sac import SAC
 
+from ardae_rl.common.arguments import check_continuous, check_temperature
 from ardae_rl.sac_nf.policies import CnnPolicy, FlowActor, MlpPolicy, MultiInputPolicy, SACNFPolicy
 
 SelfSACNF = TypeVar("SelfSACNF", bound="SACNF")
@@ -32,7 +35,28 @@ class SACNF(SAC):
     policy: SACNFPolicy
     actor: FlowActor  # type: ignore[assignment]
 
+    def __init__(
+        self,
+        policy: str | type[SACPolicy],
+        env: GymEnv | str | None,
+        *args: Any,
+        policy_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if env is not None:
+            env = maybe_make_env(env, kwargs.get("verbose", 0))
+            check_continuous(env.action_space)  # SB3 has an assertion, which says less
+        # SB3 adds an entry of its own, which is neither the caller's nor to be saved
+        super().__init__(policy, env, *args, policy_kwargs=dict(policy_kwargs or {}), **kwargs)  # type: ignore[arg-type, misc]
+        self.policy_kwargs.pop("use_sde", None)
+
+    def _setup_model(self) -> None:
+        check_temperature(self.ent_coef, self.target_entropy)
+        super()._setup_model()
+
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        if gradient_steps == 0:
+            return  # SAC would log means of nothing
         super().train(gradient_steps, batch_size)
         for name in ("critic_loss", "actor_loss", "ent_coef"):
             value: Any = self.logger.name_to_value[f"train/{name}"]

@@ -15,6 +15,7 @@ from torch import nn
 
 from ardae_rl import SACARDAE
 from ardae_rl.sac_ardae import CnnPolicy, MlpPolicy, MultiInputPolicy
+from common.models import assert_same_predictions
 from sac_ardae.small import POLICY_KWARGS, SCORE_KWARGS, make
 
 OBSERVATIONS = spaces.Box(-1, 1, (3,))
@@ -292,18 +293,6 @@ POLICIES: dict[str, tuple[type[MlpPolicy], gym.Env[Any, Any], dict[str, Any]]] =
 }
 
 
-def assert_same_predictions(one: Any, other: Any, space: spaces.Space[Any]) -> None:
-    space.seed(0)
-    for _ in range(3):
-        observation = space.sample()
-        for deterministic in (True, False):
-            actions = []
-            for predictor in (one, other):
-                th.manual_seed(0)
-                actions.append(predictor.predict(observation, deterministic=deterministic)[0])
-            np.testing.assert_array_equal(actions[0], actions[1])
-
-
 @pytest.mark.parametrize("name", POLICIES)
 def test_saved_alone(name: str, tmp_path: Path) -> None:
     policy_class, env, arguments = POLICIES[name]
@@ -312,7 +301,7 @@ def test_saved_alone(name: str, tmp_path: Path) -> None:
     path = str(tmp_path / "policy.pt")
     model.policy.save(path)
     loaded = policy_class.load(path, device="cpu")
-    assert_same_predictions(model, loaded, model.observation_space)
+    assert_same_predictions(model, loaded)
     assert loaded._get_constructor_parameters().keys() == model.policy._get_constructor_parameters().keys()
     assert loaded.frame_kind == model.policy.frame_kind and loaded.score_kwargs == model.policy.score_kwargs
     assert loaded.share_features_extractor == model.policy.share_features_extractor
@@ -321,7 +310,7 @@ def test_saved_alone(name: str, tmp_path: Path) -> None:
 
     model.actor.save(path)
     actor = type(model.actor).load(path, device="cpu")
-    assert_same_predictions(model.actor, actor, model.observation_space)
+    assert_same_predictions(model.actor, actor)
 
 
 @pytest.mark.parametrize(

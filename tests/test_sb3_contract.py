@@ -1,0 +1,507 @@
+"""SACARDAE and SACNF as Stable-Baselines3's users hold them: environments, saving, continuing, seeds, refusals."""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import BitFlippingEnv, FakeImageEnv, IdentityEnv, SimpleMultiObsEnv
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.her import HerReplayBuffer
+from torch import nn
+
+from ardae_rl import SACARDAE, SACNF
+from ardae_rl.sac_nf.flows import FLOWS
+from common.models import Model, assert_equal_states, assert_same_predictions, changed, parameters, temperature
+from sac_ardae import small
+
+Make = Callable[..., Model]
+
+SACNF_ARGUMENTS: dict[str, Any] = {
+    "batch_size": 16,
+    "buffer_size": 500,
+    "learning_starts": 10,
+    "device": "cpu",
+    "seed": 0,
+}
+SMALL_CNN: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 8}}
+
+
+def make_sac_nf(env: GymEnv | str = "Pendulum-v1", policy: str = "MlpPolicy", **arguments: Any) -> SACNF:
+    """A small SACNF; ``policy_kwargs`` are added to the small ones, the other arguments replace them."""
+    policy_kwargs = {"net_arch": [16], "n_flows": 2} | arguments.pop("policy_kwargs", {})
+    return SACNF(policy, env, policy_kwargs=policy_kwargs, **(SACNF_ARGUMENTS | arguments))
+
+
+MAKERS: dict[str, Make] = {"SACARDAE": small.make, "SACNF": make_sac_nf}
+
+FORMS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "fixed temperature": {"ent_coef": 0.05},
+    "initial temperature": {"ent_coef": "auto_0.1"},
+    "target entropy": {"target_entropy": -2},
+    "schedule": {"learning_rate": lambda progress: 1e-3 * progress},
+    "shared extractor": {"policy_kwargs": {"share_features_extractor": True}},
+    "few updates of the target": {"target_update_interval": 3, "gradient_steps": 2, "train_freq": 2},
+    "n-step": {"n_steps": 3},
+    "memory": {"optimize_memory_usage": True, "replay_buffer_kwargs": {"handle_timeout_termination": False}},
+}
+OWN_FORMS: dict[str, dict[str, dict[str, Any]]] = {
+    "SACARDAE": {
+        "no backup of the entropy": {"backup_entropy": False},
+        "calibration": {"target_calibration": True},
+        "contrastive": {"log_partition": "contrastive"},
+        "dual": {"log_partition": "dual"},
+        "importance": {"log_partition": "importance"},
+        "immse": {"log_partition": "immse", "n_importance": 3, "batch_size": 8},
+        "no partition": {"log_partition": None, **small.NO_DENSITY},
+        "vector": {"score_head": "vector", **small.NO_DENSITY},
+        "vector, immse": {"score_head": "vector", "log_partition": "immse", "batch_size": 8},
+        "ardae loss": {"score_loss": "ardae"},
+        "centre": {"policy_kwargs": {"frame": "centre"}},
+        "no frame": {"policy_kwargs": {"frame": "none"}},
+        "paper": {
+            "score_loss": "ardae",
+            "policy_kwargs": {"frame": "centre", "score_kwargs": small.SCORE_KWARGS | {"preconditioned": False}},
+            "ent_coef": 0.05,
+        },
+        "no clamping": {"clamp_eta": 0},
+        "clamping": {"clamp_eta": 0.1, "clamp_on": "pre_tanh", "n_perturb": 3, "clamp_nu": 1.3, "clamp_max_weight": 10},
+        "no gradient limit": {"actor_gradient_limit": 0},
+        "schedules": {
+            "learning_rate": lambda progress: 1e-3 * progress,
+            "score_learning_rate": lambda progress: progress,
+        },
+    },
+    "SACNF": {
+        **{f"{flow}": {"policy_kwargs": {"flow": flow}} for flow in FLOWS},
+        **{f"{flow}, fixed temperature": {"policy_kwargs": {"flow": flow}, "ent_coef": 0.1} for flow in FLOWS},
+        "one deviation": {"policy_kwargs": {"state_dependent_std": False}},
+    },
+}
+# What is saved beside SB3's, and with which arguments
+OWN_STATES: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("SACARDAE", {}, ["estimator.optimizer", "limit_actor_gradient"]),
+    ("SACARDAE", {"target_calibration": True}, ["estimator.optimizer", "limit_actor_gradient", "calibration"]),
+    ("SACNF", {}, []),
+]
+OWN_METRICS: dict[str, set[str]] = {"SACARDAE": {"train/entropy", "train/target_q", "train/score_loss"}, "SACNF": set()}
+
+
+@pytest.fixture(params=MAKERS)
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes small models of one of the algorithms."""
+    return MAKERS[request.param]
+
+
+def assert_trained(before: dict[str, th.Tensor], model: Model) -> None:
+    """Every parameter of actor and critics, those of flows and features extractors too, and to finite numbers."""
+    after = parameters(model)
+    trained = [name for name, _ in model.policy.named_parameters() if not name.startswith("estimator.")]
+    assert {name.split(".")[0] for name in trained} == {"actor", "critic", "critic_target"}
+    assert [name for name in trained if th.equal(before[name], after[name])] == []
+    assert all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in after.values())
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        pytest.param(name, arguments, id=f"{name}, {form}")
+        for name in MAKERS
+        for form, arguments in (FORMS | OWN_FORMS[name]).items()
+    ],
+    indirect=["make"],
+)
+def test_train_save_load_continue(make: Make, arguments: dict[str, Any], tmp_path: Path) -> None:
+    """Everything is restored, optimisers included: training goes on as if it had not been interrupted."""
+    model = make(**arguments).learn(20)
+    assert model._n_updates == 10
+    assert_trained(parameters(make(**arguments)), model)
+    model.save(tmp_path / "model.zip")
+    model.save_replay_buffer(tmp_path / "buffer.pkl")
+    loaded = type(model).load(tmp_path / "model.zip", env=gym.make("Pendulum-v1"), device="cpu")
+    loaded.load_replay_buffer(tmp_path / "buffer.pkl")
+    assert_equal_states(model.get_parameters(), loaded.get_parameters())
+    assert_same_predictions(model, loaded)
+    assert temperature(loaded) == temperature(model)
+    for name in ("target_entropy", "_n_updates", "num_timesteps", "policy_kwargs"):
+        assert getattr(loaded, name) == getattr(model, name), name
+    loaded.set_logger(model.logger)
+    for continued in (model, loaded):
+        th.manual_seed(1)
+        np.random.seed(1)
+        continued.train(gradient_steps=3, batch_size=8)
+    assert loaded._n_updates == 13
+    assert_equal_states(model.get_parameters(), loaded.get_parameters())
+    assert_equal_states(parameters(model), parameters(loaded))
+    assert_same_predictions(model, loaded)
+    loaded.learn(5, reset_num_timesteps=False)
+    assert loaded.num_timesteps >= 25
+
+
+@pytest.mark.parametrize(("make", "arguments", "own"), OWN_STATES, indirect=["make"], ids=str)
+def test_what_is_saved(make: Make, arguments: dict[str, Any], own: list[str], tmp_path: Path) -> None:
+    """By name, as set_parameters demands: nothing else is trained."""
+    expected = {"policy", "actor.optimizer", "critic.optimizer", *own}
+    assert make(ent_coef=0.1, **arguments).get_parameters().keys() == expected
+    model = make(**arguments).learn(15)
+    assert model.get_parameters().keys() == expected | {"ent_coef_optimizer"}
+    model.save(tmp_path / "model.zip")
+    data, state, variables = load_from_zip_file(tmp_path / "model.zip", device="cpu")
+    assert data is not None and state is not None and variables is not None
+    assert not any(isinstance(value, nn.Module) for value in data.values()), "modules are saved once, as state dicts"
+    assert state.keys() == model.get_parameters().keys() and variables.keys() == {"log_ent_coef"}
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [("SACARDAE", {"target_calibration": True}), ("SACNF", {"policy_kwargs": {"flow": "coupling"}})],
+    indirect=["make"],
+    ids=str,
+)
+def test_parameters_can_be_set(make: Make, arguments: dict[str, Any]) -> None:
+    model, other = make(**arguments).learn(15), make(**arguments, seed=1)
+    saved: dict[str, Any] = copy.deepcopy(model.get_parameters())
+    other.set_parameters(saved, exact_match=True, device="cpu")
+    assert_equal_states(saved, other.get_parameters())
+    random: dict[str, Any] = {
+        name: state if "optim" in name else {key: th.rand_like(tensor) for key, tensor in state.items()}
+        for name, state in saved.items()
+    }
+    model.set_parameters(random, exact_match=True)
+    assert_equal_states(random, model.get_parameters())
+    model.set_parameters(saved, exact_match=True)
+    assert_same_predictions(model, other)
+    for name in saved:
+        without = {other_name: state for other_name, state in saved.items() if other_name != name}
+        with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+            model.set_parameters(without, exact_match=True)
+
+
+def test_loaded_without_an_environment(make: Make, tmp_path: Path) -> None:
+    model = make().learn(15)
+    model.save(tmp_path / "model.zip")
+    loaded = type(model).load(tmp_path / "model.zip", env=None, device="cpu")
+    assert_same_predictions(model, loaded)
+    evaluate_policy(loaded, make_vec_env("Pendulum-v1"), n_eval_episodes=1)
+    loaded.set_env(gym.make("Pendulum-v1"))
+    loaded.learn(15)
+
+
+def test_loaded_with_other_arguments(make: Make, tmp_path: Path) -> None:
+    """Arguments are replaced by those given, and the others kept; a policy of another form is refused."""
+    model = make(tau=0.25)
+    model.save(tmp_path / "model.zip")
+    loaded = type(model).load(tmp_path / "model.zip", gamma=0.5)
+    assert loaded.gamma == 0.5 and loaded.tau == 0.25
+    with pytest.raises(ValueError, match="policy kwargs do not equal"):
+        type(model).load(tmp_path / "model.zip", policy_kwargs={"net_arch": [9]})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments"), [(SACARDAE, small.ARGUMENTS), (SACNF, SACNF_ARGUMENTS)], ids=MAKERS
+)
+def test_policy_kwargs_are_as_given(algorithm: type[Model], arguments: dict[str, Any], tmp_path: Path) -> None:
+    """The caller's are not changed, and those given to the constructor are those that are saved."""
+    given: dict[str, Any] = {"net_arch": [16, 16]}
+    model = algorithm("MlpPolicy", "Pendulum-v1", policy_kwargs=given, **arguments)
+    assert given == {"net_arch": [16, 16]}, "the caller's"
+    assert model.policy_kwargs == given
+    model.save(tmp_path / "model.zip")
+    loaded = algorithm.load(tmp_path / "model.zip", policy_kwargs={"net_arch": [16, 16]})
+    assert_same_predictions(model, loaded)
+
+
+def test_compiled_policy(make: Make, tmp_path: Path) -> None:
+    model = make()
+    model.policy = th.compile(model.policy, backend="eager")  # type: ignore[assignment]
+    model.learn(15)
+    model.save(tmp_path / "model.zip")
+    loaded = type(model).load(tmp_path / "model.zip", env=gym.make("Pendulum-v1"), device="cpu")
+    assert_same_predictions(model, loaded)
+    loaded.learn(15)
+
+
+def test_deterministic_actions_are_functions_of_the_observation(make: Make) -> None:
+    """Of each one alone, whatever the batch and the state of the generators."""
+    model = make()
+    observations = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    first = model.predict(observations, deterministic=True)[0]
+    assert np.array_equal(first, model.predict(observations, deterministic=True)[0])
+    one_by_one = [model.predict(observation, deterministic=True)[0] for observation in observations]
+    np.testing.assert_allclose(one_by_one, first, rtol=0, atol=1e-5)
+    assert not np.array_equal(model.predict(observations)[0], model.predict(observations)[0])
+
+
+class OtherReward(gym.RewardWrapper[Any, Any]):
+    """Another reward from the n-th step on."""
+
+    def __init__(self, env: gym.Env[Any, Any], value: float, start: int):
+        super().__init__(env)
+        self.value, self.steps_left = value, start
+
+    def reward(self, reward: Any) -> float:
+        self.steps_left -= 1
+        return float(reward) if self.steps_left >= 0 else self.value
+
+
+class BoxEnv(gym.Env[np.ndarray, np.ndarray]):
+    """Episodes of five random observations; checks its actions."""
+
+    def __init__(self, action_space: spaces.Space[Any], observation_space: spaces.Space[Any] | None = None):
+        self.action_space = action_space
+        self.observation_space = observation_space or spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        self.steps += 1
+        return self.observation_space.sample(), float(np.sum(action)), self.steps >= 5, False, {}
+
+
+def images() -> FakeImageEnv:
+    return FakeImageEnv(screen_height=40, screen_width=40, discrete=False)
+
+
+ENVIRONMENTS: dict[str, tuple[Callable[[], GymEnv], str, dict[str, Any]]] = {
+    "float64": (
+        lambda: BoxEnv(spaces.Box(-2.0, 3.0, (2,), np.float64), spaces.Box(-1, 1, (2,), np.float64)),
+        "MlpPolicy",
+        {},
+    ),
+    "matrix of actions": (lambda: BoxEnv(spaces.Box(-1, 1, (2, 2))), "MlpPolicy", {}),
+    "discrete observations": (lambda: BoxEnv(spaces.Box(-1, 1, (1,)), spaces.Discrete(3)), "MlpPolicy", {}),
+    "images": (images, "CnnPolicy", SMALL_CNN),
+    "images, shared extractor": (images, "CnnPolicy", SMALL_CNN | {"share_features_extractor": True}),
+    "dictionary": (lambda: SimpleMultiObsEnv(discrete_actions=False), "MultiInputPolicy", {}),
+    "two": (lambda: make_vec_env("Pendulum-v1", 2), "MlpPolicy", {}),
+    "normalised": (lambda: VecNormalize(make_vec_env("Pendulum-v1", 1)), "MlpPolicy", {}),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environments(make: Make, name: str, tmp_path: Path) -> None:
+    """Trained on, with actions and densities of the right shapes; the model and its policy alone come back whole."""
+    env, policy, policy_kwargs = ENVIRONMENTS[name]
+    arguments = {"policy_kwargs": policy_kwargs, "batch_size": 8, "buffer_size": 100}
+    model = make(env(), policy, **arguments).learn(16)
+    assert model._n_updates == 6 // model.n_envs
+    assert_trained(parameters(make(env(), policy, **arguments)), model)
+    vec_env = model.get_env()
+    assert vec_env is not None
+    observation: Any = vec_env.reset()
+    action, _ = model.predict(observation)
+    assert model.action_space.contains(action[0].astype(model.action_space.dtype))
+    obs, _ = model.policy.obs_to_tensor(observation)
+    n = model.n_envs
+    assert model.policy.log_prob(obs, th.as_tensor(action)).shape == model.policy.entropy(obs).shape == (n,)
+    assert model.critic(obs, model.actor(obs))[0].shape == (n, 1)
+    model.save(tmp_path / "model.zip")
+    assert_same_predictions(model, type(model).load(tmp_path / "model.zip", env=env(), device="cpu"))
+    assert type(model.policy) is model.policy_aliases[policy]
+    model.policy.save(str(tmp_path / "policy"))
+    assert_same_predictions(model, type(model.policy).load(str(tmp_path / "policy"), device="cpu"))
+
+
+def test_hindsight_experience_replay(make: Make, tmp_path: Path) -> None:
+    env = BitFlippingEnv(n_bits=4, continuous=True)
+    model = make(env, "MultiInputPolicy", replay_buffer_class=HerReplayBuffer, batch_size=8, learning_starts=20)
+    model.learn(40)
+    assert model._n_updates == 20
+    model.save(tmp_path / "model.zip")
+    model.save_replay_buffer(tmp_path / "buffer.pkl")
+    loaded = type(model).load(tmp_path / "model.zip", env=env, device="cpu")
+    loaded.load_replay_buffer(tmp_path / "buffer.pkl")
+    assert_same_predictions(model, loaded)
+    loaded.learn(10, reset_num_timesteps=False)
+
+
+def test_normalised_environment(make: Make) -> None:
+    """The replay buffer holds what the environment gave; the networks see what VecNormalize makes of it."""
+    env = VecNormalize(make_vec_env("Pendulum-v1", n_envs=2, seed=0))
+    model = make(env).learn(60)
+    assert model.replay_buffer is not None and model.get_vec_normalize_env() is env
+    assert model.replay_buffer.rewards.min() < -1 and model._n_updates > 0
+    evaluate_policy(model, env, n_eval_episodes=1)
+
+
+@pytest.mark.parametrize(
+    ("n_envs", "arguments", "n_updates"),
+    [
+        (1, {"train_freq": 4, "gradient_steps": 2}, 6 * 2),
+        (1, {"train_freq": (1, "episode"), "gradient_steps": 3}, 4 * 3),
+        (1, {"train_freq": (1, "episode"), "gradient_steps": -1}, 4 * 5),
+        (3, {"train_freq": 2, "gradient_steps": -1}, 6 * 4),
+        (3, {"train_freq": 1, "gradient_steps": 1}, 7),
+    ],
+    ids=str,
+)
+def test_training_frequency(make: Make, n_envs: int, arguments: dict[str, Any], n_updates: int) -> None:
+    """30 steps, of which the first 10 are not trained on."""
+    env = make_vec_env(lambda: BoxEnv(spaces.Box(-1, 1, (2,))), n_envs=n_envs)
+    model = make(env, batch_size=8, **arguments).learn(30)
+    assert model._n_updates == n_updates
+    assert model.logger.name_to_value["train/n_updates"] == n_updates
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+@pytest.mark.parametrize("noise", [NormalActionNoise, OrnsteinUhlenbeckActionNoise])
+def test_action_noise(make: Make, noise: type[NormalActionNoise], n_envs: int) -> None:
+    env = make_vec_env("Pendulum-v1", n_envs=n_envs)
+    model = make(env, action_noise=noise(np.zeros(1), 0.1 * np.ones(1))).learn(20)
+    assert model.replay_buffer is not None
+    actions = model.replay_buffer.actions[: model.replay_buffer.pos]
+    assert np.abs(actions).max() <= 1
+
+
+def test_callbacks_and_tensorboard(make: Make, tmp_path: Path) -> None:
+    env = make_vec_env(lambda: BoxEnv(spaces.Box(-1, 1, (2,))), n_envs=1)
+    model = make(env, tensorboard_log=str(tmp_path))
+    logged: set[str] = set()
+
+    class Record(BaseCallback):
+        def _on_step(self) -> bool:
+            logged.update(self.logger.name_to_value)
+            return True
+
+    callbacks = [
+        CheckpointCallback(20, str(tmp_path / "checkpoints"), save_replay_buffer=True),
+        EvalCallback(env, eval_freq=20, n_eval_episodes=1, best_model_save_path=str(tmp_path / "best"), verbose=0),
+        Record(),
+    ]
+    model.learn(40, CallbackList(callbacks), log_interval=100)
+    assert (tmp_path / "checkpoints" / "rl_model_40_steps.zip").exists()
+    assert (tmp_path / "checkpoints" / "rl_model_replay_buffer_40_steps.pkl").exists()
+    algorithm = type(model)
+    algorithm.load(tmp_path / "best" / "best_model.zip", device="cpu")
+    assert list((tmp_path / f"{algorithm.__name__}_1").glob("events.out.tfevents.*"))
+    names = "n_updates learning_rate ent_coef ent_coef_loss actor_loss critic_loss"
+    assert {f"train/{name}" for name in names.split()} | OWN_METRICS[algorithm.__name__] <= logged
+
+
+def test_seeds(make: Make) -> None:
+    states = [parameters(make(seed=seed).learn(30)) for seed in (0, 0, 1)]
+    assert changed(states[0], states[1]) == set()
+    everything = {name.split(".")[0] for name in states[0]}
+    assert everything >= {"actor", "critic", "critic_target", "ent_coef"}
+    assert changed(states[0], states[2]) == everything
+
+
+def test_learning_rate_schedules(make: Make) -> None:
+    model = make(learning_rate=lambda progress: 1e-3 * progress).learn(15)
+    model._current_progress_remaining = 0.25
+    model.train(gradient_steps=1, batch_size=8)
+    assert model.ent_coef_optimizer is not None
+    for optimizer in (model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer):
+        assert all(group["lr"] == pytest.approx(1e-3 / 4) for group in optimizer.param_groups)
+
+
+def test_temperature(make: Make) -> None:
+    assert temperature(make(ent_coef=0.3)).item() == pytest.approx(0.3)
+    assert temperature(make(ent_coef="auto")).item() == 1
+    assert temperature(make(ent_coef="auto_0.1")).item() == pytest.approx(0.1)
+    # Entropies below the target raise it, entropies above lower it
+    for target, sign in ((100.0, 1), (-100.0, -1)):
+        model = make(ent_coef="auto_0.1", target_entropy=target).learn(15)
+        assert np.sign(temperature(model).item() - 0.1) == sign
+    assert temperature(make(ent_coef=0.3).learn(15)).item() == pytest.approx(0.3)
+
+
+# Divergence
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_rewards_that_are_not_finite(make: Make, value: float) -> None:
+    env = OtherReward(gym.make("Pendulum-v1"), value, start=0)
+    with pytest.raises(ValueError, match=r"critic_loss is (nan|inf) after \d+ gradient steps: training has diverged"):
+        make(env, gradient_steps=3).learn(20)
+
+
+@pytest.mark.parametrize(
+    ("make", "policy_kwargs", "network", "quantity"),
+    [
+        *[
+            ("SACARDAE", {"frame": frame}, *broken)
+            for frame in ("sigma_points", "centre")
+            for broken in (("actor", r"score_\w+"), ("critic", "critic_loss"), ("estimator", r"score_\w+"))
+        ],
+        *[("SACNF", {"flow": flow}, network, "critic_loss") for flow in FLOWS for network in ("actor", "critic")],
+    ],
+    indirect=["make"],
+    ids=str,
+)
+def test_parameters_that_are_not_finite(make: Make, policy_kwargs: dict[str, Any], network: str, quantity: str) -> None:
+    model = make(policy_kwargs=policy_kwargs).learn(12)
+    module: nn.Module = getattr(model, network)
+    for parameter in module.parameters():
+        parameter.data.fill_(math.nan)
+    with pytest.raises(ValueError, match=rf"{quantity} is nan after 3 gradient steps: training has diverged") as error:
+        model.train(gradient_steps=1, batch_size=model.batch_size)
+    assert "\n" not in str(error.value)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", IdentityEnv(3)], ids=["id", "environment"])
+def test_discrete_actions_are_refused(make: Make, env: Any) -> None:
+    with pytest.raises(ValueError, match=r"action_space=Discrete\(\d\): accepted are Box spaces") as error:
+        make(env)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ent_coef": "automatic"}, "ent_coef='automatic': accepted are numbers from 0 up, 'auto' and 'auto_<number"),
+        ({"ent_coef": "auto_x"}, "ent_coef='auto_x'"),
+        ({"ent_coef": "auto_"}, "ent_coef='auto_'"),
+        ({"ent_coef": "auto_0"}, "ent_coef='auto_0'"),
+        ({"ent_coef": "0.1"}, "ent_coef='0.1'"),
+        ({"ent_coef": -0.1}, "ent_coef=-0.1"),
+        ({"ent_coef": math.nan}, "ent_coef=nan"),
+        ({"target_entropy": "low"}, "target_entropy='low': accepted are 'auto'"),
+    ],
+    ids=str,
+)
+def test_bad_temperatures(make: Make, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        make(**arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_no_gradient_steps(make: Make) -> None:
+    model = make().learn(12)
+    before = parameters(model)
+    model.train(gradient_steps=0, batch_size=8)
+    assert not changed(before, parameters(model))
+
+
+# SACARDAE has no such argument; SACNF has all those of SB3's SAC
+@pytest.mark.parametrize(("make", "error"), [("SACARDAE", TypeError), ("SACNF", ValueError)], indirect=["make"])
+def test_state_dependent_exploration_is_refused(make: Make, error: type[Exception]) -> None:
+    with pytest.raises(error, match="use_sde"):
+        make(use_sde=True)
+
+
+def test_other_refusals(make: Make) -> None:
+    with pytest.raises(ValueError, match="MultiInputPolicy"):
+        make(SimpleMultiObsEnv(discrete_actions=False), "MlpPolicy")
+    with pytest.raises(ValueError, match="Policy OtherPolicy unknown"):
+        make(policy="OtherPolicy")
