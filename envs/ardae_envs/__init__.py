@@ -10,6 +10,13 @@ from typing import Any
 
 import gymnasium
 
+
+def _car_racing(name: str, entry_point: str) -> dict[str, Any]:
+    """With the official length of an episode and threshold."""
+    entry = {"id": f"ardae/CarRacing{name}-v0", "entry_point": f"ardae_envs.{entry_point}"}
+    return entry | {"max_episode_steps": 1000, "reward_threshold": 900}
+
+
 # Entry points are strings, so importing this module stays cheap and needs no extra: an environment's
 # own dependencies are imported when it is made. A change of dynamics or reward bumps -vN.
 _SPECS: tuple[dict[str, Any], ...] = (
@@ -19,12 +26,9 @@ _SPECS: tuple[dict[str, Any], ...] = (
         # Going straight to a goal takes 4 to 10 steps; 30 lets a random walk get there too.
         "max_episode_steps": 30,
     },
-    {
-        "id": "ardae/CarRacingFast-v0",
-        "entry_point": "ardae_envs.car_racing_fast:CarRacingFast",
-        "max_episode_steps": 1000,
-        "reward_threshold": 900,
-    },
+    _car_racing("Fast", "car_racing_fast:CarRacingFast"),
+    _car_racing("LowRes", "car_racing_fast:CarRacingLowRes"),
+    _car_racing("RandomStart", "car_racing_random_start:make"),
 )
 
 

@@ -1,7 +1,7 @@
 """Gymnasium's CarRacing with a renderer several times faster, to the same pixels."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -12,12 +12,10 @@ from pygame import gfxdraw
 
 # On these the frames were compared; another version may draw something else
 VERIFIED_GYMNASIUM = ("1.4.0",)
-_W, _H = official.WINDOW_W, official.WINDOW_H
-_BAR = _H // 8  # height of the black bar of indicators
+_BAR_SHARE = 8  # the black bar of indicators has the eighth part of the height
 _SMALL_W, _SMALL_H = official.STATE_W, official.STATE_H
 _HIGHEST_INDICATOR = 4.0  # in fortieths of the height: higher ones leave the bar
 _EDGE = 2  # pixels that an outline may lie beside its corners
-_REACH = math.hypot(_W / 2, 0.75 * _H) + _EDGE  # pixels from the car to the farthest corner of the window
 
 Corners = NDArray[np.float64]
 
@@ -34,6 +32,8 @@ class CarRacingFast(official.CarRacing):
     :raises ValueError: for such a version, otherwise
     """
 
+    _shrunk: ClassVar[int] = 1
+
     def __init__(self, *args: Any, unverified: bool = False, **kwargs: Any) -> None:
         if gym.__version__ not in VERIFIED_GYMNASIUM and not unverified:
             raise ValueError(
@@ -42,11 +42,17 @@ class CarRacingFast(official.CarRacing):
             )
         super().__init__(*args, **kwargs)
         self._ezpickle_args, self._ezpickle_kwargs = args, {**kwargs, "unverified": unverified}
-        self._window, self._panel = pygame.Surface((_W, _H)), pygame.Surface((_W, _H))
-        self._world = self._window.subsurface((0, _BAR, _W, _H - _BAR))
-        self._bar = self._panel.subsurface((0, _H - _BAR, _W, _BAR))
-        self._narrow, self._narrow_world = pygame.Surface((_SMALL_W, _H)), pygame.Surface((_SMALL_W, _H - _BAR))
-        self._narrow_bar = self._narrow.subsurface((0, _H - _BAR, _SMALL_W, _BAR))
+        width, height = official.WINDOW_W // self._shrunk, official.WINDOW_H // self._shrunk
+        bar = height // _BAR_SHARE
+        self._width, self._height, self._bar_height = width, height, bar
+        # Pixels from the car to the farthest corner
+        self._reach = math.hypot(width / 2, 0.75 * height) + _EDGE
+        self._window, self._panel = pygame.Surface((width, height)), pygame.Surface((width, height))
+        self._world = self._window.subsurface((0, bar, width, height - bar))
+        self._bar = self._panel.subsurface((0, height - bar, width, bar))
+        self._narrow = pygame.Surface((_SMALL_W, height))
+        self._narrow_world = pygame.Surface((_SMALL_W, height - bar))
+        self._narrow_bar = self._narrow.subsurface((0, height - bar, _SMALL_W, bar))
         self._small = pygame.Surface((_SMALL_W, _SMALL_H))
         self._texts: dict[str, pygame.Surface] = {}
         self._road_of: Any = None
@@ -56,11 +62,11 @@ class CarRacingFast(official.CarRacing):
             return super()._render(mode)
         self._draw_world()
         self._draw_bar()
-        pygame.transform.smoothscale(self._world, (_SMALL_W, _H - _BAR), self._narrow_world)
-        pygame.transform.smoothscale(self._bar, (_SMALL_W, _BAR), self._narrow_bar)
+        for wide, narrow in ((self._world, self._narrow_world), (self._bar, self._narrow_bar)):
+            pygame.transform.smoothscale(wide, narrow.get_size(), narrow)
         # The world is drawn upside down, the bar is not
         pixels2d = pygame.surfarray.pixels2d
-        pixels2d(self._narrow)[:, : _H - _BAR] = pixels2d(self._narrow_world)[:, ::-1]
+        pixels2d(self._narrow)[:, : -self._bar_height] = pixels2d(self._narrow_world)[:, ::-1]
         pygame.transform.smoothscale(self._narrow, (_SMALL_W, _SMALL_H), self._small)
         return np.transpose(np.array(pygame.surfarray.pixels3d(self._small)), axes=(1, 0, 2))
 
@@ -69,21 +75,29 @@ class CarRacingFast(official.CarRacing):
         hull = self.car.hull
         angle = -hull.angle
         zoom = 0.1 * official.SCALE * max(1 - self.t, 0) + official.ZOOM * official.SCALE * min(self.t, 1)
+        zoom /= self._shrunk
         scroll = pygame.math.Vector2((-hull.position[0] * zoom, -hull.position[1] * zoom)).rotate_rad(angle)
-        offset = (_W / 2 + scroll[0], _H / 4 + scroll[1])
+        offset = (self._width / 2 + scroll[0], self._height / 4 + scroll[1])
 
-        if max(abs(hull.position[0]), abs(hull.position[1])) + _REACH / zoom < official.PLAYFIELD:
+        if max(abs(hull.position[0]), abs(hull.position[1])) + self._reach / zoom < official.PLAYFIELD:
             self._world.fill([int(c) for c in self.bg_color])
         else:
             self._world.fill(0)
             self._draw_polygon(_points(*_to_window(_FIELD, zoom, offset, angle), [0])[0], self.bg_color)
         across, along = _to_window(self._grass_and_road(), zoom, offset, angle)
-        visible = _touching_window(across, along)
+        visible = self._touching_window(across, along)
         for i, points in zip(visible, _points(across, along, visible), strict=True):
             # A tile's colour changes when the car comes to it
             colour = self.grass_color if i < _N_PATCHES else [int(c) for c in self.road_poly[i - _N_PATCHES][1]]
             self._draw_polygon(points, colour)
         self.car.draw(self._window, zoom, offset, angle, draw_particles=False)
+
+    def _touching_window(self, across: Corners, along: Corners) -> list[int]:
+        """Polygons (4, n) whose box meets the part of the window that is drawn."""
+        touching = (across.max(0) >= -_EDGE) & (across.min(0) <= self._width + _EDGE)
+        touching &= (along.max(0) >= self._bar_height - _EDGE) & (along.min(0) <= self._height + _EDGE)
+        indices: list[int] = np.flatnonzero(touching).tolist()
+        return indices
 
     def _draw_polygon(self, points: list[list[int]], colour: Any) -> None:
         # In the whole window: where an outline is cut off decides about its other pixels, too
@@ -105,14 +119,24 @@ class CarRacingFast(official.CarRacing):
 
     def _draw_bar(self) -> None:
         self.surf = self._panel  # type: ignore[assignment]
-        self._render_indicators(_W, _H)
+        self._render_indicators(self._width, self._height)
         label = f"{self.reward:04.0f}"
         if label not in self._texts:
             pygame.font.init()
-            font = pygame.font.Font(pygame.font.get_default_font(), 42)
+            font = pygame.font.Font(pygame.font.get_default_font(), 42 // self._shrunk)
             self._texts[label] = font.render(label, True, (255, 255, 255), (0, 0, 0))
         text = self._texts[label]
-        self._panel.blit(text, text.get_rect(center=(60, _H - _H * 2.5 / 40.0)))
+        centre = (60 // self._shrunk, self._height - self._height * 2.5 / 40.0)
+        self._panel.blit(text, text.get_rect(center=centre))
+
+
+class CarRacingLowRes(CarRacingFast):
+    """For training alone: drawn at a quarter of the width and height, with other pixels than the official ones.
+
+    Physics and rewards are the official environment's; see :class:`CarRacingFast` for the arguments.
+    """
+
+    _shrunk = 4
 
 
 def _to_window(corners: Corners, zoom: float, offset: tuple[float, float], angle: float) -> tuple[Any, Any]:
@@ -132,14 +156,6 @@ def _points(across: Corners, along: Corners, polygons: list[int]) -> list[list[l
         np.stack([across[:, polygons].T, along[:, polygons].T], axis=-1).astype(np.int64).tolist()
     )
     return points
-
-
-def _touching_window(across: Corners, along: Corners) -> list[int]:
-    """Polygons (4, n) whose box meets the part of the window that is drawn."""
-    touching = (across.max(0) >= -_EDGE) & (across.min(0) <= _W + _EDGE)
-    touching &= (along.max(0) >= _BAR - _EDGE) & (along.min(0) <= _H + _EDGE)
-    indices: list[int] = np.flatnonzero(touching).tolist()
-    return indices
 
 
 def _boxes(centre_and_size: list[tuple[float, float, float]]) -> Corners:
