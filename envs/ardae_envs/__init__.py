@@ -29,6 +29,13 @@ _SPECS: tuple[dict[str, Any], ...] = (
     _car_racing("Fast", "car_racing_fast:CarRacingFast"),
     _car_racing("LowRes", "car_racing_fast:CarRacingLowRes"),
     _car_racing("RandomStart", "car_racing_random_start:make"),
+    {
+        "id": "ardae/TakeCover-v0",
+        "entry_point": "ardae_envs.take_cover:TakeCover",
+        # A minute of the game, and the number of steps that results are given for; ViZDoom's own goes on
+        "max_episode_steps": 2100,
+        "reward_threshold": 750,
+    },
 )
 
 

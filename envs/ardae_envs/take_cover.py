@@ -1,0 +1,71 @@
+"""DoomTakeCover, the second task of World Models (Ha and Schmidhuber 2018), over ViZDoom's own environment."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import DependencyNotInstalled
+from gymnasium.utils import EzPickle
+from numpy.typing import NDArray
+
+ACTIONS = ("left", "nothing", "right")
+# ViZDoom numbers them nothing, right, left
+_VIZDOOM_ACTIONS = (2, 0, 1)
+_HEIGHT, _WIDTH = 240, 320
+_FLOOR = _HEIGHT // 6  # rows at the bottom that World Models cut off
+
+
+class TakeCover(gym.Env[NDArray[np.uint8], np.int64], EzPickle):
+    """Stay alive between monsters that throw fire balls: a reward of one for each step.
+
+    Observations are frames (200, 320, 3), uint8. Actions are 0, left, 1, nothing, and 2, right, in their order along
+    one axis (see :class:`~ardae_envs.actions.OneAxisToDiscrete`). ViZDoom shows nothing after death: the last frame of
+    an episode is the one before, with ``info["frame_repeated"]``. ``ardae/TakeCover-v0`` ends after 2100 steps.
+
+    :param render_mode: None, "rgb_array" or "human"
+    :param floor: whether to show the lowest sixth of the picture as well, (240, 320, 3)
+    :raises DependencyNotInstalled: without ViZDoom
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 35}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None, floor: bool = False) -> None:
+        EzPickle.__init__(self, render_mode, floor)
+        try:
+            from vizdoom import gymnasium_wrapper  # noqa: F401 (registers ViZDoom's environments)
+        except ModuleNotFoundError as error:
+            raise DependencyNotInstalled(
+                "vizdoom is not installed; it comes with: pip install 'ardae-rl[doom]'"
+            ) from error
+        self.render_mode = render_mode
+        self._height = _HEIGHT if floor else _HEIGHT - _FLOOR
+        self._game: Any = gym.make("VizdoomTakeCover-v1", render_mode=render_mode).unwrapped
+        self.observation_space = spaces.Box(0, 255, (self._height, _WIDTH, 3), np.uint8)
+        self.action_space = spaces.Discrete(len(ACTIONS))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        super().reset(seed=seed)
+        observation, _ = self._game.reset(seed=seed)
+        self._frame = self._shown(observation)
+        return self._frame, {}
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        if not self.action_space.contains(action):
+            raise ValueError(f"action={action!r}: accepted are 0 to {len(ACTIONS) - 1}")
+        observation, reward, terminated, truncated, _ = self._game.step(_VIZDOOM_ACTIONS[int(action)])
+        if not terminated:
+            self._frame = self._shown(observation)
+        return self._frame, float(reward), terminated, truncated, {"frame_repeated": terminated}
+
+    def render(self) -> Any:
+        return self._game.render()
+
+    def close(self) -> None:
+        self._game.close()
+
+    def _shown(self, observation: dict[str, Any]) -> NDArray[np.uint8]:
+        screen: NDArray[np.uint8] = observation["screen"]
+        return screen[: self._height].copy()  # ViZDoom writes the next frame to the same memory
