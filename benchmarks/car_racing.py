@@ -3,8 +3,8 @@
     python -m benchmarks.car_racing [--rounds 5] [--steps 300]
 
 The environments take turns in one process, `--steps` steps at a time, so that a change of the machine's speed meets all
-alike; the driver weaves with some gas, so that the car leaves the road now and then. Episodes of 1000 steps, the zoom at
-their start included. `--workers` adds a SubprocVecEnv of so many processes. Written to results/car_racing.csv: medians
+alike; the driver weaves with some gas, so that the car leaves the road now and then. Episodes of 1000 steps, with the
+zoom at their start. `--workers` adds a SubprocVecEnv of so many processes. Written to results/car_racing.csv: medians
 over the rounds.
 """
 
