@@ -35,7 +35,7 @@ def _straight(rng: np.random.Generator, step: int) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("drive", "seed", "steps"), [(_weaving, 0, 400), (_spinning, 1, 400), (_random, 2, 400), (_straight, 3, 900)]
+    ("drive", "seed", "steps"), [(_weaving, 0, 700), (_spinning, 1, 500), (_random, 2, 700), (_straight, 3, 900)]
 )
 def test_every_frame_and_reward(drive: Driver, seed: int, steps: int) -> None:
     """From the first one on, while the camera comes nearer."""

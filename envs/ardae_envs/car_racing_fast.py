@@ -68,7 +68,8 @@ class CarRacingFast(official.CarRacing):
         pixels2d = pygame.surfarray.pixels2d
         pixels2d(self._narrow)[:, : -self._bar_height] = pixels2d(self._narrow_world)[:, ::-1]
         pygame.transform.smoothscale(self._narrow, (_SMALL_W, _SMALL_H), self._small)
-        return np.transpose(np.array(pygame.surfarray.pixels3d(self._small)), axes=(1, 0, 2))
+        pixels = np.frombuffer(pygame.image.tobytes(self._small, "RGB"), dtype=np.uint8)
+        return pixels.reshape(_SMALL_H, _SMALL_W, 3).copy()
 
     def _draw_world(self) -> None:
         assert self.car is not None
