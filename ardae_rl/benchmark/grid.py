@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ardae_rl.benchmark.suites import SUITES, grid
-from ardae_rl.benchmark.training import train
+from ardae_rl.benchmark.training import EVALUATIONS, train
 from ardae_rl.common.cluster import ray_workers
 from ardae_rl.common.runs import failure, finished, processes, run_missing
-from ardae_rl.common.tables import Row
+from ardae_rl.common.tables import Row, read_csv
 from ardae_rl.score.validation import check_choice, check_positive
 
 
@@ -72,6 +72,8 @@ def _check_not_other(folder: Path, settings: dict[str, Any]) -> None:
 
 def _state(settings: dict[str, Any], folder: Path) -> Row:
     row = {name: settings[name] for name in ("env", "algo", "seed")}
+    evaluations = read_csv(folder / EVALUATIONS)
+    row |= {name: evaluations[-1][name] if evaluations else "" for name in ("step", "mean_return")}
     if finished(folder, settings):
         return row | {"state": "finished"}
     reason = failure(folder)

@@ -1,10 +1,11 @@
 """What a benchmark compares: environments, algorithms and their variants, and the settings that all share."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from ardae_rl.common.critics import RESIDUAL_CRITICS
-from ardae_rl.registry import ALGORITHMS, algorithm_class, environment_id
+from ardae_rl.registry import algorithm_class, environment_id
 from ardae_rl.score.validation import check_choice
 
 SUITES = {
@@ -17,11 +18,12 @@ OFF_POLICY = ("sac", "sac_nf", "sac_ardae", "tqc", "crossq")
 _LEARNING_STARTS = 10_000
 
 
-class Variant(NamedTuple):
+@dataclass(frozen=True)
+class Variant:
     """An algorithm with other arguments than its defaults."""
 
     algorithm: str
-    arguments: dict[str, Any] = {}  # noqa: RUF012
+    arguments: dict[str, Any] = field(default_factory=dict)
     critic: str = "plain"
 
 
@@ -71,6 +73,3 @@ def _model(algo: str, steps: int) -> dict[str, Any]:
     variant = VARIANTS[algo]
     arguments = {"learning_starts": min(_LEARNING_STARTS, steps // 10), "buffer_size": min(steps, 1_000_000)}
     return {"algorithm": variant.algorithm, "critic": variant.critic, "arguments": arguments | variant.arguments}
-
-
-assert set(OFF_POLICY) <= set(ALGORITHMS)

@@ -34,6 +34,9 @@ def train(settings: dict[str, Any], at: Run) -> str:
     :param at: the run
     :return: a line about the end
     """
+    model_file = at.folder / "model.zip"
+    if model_file.exists() and not _checkpoints(at.folder):
+        return f"{settings['name']}: was at its end"
     environment_id(settings["env"])  # in a worker, too, it is registered by this
     tables = _Tables(at.folder)
     model = _load(settings, at.folder, tables) or _make(settings)
@@ -48,7 +51,7 @@ def train(settings: dict[str, Any], at: Run) -> str:
         seconds = time.perf_counter() - begin
         tables.add(settings, model, seconds, model._n_updates - updates, watch.means())
         _save(model, tables, at.folder)
-    model.save(at.folder / "model")
+    model.save(model_file)
     for path in _checkpoints(at.folder):
         shutil.rmtree(path)
     return f"{settings['name']}: {tables.note()}"

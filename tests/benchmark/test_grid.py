@@ -60,6 +60,9 @@ def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkey
     assert [row["step"] for row in read_csv(tmp_path / "whole" / "evaluations.csv")] == ["30", "60", "90"]
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["evaluations.csv", "metrics.csv", "model.zip"]
     assert float(read_csv(tmp_path / "whole" / "metrics.csv")[-1]["critic_loss"]) > 0
+    model = (tmp_path / "cut" / "model.zip").read_bytes()
+    training.train(settings, Run(tmp_path / "cut"))
+    assert (tmp_path / "cut" / "model.zip").read_bytes() == model, "killed at its very end, it is not made again"
 
 
 def test_segments_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +87,8 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     table = " ".join(result.output.split())
-    assert "Pendulum-v1 │ sac │ 0 │ finished" in table
+    last = float(read_csv(out / "Pendulum-v1" / "sac_0" / "evaluations.csv")[-1]["mean_return"])
+    assert f"Pendulum-v1 │ sac │ 0 │ 40 │ {last} │ finished" in table
     assert "failed: RuntimeError: as told" in table
     first = (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text()
     result = CliRunner().invoke(app, arguments)
@@ -94,7 +98,6 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(out)])
     assert result.exit_code == 0, result.output
     text = (out / "report.md").read_text()
-    last = float(read_csv(out / "Pendulum-v1" / "sac_0" / "evaluations.csv")[-1]["mean_return"])
     assert f"| sac | {last:.1f} ± 0.0 |" in text
     assert "failed: benchmark.failing:Failing-v0 sac 0: RuntimeError: as told" in text
     for name in ("learning_curves.png", "profiles.png"):
