@@ -1,5 +1,6 @@
 """SAC with a normalizing-flow policy: SB3's SAC with another actor, whose log density is as exact as the Gaussian's."""
 
+import inspect
 import math
 from typing import Any, ClassVar, TypeVar
 
@@ -32,6 +33,7 @@ class SACNF(SAC):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
+    __signature__: ClassVar = inspect.signature(SAC)  # __init__ only passes arguments on
     policy: SACNFPolicy
     actor: FlowActor  # type: ignore[assignment]
 
