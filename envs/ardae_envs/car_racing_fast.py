@@ -8,7 +8,9 @@ import numpy as np
 import pygame
 from gymnasium.envs.box2d import car_racing as official
 from numpy.typing import NDArray
-from pygame import gfxdraw
+
+from ardae_envs.car_shape import CarShape
+from ardae_envs.rasteriser import draw_polygons
 
 # On these the frames were compared; another version may draw something else
 VERIFIED_GYMNASIUM = ("1.4.0",)
@@ -17,13 +19,12 @@ _SMALL_W, _SMALL_H = official.STATE_W, official.STATE_H
 _HIGHEST_INDICATOR = 4.0  # in fortieths of the height: higher ones leave the bar
 _EDGE = 2  # pixels that an outline may lie beside its corners
 
-Corners = NDArray[np.float64]
-
 
 class CarRacingFast(official.CarRacing):
     """The official environment, but for how ``state_pixels`` are made: same physics, rewards and frames.
 
-    - The corners of all polygons are transformed at once, and those beyond the picture left out.
+    - Ground and road are drawn by compiled code (:func:`~ardae_envs.rasteriser.draw_polygons`), which leaves out what
+      is beyond the picture.
     - What the indicators will cover is not drawn, and no surface is made anew.
     - The picture is scaled in x before it is turned over, an eighth of the work then, and in y afterwards. It comes out
       the same, because pygame scales in x first, and each row by itself.
@@ -47,15 +48,18 @@ class CarRacingFast(official.CarRacing):
         self._width, self._height, self._bar_height = width, height, bar
         # Pixels from the car to the farthest corner
         self._reach = math.hypot(width / 2, 0.75 * height) + _EDGE
-        self._window, self._panel = pygame.Surface((width, height)), pygame.Surface((width, height))
+        # The world is drawn upside down, the bar of indicators is not
+        self._pixels, self._window = _picture(width, height)
         self._world = self._window.subsurface((0, bar, width, height - bar))
+        self._panel = pygame.Surface((width, height)).convert(self._window)
         self._bar = self._panel.subsurface((0, height - bar, width, bar))
-        self._narrow = pygame.Surface((_SMALL_W, height))
-        self._narrow_world = pygame.Surface((_SMALL_W, height - bar))
+        self._narrow_world_pixels, self._narrow_world = _picture(_SMALL_W, height - bar)
+        self._narrow_pixels, self._narrow = _picture(_SMALL_W, height)
         self._narrow_bar = self._narrow.subsurface((0, height - bar, _SMALL_W, bar))
-        self._small = pygame.Surface((_SMALL_W, _SMALL_H))
+        _, self._small = _picture(_SMALL_W, _SMALL_H)
         self._texts: dict[str, pygame.Surface] = {}
         self._road_of: Any = None
+        self._shape_of: Any = None
 
     def _render(self, mode: str) -> Any:
         if mode != "state_pixels" or "t" not in self.__dict__ or self._indicators_leave_the_bar():
@@ -64,9 +68,7 @@ class CarRacingFast(official.CarRacing):
         self._draw_bar()
         for wide, narrow in ((self._world, self._narrow_world), (self._bar, self._narrow_bar)):
             pygame.transform.smoothscale(wide, narrow.get_size(), narrow)
-        # The world is drawn upside down, the bar is not
-        pixels2d = pygame.surfarray.pixels2d
-        pixels2d(self._narrow)[:, : -self._bar_height] = pixels2d(self._narrow_world)[:, ::-1]
+        self._narrow_pixels[: -self._bar_height] = self._narrow_world_pixels[::-1]
         pygame.transform.smoothscale(self._narrow, (_SMALL_W, _SMALL_H), self._small)
         pixels = np.frombuffer(pygame.image.tobytes(self._small, "RGB"), dtype=np.uint8)
         return pixels.reshape(_SMALL_H, _SMALL_W, 3).copy()
@@ -79,39 +81,45 @@ class CarRacingFast(official.CarRacing):
         zoom /= self._shrunk
         scroll = pygame.math.Vector2((-hull.position[0] * zoom, -hull.position[1] * zoom)).rotate_rad(angle)
         offset = (self._width / 2 + scroll[0], self._height / 4 + scroll[1])
+        cos, sin = pygame.math.Vector2((1, 0)).rotate_rad(angle)  # pygame has special cases near right angles
+        placed = ((cos, sin), zoom, offset)
 
+        ground = np.array([self.bg_color], dtype=np.float64)
         if max(abs(hull.position[0]), abs(hull.position[1])) + self._reach / zoom < official.PLAYFIELD:
             self._world.fill([int(c) for c in self.bg_color])
         else:
             self._world.fill(0)
-            self._draw_polygon(_points(*_to_window(_FIELD, zoom, offset, angle), [0])[0], self.bg_color)
-        across, along = _to_window(self._grass_and_road(), zoom, offset, angle)
-        visible = self._touching_window(across, along)
-        for i, points in zip(visible, _points(across, along, visible), strict=True):
-            # A tile's colour changes when the car comes to it
-            colour = self.grass_color if i < _N_PATCHES else [int(c) for c in self.road_poly[i - _N_PATCHES][1]]
-            self._draw_polygon(points, colour)
-        self.car.draw(self._window, zoom, offset, angle, draw_particles=False)
-
-    def _touching_window(self, across: Corners, along: Corners) -> list[int]:
-        """Polygons (4, n) whose box meets the part of the window that is drawn."""
-        touching = (across.max(0) >= -_EDGE) & (across.min(0) <= self._width + _EDGE)
-        touching &= (along.max(0) >= self._bar_height - _EDGE) & (along.min(0) <= self._height + _EDGE)
-        indices: list[int] = np.flatnonzero(touching).tolist()
-        return indices
-
-    def _draw_polygon(self, points: list[list[int]], colour: Any) -> None:
-        # In the whole window: where an outline is cut off decides about its other pixels, too
-        gfxdraw.aapolygon(self._window, points, colour)
-        gfxdraw.filled_polygon(self._window, points, colour)
-
-    def _grass_and_road(self) -> Corners:
-        """What this track is drawn from, in the official order."""
+            draw_polygons(self._pixels, self._bar_height, _FIELD, ground, *placed)
         if self._road_of is not self.road_poly:
-            self._road_of = self.road_poly
-            road = np.array([corners for corners, _ in self.road_poly], dtype=np.float64)
-            self._corners = np.ascontiguousarray(np.concatenate([_GRASS, road.transpose(2, 1, 0)], axis=-1))
-        return self._corners
+            self._take_over_road()
+        draw_polygons(self._pixels, self._bar_height, self._corners, self._colours, *placed)
+        self._draw_car(*placed)
+
+    def _take_over_road(self) -> None:
+        """Corners and colours of patches of grass and tiles of road, in the official order, as arrays."""
+        self._corners = np.array(_GRASS + [corners for corners, _ in self.road_poly], dtype=np.float64)
+        self._colours = np.empty((len(self._corners), 3))
+        self._colours[: len(_GRASS)] = self.grass_color
+        # The environment sets a tile's colour in place when the car comes to it: in our array from now on
+        road: Any = self.road
+        tiles = {id(tile.color): tile for tile in road}
+        for i, (corners, colour) in enumerate(self.road_poly):
+            row = self._colours[len(_GRASS) + i]
+            row[:] = colour
+            if id(colour) in tiles:
+                tiles[id(colour)].color = row
+                self.road_poly[i] = (corners, row)
+        self._road_of = self.road_poly
+
+    def _draw_car(self, rotation: tuple[float, float], zoom: float, offset: tuple[float, float]) -> None:
+        if self._shape_of is not self.car:
+            self._shape_of, self._shape = self.car, CarShape(self.car)
+        (x, y), visible = self._shape.place()
+        cos, sin = rotation
+        across, along = (cos * x - sin * y) * zoom + offset[0], (sin * x + cos * y) * zoom + offset[1]
+        points = list(zip(across.tolist(), along.tolist(), strict=True))
+        for number, range_ in visible:
+            pygame.draw.polygon(self._window, self._shape.colours[number], points[range_])
 
     def _indicators_leave_the_bar(self) -> bool:
         assert self.car is not None
@@ -140,34 +148,17 @@ class CarRacingLowRes(CarRacingFast):
     _shrunk = 4
 
 
-def _to_window(corners: Corners, zoom: float, offset: tuple[float, float], angle: float) -> tuple[Any, Any]:
-    """What the official renderer does to each corner, to the last bit.
-
-    :param corners: (2, ...), metres
-    :return: pixels from the left and from the bottom, (...) each
-    """
-    x, y = corners
-    cos, sin = pygame.math.Vector2((1, 0)).rotate_rad(angle)  # pygame has special cases near right angles
-    return (cos * x - sin * y) * zoom + offset[0], (sin * x + cos * y) * zoom + offset[1]
+def _picture(width: int, height: int) -> tuple[NDArray[np.uint32], pygame.Surface]:
+    """A surface, and the same memory as an array (height, width) of 0xAARRGGBB."""
+    pixels = np.zeros((height, width), dtype="<u4")
+    return pixels, pygame.image.frombuffer(pixels.data, (width, height), "BGRA")
 
 
-def _points(across: Corners, along: Corners, polygons: list[int]) -> list[list[list[int]]]:
-    """Of some polygons, the corners in whole pixels, towards zero as pygame's drawing takes them."""
-    points: list[list[list[int]]] = (
-        np.stack([across[:, polygons].T, along[:, polygons].T], axis=-1).astype(np.int64).tolist()
-    )
-    return points
+def _square(left: float, bottom: float, side: float) -> list[tuple[float, float]]:
+    """Corners in the official order."""
+    return [(left + side, bottom), (left, bottom), (left, bottom + side), (left + side, bottom + side)]
 
 
-def _boxes(centre_and_size: list[tuple[float, float, float]]) -> Corners:
-    """Squares by (left, bottom, side), (2, 4, n), their corners in the official order."""
-    return np.array([[(x + s, y), (x, y), (x, y + s), (x + s, y + s)] for x, y, s in centre_and_size]).transpose(
-        2, 1, 0
-    )
-
-
-_PATCH = official.GRASS_DIM
-_GRASS = _boxes([(_PATCH * x, _PATCH * y, _PATCH) for x in range(-20, 20, 2) for y in range(-20, 20, 2)])
-_N_PATCHES = _GRASS.shape[-1]
-_SIDE = official.PLAYFIELD
-_FIELD = np.array([(_SIDE, _SIDE, -_SIDE, -_SIDE), (_SIDE, -_SIDE, -_SIDE, _SIDE)])[..., None]
+_PATCH, _SIDE = official.GRASS_DIM, official.PLAYFIELD
+_GRASS = [_square(_PATCH * x, _PATCH * y, _PATCH) for x in range(-20, 20, 2) for y in range(-20, 20, 2)]
+_FIELD = np.array([[(_SIDE, _SIDE), (_SIDE, -_SIDE), (-_SIDE, -_SIDE), (-_SIDE, _SIDE)]], dtype=np.float64)
