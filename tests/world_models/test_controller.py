@@ -1,0 +1,49 @@
+"""Controllers with a parameter vector for each row."""
+
+import pytest
+import torch as th
+from torch import nn
+
+from ardae_rl.world_models.controller import Controller
+
+
+def test_size_of_the_original() -> None:
+    """CarRacing: 3 actions of 32 latents and 256 hidden units."""
+    assert Controller(288, 3).n_parameters == 867
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
+def test_rows_are_networks_of_their_own(hidden: tuple[int, ...]) -> None:
+    th.manual_seed(0)
+    controller = Controller(3, 2, hidden)
+    parameters, features = th.randn(4, controller.n_parameters), th.randn(4, 3)
+    actions = controller(parameters, features)
+    assert actions.shape == (4, 2) and bool((actions.abs() <= 1).all())
+    for row in range(4):
+        layers: list[nn.Module] = []
+        rest = parameters[row]
+        for n_in, n_out in zip((3, *hidden), (*hidden, 2), strict=True):
+            own, rest = rest[: n_out * (n_in + 1)].unflatten(0, (n_out, n_in + 1)), rest[n_out * (n_in + 1) :]
+            layer = nn.Linear(n_in, n_out)
+            layer.weight.data, layer.bias.data = own[:, :-1], own[:, -1]
+            layers += [layer, nn.Tanh()]
+        th.testing.assert_close(nn.Sequential(*layers)(features[row]), actions[row])
+    th.testing.assert_close(controller(parameters[0], features)[0], actions[0])
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="parameters: 3 of them; accepted are 8"):
+        Controller(3, 2)(th.zeros(3), th.zeros(1, 3))
+    with pytest.raises(ValueError, match="n_outputs=0"):
+        Controller(3, 0)
+    with pytest.raises(ValueError, match="hidden=0"):
+        Controller(3, 2, (0,))
+
+
+def test_initial_parameters() -> None:
+    """Outputs of a few tenths for features of unit variance, no biases."""
+    controller = Controller(400, 3, (50,))
+    parameters = controller.initial_parameters(generator=th.Generator().manual_seed(0))
+    assert parameters.shape == (controller.n_parameters,)
+    first = parameters[: 50 * 401].unflatten(0, (50, 401))
+    assert bool((first[:, -1] == 0).all()) and float(first[:, :-1].std()) == pytest.approx(1 / 20, rel=0.05)
