@@ -1,0 +1,129 @@
+"""The memory's loss by hand, its training, and errors of its foresight."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch as th
+from torch.nn import functional as F
+
+from ardae_rl.common.runs import Run
+from ardae_rl.world_models.fitting import fit
+from ardae_rl.world_models.memory import MemoryRNN, z_loss
+from ardae_rl.world_models.memory_loss import memory_loss, open_loop_errors
+
+
+@dataclass(frozen=True)
+class Batch:
+    z: th.Tensor
+    mean: th.Tensor
+    log_std: th.Tensor
+    actions: th.Tensor
+    rewards: th.Tensor
+    dones: th.Tensor
+    mask: th.Tensor
+
+
+def walk(rng: np.random.Generator, n: int = 64, length: int = 24) -> Batch:
+    """A latent that an action moves: z' = 0.95 z + 0.5 a, reward a z, done where z > 1."""
+    actions = rng.standard_normal((n, length, 1))
+    z = np.zeros((n, length + 1, 1))
+    z[:, 0] = rng.standard_normal((n, 1))
+    for t in range(length):
+        z[:, t + 1] = 0.95 * z[:, t] + 0.5 * actions[:, t]
+    mean, a = (th.from_numpy(x).float() for x in (z, actions))
+    log_std = th.full_like(mean, -3.0)
+    noise = th.from_numpy(rng.standard_normal(z.shape)).float()
+    rewards, dones = (a * mean[:, :-1]).squeeze(-1), mean[:, :-1, 0] > 1
+    return Batch(mean + log_std.exp() * noise, mean, log_std, a, rewards, dones, th.ones(n, length, dtype=th.bool))
+
+
+def test_by_hand() -> None:
+    """Each part over the steps that there were; a done counts ``done_factor`` times."""
+    th.manual_seed(0)
+    batch = walk(np.random.default_rng(0), n=3, length=4)
+    mask = th.ones(3, 4, dtype=th.bool)
+    mask[1, 2:] = False
+    batch = replace(batch, mask=mask)
+    model = MemoryRNN(1, 1, hidden=8)
+    loss, terms = memory_loss(model, batch, "bound", reward_weight=2.0, done_weight=3.0, done_factor=5.0)
+    prediction, _ = model(batch.z[:, :-1], batch.actions)
+    latent = z_loss("bound", prediction.z, batch.z[:, 1:], batch.mean[:, 1:], batch.log_std[:, 1:])[mask].mean()
+    reward = (prediction.reward - batch.rewards)[mask].square().mean()
+    p = prediction.done_logit[mask].sigmoid()
+    done = batch.dones[mask].float()
+    entropy = -(5 * done * p.log() + (1 - done) * (1 - p).log()).mean()
+    th.testing.assert_close(loss, latent + 2 * reward + 3 * entropy)
+    th.testing.assert_close(terms["reward_error"], reward)
+    nll = z_loss("nll", prediction.z, batch.z[:, 1:], batch.mean[:, 1:], batch.log_std[:, 1:])[mask].mean()
+    th.testing.assert_close(terms["nll"], nll)
+
+
+def _fitted(folder: Path, n_steps: int, stop_at: int | None = None) -> MemoryRNN:
+    th.manual_seed(0)
+    model = MemoryRNN(1, 1, hidden=32, n_components=1)
+
+    def loss(rng: np.random.Generator) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        if stop_at is not None and len(calls) == stop_at:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return memory_loss(model, walk(rng), "gaussian_kl")
+
+    calls: list[int] = []
+    fit(model, loss, Run(folder), name="memory", n_steps=n_steps, learning_rate=0.01, every=20)
+    return model
+
+
+def test_foresight(tmp_path: Path) -> None:
+    """After training: small errors where the copy's are large, rewards and ends known."""
+    model = _fitted(tmp_path, 300)
+    batch = walk(np.random.default_rng(10**6), n=256)
+    errors = open_loop_errors(model, batch, warm_up=4, horizons=(1, 5, 15))
+    assert errors["error_1"] < 0.02 and errors["error_15"] < 0.1
+    assert errors["copy_1"] > 0.05 and errors["copy_15"] > 0.5
+    with th.no_grad():
+        prediction, _ = model(batch.z[:, :-1], batch.actions)
+    assert F.mse_loss(prediction.reward, batch.rewards) < 0.1 * batch.rewards.var()
+    assert ((prediction.done_logit > 0) == batch.dones).float().mean() > 0.95
+
+
+def test_errors_by_hand() -> None:
+    """Sequences of true latents up to the warm-up and foreseen ones after it, each sent through from the start."""
+    th.manual_seed(0)
+    model, batch, warm_up = MemoryRNN(1, 1, hidden=8), walk(np.random.default_rng(0)), 5
+    mask = batch.mask.clone()
+    mask[:10, 6] = False  # too short
+    errors = open_loop_errors(model, replace(batch, mask=mask), warm_up, (1, 3))
+    z, truth = batch.mean[10:].clone(), batch.mean[10:]
+    with th.no_grad():
+        for horizon in range(1, 4):
+            at = warm_up + horizon - 1
+            z[:, at] = model(z[:, :at], batch.actions[10:, :at])[0].z.mean[:, -1]
+            if horizon != 2:
+                error = (z[:, at] - truth[:, at]).square().mean() / truth.flatten().var()
+                copied = (truth[:, warm_up - 1] - truth[:, at]).square().mean() / truth.flatten().var()
+                assert errors[f"error_{horizon}"] == pytest.approx(float(error), rel=1e-4)
+                assert errors[f"copy_{horizon}"] == pytest.approx(float(copied), rel=1e-4)
+    with pytest.raises(ValueError, match="warm_up=24"):
+        open_loop_errors(model, batch, 24, (15,))
+    with pytest.raises(ValueError, match="warm_up=0"):
+        open_loop_errors(model, batch, 0, (1,))
+
+
+def test_resumed_as_if_uninterrupted(tmp_path: Path) -> None:
+    whole = _fitted(tmp_path / "whole", 60)
+    with pytest.raises(KeyboardInterrupt):
+        _fitted(tmp_path / "parts", 60, stop_at=50)
+    resumed = _fitted(tmp_path / "parts", 60)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_divergence_is_named(tmp_path: Path) -> None:
+    model = MemoryRNN(1, 1, hidden=8)
+    broken = replace(walk(np.random.default_rng(0)), rewards=th.full((64, 24), float("nan")))
+    with pytest.raises(ValueError, match="reward_error is nan after 5 steps"):
+        fit(model, lambda rng: memory_loss(model, broken), Run(tmp_path), name="memory", n_steps=5, learning_rate=0.01)
+    with pytest.raises(ValueError, match="n_steps=0"):
+        fit(model, lambda rng: memory_loss(model, broken), Run(tmp_path), name="m", n_steps=0, learning_rate=0.01)
