@@ -7,7 +7,7 @@ import torch as th
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ardae_rl.common.runs import Records, Run
+from ardae_rl.common.runs import Records, Run, Stateful
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.score.validation import check_positive
 
@@ -45,7 +45,7 @@ def fit(
     least = learning_rate if final_learning_rate is None else final_learning_rate
     schedule = CosineAnnealingLR(optimizer, n_steps, least)
     records, metrics = Records(), MetricMeans()
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "records": records}
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule, "records": records}
     for step in run.steps(n_steps, parts, checkpoint=name, every=every):
         value, terms = loss(np.random.default_rng([seed, step]))
         optimizer.zero_grad()

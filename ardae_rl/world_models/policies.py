@@ -1,0 +1,167 @@
+"""The policy of World Models: everything between an official frame and an official action."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+from ardae_envs.frames import crop_bar, resize
+from ardae_rl.score.validation import check_choice
+from ardae_rl.world_models.action_map import make_action_map
+from ardae_rl.world_models.controller import Controller
+from ardae_rl.world_models.memory import MemoryRNN
+from ardae_rl.world_models.vision import SIZE, ConvVAE
+
+CONTROLLER_INPUTS = ("z", "zh", "zc", "zch")
+Array = NDArray[Any]
+State = tuple[Array, ...]  # h and c of the memory, (n, hidden) each
+
+
+class WorldModelPolicy(BasePolicy):
+    """V, M and C, and what is around them: frames are cropped and made small, outputs made actions.
+
+    :param observation_space: frames of bytes, (height, width, 3)
+    :param action_space: Box or Discrete
+    :param z_dim: dimension of V's latent
+    :param vision_width: channels of V's first layer
+    :param free_nats: of V's divergence, see :class:`~ardae_rl.world_models.vision.ConvVAE`
+    :param memory_hidden: width of M
+    :param n_components: of M's mixture
+    :param mixture_form: "per_dimension" or "joint"
+    :param controller_input: what C sees: latent z, hidden state h, cell state c; "z", "zh", "zc" or "zch"
+    :param controller_hidden: widths of C's hidden layers; none for the linear controller of the paper
+    :param action_map: "auto", "identity", "steer_and_pedal" or "one_axis", see
+        :func:`~ardae_rl.world_models.action_map.make_action_map`
+    :param cropped_rows: of the frame from below, which are not seen (12 for CarRacing's bar of indicators)
+    :raises ValueError: for arguments outside of what is accepted
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        z_dim: int = 32,
+        vision_width: int = 32,
+        free_nats: float = 0.5,
+        memory_hidden: int = 256,
+        n_components: int = 5,
+        mixture_form: str = "per_dimension",
+        controller_input: str = "zh",
+        controller_hidden: Sequence[int] = (),
+        action_map: str = "auto",
+        cropped_rows: int = 0,
+    ) -> None:
+        super().__init__(observation_space, action_space)
+        shape = observation_space.shape or ()
+        if observation_space.dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3:
+            raise ValueError(f"observation_space={observation_space}: accepted are frames of bytes (height, width, 3)")
+        if not 0 <= cropped_rows < shape[0]:
+            raise ValueError(f"cropped_rows={cropped_rows!r}: accepted are 0 to {shape[0] - 1}")
+        check_choice("controller_input", controller_input, CONTROLLER_INPUTS)
+        self._arguments = {
+            "z_dim": z_dim,
+            "vision_width": vision_width,
+            "free_nats": free_nats,
+            "memory_hidden": memory_hidden,
+            "n_components": n_components,
+            "mixture_form": mixture_form,
+            "controller_input": controller_input,
+            "controller_hidden": tuple(controller_hidden),
+            "action_map": action_map,
+            "cropped_rows": cropped_rows,
+        }
+        self.controller_input, self.cropped_rows = controller_input, cropped_rows
+        self.action_map = make_action_map(action_map, action_space)
+        self.vision = ConvVAE(z_dim, vision_width, free_nats)
+        self.memory = MemoryRNN(z_dim, self.action_map.memory_dim, memory_hidden, n_components, mixture_form)
+        n_features = z_dim + memory_hidden * (len(controller_input) - 1)
+        self.controller = Controller(n_features, self.action_map.n_outputs, controller_hidden)
+        self.controller_parameters = nn.Parameter(th.zeros(self.n_parameters), requires_grad=False)
+
+    @property
+    def n_parameters(self) -> int:
+        """Of the controller."""
+        return self.controller.n_parameters
+
+    def see(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What V gets of frames (n, height, width, 3): (n, 64, 64, 3)."""
+        return resize(crop_bar(frames, self.cropped_rows), SIZE)
+
+    def act(
+        self,
+        parameters: Array,
+        observations: Array,
+        state: State | None,
+        episode_start: NDArray[np.bool_],
+        deterministic: bool = True,
+    ) -> tuple[Array, State]:
+        """Actions of n environments whose controllers have parameters of their own.
+
+        :param parameters: (n, n_parameters), or (n_parameters) for the same in all
+        :param observations: (n, height, width, 3)
+        :param state: of the memory; None for the start of all episodes
+        :param episode_start: (n), where the state begins anew
+        :param deterministic: whether the latent is the posterior's mean, not a draw
+        :return: actions (n, ...), and the state after them
+        """
+        with th.no_grad():
+            z = self.latents(observations, deterministic)
+            h, c = self._state(state, episode_start, len(z))
+            features = th.cat([{"z": z, "h": h, "c": c}[name] for name in self.controller_input], -1)
+            outputs = self.controller(th.as_tensor(parameters, dtype=z.dtype, device=z.device), features)
+            actions = self.action_map.actions(outputs.cpu().numpy())
+            h, c = self.memory.step(z, self._tensor(self.action_map.inputs(actions)), (h, c))
+        return actions, (h.cpu().numpy(), c.cpu().numpy())
+
+    def latents(self, observations: Array, deterministic: bool = True) -> th.Tensor:
+        """Of frames (n, height, width, 3): (n, z_dim)."""
+        mean, log_std = self.vision.encode(th.as_tensor(self.see(observations), device=self.device))
+        return mean if deterministic else mean + log_std.exp() * th.randn_like(mean)
+
+    def predict(
+        self,
+        observation: Any,
+        state: State | None = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, State | None]:
+        """As SB3's recurrent policies; frames may be channels first, as SB3's ``VecTransposeImage`` makes them."""
+        self.set_training_mode(False)
+        frames = np.asarray(observation)
+        shape = self.observation_space.shape or ()
+        single = frames.ndim == 3
+        frames = frames[None] if single else frames
+        if frames.shape[1:] == (shape[2], *shape[:2]) and frames.shape[1:] != shape:
+            frames = frames.transpose(0, 2, 3, 1)
+        if frames.shape[1:] != shape or frames.dtype != np.uint8:
+            raise ValueError(f"observation of {frames.dtype}, shape {frames.shape}: accepted is uint8, (n, *{shape})")
+        start = (
+            np.zeros(len(frames), dtype=bool) if episode_start is None else np.atleast_1d(episode_start).astype(bool)
+        )
+        parameters = self.controller_parameters.detach().cpu().numpy()
+        actions, state = self.act(parameters, frames, state, start, deterministic)
+        return (actions[0] if single else actions), state
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        assert isinstance(observation, th.Tensor)
+        return th.as_tensor(self.predict(observation.cpu().numpy(), deterministic=deterministic)[0])
+
+    def _state(self, state: State | None, episode_start: NDArray[np.bool_], n: int) -> tuple[th.Tensor, th.Tensor]:
+        if state is None:
+            return self.memory.initial_state(n)
+        keep = self._tensor(~episode_start).unsqueeze(-1)
+        h, c = (self._tensor(part) * keep for part in state)
+        return h, c
+
+    def _tensor(self, array: Array) -> th.Tensor:
+        return th.as_tensor(array, dtype=th.float32, device=self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        spaces_ = {"observation_space": self.observation_space, "action_space": self.action_space}
+        return spaces_ | self._arguments

@@ -1,0 +1,140 @@
+"""The policy as SB3 uses it: states, batches, saving, the official environment."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from ardae_rl.world_models.action_map import make_action_map
+from ardae_rl.world_models.policies import CONTROLLER_INPUTS, WorldModelPolicy
+
+FRAMES = spaces.Box(0, 255, (96, 96, 3), np.uint8)
+CAR = spaces.Box(np.array([-1, 0, 0], np.float32), np.array([1, 1, 1], np.float32))
+
+
+def policy(action_space: spaces.Space[Any] = CAR, seed: int = 0, **arguments: Any) -> WorldModelPolicy:
+    """With random parameters large enough for actions that differ."""
+    th.manual_seed(seed)
+    result = WorldModelPolicy(FRAMES, action_space, z_dim=4, vision_width=4, memory_hidden=8, **arguments)
+    result.controller_parameters.data.normal_(0, 3)
+    return result
+
+
+def frames(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, 96, 96, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("controller_input", CONTROLLER_INPUTS)
+@pytest.mark.parametrize("space", [CAR, spaces.Discrete(3, start=1), spaces.Box(-2, 5, (2, 2))], ids=str)
+def test_actions_are_in_the_space(space: spaces.Space[Any], controller_input: str) -> None:
+    model = policy(space, controller_input=controller_input, cropped_rows=12)
+    actions, state = model.predict(frames(5))
+    assert len(actions) == 5 and all(space.contains(action) for action in actions)
+    assert state is not None and [part.shape for part in state] == [(5, 8), (5, 8)]
+    single, _ = model.predict(frames(5)[0], deterministic=True)
+    assert space.contains(single)
+
+
+def test_state() -> None:
+    """It changes the action, begins anew where an episode does, and each environment has its own."""
+    model = policy()
+    _, state = model.predict(frames(3), deterministic=True)
+    first, _ = model.predict(frames(3, 1), None, None, deterministic=True)
+    later, _ = model.predict(frames(3, 1), state, np.zeros(3, dtype=bool), deterministic=True)
+    mixed, _ = model.predict(frames(3, 1), state, np.array([False, True, False]), deterministic=True)
+    assert not np.allclose(first, later)
+    np.testing.assert_allclose(mixed, np.where([[False], [True], [False]], first, later), atol=1e-6)
+    alone, _ = model.predict(frames(3, 1)[:1], tuple(part[:1] for part in state or ()), np.zeros(1), True)
+    np.testing.assert_allclose(alone, later[:1], atol=1e-6)
+
+
+def test_the_memory_is_told_the_executed_action() -> None:
+    model = policy()
+    observation = frames(1)
+    action, state = model.predict(observation, deterministic=True)
+    z, zeros = model.latents(observation), model.memory.initial_state(1)
+    h, _ = model.memory.step(z, th.as_tensor(model.action_map.inputs(action)), zeros)
+    assert state is not None
+    np.testing.assert_allclose(state[0], h.detach().numpy(), atol=1e-6)
+    assert action[0, 1] == 0 or action[0, 2] == 0, "never gas and brake together"
+
+
+def test_controllers_of_a_population() -> None:
+    model = policy()
+    parameters = np.random.default_rng(0).normal(0, 3, (3, model.n_parameters))
+    actions, _ = model.act(parameters, frames(3), None, np.ones(3, dtype=bool))
+    for i in range(3):
+        model.controller_parameters.data = th.as_tensor(parameters[i], dtype=th.float32)
+        np.testing.assert_allclose(model.predict(frames(3)[i : i + 1], deterministic=True)[0][0], actions[i], atol=1e-6)
+
+
+def test_deterministic_is_the_mean() -> None:
+    model = policy()
+    model.vision.posterior.bias.data[4:] = 1.0
+    draws = np.stack([model.predict(frames(1), deterministic=False)[0] for _ in range(3)])
+    means = np.stack([model.predict(frames(1), deterministic=True)[0] for _ in range(3)])
+    assert not (draws == draws[0]).all() and (means == means[0]).all()
+
+
+def test_channels_first() -> None:
+    """What SB3's VecTransposeImage makes of frames."""
+    model = policy()
+    np.testing.assert_array_equal(
+        model.predict(frames(2).transpose(0, 3, 1, 2), deterministic=True)[0],
+        model.predict(frames(2), deterministic=True)[0],
+    )
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    model = policy(controller_input="zch", controller_hidden=(5,), cropped_rows=12, n_components=2)
+    model.save(str(tmp_path / "policy.pt"))
+    loaded = WorldModelPolicy.load(str(tmp_path / "policy.pt"))
+    np.testing.assert_array_equal(
+        loaded.predict(frames(2), deterministic=True)[0], model.predict(frames(2), deterministic=True)[0]
+    )
+
+
+def test_drives_the_official_environment() -> None:
+    env = gym.make("CarRacing-v3", max_episode_steps=5)
+    returns, lengths = evaluate_policy(policy(), env, n_eval_episodes=2, return_episode_rewards=True, warn=False)
+    assert lengths == [5, 5] and np.isfinite(returns).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"controller_input": "h"}, "controller_input='h': accepted are 'z', 'zh', 'zc', 'zch'"),
+        ({"cropped_rows": 96}, "cropped_rows=96: accepted are 0 to 95"),
+        ({"action_map": "both"}, "action_map='both': accepted are 'auto', "),
+        ({"action_map": "one_axis"}, "action_map='one_axis' with Box"),
+        ({"action_space": spaces.Discrete(2), "action_map": "identity"}, "action_map='identity' with Discrete"),
+        ({"action_space": spaces.Discrete(2), "action_map": "steer_and_pedal"}, "accepted are CarRacing's actions"),
+        ({"action_space": spaces.Box(-np.inf, 1, (1,))}, "accepted are bounded real actions"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        policy(**arguments)
+
+
+def test_bad_observations() -> None:
+    with pytest.raises(ValueError, match="accepted are frames of bytes"):
+        WorldModelPolicy(spaces.Box(0, 1, (4,)), CAR)
+    with pytest.raises(ValueError, match=r"observation of float64, shape \(1, 96, 96, 3\)"):
+        policy().predict(np.zeros((96, 96, 3)))
+
+
+def test_inputs_undo_actions() -> None:
+    for space in (CAR, spaces.Box(-2, 5, (2, 2))):
+        identity = make_action_map("identity", space)
+        outputs = np.random.default_rng(0).uniform(-1, 1, (7, identity.n_outputs)).astype(np.float32)
+        np.testing.assert_allclose(identity.inputs(identity.actions(outputs)), outputs, atol=1e-6)
+    one_axis = make_action_map("auto", spaces.Discrete(3, start=1))
+    actions = one_axis.actions(np.array([[-0.5], [0.0], [0.5]]))
+    np.testing.assert_array_equal(actions, [1, 2, 3])
+    np.testing.assert_array_equal(one_axis.inputs(actions), np.eye(3))
