@@ -50,9 +50,7 @@ class Scaled(ActionMap):
         return actions.clip(self._low, self._high).astype(self._space.dtype).reshape(-1, *self._space.shape)
 
     def inputs(self, actions: Array) -> Floats:
-        flat = actions.reshape(len(actions), -1)
-        scaled: Floats = (2 * (flat - self._low) / (self._high - self._low) - 1).astype(np.float32)
-        return scaled
+        return actions.reshape(len(actions), -1).astype(np.float32)
 
 
 class SteerAndPedal(Scaled):

@@ -31,7 +31,8 @@ def fit(
     """Adam's steps on a loss, with a learning rate that falls along a cosine.
 
     :param model: what is trained, and part of the checkpoint ``<name>.pt`` in the run's folder
-    :param loss: loss and metrics of a batch drawn with a generator, which depends on the seed and the step alone
+    :param loss: loss and metrics of a batch drawn with a generator, which depends on the seed and the step alone, as
+        torch's random numbers then do
     :param run: where it goes on, if the checkpoint is there
     :param final_learning_rate: at the end; the same as at the start if None
     :param gradient_norm: to which longer gradients are cut
@@ -46,16 +47,19 @@ def fit(
     schedule = CosineAnnealingLR(optimizer, n_steps, least)
     records, metrics = Records(), MetricMeans()
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule, "records": records}
-    for step in run.steps(n_steps, parts, checkpoint=name, every=every):
-        value, terms = loss(np.random.default_rng([seed, step]))
-        optimizer.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), gradient_norm)
-        optimizer.step()
-        schedule.step()
-        metrics.add({**terms, f"{name}_loss": value.detach()})
-        if (step + 1) % every == 0 or step + 1 == n_steps:
-            row = {"step": float(step + 1), **metrics.finite(f"{step + 1} steps")}
-            records.append(row | (validate() if validate is not None else {}))
-            metrics = MetricMeans()
+    with th.random.fork_rng():
+        for step in run.steps(n_steps, parts, checkpoint=name, every=every):
+            rng = np.random.default_rng([seed, step])
+            th.manual_seed(int(rng.integers(2**62)))
+            value, terms = loss(rng)
+            optimizer.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), gradient_norm)
+            optimizer.step()
+            schedule.step()
+            metrics.add({**terms, f"{name}_loss": value.detach()})
+            if (step + 1) % every == 0 or step + 1 == n_steps:
+                row = {"step": float(step + 1), **metrics.finite(f"{step + 1} steps")}
+                records.append(row | (validate() if validate is not None else {}))
+                metrics = MetricMeans()
     return records

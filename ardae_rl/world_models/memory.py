@@ -58,7 +58,7 @@ class MemoryRNN(nn.Module):
     def initial_state(self, n: int) -> State:
         """(h, c) before an episode, (n, hidden) each."""
         zeros = self.head.weight.new_zeros(n, self.hidden)
-        return zeros, zeros
+        return zeros, zeros.clone()
 
     def forward(self, z: th.Tensor, actions: th.Tensor, state: State | None = None) -> tuple[Prediction, State]:
         """Predictions after each step of sequences, and the state after the last.

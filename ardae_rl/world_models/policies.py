@@ -16,11 +16,25 @@ from ardae_rl.score.validation import check_choice
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
 from ardae_rl.world_models.memory import MemoryRNN
+from ardae_rl.world_models.memory import State as MemoryState
 from ardae_rl.world_models.vision import SIZE, ConvVAE
 
 CONTROLLER_INPUTS = ("z", "zh", "zc", "zch")
 Array = NDArray[Any]
 State = tuple[Array, ...]  # h and c of the memory, (n, hidden) each
+
+
+def channels_last(observations: Any, space: spaces.Space[Any]) -> NDArray[np.uint8]:
+    """Frames (n, height, width, 3) of a space, also if they come as SB3's ``VecTransposeImage`` makes them.
+
+    :raises ValueError: for others
+    """
+    frames, shape = np.asarray(observations), space.shape or ()
+    if frames.shape[1:] == (shape[2], *shape[:2]) and frames.shape[1:] != shape:
+        frames = frames.transpose(0, 2, 3, 1)
+    if frames.shape[1:] != shape or frames.dtype != np.uint8:
+        raise ValueError(f"observation of {frames.dtype}, shape {frames.shape}: accepted is uint8, (n, *{shape})")
+    return frames
 
 
 class WorldModelPolicy(BasePolicy):
@@ -78,10 +92,10 @@ class WorldModelPolicy(BasePolicy):
         }
         self.controller_input, self.cropped_rows = controller_input, cropped_rows
         self.action_map = make_action_map(action_map, action_space)
+        self.n_features = z_dim + memory_hidden * (len(controller_input) - 1)
         self.vision = ConvVAE(z_dim, vision_width, free_nats)
         self.memory = MemoryRNN(z_dim, self.action_map.memory_dim, memory_hidden, n_components, mixture_form)
-        n_features = z_dim + memory_hidden * (len(controller_input) - 1)
-        self.controller = Controller(n_features, self.action_map.n_outputs, controller_hidden)
+        self.controller = Controller(self.n_features, self.action_map.n_outputs, controller_hidden)
         self.controller_parameters = nn.Parameter(th.zeros(self.n_parameters), requires_grad=False)
 
     @property
@@ -112,12 +126,23 @@ class WorldModelPolicy(BasePolicy):
         """
         with th.no_grad():
             z = self.latents(observations, deterministic)
-            h, c = self._state(state, episode_start, len(z))
-            features = th.cat([{"z": z, "h": h, "c": c}[name] for name in self.controller_input], -1)
-            outputs = self.controller(th.as_tensor(parameters, dtype=z.dtype, device=z.device), features)
-            actions = self.action_map.actions(outputs.cpu().numpy())
-            h, c = self.memory.step(z, self._tensor(self.action_map.inputs(actions)), (h, c))
+            before = self.memory_state(state, episode_start, len(z))
+            actions = self.control(self._tensor(parameters), self.features(z, before))
+            h, c = self.remember(z, actions, before)
         return actions, (h.cpu().numpy(), c.cpu().numpy())
+
+    def features(self, z: th.Tensor, state: MemoryState) -> th.Tensor:
+        """What the controller sees, (n, n_features), of latents and the memory's state before them."""
+        parts = {"z": z, "h": state[0], "c": state[1]}
+        return th.cat([parts[name] for name in self.controller_input], -1)
+
+    def control(self, parameters: th.Tensor, features: th.Tensor) -> Array:
+        """Actions (n, ...) of controllers."""
+        return self.action_map.actions(self.controller(parameters, features).cpu().numpy())
+
+    def remember(self, z: th.Tensor, actions: Array, state: MemoryState) -> MemoryState:
+        """The memory's state after latents (n, z_dim) and the actions (n, ...) that were executed at them."""
+        return self.memory.step(z, self._tensor(self.action_map.inputs(actions)), state)
 
     def latents(self, observations: Array, deterministic: bool = True) -> th.Tensor:
         """Of frames (n, height, width, 3): (n, z_dim)."""
@@ -133,14 +158,8 @@ class WorldModelPolicy(BasePolicy):
     ) -> tuple[Array, State | None]:
         """As SB3's recurrent policies; frames may be channels first, as SB3's ``VecTransposeImage`` makes them."""
         self.set_training_mode(False)
-        frames = np.asarray(observation)
-        shape = self.observation_space.shape or ()
-        single = frames.ndim == 3
-        frames = frames[None] if single else frames
-        if frames.shape[1:] == (shape[2], *shape[:2]) and frames.shape[1:] != shape:
-            frames = frames.transpose(0, 2, 3, 1)
-        if frames.shape[1:] != shape or frames.dtype != np.uint8:
-            raise ValueError(f"observation of {frames.dtype}, shape {frames.shape}: accepted is uint8, (n, *{shape})")
+        single = np.ndim(observation) == 3
+        frames = channels_last(np.asarray(observation)[None] if single else observation, self.observation_space)
         start = (
             np.zeros(len(frames), dtype=bool) if episode_start is None else np.atleast_1d(episode_start).astype(bool)
         )
@@ -152,7 +171,8 @@ class WorldModelPolicy(BasePolicy):
         assert isinstance(observation, th.Tensor)
         return th.as_tensor(self.predict(observation.cpu().numpy(), deterministic=deterministic)[0])
 
-    def _state(self, state: State | None, episode_start: NDArray[np.bool_], n: int) -> tuple[th.Tensor, th.Tensor]:
+    def memory_state(self, state: State | None, episode_start: NDArray[np.bool_], n: int) -> MemoryState:
+        """The memory's own of what ``predict`` takes, zero where an episode starts."""
         if state is None:
             return self.memory.initial_state(n)
         keep = self._tensor(~episode_start).unsqueeze(-1)

@@ -129,12 +129,14 @@ def test_bad_observations() -> None:
         policy().predict(np.zeros((96, 96, 3)))
 
 
-def test_inputs_undo_actions() -> None:
-    for space in (CAR, spaces.Box(-2, 5, (2, 2))):
-        identity = make_action_map("identity", space)
-        outputs = np.random.default_rng(0).uniform(-1, 1, (7, identity.n_outputs)).astype(np.float32)
-        np.testing.assert_allclose(identity.inputs(identity.actions(outputs)), outputs, atol=1e-6)
+def test_action_maps() -> None:
+    """Outputs over the whole range of each axis; the memory is told what is stored: real actions, or one-hot ones."""
+    space = spaces.Box(-2, 5, (2, 2))
+    identity = make_action_map("identity", space)
+    ends = identity.actions(np.array([[-1, 0, 1, 1]], np.float32))
+    np.testing.assert_allclose(ends, np.array([[[-2, 1.5], [5, 5]]]))
+    np.testing.assert_allclose(identity.inputs(ends), [[-2, 1.5, 5, 5]])
     one_axis = make_action_map("auto", spaces.Discrete(3, start=1))
-    actions = one_axis.actions(np.array([[-0.5], [0.0], [0.5]]))
+    actions = one_axis.actions(np.array([[-0.5], [0.0], [0.5]], np.float32))
     np.testing.assert_array_equal(actions, [1, 2, 3])
     np.testing.assert_array_equal(one_axis.inputs(actions), np.eye(3))

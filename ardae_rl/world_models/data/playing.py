@@ -1,0 +1,195 @@
+"""Episodes of a policy in plain environments, stepped as a batch and reset by us: every transition is a real one."""
+
+import copy
+import math
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ardae_envs.collection import Mixture, Predicts
+from ardae_rl.world_models.data.frame_store import Array, Episode, Frames
+
+Env = gym.Env[Any, Any]
+Preprocess = Callable[[Frames], Frames]
+_STREAM = 0xAC7  # parts the policies' random numbers from the environments'
+
+
+def play(
+    envs: Sequence[Env],
+    policy: Predicts,
+    seeds: Iterable[int],
+    preprocess: Preprocess | None = None,
+    *,
+    policy_name: str | None = None,
+    deterministic: bool = False,
+    on_step: Callable[[int], bool] | None = None,
+) -> Generator[Episode, None, None]:
+    """One episode for each seed, in the order of the seeds, which need not be that in which they end.
+
+    A policy with a generator ``rng``, as those of :mod:`ardae_envs.collection`, is asked for each environment apart,
+    by a copy that draws from the episode's seed: what is in an episode then depends on nothing else. Other policies
+    are asked for all environments at once.
+
+    :param envs: whose observations are frames (height, width, 3), uint8; the policy gets them as they are
+    :param policy: an SB3 model, or whatever has its ``predict``
+    :param seeds: for ``reset``; more may be begun than are asked of this generator
+    :param preprocess: what to make of the frames that are kept, (n, height, width, 3), of all environments at once
+    :param policy_name: by default the name of its class
+    :param deterministic: what the policy is asked for
+    :param on_step: called after a step of all environments with their number; False ends everything
+    :raises ValueError: for actions that are not finite, or observations that are no frames
+    """
+    name = policy_name or type(policy).__name__
+    observations = np.zeros((len(envs), *frame_shape(envs[0])), np.uint8)
+    player = (_Apart if _has_generator(policy) else _Together)(policy, len(envs), deterministic)
+    at_work: dict[int, _Recording] = {}  # by environment
+    ended: dict[int, Episode] = {}  # by number
+    begun, n_given, free, going_on = enumerate(seeds), 0, list(range(len(envs))), True
+
+    def keep_frames(of: list[int]) -> None:
+        frames = observations[of]
+        for i, frame in zip(of, frames if preprocess is None else preprocess(frames), strict=True):
+            at_work[i].frames.append(frame)
+
+    while going_on:
+        fresh = []
+        for i, (number, seed) in zip(free, begun, strict=False):
+            observations[i], info = envs[i].reset(seed=seed)
+            player.begin(i, seed)
+            at_work[i] = _Recording(number, seed, _scalars(info))
+            fresh.append(i)
+        if fresh:
+            keep_frames(fresh)
+        if not at_work:
+            return
+
+        active = sorted(at_work)
+        actions = player.act(observations, active)
+        _check_finite(actions[active], name)
+        for i in active:
+            observations[i] = at_work[i].step(envs[i], actions[i])
+        keep_frames(active)
+        going_on = on_step is None or on_step(len(active))
+
+        free = [i for i in active if at_work[i].over]
+        for i in free:
+            recording = at_work.pop(i)
+            ended[recording.number] = recording.episode(name, envs[i])
+        while n_given in ended:
+            yield ended.pop(n_given)
+            n_given += 1
+
+
+def frame_shape(env: Env, preprocess: Preprocess | None = None) -> tuple[int, ...]:
+    """Of what is kept of the environment's observations, (height, width, 3).
+
+    :raises ValueError: if observations are no frames, or ``preprocess`` makes none of them
+    """
+    space = env.observation_space
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3 or space.shape[-1] != 3:
+        raise ValueError(f"observation_space={space}: accepted are frames, Box of uint8 and shape (height, width, 3)")
+    if preprocess is None:
+        return space.shape
+    kept = preprocess(np.zeros((2, *space.shape), np.uint8))
+    if kept.dtype != np.uint8 or kept.ndim != 4 or len(kept) != 2 or kept.shape[-1] != 3:
+        raise ValueError(
+            f"preprocess={preprocess!r} gives {kept.dtype}, shape {kept.shape}: accepted is uint8, nxhxwx3"
+        )
+    return kept.shape[1:]
+
+
+class _Recording:
+    """Of an episode at work."""
+
+    def __init__(self, number: int, seed: int, info: dict[str, Any]) -> None:
+        self.number, self.seed, self.info = number, seed, info
+        self.frames: list[Frames] = []
+        self.actions: list[Array] = []
+        self.rewards: list[float] = []
+        self.terminated = self.over = False
+
+    def step(self, env: Env, action: Any) -> Array:
+        observation, reward, terminated, truncated, _ = env.step(action)
+        self.actions.append(np.array(action))
+        self.rewards.append(float(reward))
+        self.terminated, self.over = bool(terminated), bool(terminated or truncated)
+        frame: Array = observation
+        return frame
+
+    def episode(self, policy: str, env: Env) -> Episode:
+        actions = np.stack(self.actions)
+        actions = actions.astype(np.int64 if isinstance(env.action_space, spaces.Discrete) else np.float32)
+        rewards = np.array(self.rewards, np.float32)
+        return Episode(np.stack(self.frames), actions, rewards, self.terminated, self.seed, policy, self.info)
+
+
+class _Together:
+    """A policy that acts for all environments at once."""
+
+    def __init__(self, policy: Predicts, n: int, deterministic: bool) -> None:
+        self.policy, self.deterministic = policy, deterministic
+        self.state: Any = None
+        self.starts = np.ones(n, bool)
+
+    def begin(self, i: int, seed: int) -> None:
+        self.starts[i] = True
+
+    def act(self, observations: Frames, active: list[int]) -> Array:
+        """For all, (n, ...): those that are not active get actions that nobody takes, as states are of one size."""
+        actions, self.state = self.policy.predict(observations, self.state, self.starts.copy(), self.deterministic)
+        self.starts[:] = False
+        return np.asarray(actions)
+
+
+class _Apart:
+    """Copies of a policy, one for each environment, each with the random numbers of its episode."""
+
+    def __init__(self, policy: Predicts, n: int, deterministic: bool) -> None:
+        self.policy, self.deterministic = policy, deterministic
+        self.policies, self.states = [policy] * n, [None] * n
+
+    def begin(self, i: int, seed: int) -> None:
+        self.policies[i] = _reseeded(self.policy, np.random.SeedSequence([seed, _STREAM]))
+        self.states[i] = None
+
+    def act(self, observations: Frames, active: list[int]) -> Array:
+        """For all, (n, ...); zeros where they are not active."""
+        actions: dict[int, Array] = {}
+        for i in active:
+            start = np.array([self.states[i] is None])
+            answer = self.policies[i].predict(observations[i : i + 1], self.states[i], start, self.deterministic)
+            actions[i], self.states[i] = np.asarray(answer[0]), answer[1]
+        nothing = np.zeros_like(actions[active[0]])
+        return np.concatenate([actions.get(i, nothing) for i in range(len(observations))])
+
+
+def _has_generator(policy: Predicts) -> bool:
+    return isinstance(getattr(policy, "rng", None), np.random.Generator)
+
+
+def _reseeded(policy: Any, seeds: np.random.SeedSequence) -> Any:
+    """A copy that draws from these seeds, and so do those that a mixture mixes; without a generator, the policy."""
+    if not _has_generator(policy):
+        return policy
+    copied = copy.copy(policy)
+    copied.rng = np.random.default_rng(seeds)
+    if isinstance(copied, Mixture):
+        parts = seeds.spawn(len(copied.policies))
+        copied.policies = [_reseeded(part, its) for part, its in zip(copied.policies, parts, strict=True)]
+    return copied
+
+
+def _check_finite(actions: NDArray[Any], name: str) -> None:
+    if not np.isfinite(actions).all():
+        raise ValueError(f"policy={name!r} gave the actions {actions}: accepted are finite numbers")
+
+
+def _scalars(info: dict[str, Any]) -> dict[str, Any]:
+    """What JSON can hold of it: single values, finite ones."""
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in info.items()}
+    finite = {key: value for key, value in plain.items() if not isinstance(value, float) or math.isfinite(value)}
+    return {key: value for key, value in finite.items() if isinstance(value, bool | int | float | str)}

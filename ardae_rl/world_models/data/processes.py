@@ -1,0 +1,113 @@
+"""Episodes played in several processes, for environments whose steps take long."""
+
+import heapq
+import multiprocessing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch as th
+
+from ardae_envs.collection import Predicts
+from ardae_rl.world_models.data.frame_store import Episode
+from ardae_rl.world_models.data.playing import Env, Preprocess, play
+
+_ENDED = "a process that played episodes has ended: it was killed, perhaps for its memory, or said why above"
+
+
+def play_in_processes(
+    n: int,
+    make_env: Callable[[], Env],
+    policy: Predicts,
+    seeds: Iterable[int],
+    preprocess: Preprocess | None = None,
+    *,
+    policy_name: str | None = None,
+    deterministic: bool = False,
+    on_step: Callable[[int], bool] | None = None,
+) -> Generator[Episode, None, None]:
+    """As :func:`~ardae_rl.world_models.data.playing.play`, in n processes of one environment each.
+
+    :param on_step: called with the length of each episode that ends; False ends everything
+    :raises Exception: what a process raised, after the episodes before
+    :raises RuntimeError: if one of them was killed
+    """
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    begun: Iterator[tuple[int, int]] = enumerate(seeds)
+    at_work: dict[Any, int] = {}  # number of the episode that is played at the other end
+    ended: list[tuple[int, Episode | Exception]] = []
+    n_given, going_on = 0, True
+    connections, workers = [], []
+    try:
+        for _ in range(n):
+            connection, other_end = context.Pipe()
+            arguments = (other_end, make_env, policy, preprocess, policy_name, deterministic)
+            worker = context.Process(target=_serve, args=arguments, daemon=True)
+            worker.start()
+            other_end.close()  # so that the worker alone holds it, and we notice when it ends
+            connections.append(connection)
+            workers.append(worker)
+        free: list[Any] = list(connections)
+        while going_on:
+            for connection, (number, seed) in zip(free, begun, strict=False):
+                _send(connection, seed)
+                at_work[connection] = number
+            if not at_work:
+                return
+            free = list(wait(list(at_work)))
+            for connection in free:
+                answer = _receive(connection)
+                heapq.heappush(ended, (at_work.pop(connection), answer))
+                if isinstance(answer, Exception):
+                    begun = iter(())
+                else:
+                    going_on = (on_step is None or on_step(len(answer.rewards))) and going_on
+            while ended and ended[0][0] == n_given:
+                _, answer = heapq.heappop(ended)
+                if isinstance(answer, Exception):
+                    raise answer
+                yield answer
+                n_given += 1
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
+
+
+def _send(connection: Connection, seed: int) -> None:
+    try:
+        connection.send(seed)
+    except OSError as error:
+        raise RuntimeError(_ENDED) from error
+
+
+def _receive(connection: Connection) -> Episode | Exception:
+    try:
+        answer: Episode | Exception = connection.recv()
+    except (EOFError, OSError):
+        return RuntimeError(_ENDED)
+    return answer
+
+
+def _serve(
+    connection: Connection,
+    make_env: Callable[[], Env],
+    policy: Predicts,
+    preprocess: Preprocess | None,
+    policy_name: str | None,
+    deterministic: bool,
+) -> None:
+    """What a worker does, until the other end is closed: play an episode for each seed that it gets."""
+    th.set_num_threads(1)
+    try:
+        with closing(make_env()) as env:
+            while True:
+                seeds = [connection.recv()]
+                played = play([env], policy, seeds, preprocess, policy_name=policy_name, deterministic=deterministic)
+                connection.send(next(played))
+    except (EOFError, BrokenPipeError):  # the process that we play for has ended
+        return
+    except Exception as error:
+        connection.send(error)

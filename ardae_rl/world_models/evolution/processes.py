@@ -1,0 +1,154 @@
+"""Episodes of many candidates, spread over processes of this machine."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch as th
+
+from ardae_rl.score.validation import check_positive
+from ardae_rl.world_models.evolution.base import Array, Episodes, Evaluator, join, split
+
+_CHUNKS_PER_WORKER = 2  # more would even out the load better, but leave less to batch
+_SECONDS_TO_END = 3.0
+
+
+class ProcessEvaluator(Evaluator):
+    """Evaluators in processes, with one thread each. Whoever finishes its episodes first gets the next.
+
+    Errors of a worker are raised here, with the worker's traceback as a note; all workers are ended then.
+
+    :param make_evaluator: makes a worker's own evaluator, there; a function that can be pickled
+    :param n_workers: processes; spawned, so that scripts need ``if __name__ == "__main__":``
+    """
+
+    def __init__(self, make_evaluator: Callable[[], Evaluator], n_workers: int) -> None:
+        check_positive("n_workers", n_workers)
+        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        self._processes: dict[Connection, Any] = {}
+        for _ in range(n_workers):
+            here, there = context.Pipe()
+            process = context.Process(target=_work, args=(there, make_evaluator), daemon=True)
+            process.start()
+            there.close()  # so that the end of the worker ends the connection
+            self._processes[here] = process
+
+    def play(self, parameters: Array, seeds: Array, give_up: bool = True) -> Episodes:
+        self._check_open()
+        chunks = split(parameters, seeds, _CHUNKS_PER_WORKER * len(self._processes))
+        return join(self._call([("play", *chunk, give_up) for chunk in chunks]))
+
+    def update(self, state: dict[str, Any]) -> None:
+        self._check_open()
+        message = pickle.dumps(("update", state))  # once for all
+        try:
+            for connection in self._processes:
+                self._send(connection, message)
+            for connection in self._processes:
+                self._receive(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for connection in self._processes:
+            connection.close()  # which ends those that are not at work
+        deadline = time.monotonic() + _SECONDS_TO_END
+        for process in self._processes.values():
+            process.join(max(0.0, deadline - time.monotonic()))
+            process.kill()
+            process.join()
+        self._processes.clear()
+
+    def _call(self, calls: list[tuple[Any, ...]]) -> list[Any]:
+        """The calls' results, made by whichever workers are free."""
+        results: list[Any] = [None] * len(calls)
+        waiting = iter(enumerate(calls))
+        at_work: dict[Connection, int] = {}
+        try:
+            for connection, (index, call) in zip(self._processes, waiting, strict=False):
+                self._send(connection, pickle.dumps(call))
+                at_work[connection] = index
+            while at_work:
+                for ready in wait(list(at_work)):
+                    assert isinstance(ready, Connection)
+                    results[at_work.pop(ready)] = self._receive(ready)
+                    for index, call in waiting:
+                        self._send(ready, pickle.dumps(call))
+                        at_work[ready] = index
+                        break
+        except BaseException:  # also an interruption: an answer that is still to come would be taken for another's
+            self.close()
+            raise
+        return results
+
+    def _send(self, connection: Connection, message: bytes) -> None:
+        try:
+            connection.send_bytes(message)
+        except OSError as error:
+            raise self._ended(connection) from error
+
+    def _receive(self, connection: Connection) -> Any:
+        try:
+            error, result = pickle.loads(connection.recv_bytes())
+        except (EOFError, OSError) as ended:
+            raise self._ended(connection) from ended
+        if error is not None:
+            raise error
+        return result
+
+    def _ended(self, connection: Connection) -> RuntimeError:
+        process = self._processes[connection]
+        process.join(_SECONDS_TO_END)
+        return RuntimeError(f"worker process {process.pid} ended with exit code {process.exitcode}")
+
+    def _check_open(self) -> None:
+        if not self._processes:
+            raise RuntimeError("the workers were ended, by close() or after an error; make another ProcessEvaluator")
+
+
+def _work(connection: Connection, make_evaluator: Callable[[], Evaluator]) -> None:
+    """What a worker does: make its evaluator at the first call, and answer calls with (error, result)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the connection then
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    th.set_num_threads(1)
+    evaluator: Evaluator | None = None
+    try:
+        while True:
+            message = connection.recv_bytes()
+            try:
+                method, *arguments = pickle.loads(message)
+                evaluator = evaluator or make_evaluator()
+                answer = pickle.dumps((None, getattr(evaluator, method)(*arguments)))
+            except Exception as error:
+                answer = pickle.dumps((_portable(error), None))
+            connection.send_bytes(answer)
+    except (EOFError, OSError):  # closed
+        if evaluator is not None:
+            evaluator.close()
+
+
+def _portable(error: Exception) -> Exception:
+    """The error with its traceback as a note; another one if it cannot be pickled."""
+    text = f"In a worker process:\n{traceback.format_exc()}"
+    error.add_note(text)
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(text)
+    return error
+
+
+def _end_with_parent() -> None:
+    """A killed parent ends nothing by itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

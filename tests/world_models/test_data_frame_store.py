@@ -1,0 +1,319 @@
+"""Frames on disk: what was written is read, whatever happens; refusals; splits and samples."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from ardae_envs.frames import after_zoom
+from ardae_rl.world_models.data import Episode, FrameStore
+from ardae_rl.world_models.data.episode_files import MAX_EPISODES
+from world_models.counting import BOX, SHAPE, files
+
+
+def episode(number: int, length: int | None = None) -> Episode:
+    """Frames that say (step, episode), of a length that differs from episode to episode."""
+    length = 3 + number % 4 if length is None else length
+    rng = np.random.default_rng(number)
+    frames = np.zeros((length + 1, *SHAPE), np.uint8)
+    frames[..., 0], frames[..., 1] = np.arange(length + 1)[:, None, None], number
+    actions = rng.uniform(-1, 1, (length, 2)).astype(np.float32)
+    rewards = rng.standard_normal(length).astype(np.float32)
+    return Episode(frames, actions, rewards, number % 2 == 0, 50 + number, "random", {"start": number})
+
+
+def opened(folder: Path, **arguments: Any) -> FrameStore:
+    return FrameStore(folder, SHAPE, BOX, "none", **{"shard_megabytes": 0.001, **arguments})
+
+
+def filled(folder: Path, n: int, **arguments: Any) -> FrameStore:
+    store = opened(folder, **arguments)
+    for number in range(len(store), n):
+        assert store.append(episode(number)) == number
+    return store
+
+
+def assert_holds(store: FrameStore, n: int) -> None:
+    assert len(store) == n
+    for number, found in enumerate(store):
+        wanted = episode(number)
+        for got, expected in zip(found[:3], wanted[:3], strict=True):
+            np.testing.assert_array_equal(got, expected)
+            assert got.dtype == expected.dtype
+        assert found[3:] == wanted[3:]
+    returns = [episode(number).rewards.sum(dtype=np.float64) for number in range(n)]
+    np.testing.assert_allclose(store.returns, returns, rtol=1e-12)
+    assert store.n_steps == store.lengths.sum() == sum(3 + number % 4 for number in range(n))
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    """At once and after re-opening, over several shards of bounded size, as views of the files."""
+    store = filled(tmp_path / "new" / "store", 20)
+    assert_holds(store, 20)
+    sizes = [len(content) for name, content in files(store.folder).items() if "frames" in name]
+    assert 2 < len(sizes) < 20 and max(sizes) <= 1000
+    assert store.n_gigabytes * 1e9 == sum(path.stat().st_size for path in store.folder.glob("*.[far]*[s]"))
+
+    again = FrameStore(store.folder)
+    assert_holds(again, 20)
+    assert (again.frame_shape, again.preprocessing, again.act_dim, again.discrete) == (SHAPE, "none", 2, False)
+    assert isinstance(again[3].frames, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        again[3].frames[0] = 0
+
+
+def test_a_view_outlives_what_is_appended(tmp_path: Path) -> None:
+    store = filled(tmp_path, 1, shard_megabytes=1)
+    view = store[0].frames
+    for number in range(1, 5):
+        store.append(episode(number))
+    np.testing.assert_array_equal(view, episode(0).frames)
+    assert_holds(store, 5)
+
+
+def test_an_index_stays_small(tmp_path: Path) -> None:
+    """Also of short episodes, of which a great many would fit."""
+    store = opened(tmp_path, shard_megabytes=1000)
+    for number in range(MAX_EPISODES + 2):
+        store.append(episode(number % 7, 1))
+    assert {path.name for path in tmp_path.glob("*.frames")} == {"00000.frames", "00001.frames"}
+    assert store[MAX_EPISODES + 1].info == {"start": (MAX_EPISODES + 1) % 7}
+
+
+@pytest.mark.parametrize(("n", "n_steps"), [(5, 10), (6, 9)], ids=["last shard", "new shard"])
+def test_a_kill_at_any_moment_costs_one_episode_at_most(
+    n: int, n_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each of the steps in which an episode is written."""
+    reference = files(filled(tmp_path / "whole", 9).folder)
+    steps = 0
+    killed_at: list[str] = []
+
+    class Killed(Exception):
+        pass
+
+    def dangerous(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            nonlocal steps
+            steps -= 1
+            if steps < 0:
+                killed_at.append(name)
+                raise Killed
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    for kill in range(20):
+        store = filled(tmp_path / f"{kill}", n)
+        with monkeypatch.context() as patch:
+            steps = kill
+            patch.setattr(os, "fsync", dangerous("fsync", os.fsync))
+            patch.setattr(Path, "replace", dangerous("replace", Path.replace))
+            patch.setattr(Path, "open", dangerous("open", Path.open))
+            try:
+                store.append(episode(n))
+            except Killed:
+                assert_holds(store, n)
+        survived = opened(store.folder)
+        assert_holds(survived, n if steps < 0 else n + 1)
+        assert files(filled(store.folder, 9).folder) == reference
+        if steps >= 0:
+            break
+    assert set(killed_at) == {"fsync", "replace", "open"} and len(killed_at) == n_steps
+
+
+@pytest.mark.parametrize("suffix", ["frames", "actions", "rewards"])
+def test_half_of_an_episode_is_overwritten(suffix: str, tmp_path: Path) -> None:
+    """Behind the last episode of a shard, and in a shard that has no index yet."""
+    reference = files(filled(tmp_path / "whole", 9).folder)
+    store = filled(tmp_path / "cut", 5)
+    number = sum(name.endswith("json") for name in files(store.folder)) - 1  # one of them is the header
+    for shard in (number - 1, number):
+        with (store.folder / f"{shard:05d}.{suffix}").open("ab") as file:
+            file.write(bytes(range(200)))
+    (store.folder / f"{number:05d}.tmp").write_text('{"episodes": [')
+    assert_holds(opened(store.folder), 5)
+    assert files(filled(store.folder, 9).folder) == reference
+
+
+def test_a_store_that_never_got_its_header_is_new(tmp_path: Path) -> None:
+    (tmp_path / "header.tmp").write_text('{"fra')
+    assert_holds(filled(tmp_path, 3), 3)
+
+
+def test_damage_is_refused(tmp_path: Path) -> None:
+    """What no kill can do: a part of what the index accounts for is gone."""
+    store = filled(tmp_path, 9)
+    path = store.folder / "00001.actions"
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(ValueError, match=r"00001.actions has \d+ bytes: accepted are \d+ or more"):
+        FrameStore(tmp_path)
+    (tmp_path / "00000.json").unlink()
+    with pytest.raises(ValueError, match=r"has indices .*: accepted are those of all shards from the first on"):
+        FrameStore(tmp_path)
+
+
+def test_two_that_append(tmp_path: Path) -> None:
+    """The second to do so is refused, and destroys nothing."""
+    for before in (2, 3):  # so that the next one goes into the last shard, or a new one
+        folder = tmp_path / str(before)
+        mine, other = filled(folder, before), opened(folder)
+        mine.append(episode(before))
+        with pytest.raises(ValueError, match="another process has appended episodes; accepted is one at a time"):
+            other.append(episode(before))
+        assert_holds(opened(folder), before + 1)
+        assert_holds(other, before)
+
+
+def test_full(tmp_path: Path) -> None:
+    store = opened(tmp_path, max_gigabytes=1e-6)
+    while not store.full:
+        store.append(episode(len(store)))
+    assert 1e-6 <= store.n_gigabytes < 1.5e-6
+    with pytest.raises(ValueError, match=r"max_gigabytes=1e-06: the store is full; accepted are larger bounds"):
+        store.append(episode(len(store)))
+    assert opened(tmp_path, max_gigabytes=1e-6).full
+    assert not opened(tmp_path, max_gigabytes=1e-3).full and not opened(tmp_path).full
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"frame_shape": (8, 8, 3)}, r"frame_shape=\[8, 8, 3\]: accepted is \[4, 4, 3\], which .*store was made with"),
+        (
+            {"action_space": spaces.Box(-1, 1, (3,))},
+            r"action_space={'shape': \[3\]}: accepted is {'shape': \[2\]}, which",
+        ),
+        (
+            {"action_space": spaces.Discrete(2)},
+            r"action_space={'n': 2, 'start': 0}: accepted is {'shape': \[2\]}, which",
+        ),
+        ({"preprocessing": "crop"}, r"preprocessing='crop': accepted is 'none', which"),
+    ],
+)
+def test_a_folder_of_other_frames_is_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    folder = filled(tmp_path / "store", 1).folder
+    with pytest.raises(ValueError, match=message):
+        FrameStore(folder, **arguments)
+
+
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is new: .*or \['frame_shape', 'action_space', 'preprocessing'\] with it"):
+        FrameStore(tmp_path / "missing")
+    assert not (tmp_path / "missing").exists()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match="holds other files: accepted is a new or empty one"):
+        opened(tmp_path)
+
+
+GOOD = episode(0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (GOOD._replace(frames=GOOD.frames[:-1]), r"frames of uint8, shape \(3, 4, 4, 3\): accepted is uint8, \(4, 4"),
+        (GOOD._replace(frames=GOOD.frames.astype(float)), "frames of float64, .*: accepted is uint8"),
+        (
+            GOOD._replace(actions=GOOD.actions[:, :1]),
+            r"actions of float32, shape \(3, 1\): accepted is float32, \(3, 2",
+        ),
+        (GOOD._replace(actions=GOOD.actions * np.nan), "actions: 6 values are not finite"),
+        (GOOD._replace(rewards=GOOD.rewards * np.float32(np.inf)), "rewards: 3 values are not finite"),
+        (Episode(GOOD.frames[:1], GOOD.actions[:0], GOOD.rewards[:0], False, 0, "", {}), "length=0: accepted are"),
+        (GOOD._replace(info={"start": GOOD.frames}), "accepted is what JSON can hold"),
+    ],
+)
+def test_bad_episodes(bad: Episode, message: str, tmp_path: Path) -> None:
+    """Nothing of them is written."""
+    store = filled(tmp_path, 2)
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        store.append(bad)
+    assert files(tmp_path) == before
+    assert_holds(filled(tmp_path, 4), 4)
+
+
+def test_split(tmp_path: Path) -> None:
+    """By episodes, of the share given, not changed by what is appended; other seeds, other splits."""
+    store = opened(tmp_path, shard_megabytes=10)
+    for _ in range(150):
+        store.append(GOOD)
+    train, validation = store.split(0.2, seed=3)
+    for _ in range(150):
+        store.append(GOOD)
+    later_train, later_validation = opened(tmp_path).split(0.2, seed=3)
+    np.testing.assert_array_equal(later_train[later_train < 150], train)
+    np.testing.assert_array_equal(later_validation[later_validation < 150], validation)
+    assert sorted([*later_train, *later_validation]) == list(range(300))
+    assert 40 < len(later_validation) < 80
+    assert set(store.split(0.2, seed=4)[1]) != set(later_validation)
+    assert len(store.split(0.0)[1]) == 0
+
+
+def seen(frames: np.ndarray) -> np.ndarray:
+    """Which (episode, step) frames are, as one number each."""
+    return frames[:, 0, 0, 1].astype(int) * 100 + frames[:, 0, 0, 0]
+
+
+@pytest.mark.parametrize("last_frames", [True, False])
+def test_sampling_is_uniform(last_frames: bool, tmp_path: Path) -> None:
+    """Over the frames, whatever the episodes' lengths: chi-square within four standard deviations."""
+    store, chosen = filled(tmp_path, 12), [1, 2, 6, 11]
+    possible = {100 * k + t for k in chosen for t in range(3 + k % 4 + int(last_frames))}
+    frames = store.sample_frames(np.random.default_rng(0), 20_000, chosen, last_frames=last_frames)
+    values, counts = np.unique(seen(frames), return_counts=True)
+    assert set(values) == possible and frames.shape == (20_000, *SHAPE)
+    expected, freedom = 20_000 / len(possible), len(possible) - 1
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert abs(chi_square - freedom) < 4 * np.sqrt(2 * freedom)
+
+
+def test_sampling_leaves_out(tmp_path: Path) -> None:
+    """What ``keep`` does not keep, and then the episodes of which nothing is left."""
+    store = filled(tmp_path, 6)
+    rng = np.random.default_rng(0)
+    odd = store.sample_frames(rng, 2000, keep=lambda steps: steps % 2 == 1)
+    assert set(seen(odd)) == {100 * k + t for k in range(6) for t in range(1, 4 + k % 4, 2)}
+    late = store.sample_frames(rng, 500, keep=lambda steps: steps >= 6, last_frames=True)
+    assert set(seen(late)) == {306}
+    store.append(episode(6, 52))
+    assert set(seen(store.sample_frames(rng, 100, keep=after_zoom))) == {650, 651, 652}
+    assert set(seen(store.sample_frames(rng, 100, keep=after_zoom, last_frames=False))) == {650, 651}
+    episodes, steps = store.sample_steps(np.random.default_rng(5), 50)
+    np.testing.assert_array_equal(seen(store.sample_frames(np.random.default_rng(5), 50)), 100 * episodes + steps)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda store: store[4], r"episodes=\[4\]: accepted are numbers from 0 to 3"),
+        (lambda store: store[-1], r"episodes=\[-1\]: accepted are numbers from 0 to 3"),
+        (
+            lambda store: store.sample_frames(np.random.default_rng(0), 2, [0, 4]),
+            r"episodes=\[0, 4\]: accepted are numbers from 0 to 3",
+        ),
+        (
+            lambda store: store.sample_frames(np.random.default_rng(0), 2, []),
+            r"episodes=\[\]: accepted are .*at least one",
+        ),
+        (lambda store: store.sample_frames(np.random.default_rng(0), 0), "n=0: accepted are numbers from 1 up"),
+        (
+            lambda store: store.sample_frames(np.random.default_rng(0), 2, keep=after_zoom),
+            "last_frames=True leave no frame",
+        ),
+        (lambda store: store.split(1.0), "validation_share=1.0: accepted are numbers from 0 to 1"),
+        (lambda store: store.files.gather("actions", np.array([0]), np.array([3])), "steps=.*: accepted are the rows"),
+        (lambda store: opened(store.folder, max_gigabytes=0), "max_gigabytes=0: accepted are numbers above 0"),
+        (lambda store: opened(store.folder, shard_megabytes=0), "shard_megabytes=0: accepted are numbers above 0"),
+        (lambda store: FrameStore(store.folder, (64, 64)), r"frame_shape=\(64, 64\): accepted are \(height, width, 3"),
+        (lambda store: FrameStore(store.folder, action_space=spaces.MultiBinary(2)), "accepted are Box and Discrete"),
+    ],
+)
+def test_bad_arguments(call: Callable[[FrameStore], Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(filled(tmp_path, 4))

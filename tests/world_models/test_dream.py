@@ -1,0 +1,123 @@
+"""Dreams whose memory is set by hand, so that what must happen is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import PPO
+
+from ardae_rl.world_models.dream import Dream, DreamEvaluator, DreamVecEnv
+from ardae_rl.world_models.policies import WorldModelPolicy
+
+Z_DIM = 2
+
+
+def dream(done_logit: float = -20.0, reward: float = 2.0, temperature: float = 1.0, ends: str = "sampled") -> Dream:
+    """The next latent is N((3, -1), 0.5²) whatever went before, the reward constant."""
+    th.manual_seed(0)
+    frames = spaces.Box(0, 255, (96, 96, 3), np.uint8)
+    policy = WorldModelPolicy(
+        frames, spaces.Discrete(3), z_dim=Z_DIM, vision_width=4, memory_hidden=4, n_components=1, mixture_form="joint"
+    )
+    head = policy.memory.head
+    head.weight.data.zero_()
+    # One logit, two means, two log scales (softly bounded: a log scale a little above its raw value), reward and end
+    head.bias.data = th.tensor([0.0, 3.0, -1.0, math.log(0.5), math.log(0.5), reward, done_logit])
+    starts = th.tensor([[10.0, 0.0], [20.0, 0.0]]), th.full((2, 2), -5.0)
+    return Dream(policy, starts, temperature, ends)
+
+
+def generators(n: int) -> list[th.Generator]:
+    return [th.Generator().manual_seed(i) for i in range(n)]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_latents(temperature: float) -> None:
+    """They start at those of real episodes, then come from the memory's density at the temperature."""
+    at = dream(temperature=temperature).begin(generators(2000))
+    share = float((at.z[:, 0] < 15).float().mean())
+    assert abs(share - 0.5) < 5 * 0.5 / math.sqrt(2000)
+    th.testing.assert_close(at.z[:, 0], th.where(at.z[:, 0] < 15, 10.0, 20.0), atol=0.1, rtol=0)
+    at, rewards, done = dream(temperature=temperature).step(at, np.zeros(2000, np.int64), th.Generator())
+    th.testing.assert_close(at.z.mean(0), th.tensor([3.0, -1.0]), atol=0.06, rtol=0)
+    th.testing.assert_close(at.z.std(0), th.full((2,), 0.5 * math.sqrt(temperature)), atol=0.04, rtol=0)
+    np.testing.assert_allclose(rewards, 2.0)
+    assert not done.any()
+
+
+def test_memory_goes_on_with_the_dream() -> None:
+    """Its state follows from the latent that was dreamt and the action taken."""
+    d = dream()
+    first = d.begin(generators(3))
+    second, _, _ = d.step(first, np.array([0, 1, 2]), th.Generator())
+    expected = d.policy.memory.step(first.z, th.eye(3), first.memory)
+    th.testing.assert_close(second.memory, expected)
+
+
+@pytest.mark.parametrize(("ends", "share"), [("sampled", 0.25), ("threshold", 0.0)])
+def test_ends(ends: str, share: float) -> None:
+    """With the probability that the memory gives, or where that is above one half."""
+    d = dream(done_logit=math.log(0.25 / 0.75), ends=ends)
+    *_, done = d.step(d.begin(generators(2000)), np.zeros(2000, np.int64), th.Generator())
+    assert abs(done.mean() - share) < 5 * math.sqrt(0.25 * 0.75 / 2000)
+    *_, done = dream(done_logit=0.1, ends="threshold").step(d.begin(generators(5)), np.zeros(5, np.int64))
+    assert done.all()
+
+
+def test_evaluator() -> None:
+    """Episodes last until the memory ends them, geometrically, or are cut off."""
+    endless = DreamEvaluator(dream(), max_steps=7)
+    parameters = np.zeros((3, endless.dream.policy.n_parameters))
+    result = endless.evaluate(parameters, [0, 1])
+    assert (result.lengths == 7).all() and result.returns == pytest.approx(14.0 * np.ones((3, 2)))
+
+    short = DreamEvaluator(dream(done_logit=math.log(0.2 / 0.8)), max_steps=1000)
+    lengths = short.evaluate(np.tile(parameters[:1], (1000, 1)), [0]).lengths
+    assert abs(lengths.mean() - 5) < 5 * math.sqrt(20 / 1000)
+    np.testing.assert_allclose(
+        short.evaluate(parameters, [0, 1]).returns / 2, short.evaluate(parameters, [0, 1]).lengths
+    )
+    with pytest.raises(ValueError, match="parameters of shape"):
+        short.evaluate(parameters[:, 1:], [0])
+
+
+def test_vectorised() -> None:
+    """Features, autoreset with the last ones in the info, and the cut at the longest length."""
+    d = dream()
+    env = DreamVecEnv(d, 4, max_steps=3)
+    env.seed(0)
+    first = np.asarray(env.reset())
+    assert first.shape == (4, d.policy.n_features) and env.observation_space.contains(first[0])
+    assert (first[:, Z_DIM:] == 0).all() and (first[:, 0] > 5).all()
+    for step in range(3):
+        stepped, rewards, dones, infos = env.step(np.array([env.action_space.sample() for _ in range(4)]))
+        observations = np.asarray(stepped)
+        assert (rewards == 2.0).all() and (dones == (step == 2)).all()
+    assert all(info["TimeLimit.truncated"] and abs(info["terminal_observation"][0] - 3) < 3 for info in infos)
+    assert (observations[:, Z_DIM:] == 0).all() and (observations[:, 0] > 5).all()
+    assert env.get_images()[0].shape == (64, 64, 3)
+    env.seed(0)
+    np.testing.assert_array_equal(env.reset(), first)
+
+
+def test_sb3_trains_in_it() -> None:
+    model = PPO("MlpPolicy", DreamVecEnv(dream(), 4, max_steps=10), n_steps=16, batch_size=32, seed=0)
+    assert model.learn(128).num_timesteps == 128
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"temperature": -1.0}, "temperature=-1.0: accepted are numbers from 0 up"),
+        ({"ends": "never"}, "ends='never': accepted are 'sampled', 'threshold'"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dream(**arguments)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"starts of shapes \[\(0, 2\), \(0, 2\)\]: accepted is \(m, 2\)"):
+        Dream(dream().policy, (th.zeros(0, 2), th.zeros(0, 2)))
+    with pytest.raises(ValueError, match="max_steps=0"):
+        DreamVecEnv(dream(), 1, 0)

@@ -1,0 +1,157 @@
+"""CMA-ES: it finds maxima, and goes on from a checkpoint bit for bit."""
+
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+
+from ardae_rl.world_models.evolution import CMAES
+
+pytest.importorskip("cma")
+
+
+def sphere(x: np.ndarray) -> np.ndarray:
+    return -np.square(x - 1).sum(1)
+
+
+def rosenbrock(x: np.ndarray) -> np.ndarray:
+    return -(100 * (x[:, 1:] - x[:, :-1] ** 2) ** 2 + (1 - x[:, :-1]) ** 2).sum(1)
+
+
+def ellipsoid(x: np.ndarray) -> np.ndarray:
+    return -(np.square(x - 1) * 10 ** np.linspace(0, 6, x.shape[1])).sum(1)
+
+
+def advance(es: CMAES, fitness: Callable[[np.ndarray], np.ndarray], generations: int) -> list[np.ndarray]:
+    asked = []
+    for _ in range(generations):
+        asked.append(es.ask())
+        es.tell(asked[-1], fitness(asked[-1]))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("fitness", "generations", "arguments"),
+    [(sphere, 120, {}), (rosenbrock, 300, {}), (ellipsoid, 250, {"diagonal_iterations": 200})],
+)
+def test_converges(fitness: Any, generations: int, arguments: dict[str, Any]) -> None:
+    es = CMAES(6, sigma=0.3, population_size=16, seed=1, **arguments)
+    asked = advance(es, fitness, generations)
+    assert es.mean == pytest.approx(np.ones(6), abs=1e-3)
+    assert es.generation == generations and es.sigma < 0.01
+    assert asked[0].shape == (16, 6) and asked[0].dtype == np.float64
+
+
+@pytest.mark.parametrize(("diagonal", "cut"), [(0, 7), (10, 7), (10, 15)])
+def test_goes_on_from_a_checkpoint(diagonal: int, cut: int) -> None:
+    """Bit for bit, before and after the change from diagonal to full covariances."""
+    es = CMAES(np.full(5, 0.5), population_size=8, seed=3, diagonal_iterations=diagonal)
+    advance(es, rosenbrock, cut)
+    file = io.BytesIO()
+    th.save(es.state_dict(), file)
+    file.seek(0)
+    expected = advance(es, rosenbrock, 20)
+
+    other = CMAES(5, population_size=8, seed=9)
+    other.load_state_dict(th.load(file, weights_only=True))
+    assert other.generation == cut
+    np.testing.assert_array_equal(advance(other, rosenbrock, 20), expected)
+    np.testing.assert_array_equal(other.mean, es.mean)
+    assert other.sigma == es.sigma
+
+
+@pytest.mark.parametrize("diagonal", [0, 5])
+def test_quiet_and_by_itself(
+    diagonal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No output, no files, no warnings, NumPy's global generator neither used nor changed; equal seeds equal."""
+    monkeypatch.chdir(tmp_path)
+    np.random.seed(5)
+    expected = np.random.RandomState(5).random_sample(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = advance(CMAES(4, population_size=6, seed=2, diagonal_iterations=diagonal), sphere, 30)
+        np.testing.assert_array_equal(np.random.random_sample(3), expected)
+        second = advance(CMAES(4, population_size=6, seed=2, diagonal_iterations=diagonal), sphere, 30)
+        flat = CMAES(4, population_size=6, seed=2)
+        advance(flat, lambda x: np.zeros(len(x)), 30)
+    np.testing.assert_array_equal(first, second)
+    assert (advance(CMAES(4, population_size=6, seed=3), sphere, 1)[0] != first[0]).all()
+    assert list(tmp_path.iterdir()) == [] and capfd.readouterr() == ("", "")
+
+
+def test_what_is_not_finite_counts_as_the_worst() -> None:
+    one, other = (CMAES(3, population_size=6, seed=0) for _ in range(2))
+    candidates = one.ask()
+    other.ask()
+    fitness = sphere(candidates)
+    fitness[[1, 4]] = np.nan, np.inf
+    with pytest.warns(UserWarning, match="fitness: 2 of 6 values are not finite; they count as the worst"):
+        one.tell(candidates, fitness)
+    fitness[[1, 4]] = fitness[[0, 2, 3, 5]].min()
+    other.tell(candidates, fitness)
+    np.testing.assert_array_equal(one.ask(), other.ask())
+    with pytest.raises(ValueError, match="fitness: none of 6 values is finite"):
+        one.tell(candidates, np.full(6, np.nan))
+
+
+def test_l2_penalty() -> None:
+    """The maximum of -(x - 1)² - 3 x²: at 1/4; the mean of squares over one of two parameters halves the penalty."""
+    es = CMAES(2, sigma=0.3, population_size=12, l2_penalty=6.0)
+    advance(es, sphere, 80)
+    assert es.mean == pytest.approx(np.full(2, 0.25), abs=1e-3)
+
+
+def test_arguments_are_left_alone() -> None:
+    es = CMAES(3, population_size=6)
+    candidates = es.ask()
+    fitness = sphere(candidates)
+    kept = candidates.copy(), fitness.copy()
+    es.tell(candidates, fitness)
+    np.testing.assert_array_equal(candidates, kept[0])
+    np.testing.assert_array_equal(fitness, kept[1])
+    es.mean[:] = 99
+    assert np.abs(es.mean).max() < 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mean": 0}, "mean=0: accepted are a number of parameters and a vector of finite numbers"),
+        ({"mean": [1.0, np.nan]}, "mean=.*accepted are"),
+        ({"mean": np.zeros((2, 2))}, "(?s)mean=.*accepted are"),
+        ({"sigma": 0.0}, "sigma=0.0: accepted are numbers above 0"),
+        ({"population_size": 2}, "population_size=2: accepted are 3 and more"),
+        ({"diagonal_iterations": 1}, "diagonal_iterations=1: accepted are 0, and 2 and more"),
+        ({"l2_penalty": -1.0}, "l2_penalty=-1.0: accepted are numbers from 0 up"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CMAES(**({"mean": 3} | arguments))
+
+
+def test_other_shapes_and_states() -> None:
+    es = CMAES(3, population_size=6)
+    candidates = es.ask()
+    with pytest.raises(ValueError, match=r"candidates of shape \(5, 3\): accepted is \(6, 3\)"):
+        es.tell(candidates[:5], np.zeros(5))
+    with pytest.raises(ValueError, match=r"fitness of shape \(6, 1\): accepted is \(6,\)"):
+        es.tell(candidates, np.zeros((6, 1)))
+    with pytest.raises(ValueError, match="state_dict with n_parameters=4: accepted is 3"):
+        es.load_state_dict(CMAES(4, population_size=6).state_dict())
+    with pytest.raises(ValueError, match="state_dict with population_size=8: accepted is 6"):
+        es.load_state_dict(CMAES(3, population_size=8).state_dict())
+
+
+def test_without_pycma(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cma", None)
+    with pytest.raises(
+        ImportError, match=r"cma is not installed; it comes with: pip install 'ardae-rl\[world-models\]"
+    ):
+        CMAES(3)

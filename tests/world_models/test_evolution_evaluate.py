@@ -1,0 +1,166 @@
+"""Episodes as a batch: each as if it were played alone."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from ardae_rl.world_models.evolution import Returns, RolloutEvaluator
+
+from .evolution_toys import NOT_FINITE, Drift, LinearPilot, MemoryPilot, drifting, parameters
+
+SEEDS = [3, 1, 4, 15]
+
+
+def alone(pilot: LinearPilot, candidate: np.ndarray, seed: int) -> tuple[float, int]:
+    """Return and length, by the plainest loop."""
+    env, state, ended, total, length = Drift(), None, False, 0.0, 0
+    observation, _ = env.reset(seed=seed)
+    while not ended:
+        actions, state = pilot.act(candidate[None], observation[None], state, np.array([length == 0]))
+        observation, reward, ended, _, _ = env.step(np.asarray(actions)[0])
+        total, length = total + reward, length + 1
+    return total, length
+
+
+@pytest.mark.parametrize("pilot", [LinearPilot, MemoryPilot])
+@pytest.mark.parametrize("n_envs", [1, 2, 7, 50])
+def test_as_if_played_alone(pilot: type[LinearPilot], n_envs: int) -> None:
+    """Whatever the number of environments, also with a state, which begins anew with each episode."""
+    evaluator = drifting(n_envs, pilot)
+    expected = [[alone(pilot(), candidate, seed) for seed in SEEDS] for candidate in parameters()]
+    for _ in range(2):  # the second time, environments are at other places
+        result = evaluator.evaluate(parameters(), SEEDS)
+        np.testing.assert_array_equal(np.stack([result.returns, result.lengths], -1), expected)
+    assert not result.given_up.any()
+    assert result.n_steps == result.lengths.sum()
+    assert result.fitness == pytest.approx(result.returns.mean(1))
+
+
+def test_nothing_is_stepped_or_reset_in_vain() -> None:
+    """And the batch is full while there are episodes left."""
+    evaluator = drifting(4)
+    result = evaluator.evaluate(parameters(), SEEDS)
+    envs: Any = [slot.env for slot in evaluator._slots]
+    assert sum(env.steps for env in envs) == result.n_steps
+    assert sum(env.resets for env in envs) == 5 * len(SEEDS)
+    assert evaluator.pilot.calls <= result.n_steps / 4 + result.lengths.max()  # type: ignore[attr-defined]
+
+
+def test_order_does_not_matter() -> None:
+    """Permuted candidates and seeds: permuted results."""
+    rows, columns = [4, 0, 3, 1, 2], [2, 0, 3, 1]
+    straight = drifting().evaluate(parameters(), SEEDS)
+    permuted = drifting().evaluate(parameters()[rows], [SEEDS[i] for i in columns])
+    np.testing.assert_array_equal(permuted.returns, straight.returns[rows][:, columns])
+
+
+def test_all_candidates_play_the_same_episodes() -> None:
+    result = drifting().evaluate(np.repeat(parameters(1), 5, 0), SEEDS)
+    assert (result.returns == result.returns[:1]).all() and (result.lengths == result.lengths[:1]).all()
+    assert len(set(result.returns[0])) == len(SEEDS)
+
+
+class Rewards(gym.Env[np.ndarray, Any]):
+    """Rewards 1 in steps 1, 2, 3 and 7, else -1, and ends after 20."""
+
+    observation_space = spaces.Box(0, 1, (1,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.t = -1
+        return np.zeros(1), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        return np.zeros(1), 1.0 if self.t in (1, 2, 3, 7) else -1.0, False, self.t == 19, {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "length", "given_up"),
+    [
+        ({}, 20, False),
+        ({"patience": 3}, 7, True),
+        ({"patience": 4}, 12, True),
+        ({"patience": 13}, 20, False),
+        ({"max_steps": 8}, 8, False),
+        ({"patience": 4, "max_steps": 8}, 8, False),
+    ],
+)
+def test_patience_and_limits(limits: dict[str, int], length: int, given_up: bool) -> None:
+    """An episode's own end is not told for one given up; held-out episodes need not be given up."""
+    evaluator = RolloutEvaluator(Rewards, LinearPilot(1, 1), 2, **limits)
+    result = evaluator.evaluate(np.zeros((3, 2)), [0, 1])
+    assert (result.lengths == length).all() and (result.given_up == given_up).all()
+    rewarded = np.isin(np.arange(length), [1, 2, 3, 7]).sum()
+    assert (result.returns == 2 * rewarded - length).all()
+    patient = evaluator.evaluate(np.zeros((3, 2)), [0, 1], give_up=False)
+    assert (patient.lengths == limits.get("max_steps", 20)).all() and not patient.given_up.any()
+
+
+def test_racing() -> None:
+    """The better half of the first seed goes on; the others' fitness allows for how hard the seeds were."""
+    everything = drifting().evaluate(parameters(), SEEDS)
+    race = drifting().evaluate_racing(parameters(), SEEDS)
+    better = np.sort(np.argsort(-everything.returns[:, 0])[:3])
+    np.testing.assert_array_equal(race.returns[:, 0], everything.returns[:, 0])
+    np.testing.assert_array_equal(race.returns[better], everything.returns[better])
+    others = np.setdiff1d(np.arange(5), better)
+    assert np.isnan(race.returns[others, 1:]).all() and (race.lengths[others, 1:] == 0).all()
+    assert race.n_steps == everything.n_steps - everything.lengths[others, 1:].sum()
+    np.testing.assert_array_equal(drifting().evaluate_racing(parameters(), SEEDS[:1]).returns, race.returns[:, :1])
+
+
+def test_fitness_after_a_race() -> None:
+    """The second seed pays 10 less than the first: that is no reason to have lost to those who played it."""
+    returns = np.array([[5.0, np.nan], [8.0, -1.0], [7.0, -4.0]])
+    played = np.isfinite(returns)
+    fitness = Returns(returns, played.astype(np.int64), np.zeros_like(played)).fitness
+    assert fitness == pytest.approx([(5 + 5 - 10) / 2, 3.5, 1.5])
+
+
+def test_update() -> None:
+    evaluator = drifting()
+    before = evaluator.evaluate(parameters(), SEEDS)
+    evaluator.update({"gain": 0.5})
+    assert (evaluator.evaluate(parameters(), SEEDS).returns != before.returns).all()
+
+    class Fixed:
+        n_parameters = 1
+
+        def act(self, parameters: Any, observations: Any, state: Any, episode_start: Any) -> Any:
+            return np.zeros(len(observations), int), None
+
+    with pytest.raises(ValueError, match=r"pilot=.*Fixed.*: accepted are pilots with load_state_dict"):
+        RolloutEvaluator(Rewards, Fixed(), 1).update({})
+
+
+def test_actions_that_are_not_finite() -> None:
+    candidates = parameters()
+    candidates[3, 0] = NOT_FINITE
+    with pytest.raises(ValueError, match=r"actions=\[nan nan\]: the pilot's, in step 0 of the episode with seed 3"):
+        drifting().evaluate(candidates, SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: drifting(0), "n_envs=0: accepted are numbers above 0"),
+        (lambda: drifting(patience=0), "patience=0: accepted are numbers above 0"),
+        (lambda: drifting(max_steps=-1), "max_steps=-1: accepted are numbers above 0"),
+        (lambda: drifting().evaluate(np.zeros(8), SEEDS), r"parameters of shape \(8,\): accepted is \(population"),
+        (lambda: drifting().evaluate(np.zeros((2, 7)), SEEDS), r"parameters of shape \(8, 7\): accepted is \(8, 8\)"),
+        (lambda: drifting().evaluate(np.full((2, 8), np.inf), SEEDS), "parameters: 16 of 16 values are not finite"),
+        (lambda: drifting().evaluate(parameters(), []), r"seeds=\[\]: accepted are one or more whole numbers"),
+        (lambda: drifting().evaluate(parameters(), [-1]), r"seeds=\[-1\]: accepted are one or more whole numbers"),
+        (
+            lambda: drifting().evaluate(parameters(), [0.5]),  # type: ignore[list-item]
+            r"seeds=\[0.5\]: accepted are one or more whole numbers",
+        ),
+    ],
+)
+def test_bad_arguments(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

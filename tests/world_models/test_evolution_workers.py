@@ -1,0 +1,130 @@
+"""Evaluators spread over processes, and over Ray's actors: the same results, and nothing left behind."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ardae_rl.world_models.evolution import Evaluator, ProcessEvaluator, RayEvaluator
+
+from .evolution_toys import EXITS, FAILS, drifting, parameters
+
+SEEDS = [3, 1, 4, 15]
+
+
+def check_equal_to_one_process(evaluator: Evaluator) -> None:
+    """Full, racing and after an update."""
+    one = drifting()
+    for gain in (1.0, 0.5):
+        for each in (one, evaluator):
+            each.update({"gain": gain})
+        for expected, result in (
+            (one.evaluate(parameters(), SEEDS), evaluator.evaluate(parameters(), SEEDS)),
+            (one.evaluate_racing(parameters(), SEEDS), evaluator.evaluate_racing(parameters(), SEEDS)),
+            (one.evaluate(parameters(1), [5]), evaluator.evaluate(parameters(1), [5])),  # fewer than workers
+        ):
+            for own, other in zip(result, expected, strict=True):
+                np.testing.assert_array_equal(own, other)
+
+
+def test_processes() -> None:
+    with ProcessEvaluator(partial(drifting, 2), n_workers=2) as evaluator:
+        processes = list(evaluator._processes.values())
+        check_equal_to_one_process(evaluator)
+        with pytest.raises(ValueError, match=r"parameters of shape \(.*, 7\)") as caught:
+            evaluator.evaluate(np.zeros((2, 7)), SEEDS)
+    assert any("In a worker process:" in note and "evaluate.py" in note for note in caught.value.__notes__)
+    assert [process.exitcode for process in processes] == [0, 0], "ended by themselves"
+    with pytest.raises(RuntimeError, match="the workers were ended"):
+        evaluator.evaluate(parameters(), SEEDS)
+
+
+def _broken() -> Evaluator:
+    raise OSError("no such environment")
+
+
+@pytest.mark.parametrize(
+    ("make", "first", "kind", "message"),
+    [
+        (drifting, FAILS, ZeroDivisionError, "as told"),
+        (drifting, EXITS, RuntimeError, r"worker process \d+ ended with exit code 7"),
+        (_broken, 0.0, OSError, "no such environment"),
+    ],
+)
+def test_errors_of_workers(make: Any, first: float, kind: type[Exception], message: str) -> None:
+    candidates = parameters()
+    candidates[2, 0] = first
+    with ProcessEvaluator(make, n_workers=1) as evaluator, pytest.raises(kind, match=message):
+        evaluator.evaluate(candidates, SEEDS)
+    assert multiprocessing.active_children() == []
+
+
+def _make_slow(pid: Path) -> Evaluator:
+    pid.write_text(str(os.getpid()))
+    time.sleep(60)
+    return drifting()
+
+
+def _evaluate_slowly(pid: Path) -> None:
+    ProcessEvaluator(partial(_make_slow, pid), 1).evaluate(parameters(), SEEDS)
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    """Also in the middle of their work."""
+    pid = tmp_path / "pid"
+    parent = multiprocessing.get_context("spawn").Process(target=_evaluate_slowly, args=(pid,))
+    parent.start()
+    assert _within_a_minute(lambda: pid.exists() and pid.read_text() != "")
+    parent.kill()
+    assert _within_a_minute(lambda: not _runs(int(pid.read_text())))
+    parent.join()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")  # a zombie has ended
+    return not (status.exists() and "State:\tZ" in status.read_text())
+
+
+def _within_a_minute(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
+
+
+@pytest.fixture
+def local_cluster() -> Iterator[None]:
+    ray = pytest.importorskip("ray")
+    # What workers import, also the functions of the tests
+    root = Path(__file__).parents[2]
+    environment = {"PYTHONPATH": ":".join(map(str, (root, root / "tests", root / "envs")))}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
+    yield
+    ray.shutdown()
+
+
+def test_ray(local_cluster: None) -> None:
+    """On two actors; after an error they go on."""
+    failing = parameters()
+    failing[2, 0] = FAILS
+    with RayEvaluator(partial(drifting, 2), n_workers=2) as evaluator:
+        check_equal_to_one_process(evaluator)
+        with pytest.raises(ZeroDivisionError, match="as told"):
+            evaluator.evaluate(failing, SEEDS)
+        check_equal_to_one_process(evaluator)
+
+
+@pytest.mark.parametrize("kind", [ProcessEvaluator, RayEvaluator])
+def test_bad_arguments(kind: Any) -> None:
+    with pytest.raises(ValueError, match="n_workers=0: accepted are numbers above 0"):
+        kind(drifting, 0)

@@ -1,0 +1,110 @@
+"""All stages at tiny sizes on the real environment, and each interrupted and gone on with."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.evaluation import evaluate_policy
+
+import ardae_envs  # noqa: F401
+from ardae_envs.collection import StickyRandom
+from ardae_rl.common.runs import Run
+from ardae_rl.world_models.data import FrameStore, LatentStore, collect
+from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.stages import (
+    encode_frames,
+    evolve_controller,
+    make_evaluator,
+    open_store,
+    train_memory,
+    train_vision,
+)
+
+STEPS = 12
+
+
+def make_env() -> gym.Env[Any, Any]:
+    return gym.make("ardae/CarRacingFast-v0", max_episode_steps=STEPS)
+
+
+def policy(seed: int = 0) -> WorldModelPolicy:
+    th.manual_seed(seed)
+    env = make_env()
+    return WorldModelPolicy(env.observation_space, env.action_space, z_dim=4, vision_width=4, memory_hidden=8)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
+    model = policy()
+    result = open_store(model, tmp_path_factory.mktemp("frames") / "store")
+    collect(result, make_env, StickyRandom(model.action_space, seed=0), n_episodes=12, n_envs=4, preprocess=model.see)
+    return result
+
+
+@pytest.fixture(scope="module")
+def latents(store: FrameStore, tmp_path_factory: pytest.TempPathFactory) -> LatentStore:
+    return encode_frames(policy(), store, tmp_path_factory.mktemp("latents") / "store")
+
+
+class Interrupted(Run):
+    """Stops at its second report after the first checkpoint."""
+
+    def report(self, done: int, total: int, note: str = "") -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+
+def test_vision(store: FrameStore, tmp_path: Path) -> None:
+    """Interrupted or not, with validation between the steps: the same parameters."""
+    train = partial(train_vision, store=store, n_steps=8, batch_size=16, every=4)
+    whole, parts = policy(), policy()
+    records = train(whole, run=Run(tmp_path / "whole"))
+    assert [row["step"] for row in records] == [4, 8]
+    assert {"reconstruction", "kl", "validation_error", "validation_kl", "active_units"} <= records[0].keys()
+    assert records[1]["validation_error"] < records[0]["validation_error"]
+    with pytest.raises(KeyboardInterrupt):
+        train(parts, run=Interrupted(tmp_path / "parts"))
+    assert train(policy(1), run=Run(tmp_path / "parts")) == records
+    continued = policy(1)
+    train(continued, run=Run(tmp_path / "parts"))
+    for a, b in zip(whole.vision.parameters(), continued.vision.parameters(), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_memory(store: FrameStore, latents: LatentStore, tmp_path: Path) -> None:
+    train = partial(train_memory, store=store, latents=latents, n_steps=8, length=10, batch_size=4, every=4)
+    whole, continued = policy(), policy(1)
+    records = train(whole, run=Run(tmp_path / "whole"))
+    assert {"nll", "reward_error", "done_entropy", "validation_nll", "error_1", "copy_5"} <= records[0].keys()
+    with pytest.raises(KeyboardInterrupt):
+        train(policy(), run=Interrupted(tmp_path / "parts"))
+    assert train(continued, run=Run(tmp_path / "parts")) == records
+    for a, b in zip(whole.memory.parameters(), continued.memory.parameters(), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_latents_of_another_vision_are_refused(store: FrameStore, latents: LatentStore) -> None:
+    with pytest.raises(ValueError, match="fingerprint"):
+        encode_frames(policy(1), store, latents.files.folder)
+
+
+def test_controller(tmp_path: Path) -> None:
+    """The best mean goes into the policy, which drives the official environment as it did in the search."""
+    arguments = {"n_generations": 2, "population_size": 3, "seeds_per_generation": 1, "evaluate_every": 1}
+    model = policy()
+    with make_evaluator(model, make_env, n_envs=3) as evaluator:
+        evolution = evolve_controller(model, evaluator, Run(tmp_path), held_out_seeds=[5], **arguments)
+    assert len(evolution.rows) == 3 and evolution.best_mean is not None
+    np.testing.assert_allclose(model.controller_parameters, evolution.best_mean, atol=1e-6)
+    official = gym.make("CarRacing-v3", max_episode_steps=STEPS)
+    official.reset(seed=5)
+    returns, _ = evaluate_policy(model, official, n_eval_episodes=1, deterministic=True, warn=False)
+    assert np.isfinite(returns)
+    again = policy()
+    with make_evaluator(again, make_env, n_envs=3) as evaluator:
+        resumed = evolve_controller(again, evaluator, Run(tmp_path), held_out_seeds=[5], **arguments)
+    np.testing.assert_array_equal(resumed.best_mean, evolution.best_mean)
