@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ardae_rl.sac_ardae import SACARDAE
     from ardae_rl.sac_nf import SACNF
+    from ardae_rl.world_models import WorldModels
 
 __version__ = "0.1.0"
 
-__all__ = ["SACARDAE", "SACNF", "__version__"]
+__all__ = ["SACARDAE", "SACNF", "WorldModels", "__version__"]
 
-_MODULES = {"SACARDAE": "ardae_rl.sac_ardae", "SACNF": "ardae_rl.sac_nf"}
+_MODULES = {
+    "SACARDAE": "ardae_rl.sac_ardae",
+    "SACNF": "ardae_rl.sac_nf",
+    "WorldModels": "ardae_rl.world_models",
+}
 
 
 def __getattr__(name: str) -> Any:

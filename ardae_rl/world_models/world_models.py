@@ -1,0 +1,351 @@
+"""World Models as an SB3 algorithm: data, vision, memory and controller, one after another, for some rounds."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+import ardae_envs  # noqa: F401 (registers environments)
+from ardae_envs.collection import Mixture, Predicts, RandomWeights, StickyRandom
+from ardae_rl.common.runs import Run
+from ardae_rl.score.validation import check_choice, check_positive
+from ardae_rl.world_models.data import FrameStore, LatentStore, collect
+from ardae_rl.world_models.evolution import Evolution
+from ardae_rl.world_models.memory import Z_LOSSES
+from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.stages import (
+    encode_frames,
+    evolve_controller,
+    make_evaluator,
+    open_store,
+    train_memory,
+    train_vision,
+)
+
+SelfWorldModels = TypeVar("SelfWorldModels", bound="WorldModels")
+MakeEnv = Callable[[], gym.Env[Any, Any]]
+
+# Where data and search may use others than the environment itself: it draws the same frames faster, or starts anywhere
+_COLLECTION = {"CarRacing-v3": "ardae/CarRacingRandomStart-v0"}
+_SEARCH = {"CarRacing-v3": "ardae/CarRacingFast-v0"}
+_SETTINGS = "settings.json"
+
+
+class WorldModels(BaseAlgorithm):
+    """Vision, memory and controller (V, M, C), trained one after another.
+
+    Reference: Ha and Schmidhuber (2018), World Models, https://arxiv.org/abs/1803.10122.
+
+    A round of ``learn``: episodes are collected (by random policies; in later rounds by the controller too), V is
+    trained on their frames, M on their latents, and C is evolved by CMA-ES on the return. Every stage leaves its
+    checkpoints in the folder and goes on from them, in the same round of an object with the same settings.
+
+    ``num_timesteps`` counts environment steps, those of the search among them.
+
+    :param policy: "CnnPolicy", or a subclass of ``WorldModelPolicy``
+    :param env: the environment that the controller is meant for, or its id; observations are frames of bytes
+    :param folder: for data and checkpoints; a temporary one if None
+    :param n_iterations: rounds of ``learn``
+    :param collection_env: picklable function or id of the environment to collect in; by default the same, and for
+        CarRacing-v3 the one with random starts
+    :param search_env: likewise, of that in which the controller is evolved; for CarRacing-v3 the fast one
+    :param n_episodes: collected in each round
+    :param vision_steps: gradient steps of V in the first round; later ones take half
+    :param vision_learning_rate: of V
+    :param memory_steps: gradient steps of M, likewise
+    :param memory_learning_rate: of M
+    :param sequence_length: of M's training
+    :param z_loss: of M: "nll", "bound" or "gaussian_kl", see :func:`~ardae_rl.world_models.memory.z_loss`
+    :param reward_weight: of the reward's error in M's loss
+    :param done_factor: of steps that end an episode, in M's loss
+    :param population_size: of the evolution
+    :param sigma: first standard deviation of its steps
+    :param seeds_per_generation: episodes of each candidate, the same for all
+    :param evaluate_every: generations after which the distribution's mean is evaluated on seeds held out
+    :param n_held_out: seeds held out
+    :param patience: an episode of the search is given up after so many steps without a positive reward
+    :param n_envs: environments played at once, in each process
+    :param n_workers: processes of the search; 0 for this one alone
+    :param stats_window_size: as in SB3
+    :param tensorboard_log: folder for tensorboard
+    :param policy_kwargs: arguments of the policy
+    :param verbose: 0 nothing, 1 info, 2 debug
+    :param seed: seed of all random generators
+    :param device: of the networks
+    :param _init_setup_model: whether to build the networks at once
+    :raises ValueError: for arguments outside of what is accepted
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"CnnPolicy": WorldModelPolicy}
+    policy: WorldModelPolicy
+
+    def __init__(
+        self,
+        policy: str | type[WorldModelPolicy],
+        env: GymEnv | str | None,
+        folder: str | Path | None = None,
+        n_iterations: int = 1,
+        collection_env: str | MakeEnv | None = None,
+        search_env: str | MakeEnv | None = None,
+        n_episodes: int = 200,
+        vision_steps: int = 4000,
+        vision_learning_rate: float = 1e-3,
+        memory_steps: int = 1000,
+        memory_learning_rate: float = 1e-3,
+        sequence_length: int = 250,
+        z_loss: str = "nll",
+        reward_weight: float = 1.0,
+        done_factor: float = 1.0,
+        population_size: int = 16,
+        sigma: float = 0.1,
+        seeds_per_generation: int = 2,
+        evaluate_every: int = 10,
+        n_held_out: int = 16,
+        patience: int | None = 100,
+        n_envs: int = 16,
+        n_workers: int = 0,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate=vision_learning_rate,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
+            supported_action_spaces=(spaces.Box, spaces.Discrete),
+        )
+        self.folder = Path(tempfile.mkdtemp(prefix="world_models_")) if folder is None else Path(folder)
+        self.n_iterations, self.collection_env, self.search_env = n_iterations, collection_env, search_env
+        self.n_episodes, self.sequence_length, self.z_loss = n_episodes, sequence_length, z_loss
+        self.vision_steps, self.vision_learning_rate = vision_steps, vision_learning_rate
+        self.memory_steps, self.memory_learning_rate = memory_steps, memory_learning_rate
+        self.reward_weight, self.done_factor = reward_weight, done_factor
+        self.population_size, self.sigma, self.seeds_per_generation = population_size, sigma, seeds_per_generation
+        self.evaluate_every, self.n_held_out, self.patience = evaluate_every, n_held_out, patience
+        self.n_envs_at_once, self.n_workers = n_envs, n_workers
+        self.iteration = 0  # rounds that are over
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        check_choice("z_loss", self.z_loss, Z_LOSSES)
+        for name in (
+            "n_iterations",
+            "n_episodes",
+            "vision_steps",
+            "memory_steps",
+            "seeds_per_generation",
+            "n_held_out",
+        ):
+            check_positive(name, getattr(self, name))
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        policy: Any = self.policy_class(self.observation_space, self.action_space, **self.policy_kwargs)
+        self.policy = policy.to(self.device)
+
+    def learn(
+        self: SelfWorldModels,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "WorldModels",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfWorldModels:
+        """``n_iterations`` rounds with about so many environment steps in all, at least one generation in each.
+
+        Callbacks are called after a collection and after every generation.
+
+        :param log_interval: generations between lines of the log
+        """
+        total, callbacks = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        callbacks.on_training_start(locals(), globals())
+        first = self.num_timesteps
+        for i in range(self.n_iterations):
+            if not self._round(first + (total - first) * (i + 1) // self.n_iterations, callbacks, log_interval):
+                break
+        callbacks.on_training_end()
+        return self
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """As SB3's; the state is that of the memory, (h, c)."""
+        return self.policy.predict(observation, state, episode_start, deterministic)
+
+    def _round(self, until: int, callback: BaseCallback, log_interval: int) -> bool:
+        """One iteration, which ends when ``num_timesteps`` is there; False if the callback ended it."""
+        run = Run(self.folder / f"round_{self.iteration}")
+        self._check_settings(run.folder)
+        store = open_store(self.policy, self.folder / "frames")
+        if not self._collect(store, callback):
+            return False
+        latents = self._train_models(store, run)
+        return self._evolve(latents, run, until, callback, log_interval)
+
+    def _collect(self, store: FrameStore, callback: BaseCallback) -> bool:
+        n_wanted, seed = (self.iteration + 1) * self.n_episodes, self.seed or 0
+        make_env = self._make_env(self.collection_env, _COLLECTION)
+        before, going_on = self.num_timesteps, True
+        earlier = int(store.lengths[: self.iteration * self.n_episodes].sum())  # of the rounds before
+
+        def on_step(n: int) -> bool:
+            nonlocal going_on
+            self.num_timesteps += n
+            callback.update_locals(locals())
+            going_on = callback.on_step()
+            return going_on
+
+        collect(
+            store,
+            make_env,
+            self._collector(seed),
+            n_episodes=n_wanted,
+            n_envs=self.n_envs_at_once,
+            preprocess=self.policy.see,
+            seed=seed,
+            on_step=on_step,
+            progress=self.verbose > 0,
+        )
+        self.num_timesteps = before + store.n_steps - earlier  # what was there already counts, too
+        return going_on
+
+    def _collector(self, seed: int) -> Predicts:
+        """Random policies; after the first round, the controller in half of the episodes."""
+        seeds = np.random.SeedSequence([seed, self.iteration]).generate_state(4).tolist()
+        policies: list[Predicts] = [StickyRandom(self.action_space, seed=seeds[0])]
+        weights = [1.0]
+        if isinstance(self.action_space, spaces.Box):
+            policies.append(RandomWeights(self.action_space, "cauchy", (0.0, 0.3), seed=seeds[1]))
+            weights.append(1.0)
+        if self.iteration:
+            policies.append(self.policy)
+            weights.append(sum(weights))
+        return Mixture(policies, weights, seed=seeds[2])
+
+    def _train_models(self, store: FrameStore, run: Run) -> LatentStore:
+        share, seed = 1 if self.iteration == 0 else 2, self.seed or 0
+        vision = train_vision(
+            self.policy,
+            store,
+            run,
+            n_steps=max(1, self.vision_steps // share),
+            learning_rate=self.vision_learning_rate,
+            seed=seed,
+        )
+        latents = encode_frames(self.policy, store, run.folder / "latents", progress=self.verbose > 0)
+        memory = train_memory(
+            self.policy,
+            store,
+            latents,
+            run,
+            n_steps=max(1, self.memory_steps // share),
+            length=self.sequence_length,
+            z_loss=self.z_loss,
+            learning_rate=self.memory_learning_rate,
+            reward_weight=self.reward_weight,
+            done_factor=self.done_factor,
+            seed=seed,
+        )
+        for name, rows in (("vision", vision), ("memory", memory)):
+            self._record(name, rows[-1].items())
+        self.logger.dump(self.num_timesteps)
+        return latents
+
+    def _evolve(self, latents: LatentStore, run: Run, until: int, callback: BaseCallback, log_interval: int) -> bool:
+        before, going_on = self.num_timesteps, True
+
+        def after_generation(evolution: Evolution, _: Any) -> bool:
+            nonlocal going_on
+            row = evolution.rows[-1]
+            self.num_timesteps = before + int(row["n_steps"] + row["n_held_out_steps"])
+            if int(row["generation"]) % log_interval == 0:
+                self._record("controller", row.items())
+                self.logger.dump(self.num_timesteps)
+            callback.update_locals(locals())
+            going_on = callback.on_step()
+            return going_on and self.num_timesteps < until
+
+        make_env = self._make_env(self.search_env, _SEARCH)
+        with make_evaluator(self.policy, make_env, self.n_envs_at_once, self.n_workers, self.patience) as evaluator:
+            evolution = evolve_controller(
+                self.policy,
+                evaluator,
+                run,
+                n_generations=1_000_000,
+                population_size=self.population_size,
+                sigma=self.sigma,
+                seed=(self.seed or 0) + self.iteration,
+                seeds_per_generation=self.seeds_per_generation,
+                evaluate_every=self.evaluate_every,
+                held_out_seeds=range(self.n_held_out),
+                callback=after_generation,
+            )
+        row = evolution.rows[-1]
+        self.num_timesteps = before + int(row["n_steps"] + row["n_held_out_steps"])
+        self.iteration += going_on
+        return going_on
+
+    def _make_env(self, wanted: str | MakeEnv | None, instead: dict[str, str]) -> MakeEnv:
+        if callable(wanted):
+            return wanted
+        if wanted is None:
+            spec = self.env.get_attr("spec")[0] if self.env is not None else None
+            if spec is None:
+                raise ValueError(
+                    "env has no id: accepted are registered environments, or collection_env and search_env with it"
+                )
+            return partial(gym.make, instead.get(spec.id, spec.id))
+        return partial(gym.make, str(wanted))
+
+    def _record(self, stage: str, values: Iterable[tuple[str, float]]) -> None:
+        for name, value in values:
+            self.logger.record(f"{stage}/{name}", value)
+
+    def _check_settings(self, folder: Path) -> None:
+        """What the stages' checkpoints depend on; another model's are not gone on with."""
+        own = {
+            name: getattr(self, name)
+            for name in ("n_episodes", "vision_steps", "memory_steps", "sequence_length", "z_loss", "population_size")
+        } | {"seed": self.seed or 0, "policy_kwargs": repr(sorted((self.policy_kwargs or {}).items()))}
+        path = folder / _SETTINGS
+        if not path.exists():
+            path.write_text(json.dumps(own, indent=2) + "\n")
+        there = json.loads(path.read_text())
+        for name, value in own.items():
+            if value != there.get(name):
+                raise ValueError(f"{name}={value!r}: accepted is {there.get(name)!r}, which {folder} was made with")
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """Without SB3's transposition of frames: the policy takes them as the environment gives them."""
+        if isinstance(env, VecEnv):
+            return env
+        monitored = Monitor(env) if monitor_wrapper else env
+        return DummyVecEnv([lambda: monitored])
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy"], []

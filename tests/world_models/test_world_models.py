@@ -1,0 +1,117 @@
+"""The algorithm as an SB3 user meets it, at tiny sizes on the real environment."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+
+import ardae_envs  # noqa: F401
+from ardae_rl.world_models import WorldModels
+
+STEPS = 10
+
+
+def make_env() -> gym.Env[Any, Any]:
+    return gym.make("ardae/CarRacingFast-v0", max_episode_steps=STEPS)
+
+
+def model(folder: Path | None = None, **arguments: Any) -> WorldModels:
+    sizes = {"n_episodes": 4, "vision_steps": 4, "memory_steps": 4, "sequence_length": 5, "n_envs": 4}
+    search = {"population_size": 3, "seeds_per_generation": 1, "evaluate_every": 1, "n_held_out": 2}
+    small = {"z_dim": 4, "vision_width": 4, "memory_hidden": 8}
+    return WorldModels(
+        "CnnPolicy",
+        "CarRacing-v3",
+        folder,
+        collection_env=make_env,
+        search_env=make_env,
+        policy_kwargs=small,
+        seed=0,
+        device="cpu",
+        **(sizes | search | arguments),
+    )
+
+
+def parameters(of: WorldModels) -> list[th.Tensor]:
+    return [parameter.detach().clone() for parameter in of.policy.parameters()]
+
+
+class Counter(BaseCallback):
+    """Counts calls, and ends training at one of them."""
+
+    def __init__(self, end_at: int | None = None) -> None:
+        super().__init__()
+        self.end_at, self.steps = end_at, [0]
+
+    def _on_step(self) -> bool:
+        self.steps.append(self.num_timesteps)
+        return len(self.steps) - 1 != self.end_at
+
+
+def test_learn(tmp_path: Path) -> None:
+    """All parts change, steps are counted, and the model drives the official environment, loaded or not."""
+    agent = model(tmp_path)
+    before, callback = parameters(agent), Counter()
+    agent.learn(150, callback)
+    # 4 episodes of 10 steps; 2 held-out ones; then 3 candidates and 2 held-out ones in each generation
+    assert agent.num_timesteps == 40 + 20 + 2 * 50
+    assert callback.steps == sorted(callback.steps) and callback.steps[-1] == agent.num_timesteps
+    assert any(not th.equal(a, b) for a, b in zip(before, parameters(agent), strict=True))
+    agent.save(tmp_path / "model")
+    official = gym.make("CarRacing-v3", max_episode_steps=STEPS)
+    loaded = WorldModels.load(tmp_path / "model", env=official, device="cpu")
+    for one in (agent, loaded):
+        returns, _ = evaluate_policy(one, official, n_eval_episodes=1, warn=False)
+        assert np.isfinite(returns)
+    for a, b in zip(parameters(agent), parameters(loaded), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_rounds_in_one_or_two_calls(tmp_path: Path) -> None:
+    """Two rounds, two calls of ``learn``, or a model saved between them: the same parameters."""
+    at_once = model(tmp_path / "a", n_iterations=2).learn(300)
+    in_two = model(tmp_path / "b").learn(150)
+    in_two.save(tmp_path / "model")
+    in_two.learn(150, reset_num_timesteps=False)
+    loaded = WorldModels.load(tmp_path / "model", env=gym.make("CarRacing-v3"), device="cpu")
+    loaded.folder = tmp_path / "c"
+    shutil.copytree(tmp_path / "b" / "frames", tmp_path / "c" / "frames")
+    assert at_once.iteration == in_two.iteration == 2 and loaded.iteration == 1
+    assert at_once.num_timesteps == in_two.num_timesteps
+    loaded.learn(150, reset_num_timesteps=False)
+    for other in (in_two, loaded):
+        for a, b in zip(parameters(at_once), parameters(other), strict=True):
+            th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("end_at", [5, 11])
+def test_ended_by_a_callback_and_gone_on_with(end_at: int, tmp_path: Path) -> None:
+    """In the collection or in the search; another object with the same settings goes on."""
+    whole = model(tmp_path / "whole").learn(150)
+    ended = model(tmp_path / "parts").learn(150, Counter(end_at))
+    assert ended.iteration == 0 and ended.num_timesteps < whole.num_timesteps
+    again = model(tmp_path / "parts").learn(150)
+    assert again.num_timesteps == whole.num_timesteps
+    for a, b in zip(parameters(whole), parameters(again), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    model(tmp_path).learn(1)
+    with pytest.raises(ValueError, match=r"memory_steps=5: accepted is 4, which .* was made with"):
+        model(tmp_path, memory_steps=5).learn(1)
+
+
+def test_bad_arguments(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="z_loss='mse'"):
+        model(z_loss="mse")
+    with pytest.raises(ValueError, match="n_episodes=0"):
+        model(n_episodes=0)
+    with pytest.raises(ValueError, match="accepted are frames of bytes"):
+        WorldModels("CnnPolicy", "Pendulum-v1")
