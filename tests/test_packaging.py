@@ -50,7 +50,7 @@ def test_public_names() -> None:
     )
     assert done.returncode == 0, done.stderr
     done = python("import ardae_rl; ardae_rl.SAC")
-    assert "accepted: SACARDAE, SACNF, __version__" in done.stderr
+    assert "accepted: SACARDAE, SACNF, WorldModels, __version__" in done.stderr
 
 
 @pytest.mark.parametrize(
