@@ -53,6 +53,22 @@ def test_public_names() -> None:
     assert "accepted: SACARDAE, SACNF, WorldModels, __version__" in done.stderr
 
 
+def without(missing: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` where these packages are not installed."""
+    return python(f"""
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+import stable_baselines3
+for name in [name for name in sys.modules if name.split(".")[0] in {missing!r}]:
+    del sys.modules[name]
+sys.meta_path.insert(0, Hidden())
+{code}
+""")
+
+
 @pytest.mark.parametrize(
     ("missing", "code", "extra"),
     [
@@ -60,25 +76,21 @@ def test_public_names() -> None:
         ("rl_zoo3", "import ardae_rl.zoo as zoo; zoo.register()", "zoo"),
         ("sb3_contrib", "from ardae_rl.registry import algorithm_class; algorithm_class('tqc')", "zoo"),
         ("matplotlib", "from ardae_rl.plotting import learning_curves; learning_curves(['.'])", "plots"),
+        ("cma", "from ardae_rl.world_models.evolution import CMAES; CMAES(3)", "world-models"),
+        ("numba", "import ardae_envs.rasteriser", "box2d"),
         ("ray", "from ardae_rl.common.cluster import ray_workers\nwith ray_workers(): pass", "ray"),
     ],
 )
 def test_missing_extra_is_named(missing: str, code: str, extra: str) -> None:
-    hidden = f"""
-import sys
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-import stable_baselines3
-for name in [name for name in sys.modules if name.split(".")[0] == {missing!r}]:
-    del sys.modules[name]
-sys.meta_path.insert(0, Hidden())
-{code}
-"""
-    done = python(hidden)
+    done = without((missing,), code)
     assert done.returncode == 1
     assert f"{missing} is not installed; it comes with: pip install 'ardae-rl[{extra}]'" in done.stderr
+
+
+def test_algorithms_need_no_extra() -> None:
+    """Until they use one."""
+    done = without(("rich", "typer", "cma", "ray", "numba", "Box2D", "pygame", "zuko"), "from ardae_rl import *")
+    assert done.returncode == 0, done.stderr
 
 
 def test_version_is_one() -> None:

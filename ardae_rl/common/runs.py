@@ -14,19 +14,13 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch as th
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 Settings = Mapping[str, Any]
 Reports = Queue[tuple[str, int, int, str]]
@@ -159,6 +153,8 @@ def run_missing(
     :param workers: :func:`processes`, or :func:`~ardae_rl.common.cluster.ray_workers`
     :return: those of ``runs`` that are finished now; fewer than ``runs`` if some have failed
     """
+    from rich.console import Console  # here, for those who have a Run without a command line around it
+
     missing = [settings for settings in runs if not finished(folder(settings), settings)]
     console = Console()
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before")
@@ -200,9 +196,18 @@ def _follow(
     futures: Mapping[Future[str], dict[str, Any]],
     folder: Callable[[dict[str, Any]], Path],
     reports: Reports,
-    console: Console,
+    console: "Console",
 ) -> None:
     """Show progress until all have ended, and keep what failures say."""
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
