@@ -19,9 +19,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import ardae_envs  # noqa: F401 (registers environments)
 from ardae_envs.collection import Mixture, Predicts, RandomWeights, StickyRandom
-from ardae_rl.common.runs import Run
+from ardae_rl.common.runs import Records, Run
 from ardae_rl.score.validation import check_choice, check_positive
-from ardae_rl.world_models.data import FrameStore, LatentStore, collect
+from ardae_rl.world_models.data import FrameStore, collect
 from ardae_rl.world_models.evolution import Evolution
 from ardae_rl.world_models.memory import Z_LOSSES
 from ardae_rl.world_models.policies import WorldModelPolicy
@@ -41,6 +41,7 @@ MakeEnv = Callable[[], gym.Env[Any, Any]]
 _COLLECTION = {"CarRacing-v3": "ardae/CarRacingRandomStart-v0"}
 _SEARCH = {"CarRacing-v3": "ardae/CarRacingFast-v0"}
 _SETTINGS = "settings.json"
+_ENDLESS = 10**9  # generations; the number of environment steps ends the search
 
 
 class WorldModels(BaseAlgorithm):
@@ -196,34 +197,23 @@ class WorldModels(BaseAlgorithm):
         """As SB3's; the state is that of the memory, (h, c)."""
         return self.policy.predict(observation, state, episode_start, deterministic)
 
-    def _round(self, until: int, callback: BaseCallback, log_interval: int) -> bool:
-        """One iteration, which ends when ``num_timesteps`` is there; False if the callback ended it."""
-        run = Run(self.folder / f"round_{self.iteration}")
-        self._check_settings(run.folder)
-        store = open_store(self.policy, self.folder / "frames")
-        if not self._collect(store, callback):
-            return False
-        latents = self._train_models(store, run)
-        return self._evolve(latents, run, until, callback, log_interval)
-
-    def _collect(self, store: FrameStore, callback: BaseCallback) -> bool:
-        n_wanted, seed = (self.iteration + 1) * self.n_episodes, self.seed or 0
-        make_env = self._make_env(self.collection_env, _COLLECTION)
+    def collect(self, callback: BaseCallback | None = None) -> bool:
+        """This round's episodes, as far as they are not there yet; False if the callback ended it."""
+        store, seed = self.store(), self.seed or 0
         before, going_on = self.num_timesteps, True
         earlier = int(store.lengths[: self.iteration * self.n_episodes].sum())  # of the rounds before
 
         def on_step(n: int) -> bool:
             nonlocal going_on
             self.num_timesteps += n
-            callback.update_locals(locals())
-            going_on = callback.on_step()
+            going_on = _tell(callback)
             return going_on
 
         collect(
             store,
-            make_env,
+            self._make_env(self.collection_env, _COLLECTION),
             self._collector(seed),
-            n_episodes=n_wanted,
+            n_episodes=(self.iteration + 1) * self.n_episodes,
             n_envs=self.n_envs_at_once,
             preprocess=self.policy.see,
             seed=seed,
@@ -232,6 +222,97 @@ class WorldModels(BaseAlgorithm):
         )
         self.num_timesteps = before + store.n_steps - earlier  # what was there already counts, too
         return going_on
+
+    def train_vision(self) -> Records:
+        """V on all frames so far; see :func:`~ardae_rl.world_models.stages.train_vision` for the rows."""
+        rows = train_vision(
+            self.policy,
+            self.store(),
+            self._run(),
+            n_steps=self._share(self.vision_steps),
+            learning_rate=self.vision_learning_rate,
+            seed=self.seed or 0,
+        )
+        self._record("vision", rows[-1].items(), dump=True)
+        return rows
+
+    def train_memory(self) -> Records:
+        """M on the latents that this V gives; see :func:`~ardae_rl.world_models.stages.train_memory` for the rows."""
+        store, run = self.store(), self._run()
+        latents = encode_frames(self.policy, store, run.folder / "latents", progress=self.verbose > 0)
+        rows = train_memory(
+            self.policy,
+            store,
+            latents,
+            run,
+            n_steps=self._share(self.memory_steps),
+            length=self.sequence_length,
+            z_loss=self.z_loss,
+            learning_rate=self.memory_learning_rate,
+            reward_weight=self.reward_weight,
+            done_factor=self.done_factor,
+            seed=self.seed or 0,
+        )
+        self._record("memory", rows[-1].items(), dump=True)
+        return rows
+
+    def evolve_controller(
+        self, until: int, callback: BaseCallback | None = None, log_interval: int = 1
+    ) -> tuple[Evolution, bool]:
+        """C, until ``num_timesteps`` is there, at least for a generation; whether the callback let it end so.
+
+        The round is over after it.
+        """
+        before, going_on = self.num_timesteps, True
+
+        def after_generation(evolution: Evolution, _: Any) -> bool:
+            nonlocal going_on
+            row = evolution.rows[-1]
+            self.num_timesteps = before + int(row["n_steps"] + row["n_held_out_steps"])
+            self._record("controller", row.items(), dump=int(row["generation"]) % log_interval == 0)
+            going_on = _tell(callback)
+            return going_on and self.num_timesteps < until
+
+        make_env = self._make_env(self.search_env, _SEARCH)
+        with make_evaluator(self.policy, make_env, self.n_envs_at_once, self.n_workers, self.patience) as evaluator:
+            evolution = evolve_controller(
+                self.policy,
+                evaluator,
+                self._run(),
+                n_generations=_ENDLESS,
+                population_size=self.population_size,
+                sigma=self.sigma,
+                seed=(self.seed or 0) + self.iteration,
+                seeds_per_generation=self.seeds_per_generation,
+                evaluate_every=self.evaluate_every,
+                held_out_seeds=range(self.n_held_out),
+                callback=after_generation,
+            )
+        row = evolution.rows[-1]
+        self.num_timesteps = before + int(row["n_steps"] + row["n_held_out_steps"])
+        self.iteration += going_on
+        return evolution, going_on
+
+    def store(self) -> FrameStore:
+        """Of all rounds' episodes."""
+        return open_store(self.policy, self.folder / "frames")
+
+    def _round(self, until: int, callback: BaseCallback, log_interval: int) -> bool:
+        if not self.collect(callback):
+            return False
+        self.train_vision()
+        self.train_memory()
+        return self.evolve_controller(until, callback, log_interval)[1]
+
+    def _run(self) -> Run:
+        """Where this round's stages have their checkpoints."""
+        run = Run(self.folder / f"round_{self.iteration}")
+        self._check_settings(run.folder)
+        return run
+
+    def _share(self, n_steps: int) -> int:
+        """Of gradient steps: after the first round, the models have learnt already."""
+        return n_steps if self.iteration == 0 else max(1, n_steps // 2)
 
     def _collector(self, seed: int) -> Predicts:
         """Random policies; after the first round, the controller in half of the episodes."""
@@ -246,69 +327,6 @@ class WorldModels(BaseAlgorithm):
             weights.append(sum(weights))
         return Mixture(policies, weights, seed=seeds[2])
 
-    def _train_models(self, store: FrameStore, run: Run) -> LatentStore:
-        share, seed = 1 if self.iteration == 0 else 2, self.seed or 0
-        vision = train_vision(
-            self.policy,
-            store,
-            run,
-            n_steps=max(1, self.vision_steps // share),
-            learning_rate=self.vision_learning_rate,
-            seed=seed,
-        )
-        latents = encode_frames(self.policy, store, run.folder / "latents", progress=self.verbose > 0)
-        memory = train_memory(
-            self.policy,
-            store,
-            latents,
-            run,
-            n_steps=max(1, self.memory_steps // share),
-            length=self.sequence_length,
-            z_loss=self.z_loss,
-            learning_rate=self.memory_learning_rate,
-            reward_weight=self.reward_weight,
-            done_factor=self.done_factor,
-            seed=seed,
-        )
-        for name, rows in (("vision", vision), ("memory", memory)):
-            self._record(name, rows[-1].items())
-        self.logger.dump(self.num_timesteps)
-        return latents
-
-    def _evolve(self, latents: LatentStore, run: Run, until: int, callback: BaseCallback, log_interval: int) -> bool:
-        before, going_on = self.num_timesteps, True
-
-        def after_generation(evolution: Evolution, _: Any) -> bool:
-            nonlocal going_on
-            row = evolution.rows[-1]
-            self.num_timesteps = before + int(row["n_steps"] + row["n_held_out_steps"])
-            if int(row["generation"]) % log_interval == 0:
-                self._record("controller", row.items())
-                self.logger.dump(self.num_timesteps)
-            callback.update_locals(locals())
-            going_on = callback.on_step()
-            return going_on and self.num_timesteps < until
-
-        make_env = self._make_env(self.search_env, _SEARCH)
-        with make_evaluator(self.policy, make_env, self.n_envs_at_once, self.n_workers, self.patience) as evaluator:
-            evolution = evolve_controller(
-                self.policy,
-                evaluator,
-                run,
-                n_generations=1_000_000,
-                population_size=self.population_size,
-                sigma=self.sigma,
-                seed=(self.seed or 0) + self.iteration,
-                seeds_per_generation=self.seeds_per_generation,
-                evaluate_every=self.evaluate_every,
-                held_out_seeds=range(self.n_held_out),
-                callback=after_generation,
-            )
-        row = evolution.rows[-1]
-        self.num_timesteps = before + int(row["n_steps"] + row["n_held_out_steps"])
-        self.iteration += going_on
-        return going_on
-
     def _make_env(self, wanted: str | MakeEnv | None, instead: dict[str, str]) -> MakeEnv:
         if callable(wanted):
             return wanted
@@ -321,9 +339,13 @@ class WorldModels(BaseAlgorithm):
             return partial(gym.make, instead.get(spec.id, spec.id))
         return partial(gym.make, str(wanted))
 
-    def _record(self, stage: str, values: Iterable[tuple[str, float]]) -> None:
-        for name, value in values:
-            self.logger.record(f"{stage}/{name}", value)
+    def _record(self, stage: str, values: Iterable[tuple[str, float]], dump: bool = False) -> None:
+        logger = getattr(self, "_logger", None)  # which SB3 makes in ``learn``
+        if logger is not None:
+            for name, value in values:
+                logger.record(f"{stage}/{name}", value)
+            if dump:
+                logger.dump(self.num_timesteps)
 
     def _check_settings(self, folder: Path) -> None:
         """What the stages' checkpoints depend on; another model's are not gone on with."""
@@ -349,3 +371,11 @@ class WorldModels(BaseAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
+
+
+def _tell(callback: BaseCallback | None) -> bool:
+    """Whether training goes on."""
+    if callback is None:
+        return True
+    callback.update_locals(locals())
+    return callback.on_step()

@@ -102,6 +102,22 @@ def test_ended_by_a_callback_and_gone_on_with(end_at: int, tmp_path: Path) -> No
         th.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+def test_stages_one_by_one(tmp_path: Path) -> None:
+    """Without ``learn``, and each by another object: the same parameters."""
+    whole = model(tmp_path / "whole").learn(150)
+    assert model(tmp_path / "stages").collect()
+    rows = model(tmp_path / "stages").train_vision()
+    assert rows[-1]["step"] == 4
+    last = model(tmp_path / "stages")
+    last.collect()
+    assert last.train_vision() == rows and last.train_memory()[-1]["step"] == 4
+    evolution, over = last.evolve_controller(150)
+    assert over and last.iteration == 1 and last.num_timesteps == whole.num_timesteps
+    assert evolution.rows[-1]["generation"] == 2
+    for a, b in zip(parameters(whole), parameters(last), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     model(tmp_path).learn(1)
     with pytest.raises(ValueError, match=r"memory_steps=5: accepted is 4, which .* was made with"):
