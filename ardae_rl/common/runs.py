@@ -2,10 +2,8 @@
 
 import json
 import multiprocessing
-import os
 import shutil
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +15,8 @@ from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch as th
+
+from ardae_rl.common.worker import start_worker
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -130,7 +130,7 @@ def processes(jobs: int) -> Iterator[Workers]:
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with (
         context.Manager() as manager,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool,
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool,
     ):
         reports: Reports = manager.Queue()
         yield Workers(partial(pool.submit, partial(make_run, reports=reports)), reports)
@@ -163,19 +163,6 @@ def run_missing(
             futures = {submit(function, settings, folder(settings)): settings for settings in missing}
             _follow(futures, folder, reports, console)
     return [settings for settings in runs if finished(folder(settings), settings)]
-
-
-def _start_worker() -> None:
-    th.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker that outlives a killed command would write into the folders of the one that goes on with its runs."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def make_run(

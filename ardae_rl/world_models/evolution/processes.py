@@ -1,18 +1,15 @@
 """Episodes of many candidates, spread over processes of this machine."""
 
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import torch as th
-
+from ardae_rl.common.worker import start_worker
 from ardae_rl.score.validation import check_positive
 from ardae_rl.world_models.evolution.base import Array, Episodes, Evaluator, join, split
 
@@ -117,8 +114,7 @@ class ProcessEvaluator(Evaluator):
 def _work(connection: Connection, make_evaluator: Callable[[], Evaluator]) -> None:
     """What a worker does: make its evaluator at the first call, and answer calls with (error, result)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the connection then
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    th.set_num_threads(1)
+    start_worker()
     evaluator: Evaluator | None = None
     try:
         while True:
@@ -144,11 +140,3 @@ def _portable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(text)
     return error
-
-
-def _end_with_parent() -> None:
-    """A killed parent ends nothing by itself."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
