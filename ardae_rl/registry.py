@@ -8,7 +8,11 @@ import importlib
 import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-OUR_ALGORITHMS = {"sac_ardae": "ardae_rl.sac_ardae:SACARDAE", "sac_nf": "ardae_rl.sac_nf:SACNF"}
+OUR_ALGORITHMS = {
+    "sac_ardae": "ardae_rl.sac_ardae:SACARDAE",
+    "sac_nf": "ardae_rl.sac_nf:SACNF",
+    "world_models": "ardae_rl.world_models:WorldModels",
+}
 
 # RL Zoo's names. Its own table is not read here, because importing rl_zoo3 replaces Gymnasium's TimeLimit
 # in the whole process, and `evaluate` promises the unmodified environment.

@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeImage
 
 import ardae_envs  # noqa: F401 (registers environments)
 from ardae_envs.collection import Mixture, Predicts, RandomWeights, StickyRandom
@@ -365,7 +365,7 @@ class WorldModels(BaseAlgorithm):
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         """Without SB3's transposition of frames: the policy takes them as the environment gives them."""
         if isinstance(env, VecEnv):
-            return env
+            return env.venv if isinstance(env, VecTransposeImage) else env
         monitored = Monitor(env) if monitor_wrapper else env
         return DummyVecEnv([lambda: monitored])
 

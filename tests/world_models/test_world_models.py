@@ -10,6 +10,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 import ardae_envs  # noqa: F401
 from ardae_rl.world_models import WorldModels
@@ -116,6 +117,14 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
     assert evolution.rows[-1]["generation"] == 2
     for a, b in zip(parameters(whole), parameters(last), strict=True):
         th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_transposed_environments(tmp_path: Path) -> None:
+    """RL Zoo hands them over so."""
+    vec_env = VecTransposeImage(DummyVecEnv([lambda: gym.make("CarRacing-v3", max_episode_steps=STEPS)]))
+    agent = WorldModels("CnnPolicy", vec_env, tmp_path, policy_kwargs={"z_dim": 4, "vision_width": 4}, device="cpu")
+    returns, _ = evaluate_policy(agent, vec_env, n_eval_episodes=1, warn=False)
+    assert np.isfinite(returns)
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
