@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -16,31 +14,22 @@ except ModuleNotFoundError as error:
 from gymnasium.error import DependencyNotInstalled
 
 from ardae_rl import evaluation, zoo
+from ardae_rl.common.command_line import USER_ERRORS, one_line_errors
 from ardae_rl.plotting import SOURCES, learning_curves
 from ardae_rl.registry import algorithm_class, environment_id
+from ardae_rl.world_model_command import app as world_model_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, evaluate and look at agents.")
+app.add_typer(world_model_app, name="world-model")
 # Options that are not ours go to RL Zoo's script as they stand. No option of `train` has a short form of ours:
 # a parser that knows -f would find it inside RL Zoo's -conf.
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-USER_ERRORS = (ValueError, ImportError, DependencyNotInstalled)
 
 Algo = Annotated[str, typer.Option(help="Algorithm, e.g. sac_ardae; RL Zoo's names for stock ones.")]
 Env = Annotated[str, typer.Option(help="Environment id, e.g. Hopper-v5.")]
 Folder = Annotated[Path, typer.Option("--folder", "-f", help="Where `train` logged.")]
 ExpId = Annotated[int, typer.Option(help="Number of the run; 0 is the newest that has a model.")]
 Seed = Annotated[int, typer.Option(help="Seed of the environment and the sampled actions.")]
-
-
-@contextmanager
-def one_line_errors(errors: tuple[type[Exception], ...] = USER_ERRORS) -> Iterator[None]:
-    """Turn ``errors`` (a wrong argument, a missing extra) into one line on stderr and exit status 2."""
-    try:
-        yield
-    except errors as error:
-        message = " ".join(str(error).split())
-        typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(2) from error
 
 
 @app.command(context_settings=PASS_THROUGH)

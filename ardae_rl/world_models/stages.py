@@ -201,6 +201,16 @@ def evolve_controller(
     return evolution
 
 
+def dream_starts(latents: LatentStore) -> tuple[th.Tensor, th.Tensor]:
+    """Posteriors of the first frames of all episodes, mean and ln standard deviation, (n, z_dim) each.
+
+    Dreams that begin elsewhere would have to do without what the memory knows by then.
+    """
+    firsts = [(mean[0], log_std[0]) for mean, log_std in (latents[number] for number in range(len(latents)))]
+    mean, log_std = (th.from_numpy(np.array(part, dtype=np.float32)) for part in zip(*firsts, strict=True))
+    return mean, log_std
+
+
 def _split(store: FrameStore, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Episodes for training and validation; of a store too small for both, all for either."""
     training, held_out = store.split(VALIDATION_SHARE, seed)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 import ardae_envs  # noqa: F401
 from ardae_envs.collection import StickyRandom
@@ -16,6 +17,7 @@ from ardae_rl.common.runs import Run
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.stages import (
+    dream_starts,
     encode_frames,
     evolve_controller,
     make_evaluator,
@@ -87,6 +89,14 @@ def test_memory(store: FrameStore, latents: LatentStore, tmp_path: Path) -> None
         th.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+def test_dreams_start_where_episodes_do(store: FrameStore, latents: LatentStore) -> None:
+    model, (mean, log_std) = policy(), dream_starts(latents)
+    firsts = th.from_numpy(np.stack([episode.frames[0] for episode in store]))
+    expected = model.vision.encode(firsts)
+    th.testing.assert_close((mean, log_std), expected, atol=2e-3, rtol=2e-3)  # kept in half precision
+    assert len(mean) == len(store)
+
+
 def test_latents_of_another_vision_are_refused(store: FrameStore, latents: LatentStore) -> None:
     with pytest.raises(ValueError, match="fingerprint"):
         encode_frames(policy(1), store, latents.files.folder)
@@ -100,10 +110,11 @@ def test_controller(tmp_path: Path) -> None:
         evolution = evolve_controller(model, evaluator, Run(tmp_path), held_out_seeds=[5], **arguments)
     assert len(evolution.rows) == 3 and evolution.best_mean is not None
     np.testing.assert_allclose(model.controller_parameters, evolution.best_mean, atol=1e-6)
-    official = gym.make("CarRacing-v3", max_episode_steps=STEPS)
-    official.reset(seed=5)
+    # The search and the official evaluation play the same episodes, from the first step to the last
+    official = DummyVecEnv([lambda: gym.make("CarRacing-v3", max_episode_steps=STEPS)])
+    official.seed(5)
     returns, _ = evaluate_policy(model, official, n_eval_episodes=1, deterministic=True, warn=False)
-    assert np.isfinite(returns)
+    assert returns == pytest.approx(evolution.best_return, abs=1e-4)
     again = policy()
     with make_evaluator(again, make_env, n_envs=3) as evaluator:
         resumed = evolve_controller(again, evaluator, Run(tmp_path), held_out_seeds=[5], **arguments)

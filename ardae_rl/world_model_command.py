@@ -1,0 +1,162 @@
+"""``ardae-rl world-model``: the stages of World Models, and what came of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ardae_rl.common.command_line import one_line_errors
+
+if TYPE_CHECKING:
+    from ardae_rl.world_models import WorldModels
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="World Models in stages, each of which does what is missing of those before it. An interrupted command goes "
+    "on where it was.",
+)
+
+Env = Annotated[str, typer.Option(help="Environment id.")]
+Folder = Annotated[Path, typer.Option(help="For data, checkpoints and the model.")]
+Preset = Annotated[str | None, typer.Option(help="Use zoo_configs/world_models_PRESET.yml.")]
+Seed = Annotated[int, typer.Option(help="Of all random generators.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE in place of the file's, e.g. n_episodes=50; n_timesteps.")
+]
+_ENV, _FOLDER = "CarRacing-v3", Path("runs/world_models")
+
+
+@app.command()
+def collect(
+    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
+) -> None:
+    """Collect episodes."""
+    with one_line_errors():
+        model, _ = _model(env, folder, preset, seed, values)
+        model.collect()
+        store = model.store()
+    typer.echo(f"{len(store)} episodes, {store.n_steps} steps, mean return {store.returns.mean():.1f}: {store.folder}")
+
+
+@app.command()
+def vision(
+    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
+) -> None:
+    """Train the vision model."""
+    with one_line_errors():
+        model, _ = _model(env, folder, preset, seed, values)
+        model.collect()
+        rows = model.train_vision()
+    _say(rows[-1])
+
+
+@app.command()
+def memory(
+    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
+) -> None:
+    """Train the memory."""
+    with one_line_errors():
+        model, _ = _model(env, folder, preset, seed, values)
+        model.collect()
+        model.train_vision()
+        rows = model.train_memory()
+    _say(rows[-1])
+
+
+@app.command()
+def controller(
+    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
+) -> None:
+    """Evolve the controller; FOLDER/model.zip is the agent then."""
+    with one_line_errors():
+        model, n_timesteps = _model(env, folder, preset, seed, values)
+        model.learn(n_timesteps, progress_bar=True)
+        model.save(folder / "model")
+    typer.echo(f"wrote {folder / 'model.zip'}")
+
+
+@app.command()
+def train(
+    env: Env = _ENV,
+    folder: Folder = _FOLDER,
+    preset: Preset = None,
+    seed: Seed = 0,
+    values: Set = None,
+    episodes: Annotated[int, typer.Option(help="Of the evaluation.")] = 100,
+) -> None:
+    """All stages, and the evaluation."""
+    controller(env, folder, preset, seed, values)
+    evaluate(env, folder, episodes)
+
+
+@app.command()
+def evaluate(
+    env: Env = _ENV,
+    folder: Folder = _FOLDER,
+    episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the environment; training has others.")] = 10_000,
+) -> None:
+    """Evaluate FOLDER/model.zip on the unmodified environment, into FOLDER/evaluation.json."""
+    with one_line_errors():
+        from ardae_rl.evaluation import evaluate as run_evaluation
+
+        result = run_evaluation(_load(folder), env, episodes, seed)
+    result.write(folder / "evaluation.json")
+    typer.echo(result)
+
+
+@app.command()
+def dream(
+    env: Env = _ENV,
+    folder: Folder = _FOLDER,
+    steps: Annotated[int, typer.Option(help="Length of the video.")] = 300,
+    temperature: Annotated[float, typer.Option(help="Of the dream.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the environment and the dream.")] = 0,
+) -> None:
+    """Film FOLDER/model.zip: in the environment, as its vision model sees that, and in a dream from the same start."""
+    with one_line_errors():
+        from ardae_rl.world_models.film import film
+
+        path = film(_load(folder).policy, env, folder / "dream.mp4", steps, temperature, seed)
+    typer.echo(f"wrote {path}: environment, reconstruction, dream")
+
+
+def _model(env: str, folder: Path, preset: str | None, seed: int, values: list[str] | None) -> tuple[WorldModels, int]:
+    """The model of a hyper-parameter file's block, and its number of environment steps."""
+    import yaml
+
+    from ardae_rl import zoo
+    from ardae_rl.registry import environment_id
+    from ardae_rl.world_models import WorldModels
+
+    env_id = environment_id(env)
+    config = zoo.config_file("world_models", preset)
+    typer.echo(zoo.used_block(config, env_id))
+    blocks = yaml.safe_load(config.read_text())
+    arguments: dict[str, Any] = dict(blocks.get(env_id, blocks["default"]))
+    for value in values or []:
+        name, equals, text = value.partition("=")
+        if not equals:
+            raise ValueError(f"--set {value!r}: accepted is NAME=VALUE")
+        arguments[name] = yaml.safe_load(text)
+    n_timesteps = int(arguments.pop("n_timesteps"))
+    try:
+        model = WorldModels(env=env_id, folder=folder, seed=seed, verbose=1, **arguments)
+    except TypeError as error:
+        raise ValueError(f"--set or {config.name}: {error}") from error
+    return model, n_timesteps
+
+
+def _load(folder: Path) -> WorldModels:
+    from ardae_rl.world_models import WorldModels
+
+    path = folder / "model.zip"
+    if not path.exists():
+        raise ValueError(f"--folder: {folder} has no model.zip; accepted: one that `ardae-rl world-model train` made")
+    return WorldModels.load(path)
+
+
+def _say(row: dict[str, float]) -> None:
+    typer.echo(", ".join(f"{name} {value:.4g}" for name, value in row.items()))

@@ -1,0 +1,72 @@
+"""`ardae-rl world-model`, and its video."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+
+from ardae_rl.world_models.film import film
+from ardae_rl.world_models.policies import WorldModelPolicy
+
+TINY = {
+    "n_timesteps": 100,
+    "n_episodes": 2,
+    "n_envs": 2,
+    "vision_steps": 2,
+    "memory_steps": 2,
+    "sequence_length": 10,
+    "population_size": 3,
+    "seeds_per_generation": 1,
+    "n_held_out": 1,
+    "n_workers": 0,
+    "patience": 5,
+}
+
+
+@pytest.mark.slow
+def test_stages_and_evaluation(ardae_rl: Any, tmp_path: Path) -> None:
+    """A stage, then all: the first one's work is not done again."""
+    settings = [text for name, value in TINY.items() for text in ("--set", f"{name}={value}")]
+    first = ardae_rl("world-model", "vision", *settings)
+    assert first.returncode == 0 and "validation_error" in first.stdout, first.stderr
+    checkpoint = tmp_path / "runs/world_models/round_0/vision.pt"
+    written = checkpoint.stat().st_mtime_ns
+    whole = ardae_rl("world-model", "train", "--episodes", 1, *settings)
+    assert whole.returncode == 0 and "CarRacing-v3, 1 episodes" in whole.stdout, whole.stderr
+    assert checkpoint.stat().st_mtime_ns == written
+    assert (tmp_path / "runs/world_models/evaluation.json").exists()
+    again = ardae_rl("world-model", "collect", "--set", "n_episodes=3", "--folder", tmp_path / "runs/world_models")
+    assert again.returncode == 0 and again.stdout.count("3 episodes") == 1, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vision", "--set", "sizes"], "--set 'sizes': accepted is NAME=VALUE"),
+        (["vision", "--set", "size=3"], "unexpected keyword argument 'size'"),
+        (["vision", "--env", "CarRacing-v33"], "unknown environment 'CarRacing-v33'"),
+        (["vision", "--preset", "huge"], "world_models has no preset 'huge'"),
+        (["dream"], "has no model.zip"),
+    ],
+)
+def test_errors_in_one_line(arguments: list[str], message: str, ardae_rl: Any) -> None:
+    done = ardae_rl("world-model", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_film(tmp_path: Path) -> None:
+    th.manual_seed(0)
+    env = gym.make("CarRacing-v3")
+    policy = WorldModelPolicy(env.observation_space, env.action_space, z_dim=4, vision_width=4, memory_hidden=8)
+    path = film(policy, "CarRacing-v3", tmp_path / "videos" / "dream.mp4", n_steps=5)
+    from moviepy import VideoFileClip
+
+    with VideoFileClip(str(path)) as clip:
+        assert clip.size == [3 * 256, 256]
+        frame = clip.get_frame(0)
+    seen = policy.see(env.reset(seed=0)[0][None])[0].repeat(4, 0).repeat(4, 1)
+    assert np.abs(frame[:, :256].astype(float) - seen).mean() < 10, "the first picture is what the policy sees"
