@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
@@ -10,17 +9,18 @@ from numpy.typing import NDArray
 from ardae_rl.registry import require
 from ardae_rl.world_models.dream import Dream
 from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.stages import make_repeating
 from ardae_rl.world_models.vision import as_frames
 
 _ENLARGED = 4
-_FPS = 30
+_FPS = 50  # of the environment
 
 
 def film(
     policy: WorldModelPolicy, env_id: str, path: Path, n_steps: int, temperature: float = 1.0, seed: int = 0
 ) -> Path:
-    """Three pictures side by side, until the episode or the steps are over: what the policy sees, V's reconstruction
-    of it, and the dream of V and M that began with the same frame, driven by the same controller.
+    """Three pictures side by side, until the episode or the decisions are over: what the policy sees, V's
+    reconstruction of it, and the dream of V and M that began with the same frame, driven by the same controller.
 
     :param path: of the video, MP4
     :raises ImportError: without moviepy
@@ -31,7 +31,9 @@ def film(
     path.parent.mkdir(parents=True, exist_ok=True)
     small = _pictures(policy, env_id, n_steps, temperature, seed)
     pictures = [picture.repeat(_ENLARGED, 0).repeat(_ENLARGED, 1) for picture in small]
-    ImageSequenceClip(pictures, fps=_FPS).write_videofile(str(path), codec="libx264", audio=False, logger=None)
+    ImageSequenceClip(pictures, fps=_FPS / policy.action_repeat).write_videofile(
+        str(path), codec="libx264", audio=False, logger=None
+    )
     return path
 
 
@@ -40,7 +42,7 @@ def _pictures(
 ) -> list[NDArray[np.uint8]]:
     """Of 64 x 192 pixels."""
     policy.set_training_mode(False)
-    env = gym.make(env_id)
+    env = make_repeating(env_id, policy.action_repeat)
     observation, _ = env.reset(seed=seed)
     parameters = policy.controller_parameters.detach()
     mean, log_std = policy.vision.encode(th.from_numpy(policy.see(observation[None])))

@@ -8,11 +8,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from ardae_rl.world_models.policies import State, WorldModelPolicy, channels_last
+from ardae_rl.world_models.frame_policy import FramePolicy, State, channels_last
+from ardae_rl.world_models.policies import WorldModelPolicy
 
 Array = NDArray[Any]
 
@@ -20,7 +20,8 @@ Array = NDArray[Any]
 class WorldModelVecEnv(VecEnvWrapper):
     """What the controller of World Models sees, as a Box, and its outputs as actions: for any SB3 algorithm.
 
-    :param venv: with frames as observations
+    :param venv: with frames as observations; of environments that repeat actions as the policy does, see
+        :class:`~ardae_envs.action_repeat.ActionRepeat`
     :param policy: its vision and memory are used, and not trained
     :param deterministic: whether latents are posteriors' means, not draws
     """
@@ -67,7 +68,7 @@ class WorldModelVecEnv(VecEnvWrapper):
         return features
 
 
-class PixelPolicy(BasePolicy):
+class PixelPolicy(FramePolicy):
     """Vision, memory and what another algorithm has learnt from them, as one policy of frames.
 
     :param world_model: vision, memory and action map
@@ -76,35 +77,25 @@ class PixelPolicy(BasePolicy):
     """
 
     def __init__(self, world_model: WorldModelPolicy, actor: BasePolicy) -> None:
-        super().__init__(world_model.observation_space, world_model.action_space)
+        super().__init__(world_model.observation_space, world_model.action_space, world_model.action_repeat)
         expected = (world_model.n_features,), (world_model.action_map.n_outputs,)
         shapes = actor.observation_space.shape, actor.action_space.shape
         if shapes != expected:
             raise ValueError(f"actor: observations and actions of shapes {shapes}; accepted are {expected}")
         self.world_model, self.actor = world_model, actor
 
-    def predict(
-        self, observation: Any, state: State | None = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[Array, State | None]:
-        """As SB3's recurrent policies; latents are the posteriors' means, and actions drawn unless deterministic."""
-        self.set_training_mode(False)
+    def decide(
+        self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
+    ) -> tuple[Array, State]:
+        """Latents are the posteriors' means; actions are drawn unless deterministic."""
         model = self.world_model
-        single = np.ndim(observation) == 3
-        frames = channels_last(np.asarray(observation)[None] if single else observation, self.observation_space)
-        start = (
-            np.zeros(len(frames), dtype=bool) if episode_start is None else np.atleast_1d(episode_start).astype(bool)
-        )
         with th.no_grad():
-            z, before = model.latents(frames), model.memory_state(state, start, len(frames))
+            z, before = model.latents(frames), model.memory_state(state, episode_start, len(frames))
             features = model.features(z, before).cpu().numpy()
             outputs, _ = self.actor.predict(features, deterministic=deterministic)
             actions = model.action_map.actions(outputs)
             h, c = model.remember(z, actions, before)
-        return (actions[0] if single else actions), (h.cpu().numpy(), c.cpu().numpy())
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        assert isinstance(observation, th.Tensor)
-        return th.as_tensor(self.predict(observation.cpu().numpy(), deterministic=deterministic)[0])
+        return actions, (h.cpu().numpy(), c.cpu().numpy())
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {"world_model": self.world_model, "actor": self.actor}

@@ -7,37 +7,22 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from ardae_envs.frames import crop_bar, resize
 from ardae_rl.score.validation import check_choice
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
+from ardae_rl.world_models.frame_policy import FramePolicy, State
 from ardae_rl.world_models.memory import MemoryRNN
 from ardae_rl.world_models.memory import State as MemoryState
 from ardae_rl.world_models.vision import SIZE, ConvVAE
 
 CONTROLLER_INPUTS = ("z", "zh", "zc", "zch")
 Array = NDArray[Any]
-State = tuple[Array, ...]  # h and c of the memory, (n, hidden) each
 
 
-def channels_last(observations: Any, space: spaces.Space[Any]) -> NDArray[np.uint8]:
-    """Frames (n, height, width, 3) of a space, also if they come as SB3's ``VecTransposeImage`` makes them.
-
-    :raises ValueError: for others
-    """
-    frames, shape = np.asarray(observations), space.shape or ()
-    if frames.shape[1:] == (shape[2], *shape[:2]) and frames.shape[1:] != shape:
-        frames = frames.transpose(0, 2, 3, 1)
-    if frames.shape[1:] != shape or frames.dtype != np.uint8:
-        raise ValueError(f"observation of {frames.dtype}, shape {frames.shape}: accepted is uint8, (n, *{shape})")
-    return frames
-
-
-class WorldModelPolicy(BasePolicy):
+class WorldModelPolicy(FramePolicy):
     """V, M and C, and what is around them: frames are cropped and made small, outputs made actions.
 
     :param observation_space: frames of bytes, (height, width, 3)
@@ -53,6 +38,7 @@ class WorldModelPolicy(BasePolicy):
     :param action_map: "auto", "identity", "steer_and_pedal" or "one_axis", see
         :func:`~ardae_rl.world_models.action_map.make_action_map`
     :param cropped_rows: of the frame from below, which are not seen (12 for CarRacing's bar of indicators)
+    :param action_repeat: steps for which an action is held; the frames in between are not looked at
     :raises ValueError: for arguments outside of what is accepted
     """
 
@@ -70,8 +56,9 @@ class WorldModelPolicy(BasePolicy):
         controller_hidden: Sequence[int] = (),
         action_map: str = "auto",
         cropped_rows: int = 0,
+        action_repeat: int = 1,
     ) -> None:
-        super().__init__(observation_space, action_space)
+        super().__init__(observation_space, action_space, action_repeat)
         shape = observation_space.shape or ()
         if observation_space.dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3:
             raise ValueError(f"observation_space={observation_space}: accepted are frames of bytes (height, width, 3)")
@@ -89,6 +76,7 @@ class WorldModelPolicy(BasePolicy):
             "controller_hidden": tuple(controller_hidden),
             "action_map": action_map,
             "cropped_rows": cropped_rows,
+            "action_repeat": action_repeat,
         }
         self.controller_input, self.cropped_rows = controller_input, cropped_rows
         self.action_map = make_action_map(action_map, action_space)
@@ -149,27 +137,11 @@ class WorldModelPolicy(BasePolicy):
         mean, log_std = self.vision.encode(th.as_tensor(self.see(observations), device=self.device))
         return mean if deterministic else mean + log_std.exp() * th.randn_like(mean)
 
-    def predict(
-        self,
-        observation: Any,
-        state: State | None = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-    ) -> tuple[Array, State | None]:
-        """As SB3's recurrent policies; frames may be channels first, as SB3's ``VecTransposeImage`` makes them."""
-        self.set_training_mode(False)
-        single = np.ndim(observation) == 3
-        frames = channels_last(np.asarray(observation)[None] if single else observation, self.observation_space)
-        start = (
-            np.zeros(len(frames), dtype=bool) if episode_start is None else np.atleast_1d(episode_start).astype(bool)
-        )
+    def decide(
+        self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
+    ) -> tuple[Array, State]:
         parameters = self.controller_parameters.detach().cpu().numpy()
-        actions, state = self.act(parameters, frames, state, start, deterministic)
-        return (actions[0] if single else actions), state
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        assert isinstance(observation, th.Tensor)
-        return th.as_tensor(self.predict(observation.cpu().numpy(), deterministic=deterministic)[0])
+        return self.act(parameters, frames, state, episode_start, deterministic)
 
     def memory_state(self, state: State | None, episode_start: NDArray[np.bool_], n: int) -> MemoryState:
         """The memory's own of what ``predict`` takes, zero where an episode starts."""

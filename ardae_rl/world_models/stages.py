@@ -10,6 +10,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from ardae_envs.action_repeat import ActionRepeat
 from ardae_rl.common.runs import Records, Run
 from ardae_rl.world_models.data import FrameStore, LatentStore, SequenceBatch, SequenceSampler, encode, fingerprint
 from ardae_rl.world_models.evolution import (
@@ -33,7 +34,15 @@ _CHUNK = 64  # frames encoded at once
 def open_store(policy: WorldModelPolicy, folder: str | Path, **arguments: Any) -> FrameStore:
     """The store of frames as the policy's vision gets them; see :class:`~ardae_rl.world_models.data.FrameStore`."""
     preprocessing = f"{policy.cropped_rows} rows cropped from below, bilinear to {SIZE} x {SIZE}"
+    if policy.action_repeat > 1:
+        preprocessing += f", actions held for {policy.action_repeat} steps"
     return FrameStore(folder, (SIZE, SIZE, 3), policy.action_space, preprocessing, **arguments)
+
+
+def make_repeating(env: str | Callable[[], gym.Env[Any, Any]], action_repeat: int) -> gym.Env[Any, Any]:
+    """An environment, given by its id or a function that makes it, in which a step is a decision of the policy."""
+    made = env() if callable(env) else gym.make(env)
+    return ActionRepeat(made, action_repeat) if action_repeat > 1 else made
 
 
 def train_vision(
@@ -168,7 +177,7 @@ def make_evaluator(
 ) -> Evaluator:
     """What plays a population of controllers with the policy's vision and memory.
 
-    :param make_env: picklable, if there are workers
+    :param make_env: picklable, if there are workers; with :func:`make_repeating`, if the policy repeats actions
     :param n_envs: played at once, in each process
     :param n_workers: processes of one thread; 0 for this one
     :param patience: see :class:`~ardae_rl.world_models.evolution.RolloutEvaluator`

@@ -23,12 +23,14 @@ from ardae_rl.common.runs import Records, Run
 from ardae_rl.score.validation import check_choice, check_positive
 from ardae_rl.world_models.data import FrameStore, collect
 from ardae_rl.world_models.evolution import Evolution
+from ardae_rl.world_models.frame_policy import Decisions
 from ardae_rl.world_models.memory import Z_LOSSES
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.stages import (
     encode_frames,
     evolve_controller,
     make_evaluator,
+    make_repeating,
     open_store,
     train_memory,
     train_vision,
@@ -53,7 +55,8 @@ class WorldModels(BaseAlgorithm):
     trained on their frames, M on their latents, and C is evolved by CMA-ES on the return. Every stage leaves its
     checkpoints in the folder and goes on from them, in the same round of an object with the same settings.
 
-    ``num_timesteps`` counts environment steps, those of the search among them.
+    ``num_timesteps`` counts environment steps, those of the search among them. With ``action_repeat`` in the policy's
+    arguments, a decision counts for as many steps; decisions are what ``patience`` and lengths of sequences count.
 
     :param policy: "CnnPolicy", or a subclass of ``WorldModelPolicy``
     :param env: the environment that the controller is meant for, or its id; observations are frames of bytes
@@ -205,7 +208,7 @@ class WorldModels(BaseAlgorithm):
 
         def on_step(n: int) -> bool:
             nonlocal going_on
-            self.num_timesteps += n
+            self.num_timesteps += n * self.policy.action_repeat
             going_on = _tell(callback)
             return going_on
 
@@ -220,7 +223,8 @@ class WorldModels(BaseAlgorithm):
             on_step=on_step,
             progress=self.verbose > 0,
         )
-        self.num_timesteps = before + store.n_steps - earlier  # what was there already counts, too
+        # What was there already counts, too
+        self.num_timesteps = before + (store.n_steps - earlier) * self.policy.action_repeat
         return going_on
 
     def train_vision(self) -> Records:
@@ -268,7 +272,7 @@ class WorldModels(BaseAlgorithm):
         def after_generation(evolution: Evolution, _: Any) -> bool:
             nonlocal going_on
             row = evolution.rows[-1]
-            self.num_timesteps = before + int(row["n_steps"] + row["n_held_out_steps"])
+            self.num_timesteps = before + self._steps(row)
             self._record("controller", row.items(), dump=int(row["generation"]) % log_interval == 0)
             going_on = _tell(callback)
             return going_on and self.num_timesteps < until
@@ -288,8 +292,7 @@ class WorldModels(BaseAlgorithm):
                 held_out_seeds=range(self.n_held_out),
                 callback=after_generation,
             )
-        row = evolution.rows[-1]
-        self.num_timesteps = before + int(row["n_steps"] + row["n_held_out_steps"])
+        self.num_timesteps = before + self._steps(evolution.rows[-1])
         self.iteration += going_on
         return evolution, going_on
 
@@ -310,6 +313,10 @@ class WorldModels(BaseAlgorithm):
         self._check_settings(run.folder)
         return run
 
+    def _steps(self, row: dict[str, float]) -> int:
+        """Of the environment, in an evolution so far."""
+        return int(row["n_steps"] + row["n_held_out_steps"]) * self.policy.action_repeat
+
     def _share(self, n_steps: int) -> int:
         """Of gradient steps: after the first round, the models have learnt already."""
         return n_steps if self.iteration == 0 else max(1, n_steps // 2)
@@ -323,21 +330,21 @@ class WorldModels(BaseAlgorithm):
             policies.append(RandomWeights(self.action_space, "cauchy", (0.0, 0.3), seed=seeds[1]))
             weights.append(1.0)
         if self.iteration:
-            policies.append(self.policy)
+            policies.append(Decisions(self.policy))
             weights.append(sum(weights))
         return Mixture(policies, weights, seed=seeds[2])
 
     def _make_env(self, wanted: str | MakeEnv | None, instead: dict[str, str]) -> MakeEnv:
         if callable(wanted):
-            return wanted
+            return partial(make_repeating, wanted, self.policy.action_repeat)
         if wanted is None:
             spec = self.env.get_attr("spec")[0] if self.env is not None else None
             if spec is None:
                 raise ValueError(
                     "env has no id: accepted are registered environments, or collection_env and search_env with it"
                 )
-            return partial(gym.make, instead.get(spec.id, spec.id))
-        return partial(gym.make, str(wanted))
+            wanted = instead.get(spec.id, spec.id)
+        return partial(make_repeating, wanted, self.policy.action_repeat)
 
     def _record(self, stage: str, values: Iterable[tuple[str, float]], dump: bool = False) -> None:
         logger = getattr(self, "_logger", None)  # which SB3 makes in ``learn``

@@ -29,10 +29,13 @@ class CarRacingFast(official.CarRacing):
     - The picture is scaled in x before it is turned over, an eighth of the work then, and in y afterwards. It comes out
       the same, because pygame scales in x first, and each row by itself.
 
+    Steps while ``drawing`` is False return the last frame that was drawn.
+
     :param unverified: accept a version of Gymnasium on which the frames have not been compared
     :raises ValueError: for such a version, otherwise
     """
 
+    drawing = True
     _shrunk: ClassVar[int] = 1
 
     def __init__(self, *args: Any, unverified: bool = False, **kwargs: Any) -> None:
@@ -61,7 +64,14 @@ class CarRacingFast(official.CarRacing):
         self._road_of: Any = None
         self._shape_of: Any = None
 
+    def draw(self) -> NDArray[np.uint8]:
+        """The frame of where the episode is."""
+        frame: NDArray[np.uint8] = self._render("state_pixels")
+        return frame
+
     def _render(self, mode: str) -> Any:
+        if mode == "state_pixels" and not self.drawing:
+            return self.state.copy()
         if mode != "state_pixels" or "t" not in self.__dict__ or self._indicators_leave_the_bar():
             return super()._render(mode)
         self._draw_world()

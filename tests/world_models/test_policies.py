@@ -11,6 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from ardae_rl.world_models.action_map import make_action_map
+from ardae_rl.world_models.frame_policy import Decisions
 from ardae_rl.world_models.policies import CONTROLLER_INPUTS, WorldModelPolicy
 
 FRAMES = spaces.Box(0, 255, (96, 96, 3), np.uint8)
@@ -90,8 +91,28 @@ def test_channels_first() -> None:
     )
 
 
+def test_held_actions() -> None:
+    """Each environment decides at its first frame and at every third after it, by what it remembers of these alone."""
+    model, holding = policy(), policy(action_repeat=3)
+    states: list[Any] = [None, None]
+    held: Any = None
+    start_of_second = 2
+    for t in range(8):
+        observation, start = frames(2, seed=t), np.array([t == 0, t in (0, start_of_second)])
+        actions, held = holding.predict(observation, held, start, deterministic=True)
+        for i, begun in enumerate((0, start_of_second if t >= start_of_second else 0)):
+            if (t - begun) % 3 == 0:
+                before = None if t == begun else states[i][1]
+                states[i] = model.predict(observation[i : i + 1], before, np.array([t == begun]), deterministic=True)
+            np.testing.assert_allclose(actions[i], states[i][0][0], atol=1e-6)
+    direct, _ = Decisions(holding).predict(frames(2), None, np.ones(2, bool), True)
+    np.testing.assert_array_equal(direct, holding.predict(frames(2), deterministic=True)[0])
+    with pytest.raises(ValueError, match="action_repeat=0"):
+        policy(action_repeat=0)
+
+
 def test_save_and_load(tmp_path: Path) -> None:
-    model = policy(controller_input="zch", controller_hidden=(5,), cropped_rows=12, n_components=2)
+    model = policy(controller_input="zch", controller_hidden=(5,), cropped_rows=12, n_components=2, action_repeat=2)
     model.save(str(tmp_path / "policy.pt"))
     loaded = WorldModelPolicy.load(str(tmp_path / "policy.pt"))
     np.testing.assert_array_equal(

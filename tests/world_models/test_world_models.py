@@ -32,10 +32,9 @@ def model(folder: Path | None = None, **arguments: Any) -> WorldModels:
         folder,
         collection_env=make_env,
         search_env=make_env,
-        policy_kwargs=small,
         seed=0,
         device="cpu",
-        **(sizes | search | arguments),
+        **({"policy_kwargs": small} | sizes | search | arguments),
     )
 
 
@@ -117,6 +116,35 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
     assert evolution.rows[-1]["generation"] == 2
     for a, b in zip(parameters(whole), parameters(last), strict=True):
         th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_held_actions(tmp_path: Path) -> None:
+    """Decisions are stored and played; steps are counted, and the official environment is stepped one by one."""
+    small = {"z_dim": 4, "vision_width": 4, "memory_hidden": 8, "action_repeat": 5}
+    agent = model(tmp_path, policy_kwargs=small, n_iterations=2).learn(200)
+    assert agent.store().lengths.tolist() == [2] * 8
+    assert agent.num_timesteps == 2 * (40 + 20 + 50)
+    agent.policy.controller_parameters.data.normal_(0, 1)
+    agent.save(tmp_path / "model")
+    official = gym.make("CarRacing-v3", max_episode_steps=STEPS)
+    fast, loaded = agent._make_env(make_env, {})(), WorldModels.load(tmp_path / "model", device="cpu")
+    _, lengths = evaluate_policy(loaded, official, n_eval_episodes=1, warn=False, return_episode_rewards=True)
+    assert lengths == [STEPS]
+    first, _ = official.reset(seed=5)
+    frame, _ = fast.reset(seed=5)
+    decided, state, start = [], None, np.ones(1, bool)
+    for _ in range(STEPS // 5):
+        action, state = agent.policy.decide(frame[None], state, start, True)
+        frame, start = fast.step(action[0])[0], np.zeros(1, bool)
+        decided.append(action[0])
+    executed, held, observation, start = [], None, first, np.ones(1, bool)
+    for _ in range(STEPS):
+        action, held = loaded.predict(observation, held, start, deterministic=True)
+        observation, start = official.step(action)[0], np.zeros(1, bool)
+        executed.append(action)
+    np.testing.assert_allclose(executed, np.repeat(decided, 5, axis=0), atol=1e-6)
+    np.testing.assert_array_equal(observation, frame)
+    assert not np.allclose(decided[0], decided[1])
 
 
 def test_transposed_environments(tmp_path: Path) -> None:
