@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +19,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.utils import check_for_correct_spaces, set_random_seed
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from ardae_rl import __version__
 from ardae_rl.registry import algorithm_class, environment_id
@@ -39,7 +42,7 @@ class Evaluation:
     """The outcome of `evaluate`: undiscounted, unnormalised returns and what they were measured with.
 
     ``std_return`` is the population standard deviation over episodes (as SB3 reports it); ``interval`` is the 95 %
-    bootstrap interval of the mean.
+    bootstrap interval of the mean. Episode k, from 0, has the seed ``seed`` + k.
     """
 
     env_id: str
@@ -64,6 +67,11 @@ class Evaluation:
             f"{self.env_id}, {self.n_episodes} episodes, {actions} actions: mean return {self.mean_return:.2f}, "
             f"standard deviation {self.std_return:.2f}, 95 % bootstrap interval of the mean [{low:.2f}, {high:.2f}]"
         )
+
+    def rows(self) -> list[dict[str, float]]:
+        """Of the episodes: seed, return, length."""
+        columns = zip(self.returns, self.lengths, strict=True)
+        return [{"seed": self.seed + k, "return": r, "length": n} for k, (r, n) in enumerate(columns)]
 
     def write(self, path: str | Path) -> None:
         """Write every field as JSON, making the folder when needed."""
@@ -91,9 +99,27 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def official_env(env_id: str, seed: int = 0, allow_wrappers: bool = False) -> VecEnv:
-    """``gymnasium.make(env_id)`` and nothing else, in the one-environment vector form that SB3 acts in.
+class SeededEpisodes(Monitor[Any, Any]):
+    """Records episodes, and gives each a seed of its own.
 
+    :param seeds: of the first episodes
+    """
+
+    def __init__(self, env_id: str, seeds: Iterable[int]) -> None:
+        super().__init__(gym.make(environment_id(env_id)))
+        self._seeds = iter(seeds)
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        return super().reset(**{**kwargs, "seed": next(self._seeds, None)})
+
+
+def official_env(
+    env_id: str, seed: int = 0, allow_wrappers: bool = False, n_episodes: int = 1, n_envs: int = 1
+) -> VecEnv:
+    """``gymnasium.make(env_id)`` and nothing else, in the vector form that SB3 acts in.
+
+    :param seed: of the first episode; each of ``n_episodes`` has the next
+    :param n_envs: that ``evaluate_policy`` spreads them over, each in a process of its own if there are several
     :raises ValueError: for an unknown id, or for one registered with extra wrappers unless ``allow_wrappers``
     """
     env_id = environment_id(env_id)
@@ -103,9 +129,12 @@ def official_env(env_id: str, seed: int = 0, allow_wrappers: bool = False) -> Ve
             f"--env: {env_id!r} is registered with additional wrappers ({', '.join(wrappers)}); accepted: an "
             "unmodified environment, or --allow-wrappers"
         )
-    env = DummyVecEnv([lambda: Monitor(gym.make(env_id))])  # Monitor only records, before any normalisation
-    env.seed(seed)
-    return env
+    targets = [(n_episodes + i) // n_envs for i in range(n_envs)]  # as evaluate_policy has them
+    firsts = [seed + sum(targets[:i]) for i in range(n_envs)]
+    makes: list[Callable[[], gym.Env[Any, Any]]] = [
+        partial(SeededEpisodes, env_id, range(first, first + n)) for first, n in zip(firsts, targets, strict=True)
+    ]
+    return DummyVecEnv(makes) if n_envs == 1 else SubprocVecEnv(makes)
 
 
 def additional_wrappers(env_id: str) -> list[str]:
@@ -121,16 +150,19 @@ def evaluate(
     deterministic: bool = True,
     vecnormalize: Path | None = None,
     allow_wrappers: bool = False,
+    n_envs: int = 1,
 ) -> Evaluation:
-    """Run ``model`` for ``n_episodes`` on a fresh environment made by its id.
+    """Run ``model`` for ``n_episodes`` on fresh environments made by their id, episode k with the seed ``seed`` + k.
 
+    :param n_envs: environments played at once, each in a process of its own
     :param vecnormalize: saved VecNormalize whose observation statistics the model was trained with
-    :raises ValueError: for an unknown or wrapped environment, one with other spaces than the model's, or
-        ``n_episodes`` below 1
+    :raises ValueError: for an unknown or wrapped environment, one with other spaces than the model's, or numbers
+        below 1
     """
-    if n_episodes < 1:
-        raise ValueError(f"--episodes: got {n_episodes}; accepted: 1 or more")
-    env = official_env(env_id, seed, allow_wrappers)
+    for name, value in {"--episodes": n_episodes, "n_envs": n_envs}.items():
+        if value < 1:
+            raise ValueError(f"{name}: got {value}; accepted: 1 or more")
+    env = official_env(env_id, seed, allow_wrappers, n_episodes, min(n_envs, n_episodes))
     set_random_seed(seed)
     try:
         if vecnormalize is not None:
@@ -138,18 +170,25 @@ def evaluate(
             env.training = env.norm_reward = False
         env = model._wrap_env(env, verbose=0)  # channels first for image policies, as in training
         check_for_correct_spaces(env, model.observation_space, model.action_space)
-        returns, lengths = evaluate_policy(model, env, n_episodes, deterministic, return_episode_rewards=True)
+        episodes: list[list[dict[str, float]]] = [[] for _ in range(env.num_envs)]
+
+        def note(step: dict[str, Any], _: Any) -> None:
+            if step["done"]:
+                episodes[step["i"]].append(step["info"]["episode"])
+
+        evaluate_policy(model, env, n_episodes, deterministic, callback=note)
     finally:
         env.close()
-    assert isinstance(returns, list) and isinstance(lengths, list)
+    in_order = [episode for of_env in episodes for episode in of_env]
+    returns = [float(episode["r"]) for episode in in_order]
     return Evaluation(
         env_id=env_id,
         n_episodes=n_episodes,
         mean_return=float(np.mean(returns)),
         std_return=float(np.std(returns)),
         interval=bootstrap_interval(returns),
-        returns=[float(value) for value in returns],
-        lengths=[int(value) for value in lengths],
+        returns=returns,
+        lengths=[int(episode["l"]) for episode in in_order],
         seed=seed,
         deterministic=deterministic,
         normalized_observations=vecnormalize is not None,

@@ -26,6 +26,8 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE in place of the file's, e.g. n_episodes=50; n_timesteps.")
 ]
 _ENV, _FOLDER = "CarRacing-v3", Path("runs/world_models")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_SHARE_OF_TRAINING = 0.85  # of a budget; the rest is for 100 episodes of evaluation, and the video
 
 
 @app.command()
@@ -70,11 +72,7 @@ def controller(
     env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
 ) -> None:
     """Evolve the controller; FOLDER/model.zip is the agent then."""
-    with one_line_errors():
-        model, n_timesteps = _model(env, folder, preset, seed, values)
-        model.learn(n_timesteps, progress_bar=True)
-        model.save(folder / "model")
-    typer.echo(f"wrote {folder / 'model.zip'}")
+    _learn(env, folder, preset, seed, values)
 
 
 @app.command()
@@ -84,11 +82,18 @@ def train(
     preset: Preset = None,
     seed: Seed = 0,
     values: Set = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for all of it, as 90m or 2h: the search for the controller ends earlier, if need be."),
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Of the evaluation.")] = 100,
 ) -> None:
-    """All stages, and the evaluation."""
-    controller(env, folder, preset, seed, values)
+    """All stages, the evaluation, and the video."""
+    with one_line_errors():
+        seconds = None if budget is None else _seconds(budget)
+    _learn(env, folder, preset, seed, values, seconds)
     evaluate(env, folder, episodes)
+    dream(env, folder)
 
 
 @app.command()
@@ -96,14 +101,19 @@ def evaluate(
     env: Env = _ENV,
     folder: Folder = _FOLDER,
     episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of the environment; training has others.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the first episode, the others have the next; training has others.")] = (
+        10_000
+    ),
 ) -> None:
-    """Evaluate FOLDER/model.zip on the unmodified environment, into FOLDER/evaluation.json."""
+    """Evaluate FOLDER/model.zip on the unmodified environment, into evaluation.json and evaluation.csv there."""
     with one_line_errors():
+        from ardae_rl.common.tables import write_csv
         from ardae_rl.evaluation import evaluate as run_evaluation
 
-        result = run_evaluation(_load(folder), env, episodes, seed)
+        model = _load(folder)
+        result = run_evaluation(model, env, episodes, seed, n_envs=max(1, model.n_workers))
     result.write(folder / "evaluation.json")
+    write_csv(folder / "evaluation.csv", [{"env": env, **row, **result.versions} for row in result.rows()])
     typer.echo(result)
 
 
@@ -111,7 +121,7 @@ def evaluate(
 def dream(
     env: Env = _ENV,
     folder: Folder = _FOLDER,
-    steps: Annotated[int, typer.Option(help="Length of the video.")] = 300,
+    steps: Annotated[int, typer.Option(help="Length of the video, in decisions.")] = 300,
     temperature: Annotated[float, typer.Option(help="Of the dream.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the environment and the dream.")] = 0,
 ) -> None:
@@ -121,6 +131,27 @@ def dream(
 
         path = film(_load(folder).policy, env, folder / "dream.mp4", steps, temperature, seed)
     typer.echo(f"wrote {path}: environment, reconstruction, dream")
+
+
+def _learn(
+    env: str, folder: Path, preset: str | None, seed: int, values: list[str] | None, seconds: float | None = None
+) -> None:
+    with one_line_errors():
+        from ardae_rl.common.callbacks import StopAfter
+
+        model, n_timesteps = _model(env, folder, preset, seed, values)
+        callback = None if seconds is None else StopAfter(_SHARE_OF_TRAINING * seconds)
+        model.learn(n_timesteps, callback, progress_bar=True)
+        model.save(folder / "model")
+    typer.echo(f"wrote {folder / 'model.zip'}")
+
+
+def _seconds(text: str) -> float:
+    """Of a time such as 90m."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.replace(".", "", 1).isdigit() or float(number) == 0:
+        raise ValueError(f"--budget: got {text!r}; accepted: a number with one of {', '.join(_UNITS)}, as 90m")
+    return float(number) * _UNITS[unit]
 
 
 def _model(env: str, folder: Path, preset: str | None, seed: int, values: list[str] | None) -> tuple[WorldModels, int]:

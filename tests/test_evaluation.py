@@ -55,7 +55,7 @@ def test_returns_are_those_of_the_plain_environment(model: SAC) -> None:
     env = gym.make("Pendulum-v1")
     expected = []
     for episode in range(2):
-        observation, _ = env.reset(seed=7 if episode == 0 else None)
+        observation, _ = env.reset(seed=7 + episode)
         total, done = 0.0, False
         while not done:
             action, _ = model.predict(observation, deterministic=True)
@@ -67,6 +67,14 @@ def test_returns_are_those_of_the_plain_environment(model: SAC) -> None:
     assert result.mean_return == pytest.approx(np.mean(expected), abs=1e-3)
     assert result.std_return == pytest.approx(np.std(expected), abs=1e-3)
     assert result.interval[0] <= result.mean_return <= result.interval[1]
+
+
+def test_in_several_processes(model: SAC) -> None:
+    """The same episodes, seed by seed."""
+    alone, together = (evaluate(model, "Pendulum-v1", 5, seed=7, n_envs=n) for n in (1, 2))
+    assert together.returns == pytest.approx(alone.returns, abs=1e-3)
+    assert len(set(together.returns)) == 5
+    assert together.rows()[4] == {"seed": 11, "return": together.returns[4], "length": 200}
 
 
 def test_seed_fixes_sampled_actions(model: SAC) -> None:
@@ -93,7 +101,11 @@ def test_environment_is_what_gymnasium_makes() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"env_id": "Pendulm-v1"}, "close matches: Pendulum-v1"), ({"n_episodes": 0}, "--episodes: got 0; accepted")],
+    [
+        ({"env_id": "Pendulm-v1"}, "close matches: Pendulum-v1"),
+        ({"n_episodes": 0}, "--episodes: got 0; accepted"),
+        ({"n_envs": 0}, "n_envs: got 0"),
+    ],
 )
 def test_wrong_arguments(model: SAC, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -34,12 +34,24 @@ def test_stages_and_evaluation(ardae_rl: Any, tmp_path: Path) -> None:
     assert first.returncode == 0 and "validation_error" in first.stdout, first.stderr
     checkpoint = tmp_path / "runs/world_models/round_0/vision.pt"
     written = checkpoint.stat().st_mtime_ns
-    whole = ardae_rl("world-model", "train", "--episodes", 1, *settings)
-    assert whole.returncode == 0 and "CarRacing-v3, 1 episodes" in whole.stdout, whole.stderr
+    whole = ardae_rl("world-model", "train", "--episodes", 2, *settings)
+    assert whole.returncode == 0 and "CarRacing-v3, 2 episodes" in whole.stdout, whole.stderr
     assert checkpoint.stat().st_mtime_ns == written
+    rows = (tmp_path / "runs/world_models/evaluation.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows] == ["seed", "10000", "10001"]
     assert (tmp_path / "runs/world_models/evaluation.json").exists()
+    assert (tmp_path / "runs/world_models/dream.mp4").exists()
     again = ardae_rl("world-model", "collect", "--set", "n_episodes=3", "--folder", tmp_path / "runs/world_models")
     assert again.returncode == 0 and again.stdout.count("3 episodes") == 1, again.stderr
+
+
+@pytest.mark.slow
+def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
+    """Time ends the search, however many steps are asked for."""
+    values = {**TINY, "n_timesteps": 10**8, "evaluate_every": 1000}
+    settings = [text for name, value in values.items() for text in ("--set", f"{name}={value}")]
+    done = ardae_rl("world-model", "train", "--episodes", 1, "--budget", "1s", *settings)
+    assert done.returncode == 0 and "CarRacing-v3, 1 episodes" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -49,6 +61,7 @@ def test_stages_and_evaluation(ardae_rl: Any, tmp_path: Path) -> None:
         (["vision", "--set", "size=3"], "unexpected keyword argument 'size'"),
         (["vision", "--env", "CarRacing-v33"], "unknown environment 'CarRacing-v33'"),
         (["vision", "--preset", "huge"], "world_models has no preset 'huge'"),
+        (["train", "--budget", "1 hour"], "--budget: got '1 hour'; accepted: a number with one of s, m, h, as 90m"),
         (["dream"], "has no model.zip"),
     ],
 )
