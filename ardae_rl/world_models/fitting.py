@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from ardae_rl.common.runs import Records, Run, Stateful
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.score.validation import check_positive
+from ardae_rl.world_models.data.progress import progress_bar
 
 Metrics = dict[str, th.Tensor]
 
@@ -27,6 +28,8 @@ def fit(
     seed: int = 0,
     validate: Callable[[], dict[str, float]] | None = None,
     every: int = 200,
+    on_row: Callable[[dict[str, float]], None] | None = None,
+    progress: bool = False,
 ) -> Records:
     """Adam's steps on a loss, with a learning rate that falls along a cosine.
 
@@ -37,6 +40,8 @@ def fit(
     :param final_learning_rate: at the end; the same as at the start if None
     :param gradient_norm: to which longer gradients are cut
     :param validate: numbers after every ``every`` steps
+    :param on_row: takes each row
+    :param progress: whether to show a progress bar
     :return: rows of step, means of the metrics since the last row, and what ``validate`` gave
     :raises ValueError: for arguments outside of what is accepted, or if a metric is not finite
     """
@@ -47,8 +52,9 @@ def fit(
     schedule = CosineAnnealingLR(optimizer, n_steps, least)
     records, metrics = Records(), MetricMeans()
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule, "records": records}
-    with th.random.fork_rng():
+    with th.random.fork_rng(), progress_bar(f"{name}: steps", n_steps, progress) as update:
         for step in run.steps(n_steps, parts, checkpoint=name, every=every):
+            update(step)
             rng = np.random.default_rng([seed, step])
             th.manual_seed(int(rng.integers(2**62)))
             value, terms = loss(rng)
@@ -62,4 +68,7 @@ def fit(
                 row = {"step": float(step + 1), **metrics.finite(f"{step + 1} steps")}
                 records.append(row | (validate() if validate is not None else {}))
                 metrics = MetricMeans()
+                if on_row is not None:
+                    on_row(records[-1])
+        update(n_steps)
     return records

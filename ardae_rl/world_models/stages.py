@@ -26,6 +26,7 @@ from ardae_rl.world_models.memory_loss import HORIZONS, memory_loss, open_loop_e
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.vision import SIZE, active_units
 
+OnRow = Callable[[dict[str, float]], None] | None
 VALIDATION_SHARE = 0.1
 _VALIDATED = 256  # frames or sequences
 _CHUNK = 64  # frames encoded at once
@@ -56,11 +57,14 @@ def train_vision(
     seed: int = 0,
     keep: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None,
     every: int = 200,
+    on_row: OnRow = None,
+    progress: bool = False,
 ) -> Records:
     """Train V on stored frames, a tenth of the episodes held out.
 
     :param n_steps: gradient steps
     :param keep: which frames to draw from, see :meth:`~ardae_rl.world_models.data.FrameStore.sample_frames`
+    :param on_row: see :func:`~ardae_rl.world_models.fitting.fit`, as for ``progress``
     :return: rows of step, losses, and of the held-out frames ``validation_error`` and ``validation_kl``, per frame, and
         ``active_units``
     """
@@ -95,6 +99,8 @@ def train_vision(
         seed=seed,
         validate=validate,
         every=every,
+        on_row=on_row,
+        progress=progress,
     )
 
 
@@ -128,6 +134,8 @@ def train_memory(
     done_factor: float = 1.0,
     seed: int = 0,
     every: int = 100,
+    on_row: OnRow = None,
+    progress: bool = False,
 ) -> Records:
     """Train M on sequences of latents drawn anew for each batch, a tenth of the episodes held out.
 
@@ -135,6 +143,7 @@ def train_memory(
     :param length: of sequences
     :param z_loss: "nll", "bound" or "gaussian_kl", see :func:`~ardae_rl.world_models.memory.z_loss`
     :param reward_weight: see :func:`~ardae_rl.world_models.memory_loss.memory_loss`, as for the next two
+    :param on_row: see :func:`~ardae_rl.world_models.fitting.fit`, as for ``progress``
     :return: rows of step, losses, and of held-out sequences ``validation_nll`` and errors of the foresight
     """
     memory, (training, held_out) = policy.memory, _split(store, seed)
@@ -165,6 +174,8 @@ def train_memory(
         seed=seed,
         validate=validate,
         every=every,
+        on_row=on_row,
+        progress=progress,
     )
 
 

@@ -229,22 +229,22 @@ class WorldModels(BaseAlgorithm):
 
     def train_vision(self) -> Records:
         """V on all frames so far; see :func:`~ardae_rl.world_models.stages.train_vision` for the rows."""
-        rows = train_vision(
+        return train_vision(
             self.policy,
             self.store(),
             self._run(),
             n_steps=self._share(self.vision_steps),
             learning_rate=self.vision_learning_rate,
             seed=self.seed or 0,
+            on_row=partial(self._record_fit, "vision", self._before(self.vision_steps)),
+            progress=self.verbose > 0,
         )
-        self._record("vision", rows[-1].items(), dump=True)
-        return rows
 
     def train_memory(self) -> Records:
         """M on the latents that this V gives; see :func:`~ardae_rl.world_models.stages.train_memory` for the rows."""
         store, run = self.store(), self._run()
         latents = encode_frames(self.policy, store, run.folder / "latents", progress=self.verbose > 0)
-        rows = train_memory(
+        return train_memory(
             self.policy,
             store,
             latents,
@@ -256,9 +256,9 @@ class WorldModels(BaseAlgorithm):
             reward_weight=self.reward_weight,
             done_factor=self.done_factor,
             seed=self.seed or 0,
+            on_row=partial(self._record_fit, "memory", self._before(self.memory_steps)),
+            progress=self.verbose > 0,
         )
-        self._record("memory", rows[-1].items(), dump=True)
-        return rows
 
     def evolve_controller(
         self, until: int, callback: BaseCallback | None = None, log_interval: int = 1
@@ -273,7 +273,8 @@ class WorldModels(BaseAlgorithm):
             nonlocal going_on
             row = evolution.rows[-1]
             self.num_timesteps = before + self._steps(row)
-            self._record("controller", row.items(), dump=int(row["generation"]) % log_interval == 0)
+            due = int(row["generation"]) % log_interval == 0
+            self._record("controller", row.items(), self.num_timesteps if due else None)
             going_on = _tell(callback)
             return going_on and self.num_timesteps < until
 
@@ -321,6 +322,10 @@ class WorldModels(BaseAlgorithm):
         """Of gradient steps: after the first round, the models have learnt already."""
         return n_steps if self.iteration == 0 else max(1, n_steps // 2)
 
+    def _before(self, n_steps: int) -> int:
+        """Gradient steps of earlier rounds."""
+        return 0 if self.iteration == 0 else n_steps + (self.iteration - 1) * self._share(n_steps)
+
     def _collector(self, seed: int) -> Predicts:
         """Random policies; after the first round, the controller in half of the episodes."""
         seeds = np.random.SeedSequence([seed, self.iteration]).generate_state(4).tolist()
@@ -346,13 +351,17 @@ class WorldModels(BaseAlgorithm):
             wanted = instead.get(spec.id, spec.id)
         return partial(make_repeating, wanted, self.policy.action_repeat)
 
-    def _record(self, stage: str, values: Iterable[tuple[str, float]], dump: bool = False) -> None:
+    def _record_fit(self, stage: str, before: int, row: dict[str, float]) -> None:
+        """Against gradient steps, as the environment is not stepped."""
+        self._record(stage, row.items(), before + int(row["step"]))
+
+    def _record(self, stage: str, values: Iterable[tuple[str, float]], dump_at: int | None = None) -> None:
         logger = getattr(self, "_logger", None)  # which SB3 makes in ``learn``
         if logger is not None:
             for name, value in values:
                 logger.record(f"{stage}/{name}", value)
-            if dump:
-                logger.dump(self.num_timesteps)
+            if dump_at is not None:
+                logger.dump(dump_at)
 
     def _check_settings(self, folder: Path) -> None:
         """What the stages' checkpoints depend on; another model's are not gone on with."""

@@ -1,5 +1,6 @@
 """The algorithm as an SB3 user meets it, at tiny sizes on the real environment."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 import ardae_envs  # noqa: F401
@@ -88,6 +90,20 @@ def test_rounds_in_one_or_two_calls(tmp_path: Path) -> None:
     for other in (in_two, loaded):
         for a, b in zip(parameters(at_once), parameters(other), strict=True):
             th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_log(tmp_path: Path) -> None:
+    """Fits against their gradient steps, counted on from round to round; the search against environment steps."""
+    agent = model(tmp_path, n_iterations=2)
+    agent.set_logger(configure(str(tmp_path / "log"), ["json"]))
+    agent.learn(300)
+    lines = [json.loads(line) for line in (tmp_path / "log/progress.json").read_text().splitlines()]
+    stages = [next(iter(line)).partition("/")[0] for line in lines]
+    assert stages == ["vision", "memory", *["controller"] * 2] * 2
+    assert [line["vision/step"] for line in lines if "vision/step" in line] == [4, 2]
+    assert {"validation_error", "validation_kl", "active_units"} <= {key.partition("/")[2] for key in lines[0]}
+    assert "memory/validation_nll" in lines[1] and "controller/held_out_mean" in lines[2]
+    assert [agent._before(4) for agent.iteration in (0, 1, 2)] == [0, 4, 6]
 
 
 @pytest.mark.parametrize("end_at", [5, 11])
