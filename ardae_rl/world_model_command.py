@@ -36,7 +36,7 @@ def collect(
 ) -> None:
     """Collect episodes."""
     with one_line_errors():
-        model, _ = _model(env, folder, preset, seed, values)
+        model, _ = configured_model(env, folder, preset, seed, values)
         model.collect()
         store = model.store()
     typer.echo(f"{len(store)} episodes, {store.n_steps} steps, mean return {store.returns.mean():.1f}: {store.folder}")
@@ -48,7 +48,7 @@ def vision(
 ) -> None:
     """Train the vision model."""
     with one_line_errors():
-        model, _ = _model(env, folder, preset, seed, values)
+        model, _ = configured_model(env, folder, preset, seed, values)
         model.collect()
         rows = model.train_vision()
     _say(rows[-1])
@@ -60,7 +60,7 @@ def memory(
 ) -> None:
     """Train the memory."""
     with one_line_errors():
-        model, _ = _model(env, folder, preset, seed, values)
+        model, _ = configured_model(env, folder, preset, seed, values)
         model.collect()
         model.train_vision()
         rows = model.train_memory()
@@ -139,7 +139,7 @@ def _learn(
     with one_line_errors():
         from ardae_rl.common.callbacks import StopAfter
 
-        model, n_timesteps = _model(env, folder, preset, seed, values)
+        model, n_timesteps = configured_model(env, folder, preset, seed, values)
         callback = None if seconds is None else StopAfter(_SHARE_OF_TRAINING * seconds)
         model.learn(n_timesteps, callback, progress_bar=True)
         model.save(folder / "model")
@@ -154,7 +154,9 @@ def _seconds(text: str) -> float:
     return float(number) * _UNITS[unit]
 
 
-def _model(env: str, folder: Path, preset: str | None, seed: int, values: list[str] | None) -> tuple[WorldModels, int]:
+def configured_model(
+    env: str, folder: Path, preset: str | None, seed: int, values: list[str] | None
+) -> tuple[WorldModels, int]:
     """The model of a hyper-parameter file's block, and its number of environment steps."""
     import yaml
 

@@ -1,5 +1,6 @@
 """Episodes that the memory makes up, without the environment."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,6 +37,8 @@ class Dream:
         to find out and exploit where the memory is wrong
     :param ends: whether an episode ends with the probability that the memory gives ("sampled"), or where that is above
         one half ("threshold")
+    :param done_factor: with which the memory was trained, see :func:`~ardae_rl.world_models.memory_loss.memory_loss`;
+        it is taken out of the probabilities of sampled ends, so that episodes last as long as real ones
     :raises ValueError: for arguments outside of what is accepted
     """
 
@@ -45,14 +48,17 @@ class Dream:
         starts: tuple[th.Tensor, th.Tensor],
         temperature: float = 1.0,
         ends: str = "sampled",
+        done_factor: float = 1.0,
     ) -> None:
         check_choice("ends", ends, ENDS)
+        check_positive("done_factor", done_factor)
         if not temperature >= 0:
             raise ValueError(f"temperature={temperature!r}: accepted are numbers from 0 up")
         shapes, z_dim = [tuple(part.shape) for part in starts], policy.vision.z_dim
         if shapes[0] != shapes[1] or len(shapes[0]) != 2 or shapes[0][0] == 0 or shapes[0][1] != z_dim:
             raise ValueError(f"starts of shapes {shapes}: accepted is (m, {z_dim}) for both, m at least 1")
         self.policy, self.temperature, self.ends = policy, temperature, ends
+        self._excess = math.log(done_factor) if ends == "sampled" else 0.0  # of the memory's logits
         self._means, self._log_stds = (part.to(policy.device) for part in starts)
 
     @th.no_grad()
@@ -71,7 +77,7 @@ class Dream:
         """Where the dreams are after actions (n, ...), their rewards (n), and which of them end (n)."""
         memory = self.policy.remember(at.z, actions, at.memory)
         prediction = self.policy.memory.predict(memory[0])
-        probability = prediction.done_logit.sigmoid()
+        probability = (prediction.done_logit - self._excess).sigmoid()
         level = th.full_like(probability, 0.5)
         if self.ends == "sampled":
             level.uniform_(generator=generator)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ardae_envs.action_repeat import ActionRepeat
 from ardae_rl.common.runs import Records, Run
 from ardae_rl.world_models.data import FrameStore, LatentStore, SequenceBatch, SequenceSampler, encode, fingerprint
+from ardae_rl.world_models.dream import Dream, DreamEvaluator
 from ardae_rl.world_models.evolution import (
     CMAES,
     Evaluator,
@@ -197,6 +198,16 @@ def make_evaluator(
     return ProcessEvaluator(make, n_workers) if n_workers else make()
 
 
+def make_dream_evaluator(dream: Dream, max_steps: int, n_workers: int = 0) -> Evaluator:
+    """What plays a population of controllers in a dream.
+
+    :param max_steps: after which an episode ends
+    :param n_workers: processes of one thread; 0 for this one
+    """
+    make = partial(DreamEvaluator, dream, max_steps)
+    return ProcessEvaluator(make, n_workers) if n_workers else make()
+
+
 def evolve_controller(
     policy: WorldModelPolicy,
     evaluator: Evaluator,
@@ -210,7 +221,7 @@ def evolve_controller(
 ) -> Evolution:
     """Evolve C from its present parameters by CMA-ES; it ends as the best mean of the search on the held-out seeds.
 
-    :param evaluator: of :func:`make_evaluator`, or a :class:`~ardae_rl.world_models.dream.DreamEvaluator`
+    :param evaluator: of :func:`make_evaluator` or :func:`make_dream_evaluator`
     :param arguments: of :func:`~ardae_rl.world_models.evolution.evolve`
     """
     start = policy.controller_parameters.detach().cpu().numpy().astype(np.float64)

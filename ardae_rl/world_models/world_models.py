@@ -1,6 +1,7 @@
 """World Models as an SB3 algorithm: data, vision, memory and controller, one after another, for some rounds."""
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
@@ -21,14 +23,17 @@ import ardae_envs  # noqa: F401 (registers environments)
 from ardae_envs.collection import Mixture, Predicts, RandomWeights, StickyRandom
 from ardae_rl.common.runs import Records, Run
 from ardae_rl.score.validation import check_choice, check_positive
-from ardae_rl.world_models.data import FrameStore, collect
-from ardae_rl.world_models.evolution import Evolution
+from ardae_rl.world_models.data import FrameStore, LatentStore, collect
+from ardae_rl.world_models.dream import Dream
+from ardae_rl.world_models.evolution import Evaluator, Evolution
 from ardae_rl.world_models.frame_policy import Decisions
 from ardae_rl.world_models.memory import Z_LOSSES
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.stages import (
+    dream_starts,
     encode_frames,
     evolve_controller,
+    make_dream_evaluator,
     make_evaluator,
     make_repeating,
     open_store,
@@ -39,10 +44,13 @@ from ardae_rl.world_models.stages import (
 SelfWorldModels = TypeVar("SelfWorldModels", bound="WorldModels")
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 
+SEARCHES = ("environment", "dream")
+
 # Where data and search may use others than the environment itself: it draws the same frames faster, or starts anywhere
 _COLLECTION = {"CarRacing-v3": "ardae/CarRacingRandomStart-v0"}
 _SEARCH = {"CarRacing-v3": "ardae/CarRacingFast-v0"}
 _SETTINGS = "settings.json"
+_DREAM_STEPS = 1000  # of an episode in a dream, where the environment's has no limit
 _ENDLESS = 10**9  # generations; the number of environment steps ends the search
 
 
@@ -64,7 +72,11 @@ class WorldModels(BaseAlgorithm):
     :param n_iterations: rounds of ``learn``
     :param collection_env: picklable function or id of the environment to collect in; by default the same, and for
         CarRacing-v3 the one with random starts
-    :param search_env: likewise, of that in which the controller is evolved; for CarRacing-v3 the fast one
+    :param search: where the controller is evolved: in the "environment", or in the "dream" of V and M. Steps in a dream
+        are not counted
+    :param search_env: likewise, of the environment in which it is; for CarRacing-v3 the fast one
+    :param temperature: of the dream; see :class:`~ardae_rl.world_models.dream.Dream`
+    :param n_generations: of a search in the dream; one in the environment goes on for as many steps as are left
     :param n_episodes: collected in each round
     :param vision_steps: gradient steps of V in the first round; later ones take half
     :param vision_learning_rate: of V
@@ -102,7 +114,10 @@ class WorldModels(BaseAlgorithm):
         folder: str | Path | None = None,
         n_iterations: int = 1,
         collection_env: str | MakeEnv | None = None,
+        search: str = "environment",
         search_env: str | MakeEnv | None = None,
+        temperature: float = 1.0,
+        n_generations: int = 100,
         n_episodes: int = 200,
         vision_steps: int = 4000,
         vision_learning_rate: float = 1e-3,
@@ -142,7 +157,9 @@ class WorldModels(BaseAlgorithm):
             supported_action_spaces=(spaces.Box, spaces.Discrete),
         )
         self.folder = Path(tempfile.mkdtemp(prefix="world_models_")) if folder is None else Path(folder)
-        self.n_iterations, self.collection_env, self.search_env = n_iterations, collection_env, search_env
+        self.n_iterations, self.collection_env = n_iterations, collection_env
+        self.search, self.search_env = search, search_env
+        self.temperature, self.n_generations = temperature, n_generations
         self.n_episodes, self.sequence_length, self.z_loss = n_episodes, sequence_length, z_loss
         self.vision_steps, self.vision_learning_rate = vision_steps, vision_learning_rate
         self.memory_steps, self.memory_learning_rate = memory_steps, memory_learning_rate
@@ -156,6 +173,7 @@ class WorldModels(BaseAlgorithm):
 
     def _setup_model(self) -> None:
         check_choice("z_loss", self.z_loss, Z_LOSSES)
+        check_choice("search", self.search, SEARCHES)
         for name in (
             "n_iterations",
             "n_episodes",
@@ -163,6 +181,7 @@ class WorldModels(BaseAlgorithm):
             "memory_steps",
             "seeds_per_generation",
             "n_held_out",
+            "n_generations",
         ):
             check_positive(name, getattr(self, name))
         self._setup_lr_schedule()
@@ -242,8 +261,7 @@ class WorldModels(BaseAlgorithm):
 
     def train_memory(self) -> Records:
         """M on the latents that this V gives; see :func:`~ardae_rl.world_models.stages.train_memory` for the rows."""
-        store, run = self.store(), self._run()
-        latents = encode_frames(self.policy, store, run.folder / "latents", progress=self.verbose > 0)
+        store, run, latents = self.store(), self._run(), self._latents()
         return train_memory(
             self.policy,
             store,
@@ -276,15 +294,14 @@ class WorldModels(BaseAlgorithm):
             due = int(row["generation"]) % log_interval == 0
             self._record("controller", row.items(), self.num_timesteps if due else None)
             going_on = _tell(callback)
-            return going_on and self.num_timesteps < until
+            return going_on and (self.search == "dream" or self.num_timesteps < until)
 
-        make_env = self._make_env(self.search_env, _SEARCH)
-        with make_evaluator(self.policy, make_env, self.n_envs_at_once, self.n_workers, self.patience) as evaluator:
+        with self._evaluator() as evaluator:
             evolution = evolve_controller(
                 self.policy,
                 evaluator,
                 self._run(),
-                n_generations=_ENDLESS,
+                n_generations=self.n_generations if self.search == "dream" else _ENDLESS,
                 population_size=self.population_size,
                 sigma=self.sigma,
                 seed=(self.seed or 0) + self.iteration,
@@ -314,8 +331,23 @@ class WorldModels(BaseAlgorithm):
         self._check_settings(run.folder)
         return run
 
+    def _latents(self) -> LatentStore:
+        """Of all frames so far, as this round's V has them."""
+        return encode_frames(self.policy, self.store(), self._run().folder / "latents", progress=self.verbose > 0)
+
+    def _evaluator(self) -> Evaluator:
+        if self.search == "environment":
+            make_env = self._make_env(self.search_env, _SEARCH)
+            return make_evaluator(self.policy, make_env, self.n_envs_at_once, self.n_workers, self.patience)
+        spec = self._spec()
+        limit = _DREAM_STEPS if spec is None or spec.max_episode_steps is None else spec.max_episode_steps
+        dream = Dream(self.policy, dream_starts(self._latents()), self.temperature, done_factor=self.done_factor)
+        return make_dream_evaluator(dream, math.ceil(limit / self.policy.action_repeat), self.n_workers)
+
     def _steps(self, row: dict[str, float]) -> int:
         """Of the environment, in an evolution so far."""
+        if self.search == "dream":
+            return 0
         return int(row["n_steps"] + row["n_held_out_steps"]) * self.policy.action_repeat
 
     def _share(self, n_steps: int) -> int:
@@ -343,13 +375,17 @@ class WorldModels(BaseAlgorithm):
         if callable(wanted):
             return partial(make_repeating, wanted, self.policy.action_repeat)
         if wanted is None:
-            spec = self.env.get_attr("spec")[0] if self.env is not None else None
+            spec = self._spec()
             if spec is None:
                 raise ValueError(
                     "env has no id: accepted are registered environments, or collection_env and search_env with it"
                 )
             wanted = instead.get(spec.id, spec.id)
         return partial(make_repeating, wanted, self.policy.action_repeat)
+
+    def _spec(self) -> EnvSpec | None:
+        spec: EnvSpec | None = self.env.get_attr("spec")[0] if self.env is not None else None
+        return spec
 
     def _record_fit(self, stage: str, before: int, row: dict[str, float]) -> None:
         """Against gradient steps, as the environment is not stepped."""
@@ -367,7 +403,16 @@ class WorldModels(BaseAlgorithm):
         """What the stages' checkpoints depend on; another model's are not gone on with."""
         own = {
             name: getattr(self, name)
-            for name in ("n_episodes", "vision_steps", "memory_steps", "sequence_length", "z_loss", "population_size")
+            for name in (
+                "n_episodes",
+                "vision_steps",
+                "memory_steps",
+                "sequence_length",
+                "z_loss",
+                "search",
+                "temperature",
+                "population_size",
+            )
         } | {"seed": self.seed or 0, "policy_kwargs": repr(sorted((self.policy_kwargs or {}).items()))}
         path = folder / _SETTINGS
         if not path.exists():

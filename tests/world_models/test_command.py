@@ -46,6 +46,16 @@ def test_stages_and_evaluation(ardae_rl: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_dreams_of_take_cover(ardae_rl: Any, tmp_path: Path) -> None:
+    """The pipeline of the paper: data, vision, memory, a controller from dreams alone, the game itself, a video."""
+    dreams = {"search": "dream", "n_generations": 2, "temperature": 1.15, "n_episodes": 4, "vision_steps": 20}
+    settings = [text for name, value in {**TINY, **dreams}.items() for text in ("--set", f"{name}={value}")]
+    done = ardae_rl("world-model", "train", "--env", "ardae/TakeCover-v0", "--episodes", 2, *settings)
+    assert done.returncode == 0 and "ardae/TakeCover-v0, 2 episodes" in done.stdout, done.stderr
+    assert (tmp_path / "runs/world_models/dream.mp4").exists()
+
+
+@pytest.mark.slow
 def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
     """Time ends the search, however many steps are asked for."""
     values = {**TINY, "n_timesteps": 10**8, "evaluate_every": 1000}

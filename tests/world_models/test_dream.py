@@ -66,6 +66,15 @@ def test_ends(ends: str, share: float) -> None:
     assert done.all()
 
 
+def test_weighted_ends_are_as_likely_as_real_ones() -> None:
+    """A memory that was trained with a weight of 9 on ends gives odds nine times the real ones: 1 in 10 is 1 to 1."""
+    policy, starts = dream(done_logit=0.0).policy, (th.zeros(1, 2), th.zeros(1, 2))
+    for ends, share in (("sampled", 0.1), ("threshold", 0.0)):
+        d = Dream(policy, starts, ends=ends, done_factor=9.0)
+        *_, done = d.step(d.begin(generators(2000)), np.zeros(2000, np.int64), th.Generator())
+        assert abs(done.mean() - share) < 5 * math.sqrt(0.1 * 0.9 / 2000)
+
+
 def test_evaluator() -> None:
     """Episodes last until the memory ends them, geometrically, or are cut off."""
     endless = DreamEvaluator(dream(), max_steps=7)

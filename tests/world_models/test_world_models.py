@@ -163,6 +163,20 @@ def test_held_actions(tmp_path: Path) -> None:
     assert not np.allclose(decided[0], decided[1])
 
 
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_search_in_the_dream(n_workers: int, tmp_path: Path) -> None:
+    """For as many generations as asked for, and none of its steps is one of the environment."""
+    agent = model(tmp_path, search="dream", n_generations=2, temperature=1.2, n_workers=n_workers)
+    agent.collect()
+    agent.train_vision()
+    agent.train_memory()
+    evolution, over = agent.evolve_controller(1)
+    assert over and agent.num_timesteps == 40 and evolution.rows[-1]["generation"] == 2
+    # Two held-out dreams first, then three candidates and two held-out ones, none longer than an episode
+    longest = gym.spec("CarRacing-v3").max_episode_steps or 0
+    assert evolution.rows[-1]["n_held_out_steps"] <= 6 * longest and evolution.rows[-1]["n_steps"] <= 6 * longest
+
+
 def test_transposed_environments(tmp_path: Path) -> None:
     """RL Zoo hands them over so."""
     vec_env = VecTransposeImage(DummyVecEnv([lambda: gym.make("CarRacing-v3", max_episode_steps=STEPS)]))
@@ -180,6 +194,8 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
 def test_bad_arguments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="z_loss='mse'"):
         model(z_loss="mse")
+    with pytest.raises(ValueError, match="search='both': accepted are 'environment', 'dream'"):
+        model(search="both")
     with pytest.raises(ValueError, match="n_episodes=0"):
         model(n_episodes=0)
     with pytest.raises(ValueError, match="accepted are frames of bytes"):
