@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.utils import check_for_correct_spaces, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
@@ -143,7 +144,7 @@ def additional_wrappers(env_id: str) -> list[str]:
 
 
 def evaluate(
-    model: BaseAlgorithm,
+    model: BaseAlgorithm | BasePolicy,
     env_id: str,
     n_episodes: int = 20,
     seed: int = 0,
@@ -168,7 +169,8 @@ def evaluate(
         if vecnormalize is not None:
             env = VecNormalize.load(str(vecnormalize), env)
             env.training = env.norm_reward = False
-        env = model._wrap_env(env, verbose=0)  # channels first for image policies, as in training
+        if isinstance(model, BaseAlgorithm):
+            env = model._wrap_env(env, verbose=0)  # channels first for image policies, as in training
         check_for_correct_spaces(env, model.observation_space, model.action_space)
         episodes: list[list[dict[str, float]]] = [[] for _ in range(env.num_envs)]
 

@@ -261,7 +261,7 @@ class WorldModels(BaseAlgorithm):
 
     def train_memory(self) -> Records:
         """M on the latents that this V gives; see :func:`~ardae_rl.world_models.stages.train_memory` for the rows."""
-        store, run, latents = self.store(), self._run(), self._latents()
+        store, run, latents = self.store(), self._run(), self.latents()
         return train_memory(
             self.policy,
             store,
@@ -318,6 +318,10 @@ class WorldModels(BaseAlgorithm):
         """Of all rounds' episodes."""
         return open_store(self.policy, self.folder / "frames")
 
+    def latents(self) -> LatentStore:
+        """Of all rounds' frames, as this round's V has them."""
+        return encode_frames(self.policy, self.store(), self._run().folder / "latents", progress=self.verbose > 0)
+
     def _round(self, until: int, callback: BaseCallback, log_interval: int) -> bool:
         if not self.collect(callback):
             return False
@@ -331,17 +335,13 @@ class WorldModels(BaseAlgorithm):
         self._check_settings(run.folder)
         return run
 
-    def _latents(self) -> LatentStore:
-        """Of all frames so far, as this round's V has them."""
-        return encode_frames(self.policy, self.store(), self._run().folder / "latents", progress=self.verbose > 0)
-
     def _evaluator(self) -> Evaluator:
         if self.search == "environment":
             make_env = self._make_env(self.search_env, _SEARCH)
             return make_evaluator(self.policy, make_env, self.n_envs_at_once, self.n_workers, self.patience)
         spec = self._spec()
         limit = _DREAM_STEPS if spec is None or spec.max_episode_steps is None else spec.max_episode_steps
-        dream = Dream(self.policy, dream_starts(self._latents()), self.temperature, done_factor=self.done_factor)
+        dream = Dream(self.policy, dream_starts(self.latents()), self.temperature, done_factor=self.done_factor)
         return make_dream_evaluator(dream, math.ceil(limit / self.policy.action_repeat), self.n_workers)
 
     def _steps(self, row: dict[str, float]) -> int:
