@@ -1,6 +1,6 @@
 """The loop that trains vision and memory: resumable, with metrics, the same after an interruption."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch as th
@@ -28,6 +28,7 @@ def fit(
     seed: int = 0,
     validate: Callable[[], dict[str, float]] | None = None,
     every: int = 200,
+    others: Mapping[str, Stateful] | None = None,
     on_row: Callable[[dict[str, float]], None] | None = None,
     progress: bool = False,
 ) -> Records:
@@ -40,6 +41,7 @@ def fit(
     :param final_learning_rate: at the end; the same as at the start if None
     :param gradient_norm: to which longer gradients are cut
     :param validate: numbers after every ``every`` steps
+    :param others: further parts of the checkpoint, which the loss changes
     :param on_row: takes each row
     :param progress: whether to show a progress bar
     :return: rows of step, means of the metrics since the last row, and what ``validate`` gave
@@ -52,6 +54,7 @@ def fit(
     schedule = CosineAnnealingLR(optimizer, n_steps, least)
     records, metrics = Records(), MetricMeans()
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule, "records": records}
+    parts |= others or {}
     with th.random.fork_rng(), progress_bar(f"{name}: steps", n_steps, progress) as update:
         for step in run.steps(n_steps, parts, checkpoint=name, every=every):
             update(step)

@@ -14,11 +14,13 @@ from ardae_rl.score.validation import check_choice
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
 from ardae_rl.world_models.frame_policy import FramePolicy, State
+from ardae_rl.world_models.implicit_vision import ImplicitConvVAE
 from ardae_rl.world_models.memory import MemoryRNN
 from ardae_rl.world_models.memory import State as MemoryState
 from ardae_rl.world_models.vision import SIZE, ConvVAE
 
 CONTROLLER_INPUTS = ("z", "zh", "zc", "zch")
+POSTERIORS = ("gaussian", "implicit")
 Array = NDArray[Any]
 
 
@@ -29,7 +31,8 @@ class WorldModelPolicy(FramePolicy):
     :param action_space: Box or Discrete
     :param z_dim: dimension of V's latent
     :param vision_width: channels of V's first layer
-    :param free_nats: of V's divergence, see :class:`~ardae_rl.world_models.vision.ConvVAE`
+    :param posterior: V's: "gaussian", or "implicit" (:class:`~ardae_rl.world_models.implicit_vision.ImplicitConvVAE`)
+    :param free_nats: of a Gaussian V's divergence, see :class:`~ardae_rl.world_models.vision.ConvVAE`
     :param memory_hidden: width of M
     :param n_components: of M's mixture
     :param mixture_form: "per_dimension" or "joint"
@@ -48,6 +51,7 @@ class WorldModelPolicy(FramePolicy):
         action_space: spaces.Space[Any],
         z_dim: int = 32,
         vision_width: int = 32,
+        posterior: str = "gaussian",
         free_nats: float = 0.5,
         memory_hidden: int = 256,
         n_components: int = 5,
@@ -68,6 +72,7 @@ class WorldModelPolicy(FramePolicy):
         self._arguments = {
             "z_dim": z_dim,
             "vision_width": vision_width,
+            "posterior": posterior,
             "free_nats": free_nats,
             "memory_hidden": memory_hidden,
             "n_components": n_components,
@@ -81,7 +86,12 @@ class WorldModelPolicy(FramePolicy):
         self.controller_input, self.cropped_rows = controller_input, cropped_rows
         self.action_map = make_action_map(action_map, action_space)
         self.n_features = z_dim + memory_hidden * (len(controller_input) - 1)
-        self.vision = ConvVAE(z_dim, vision_width, free_nats)
+        check_choice("posterior", posterior, POSTERIORS)
+        self.vision = (
+            ConvVAE(z_dim, vision_width, free_nats)
+            if posterior == "gaussian"
+            else ImplicitConvVAE(z_dim, vision_width, noise_dim=z_dim)
+        )
         self.memory = MemoryRNN(z_dim, self.action_map.memory_dim, memory_hidden, n_components, mixture_form)
         self.controller = Controller(self.n_features, self.action_map.n_outputs, controller_hidden)
         self.controller_parameters = nn.Parameter(th.zeros(self.n_parameters), requires_grad=False)
@@ -134,8 +144,8 @@ class WorldModelPolicy(FramePolicy):
 
     def latents(self, observations: Array, deterministic: bool = True) -> th.Tensor:
         """Of frames (n, height, width, 3): (n, z_dim)."""
-        mean, log_std = self.vision.encode(th.as_tensor(self.see(observations), device=self.device))
-        return mean if deterministic else mean + log_std.exp() * th.randn_like(mean)
+        frames = th.as_tensor(self.see(observations), device=self.device)
+        return self.vision.encode(frames)[0] if deterministic else self.vision.draw(frames)
 
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool

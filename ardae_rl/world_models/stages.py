@@ -93,6 +93,7 @@ def train_vision(
         vision,
         loss,
         run,
+        others=vision.optimizers,
         name="vision",
         n_steps=n_steps,
         learning_rate=learning_rate,

@@ -69,6 +69,11 @@ class ConvVAE(nn.Module):
         """
         return self._encode(as_images(frames))
 
+    def draw(self, frames: th.Tensor) -> th.Tensor:
+        """Draws of the posteriors of frames (n, 64, 64, 3): (n, z_dim)."""
+        mean, log_std = self.encode(frames)
+        return mean + log_std.exp() * th.randn_like(mean)
+
     def decode(self, z: th.Tensor) -> th.Tensor:
         """Images (n, 3, 64, 64) in [0, 1] of latents (n, z_dim)."""
         images: th.Tensor = self.decoder(z)
@@ -80,9 +85,19 @@ class ConvVAE(nn.Module):
         mean, log_std = self._encode(images)
         z = mean + log_std.exp() * th.randn_like(mean)
         errors = (self.decode(z) - images).square().flatten(1).sum(1)
-        kl = 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
+        kl = self.divergence(mean, log_std)
         pressed = kl.sum(1).clamp(min=self.free_nats * self.z_dim)
         return VisionLoss((errors + pressed).mean(), errors.mean().detach(), kl.mean(0).detach())
+
+    @property
+    def optimizers(self) -> dict[str, th.optim.Optimizer]:
+        """Those of its own, which a continued training needs as well as the parameters."""
+        return {}
+
+    @staticmethod
+    def divergence(mean: th.Tensor, log_std: th.Tensor) -> th.Tensor:
+        """KL of Gaussians to the prior N(0, 1), for each unit: the shape of both."""
+        return 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
 
     def _encode(self, images: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         mean, log_std = self.posterior(self.encoder(images)).chunk(2, -1)

@@ -12,7 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.frame_policy import Decisions
-from ardae_rl.world_models.policies import CONTROLLER_INPUTS, WorldModelPolicy
+from ardae_rl.world_models.policies import CONTROLLER_INPUTS, POSTERIORS, WorldModelPolicy
 
 FRAMES = spaces.Box(0, 255, (96, 96, 3), np.uint8)
 CAR = spaces.Box(np.array([-1, 0, 0], np.float32), np.array([1, 1, 1], np.float32))
@@ -111,8 +111,10 @@ def test_held_actions() -> None:
         policy(action_repeat=0)
 
 
-def test_save_and_load(tmp_path: Path) -> None:
-    model = policy(controller_input="zch", controller_hidden=(5,), cropped_rows=12, n_components=2, action_repeat=2)
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_save_and_load(posterior: str, tmp_path: Path) -> None:
+    others: dict[str, Any] = {"controller_hidden": (5,), "cropped_rows": 12, "n_components": 2, "action_repeat": 2}
+    model = policy(controller_input="zch", posterior=posterior, **others)
     model.save(str(tmp_path / "policy.pt"))
     loaded = WorldModelPolicy.load(str(tmp_path / "policy.pt"))
     np.testing.assert_array_equal(
@@ -130,6 +132,7 @@ def test_drives_the_official_environment() -> None:
     ("arguments", "message"),
     [
         ({"controller_input": "h"}, "controller_input='h': accepted are 'z', 'zh', 'zc', 'zch'"),
+        ({"posterior": "flow"}, "posterior='flow': accepted are 'gaussian', 'implicit'"),
         ({"cropped_rows": 96}, "cropped_rows=96: accepted are 0 to 95"),
         ({"action_map": "both"}, "action_map='both': accepted are 'auto', "),
         ({"action_map": "one_axis"}, "action_map='one_axis' with Box"),

@@ -15,7 +15,7 @@ import ardae_envs  # noqa: F401
 from ardae_envs.collection import StickyRandom
 from ardae_rl.common.runs import Run
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
-from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.policies import POSTERIORS, WorldModelPolicy
 from ardae_rl.world_models.stages import (
     dream_starts,
     encode_frames,
@@ -33,10 +33,11 @@ def make_env() -> gym.Env[Any, Any]:
     return gym.make("ardae/CarRacingFast-v0", max_episode_steps=STEPS)
 
 
-def policy(seed: int = 0) -> WorldModelPolicy:
+def policy(seed: int = 0, **arguments: Any) -> WorldModelPolicy:
     th.manual_seed(seed)
     env = make_env()
-    return WorldModelPolicy(env.observation_space, env.action_space, z_dim=4, vision_width=4, memory_hidden=8)
+    small: dict[str, Any] = {"z_dim": 4, "vision_width": 4, "memory_hidden": 8}
+    return WorldModelPolicy(env.observation_space, env.action_space, **small, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +61,18 @@ class Interrupted(Run):
             raise KeyboardInterrupt
 
 
-def test_vision(store: FrameStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_vision(posterior: str, store: FrameStore, tmp_path: Path) -> None:
     """Interrupted or not, with validation between the steps: the same parameters."""
     train = partial(train_vision, store=store, n_steps=8, batch_size=16, every=4)
-    whole, parts = policy(), policy()
+    whole, parts, third, continued = (policy(seed, posterior=posterior) for seed in (0, 0, 1, 1))
     records = train(whole, run=Run(tmp_path / "whole"))
     assert [row["step"] for row in records] == [4, 8]
     assert {"reconstruction", "kl", "validation_error", "validation_kl", "active_units"} <= records[0].keys()
     assert records[1]["validation_error"] < records[0]["validation_error"]
     with pytest.raises(KeyboardInterrupt):
         train(parts, run=Interrupted(tmp_path / "parts"))
-    assert train(policy(1), run=Run(tmp_path / "parts")) == records
-    continued = policy(1)
+    assert train(third, run=Run(tmp_path / "parts")) == records
     train(continued, run=Run(tmp_path / "parts"))
     for a, b in zip(whole.vision.parameters(), continued.vision.parameters(), strict=True):
         th.testing.assert_close(a, b, rtol=0, atol=0)
