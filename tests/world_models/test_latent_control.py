@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
@@ -15,24 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 from ardae_rl.world_models.latent_control import PixelPolicy, WorldModelVecEnv, export_pixel_policy
 from ardae_rl.world_models.policies import WorldModelPolicy
 
-
-class Brightness(gym.Env[Any, Any]):
-    """Frames of one grey each, which the action moves; as bright as possible is best. Five steps."""
-
-    observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)
-    action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.level, self.t = 100.0, 0
-        return self._frame(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.level, self.t = float(np.clip(self.level + 40 * action[0], 0, 255)), self.t + 1
-        return self._frame(), self.level / 255, self.t == 5, False, {}
-
-    def _frame(self) -> Any:
-        return np.full((64, 64, 3), self.level, np.uint8)
+from .brightness import Brightness
 
 
 def world_model(seed: int = 0) -> WorldModelPolicy:

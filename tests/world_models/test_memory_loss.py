@@ -45,7 +45,9 @@ def test_by_hand() -> None:
     batch = walk(np.random.default_rng(0), n=3, length=4)
     mask = th.ones(3, 4, dtype=th.bool)
     mask[1, 2:] = False
-    batch = replace(batch, mask=mask)
+    dones = th.zeros(3, 4, dtype=th.bool)
+    dones[0, 3] = dones[1, 1] = True
+    batch = replace(batch, mask=mask, dones=dones)
     model = MemoryRNN(1, 1, hidden=8)
     loss, terms = memory_loss(model, batch, "bound", reward_weight=2.0, done_weight=3.0, done_factor=5.0)
     prediction, _ = model(batch.z[:, :-1], batch.actions)

@@ -54,6 +54,14 @@ def test_state() -> None:
     np.testing.assert_allclose(alone, later[:1], atol=1e-6)
 
 
+@pytest.mark.parametrize("names", CONTROLLER_INPUTS)
+def test_features(names: str) -> None:
+    """The latent, then the memory's states that the name says, each of its own."""
+    values = {"z": th.randn(2, 4), "h": th.randn(2, 8), "c": th.randn(2, 8)}
+    features = policy(controller_input=names).features(values["z"], (values["h"], values["c"]))
+    th.testing.assert_close(features, th.cat([values[name] for name in names], 1), rtol=0, atol=0)
+
+
 def test_the_memory_is_told_the_executed_action() -> None:
     model = policy()
     observation = frames(1)

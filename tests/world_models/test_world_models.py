@@ -17,6 +17,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 import ardae_envs  # noqa: F401
 from ardae_rl.world_models import WorldModels
 
+from .brightness import Brightness
+
 STEPS = 10
 
 
@@ -175,6 +177,22 @@ def test_search_in_the_dream(n_workers: int, tmp_path: Path) -> None:
     # Two held-out dreams first, then three candidates and two held-out ones, none longer than an episode
     longest = gym.spec("CarRacing-v3").max_episode_steps or 0
     assert evolution.rows[-1]["n_held_out_steps"] <= 6 * longest and evolution.rows[-1]["n_steps"] <= 6 * longest
+
+
+def test_weight_of_ends(tmp_path: Path) -> None:
+    """The memory is trained with the weight that was asked for: each of these episodes has one end in five steps."""
+
+    def entropy(done_factor: float) -> float:
+        small: dict[str, Any] = {"n_episodes": 2, "vision_steps": 1, "memory_steps": 1, "sequence_length": 5}
+        toy: dict[str, Any] = {"env": Brightness(), "collection_env": Brightness, "search_env": Brightness}
+        agent = WorldModels(
+            "CnnPolicy", folder=tmp_path / str(done_factor), seed=0, done_factor=done_factor, **small, **toy
+        )
+        agent.collect()
+        agent.train_vision()
+        return agent.train_memory()[0]["done_entropy"]
+
+    assert entropy(11.0) > 2 * entropy(1.0)
 
 
 def test_transposed_environments(tmp_path: Path) -> None:
