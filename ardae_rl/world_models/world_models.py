@@ -68,7 +68,7 @@ class WorldModels(BaseAlgorithm):
 
     :param policy: "CnnPolicy", or a subclass of ``WorldModelPolicy``
     :param env: the environment that the controller is meant for, or its id; observations are frames of bytes
-    :param folder: for data and checkpoints; a temporary one if None
+    :param folder: for data and checkpoints; if None a temporary one, which is deleted with the object
     :param n_iterations: rounds of ``learn``
     :param collection_env: picklable function or id of the environment to collect in; by default the same, and for
         CarRacing-v3 the one with random starts
@@ -156,7 +156,8 @@ class WorldModels(BaseAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete),
         )
-        self.folder = Path(tempfile.mkdtemp(prefix="world_models_")) if folder is None else Path(folder)
+        self._temporary = tempfile.TemporaryDirectory(prefix="world_models_") if folder is None else None
+        self.folder = Path(self._temporary.name) if self._temporary is not None else Path(str(folder))
         self.n_iterations, self.collection_env = n_iterations, collection_env
         self.search, self.search_env = search, search_env
         self.temperature, self.n_generations = temperature, n_generations
@@ -429,6 +430,10 @@ class WorldModels(BaseAlgorithm):
             return env.venv if isinstance(env, VecTransposeImage) else env
         monitored = Monitor(env) if monitor_wrapper else env
         return DummyVecEnv([lambda: monitored])
+
+    def _excluded_save_params(self) -> list[str]:
+        temporary = ["folder"] if self._temporary is not None else []  # a loaded model has its own
+        return [*super()._excluded_save_params(), "_temporary", *temporary]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []

@@ -1,5 +1,6 @@
 """The algorithm as an SB3 user meets it, at tiny sizes on the real environment."""
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -193,6 +194,21 @@ def test_weight_of_ends(tmp_path: Path) -> None:
         return agent.train_memory()[0]["done_entropy"]
 
     assert entropy(11.0) > 2 * entropy(1.0)
+
+
+def test_temporary_folder(tmp_path: Path) -> None:
+    """It is deleted with the object, and a model that was saved goes on in another."""
+    agent = model()
+    folder = agent.folder
+    agent.collect()
+    agent.save(tmp_path / "model")
+    assert len(list(folder.iterdir())) == 1
+    del agent
+    gc.collect()
+    assert not folder.exists()
+    loaded = WorldModels.load(tmp_path / "model", env=gym.make("CarRacing-v3"), device="cpu")
+    loaded.collect()
+    assert len(loaded.store()) == 4 and not folder.exists()
 
 
 def test_transposed_environments(tmp_path: Path) -> None:
