@@ -1,0 +1,135 @@
+"""Iterative LQR: plans improved along the model's linearisation (Li and Todorov 2004; Tassa et al. 2012)."""
+
+import torch as th
+from torch.func import hessian, jacrev, vmap
+
+from ardae_rl.planning.lqr import Gains, finite_horizon_lqr
+from ardae_rl.planning.problem import Plan, Problem, first_guess, rollout
+from ardae_rl.score.validation import check_positive
+
+_SHARES = 0.5 ** th.arange(8)  # of a step, tried in the line search
+_FACTOR, _LEAST, _MOST = 4.0, 1e-6, 1e6  # of the regularisation
+
+
+class ILQR:
+    """Each iteration solves the LQR problem of the linearised dynamics and the costs' second derivatives around the
+    plan, then takes the best of several shares of that step. Actions are held within their bounds.
+
+    Where no share makes the cost less, the regularisation grows; where one does, it falls.
+
+    :param horizon: steps of a plan
+    :param n_iterations: at most
+    :param n_restarts: further plans that begin with random actions, half of them at the bounds; the best one is kept
+    :param tolerance: relative gain below which the plans are as good as they get
+    :raises ValueError: for numbers that are not accepted
+    """
+
+    def __init__(self, horizon: int, n_iterations: int = 10, n_restarts: int = 0, tolerance: float = 1e-6) -> None:
+        check_positive("horizon", horizon)
+        check_positive("n_iterations", n_iterations)
+        if n_restarts < 0:
+            raise ValueError(f"n_restarts={n_restarts!r}: accepted are 0 and more")
+        self.horizon, self.n_iterations, self.n_restarts, self.tolerance = horizon, n_iterations, n_restarts, tolerance
+
+    @th.no_grad()
+    def plan(
+        self,
+        problem: Problem,
+        start: th.Tensor,
+        warm: th.Tensor | None = None,
+        generator: th.Generator | None = None,
+    ) -> Plan:
+        """See :class:`~ardae_rl.planning.problem.Planner`."""
+        n = len(start)
+        guesses = first_guess(problem, n, self.horizon, warm).unsqueeze(0)
+        if self.n_restarts:
+            guesses = th.cat([guesses, self._random(problem, n, generator)])
+        n_guesses = len(guesses)
+        actions, costs = self._improve(problem, start.repeat(n_guesses, 1), guesses.flatten(0, 1))
+        best = costs.nan_to_num(nan=th.inf).view(n_guesses, n).argmin(0)
+        rows = best * n + th.arange(n, device=start.device)
+        return Plan(actions[rows], costs[rows])
+
+    def _random(self, problem: Problem, n: int, generator: th.Generator | None) -> th.Tensor:
+        shape = (self.n_restarts, n, self.horizon, len(problem.low))
+        shares = th.rand(shape, generator=generator, dtype=problem.low.dtype).to(problem.low.device)
+        shares[1::2] = shares[1::2].round()
+        return problem.low + shares * (problem.high - problem.low)
+
+    def _improve(self, problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        states, costs = rollout(problem, start, actions)
+        regularisation = costs.new_full((len(start),), _LEAST)
+        for _ in range(self.n_iterations):
+            gains = _solve(problem, states, actions, regularisation)
+            tried, tried_states, tried_costs = _line_search(problem, states, actions, gains)
+            better = tried_costs < costs
+            gained = (costs - tried_costs)[better]
+            done = bool((gained <= self.tolerance * costs[better].abs()).all()) and not bool(gains.failed.any())
+            actions = th.where(better[:, None, None], tried, actions)
+            states = th.where(better[:, None, None], tried_states, states)
+            costs = th.where(better, tried_costs, costs)
+            if done and bool((better | (regularisation < 2 * _LEAST)).all()):
+                break
+            factor = th.where(better, 1 / _FACTOR, _FACTOR)
+            regularisation = (regularisation * factor).clamp(_LEAST, _MOST)
+        return actions, costs
+
+
+def _solve(problem: Problem, states: th.Tensor, actions: th.Tensor, regularisation: th.Tensor) -> Gains:
+    """The gains of the problem around states (n, T + 1, d) and actions (n, T, m), for the differences to them."""
+    n, length, _ = actions.shape
+    x, u = states[:, :-1].flatten(0, 1), actions.flatten(0, 1)
+
+    def step(x: th.Tensor, u: th.Tensor) -> th.Tensor:
+        return problem.step(x.unsqueeze(0), u.unsqueeze(0)).squeeze(0)
+
+    def cost(x: th.Tensor, u: th.Tensor) -> th.Tensor:
+        return problem.cost(x.unsqueeze(0), u.unsqueeze(0)).squeeze(0)
+
+    def final_cost(x: th.Tensor) -> th.Tensor:
+        return problem.final_cost(x.unsqueeze(0)).squeeze(0)
+
+    with th.enable_grad():
+        a, b = vmap(jacrev(step, (0, 1)))(x, u)
+        q, r = vmap(jacrev(cost, (0, 1)))(x, u)
+        (q_xx, _), (q_ux, q_uu) = vmap(hessian(cost, (0, 1)))(x, u)
+        last = states[:, -1]
+        p, p_matrix = vmap(jacrev(final_cost))(last), vmap(hessian(final_cost))(last)
+
+    def by_step(values: th.Tensor) -> th.Tensor:
+        return values.unflatten(0, (n, length)).detach()
+
+    return finite_horizon_lqr(
+        by_step(a),
+        by_step(b),
+        by_step(q_xx),
+        by_step(q_uu),
+        p_matrix.detach(),
+        cross_cost=by_step(q_ux),
+        state_slope=by_step(q),
+        action_slope=by_step(r),
+        final_slope=p.detach(),
+        regularisation=regularisation,
+    )
+
+
+def _line_search(
+    problem: Problem, states: th.Tensor, actions: th.Tensor, gains: Gains
+) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+    """The best of several shares of the step, by the true model: actions, states, costs."""
+    n, k = len(actions), len(_SHARES)
+    shares = _SHARES.to(actions).repeat_interleave(n).unsqueeze(-1)  # (k n, 1)
+    x = states[:, 0].repeat(k, 1)
+    tried, path, costs = [], [x], x.new_zeros(k * n)
+    for t in range(actions.shape[1]):
+        difference = (x - states[:, t].repeat(k, 1)).unsqueeze(-1)
+        feedback = (gains.feedback[:, t].repeat(k, 1, 1) @ difference).squeeze(-1)
+        u = actions[:, t].repeat(k, 1) + shares * gains.offset[:, t].repeat(k, 1) + feedback
+        u = u.clamp(problem.low, problem.high)
+        costs = costs + problem.cost(x, u)
+        x = problem.step(x, u)
+        tried.append(u)
+        path.append(x)
+    costs = (costs + problem.final_cost(x)).nan_to_num(nan=th.inf)
+    best = costs.view(k, n).argmin(0) * n + th.arange(n, device=costs.device)
+    return th.stack(tried, 1)[best], th.stack(path, 1)[best], costs[best]

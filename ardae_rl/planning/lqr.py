@@ -1,0 +1,81 @@
+"""Linear dynamics with quadratic costs, solved exactly."""
+
+from typing import NamedTuple
+
+import torch as th
+
+
+class Gains(NamedTuple):
+    """u_t = K_t x_t + k_t."""
+
+    feedback: th.Tensor  # K, (n, T, action_dim, state_dim)
+    offset: th.Tensor  # k, (n, T, action_dim)
+    failed: th.Tensor  # (n), where the costs have no least value: gains are then zero
+
+
+def finite_horizon_lqr(
+    a: th.Tensor,
+    b: th.Tensor,
+    state_cost: th.Tensor,
+    action_cost: th.Tensor,
+    final_cost: th.Tensor,
+    *,
+    drift: th.Tensor | None = None,
+    cross_cost: th.Tensor | None = None,
+    state_slope: th.Tensor | None = None,
+    action_slope: th.Tensor | None = None,
+    final_slope: th.Tensor | None = None,
+    regularisation: th.Tensor | None = None,
+) -> Gains:
+    """The optimal controls of x' = A x + B u + c for the sum over T steps of ½ xᵀQx + ½ uᵀRu + uᵀSx + qᵀx + rᵀu, and
+    ½ xᵀPx + pᵀx at the end: the Riccati recursion, backwards in time.
+
+    n problems at once; what is left out is zero.
+
+    :param a: A, (n, T, state_dim, state_dim)
+    :param b: B, (n, T, state_dim, action_dim)
+    :param state_cost: Q, (n, T, state_dim, state_dim), symmetric
+    :param action_cost: R, (n, T, action_dim, action_dim), symmetric
+    :param final_cost: P, (n, state_dim, state_dim), symmetric
+    :param drift: c, (n, T, state_dim)
+    :param cross_cost: S, (n, T, action_dim, state_dim)
+    :param state_slope: q, (n, T, state_dim)
+    :param action_slope: r, (n, T, action_dim)
+    :param final_slope: p, (n, state_dim)
+    :param regularisation: μ, (n): μI is added to the action's second derivative
+    """
+    n, length, d, m = b.shape
+    c = b.new_zeros(n, length, d) if drift is None else drift
+    s = b.new_zeros(n, length, m, d) if cross_cost is None else cross_cost
+    q = b.new_zeros(n, length, d) if state_slope is None else state_slope
+    r = b.new_zeros(n, length, m) if action_slope is None else action_slope
+    p_matrix, p = final_cost, b.new_zeros(n, d) if final_slope is None else final_slope
+    ridge = th.eye(m, dtype=b.dtype, device=b.device) * (
+        0.0 if regularisation is None else regularisation[:, None, None]
+    )
+    feedback, offset = b.new_zeros(n, length, m, d), b.new_zeros(n, length, m)
+    failed = th.zeros(n, dtype=th.bool, device=b.device)
+    for t in reversed(range(length)):
+        at, bt = a[:, t], b[:, t]
+        slope = p + _times(p_matrix, c[:, t])
+        q_xx = state_cost[:, t] + at.mT @ p_matrix @ at
+        q_uu = action_cost[:, t] + bt.mT @ p_matrix @ bt
+        q_ux = s[:, t] + bt.mT @ p_matrix @ at
+        q_x, q_u = q[:, t] + _times(at.mT, slope), r[:, t] + _times(bt.mT, slope)
+        root, info = th.linalg.cholesky_ex(q_uu + ridge)
+        failed |= info > 0
+        root = th.where(failed[:, None, None], th.eye(m, dtype=b.dtype, device=b.device), root)
+        gain = -th.cholesky_solve(th.cat([q_ux, q_u.unsqueeze(-1)], -1), root)
+        gain = th.where(failed[:, None, None], 0.0, gain)
+        k_matrix, k = gain[..., :d], gain[..., d]
+        feedback[:, t], offset[:, t] = k_matrix, k
+        # With regularised gains this is still what they cost
+        p = q_x + _times(k_matrix.mT, _times(q_uu, k) + q_u) + _times(q_ux.mT, k)
+        p_matrix = q_xx + k_matrix.mT @ q_uu @ k_matrix + k_matrix.mT @ q_ux + q_ux.mT @ k_matrix
+        p_matrix = 0.5 * (p_matrix + p_matrix.mT)
+    keep = ~failed
+    return Gains(feedback * keep[:, None, None, None], offset * keep[:, None, None], failed)
+
+
+def _times(matrix: th.Tensor, vector: th.Tensor) -> th.Tensor:
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)

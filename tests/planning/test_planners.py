@@ -1,0 +1,173 @@
+"""LQR against linear algebra, iLQR against LQR, sampling against both."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch as th
+
+from ardae_rl.planning import CEM, ILQR, MPPI, Planner, finite_horizon_lqr, rollout
+from ardae_rl.planning.problem import shifted
+
+from .problems import Linear, Pendulum
+
+T = 6
+
+
+def best_actions(problem: Linear, start: th.Tensor) -> th.Tensor:
+    """All at once: costs are quadratic in the actions (T, m), so their gradient at zero and their Hessian say where."""
+
+    def total(flat: th.Tensor) -> th.Tensor:
+        return rollout(problem, start[None], flat.view(1, T, -1))[1][0]
+
+    zero = th.zeros(T * len(problem.low), dtype=th.float64)
+    gradient = th.func.grad(total)(zero)
+    return -th.linalg.solve(th.func.hessian(total)(zero), gradient).view(T, -1)
+
+
+def gains_of(problem: Linear, n: int = 1, **arguments: Any) -> Any:
+    def repeated(x: th.Tensor) -> th.Tensor:
+        return x.expand(n, T, *x.shape)
+
+    return finite_horizon_lqr(
+        repeated(problem.a),
+        repeated(problem.b),
+        repeated(problem.q_matrix),
+        repeated(problem.r_matrix),
+        problem.p_matrix.expand(n, -1, -1),
+        drift=repeated(problem.c),
+        cross_cost=repeated(problem.s),
+        state_slope=repeated(problem.q),
+        action_slope=repeated(problem.r),
+        final_slope=problem.p.expand(n, -1),
+        **arguments,
+    )
+
+
+def starts(n: int, d: int = 3) -> th.Tensor:
+    return th.randn(n, d, generator=th.Generator().manual_seed(1), dtype=th.float64)
+
+
+def test_lqr_is_the_solution_of_all_steps_at_once() -> None:
+    problem, x = Linear(), starts(4)
+    gains = gains_of(problem, 4)
+    assert not gains.failed.any()
+    expected = th.stack([best_actions(problem, start) for start in x])
+    for t in range(T):
+        action = (gains.feedback[:, t] @ x.unsqueeze(-1)).squeeze(-1) + gains.offset[:, t]
+        th.testing.assert_close(action, expected[:, t], atol=1e-9, rtol=1e-9)
+        x = problem.step(x, action)
+
+
+def test_lqr_of_a_long_horizon_is_riccatis() -> None:
+    """Far from the end, the gain is that of the algebraic Riccati equation (scipy's solution of it)."""
+    problem, length = Linear(seed=2), 200
+    a, b, q, r = (x.expand(1, length, *x.shape) for x in (problem.a, problem.b, problem.q_matrix, problem.r_matrix))
+    gains = finite_horizon_lqr(a, b, q, r, problem.p_matrix[None])
+    a_, b_, q_, r_ = (x[0, 0].numpy() for x in (a, b, q, r))
+    p = scipy.linalg.solve_discrete_are(a_, b_, q_, r_)
+    expected = -np.linalg.solve(r_ + b_.T @ p @ b_, b_.T @ p @ a_)
+    np.testing.assert_allclose(gains.feedback[0, 0], expected, atol=1e-9)
+
+
+def test_lqr_without_a_least_value() -> None:
+    """Told apart from the problems beside it, which are solved."""
+    problem, other = Linear(), Linear()
+    other.r_matrix = -100 * th.eye(2, dtype=th.float64)
+    one, bad = gains_of(problem), gains_of(other)
+    assert bad.failed.all() and (bad.feedback == 0).all() and (bad.offset == 0).all()
+    regularised = gains_of(other, regularisation=th.tensor([1e4], dtype=th.float64))
+    assert not regularised.failed.any()
+    assert not one.failed.any()
+
+
+def test_ilqr_of_a_linear_system_is_lqr_at_once() -> None:
+    problem, x = Linear(), starts(5)
+    plan = ILQR(T, n_iterations=1).plan(problem, x)
+    expected = th.stack([best_actions(problem, start) for start in x])
+    th.testing.assert_close(plan.actions, expected, atol=1e-4, rtol=1e-4)  # a regularisation of 1e-6 remains
+    th.testing.assert_close(plan.costs, rollout(problem, x, plan.actions)[1])
+
+
+PLANNERS: list[Planner] = [
+    ILQR(T, n_iterations=30),
+    ILQR(T, n_iterations=30, n_restarts=4),
+    CEM(T, n_samples=500, n_iterations=30, n_elites=50),
+    MPPI(T, n_samples=500, n_iterations=60, deviation=0.2, temperature=0.05),
+]
+
+
+@pytest.mark.parametrize("planner", PLANNERS, ids=["ilqr", "ilqr restarted", "cem", "mppi"])
+def test_bounded_actions(planner: Planner) -> None:
+    """Near the best of a convex problem with bounds that matter, which a projected gradient method finds."""
+    problem, x = Linear(bound=0.4), starts(3)
+    best = th.zeros(3, T, 2, dtype=th.float64, requires_grad=True)
+    for _ in range(3000):
+        (gradient,) = th.autograd.grad(rollout(problem, x, best)[1].sum(), best)
+        best = (best - 0.01 * gradient).detach().clamp(-0.4, 0.4).requires_grad_()
+    least = rollout(problem, x, best.detach())[1]
+    nothing = rollout(problem, x, th.zeros(3, T, 2, dtype=th.float64))[1]
+    assert bool((best.abs() == 0.4).any()), "bounds matter"
+    plan = planner.plan(problem, x, generator=th.Generator().manual_seed(0))
+    assert bool((plan.actions.abs() <= 0.4).all())
+    th.testing.assert_close(plan.costs, rollout(problem, x, plan.actions)[1])
+    assert bool((plan.costs - least < 0.05 * (nothing - least)).all())
+
+
+@pytest.mark.parametrize(
+    "planner",
+    [
+        ILQR(60, n_iterations=60, n_restarts=4),
+        CEM(60, n_samples=400, n_iterations=20, n_elites=40),
+    ],
+    ids=["ilqr", "cem"],
+)
+def test_swing_up(planner: Planner) -> None:
+    """From hanging down, where the torque is too weak to go up at once; planned again at the end, it stays there."""
+    problem, start = Pendulum(), th.tensor([[th.pi, 0.0], [2.8, 0.0]], dtype=th.float64)
+    generator = th.Generator().manual_seed(0)
+    plan = planner.plan(problem, start, generator=generator)
+    states, _ = rollout(problem, start, plan.actions)
+    assert bool((states[:, -1, 0].cos() > 0.9).all())
+    again = planner.plan(problem, states[:, -1], shifted(plan.actions), generator=generator)
+    later, _ = rollout(problem, states[:, -1], again.actions)
+    assert bool((later[:, -1, 0].cos() > 0.9).all())
+
+
+@pytest.mark.parametrize("planner", PLANNERS, ids=["ilqr", "ilqr restarted", "cem", "mppi"])
+def test_a_good_beginning_is_kept(planner: Planner) -> None:
+    problem, x = Linear(), starts(3)
+    best = th.stack([best_actions(problem, start) for start in x])
+    plan = planner.plan(problem, x, best, th.Generator().manual_seed(0))
+    assert bool((plan.costs <= rollout(problem, x, best)[1] + 1e-9).all())
+
+
+@pytest.mark.parametrize("planner", PLANNERS, ids=["ilqr", "ilqr restarted", "cem", "mppi"])
+def test_the_same_numbers_give_the_same_plan(planner: Planner) -> None:
+    problem, x = Linear(bound=1.0), starts(2)
+    plans = [planner.plan(problem, x, generator=th.Generator().manual_seed(3)).actions for _ in range(2)]
+    th.testing.assert_close(plans[0], plans[1], rtol=0, atol=0)
+
+
+def test_shifted() -> None:
+    plan = th.arange(6.0).view(1, 3, 2)
+    assert shifted(plan).tolist() == [[[2, 3], [4, 5], [4, 5]]]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ILQR(0), "horizon=0"),
+        (lambda: ILQR(3, n_restarts=-1), "n_restarts=-1: accepted are 0 and more"),
+        (lambda: CEM(3, n_elites=1), "n_elites=1: accepted are 2 to n_samples=256"),
+        (lambda: MPPI(3, temperature=0), "temperature=0"),
+        (
+            lambda: CEM(3).plan(Linear(), starts(1), th.zeros(1, 4, 2)),
+            r"warm of shape \(1, 4, 2\): accepted is \(1, 3,",
+        ),
+    ],
+)
+def test_bad_arguments(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
