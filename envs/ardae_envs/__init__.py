@@ -30,6 +30,11 @@ _SPECS: tuple[dict[str, Any], ...] = (
     _car_racing("LowRes", "car_racing_fast:CarRacingLowRes"),
     _car_racing("RandomStart", "car_racing_random_start:make"),
     {
+        "id": "ardae/PlanarObstacles-v0",
+        "entry_point": "ardae_envs.planar:PlanarObstacles",
+        "max_episode_steps": 40,
+    },
+    {
         "id": "ardae/TakeCover-v0",
         "entry_point": "ardae_envs.take_cover:TakeCover",
         # A minute of the game, and the number of steps that results are given for; ViZDoom's own goes on
