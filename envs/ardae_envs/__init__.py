@@ -35,6 +35,16 @@ _SPECS: tuple[dict[str, Any], ...] = (
         "max_episode_steps": 40,
     },
     {
+        "id": "ardae/PendulumPixels-v0",
+        "entry_point": "ardae_envs.poles:PendulumPixels",
+        "max_episode_steps": 100,
+    },
+    {
+        "id": "ardae/CartPolePixels-v0",
+        "entry_point": "ardae_envs.poles:CartPolePixels",
+        "max_episode_steps": 50,
+    },
+    {
         "id": "ardae/TakeCover-v0",
         "entry_point": "ardae_envs.take_cover:TakeCover",
         # A minute of the game, and the number of steps that results are given for; ViZDoom's own goes on
