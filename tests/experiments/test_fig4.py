@@ -139,13 +139,24 @@ def test_the_figure_in_small(tmp_path: Path) -> None:
         rows = [{name: str(value) for name, value in row.items()} for row in fig4.run(settings | _SMALL, at)]
         results.append(Result(settings, at.folder, rows))
     rows = [row for result in results for row in result.rows]
-    assert len({result.folder for result in results}) == len(rows) == 4
+    assert len({result.folder for result in results}) == len(rows) == len(fig4.METHODS)
     assert all(0 < float(row["total_variation_floor"]) < float(row["total_variation"]) <= 1 for row in rows)
     fig4.draw(results, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     summary = fig4.summary(rows)
     assert [row["method"] for row in summary] == list(fig4.METHODS)
     assert [row["TV 3"] for row in summary] == [float(row["total_variation"]) for row in rows]
+
+
+def test_annealing_by_method(tmp_path: Path) -> None:
+    """Half of the updates are half of the updates, and not all of them."""
+    settings = fig4.runs("quick", 1)[0] | _SMALL | {"anneal_updates": 8}
+    assert settings["method"] == "auxiliary"
+    half, four, eight = (
+        fig4.run(settings | other, Run(tmp_path / str(i)))
+        for i, other in enumerate([{"annealing": 0.5}, {"anneal_updates": 4}, {}])
+    )
+    assert half == four != eight
 
 
 class _Cut(Exception):
@@ -175,7 +186,7 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(
 
 
 def test_settings_of_the_runs() -> None:
-    for figure, n_methods in ((fig4, 4), (fig_s4, 5)):
+    for figure, n_methods in ((fig4, 5), (fig_s4, 5)):
         for budget in ("quick", "paper"):
             made = figure.runs(budget, 2)
             assert len({settings["name"] for settings in made}) == len(made) == 2 * 4 * n_methods
