@@ -152,9 +152,10 @@ def test_annealing_by_method(tmp_path: Path) -> None:
     """Half of the updates are half of the updates, and not all of them."""
     settings = fig4.runs("quick", 1)[0] | _SMALL | {"anneal_updates": 8}
     assert settings["method"] == "auxiliary"
+    others: list[dict[str, float]] = [{"annealing": 0.5}, {"anneal_updates": 4}, {}]
     half, four, eight = (
         fig4.run(settings | other, Run(tmp_path / str(i)))
-        for i, other in enumerate([{"annealing": 0.5}, {"anneal_updates": 4}, {}])
+        for i, other in enumerate(others)
     )
     assert half == four != eight
 
