@@ -1,5 +1,7 @@
 """Latent dynamics from observations: models that can be planned in."""
 
+from ardae_rl.latent.e2c import E2C
+from ardae_rl.latent.e2c_policy import E2CPolicy
 from ardae_rl.latent.transition import LocallyLinearTransition
 
-__all__ = ["LocallyLinearTransition"]
+__all__ = ["E2C", "E2CPolicy", "LocallyLinearTransition"]

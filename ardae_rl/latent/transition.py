@@ -30,10 +30,9 @@ class Linearised(NamedTuple):
         """z', (n, d), of (n, d) and (n, action_dim), anywhere."""
         return _times(self.a, z) + _times(self.b, u) + self.offset
 
-    def push(self, mean: th.Tensor, log_std: th.Tensor, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Mean, (n, d), and covariance A Σ Aᵀ, (n, d, d), of z' for a Gaussian z with a diagonal covariance Σ."""
-        scaled = self.a * log_std.exp().unsqueeze(-2)
-        return self(mean, u), scaled @ scaled.mT
+    def push(self, mean: th.Tensor, covariance: th.Tensor, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Mean, (n, d), and covariance A Σ Aᵀ, (n, d, d), of z' for a Gaussian z of mean and covariance Σ."""
+        return self(mean, u), self.a @ covariance @ self.a.mT
 
 
 class LocallyLinearTransition(nn.Module):
@@ -84,8 +83,19 @@ class LocallyLinearTransition(nn.Module):
 
     def step(self, z: th.Tensor, u: th.Tensor) -> th.Tensor:
         """z' of samples z, (n, z_dim), with fresh noise, if there is any."""
-        following = self(z)(z, u)
+        return self.noisy(self(z)(z, u))
+
+    def noisy(self, following: th.Tensor) -> th.Tensor:
+        """With fresh noise, if there is any."""
         return following + self.process_noise * th.randn_like(following) if self.process_noise else following
+
+    def push(
+        self, linearised: Linearised, mean: th.Tensor, covariance: th.Tensor, u: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """Mean, (n, d), and covariance A Σ Aᵀ + H, (n, d, d); H is the noise's."""
+        following, covariance = linearised.push(mean, covariance, u)
+        noise = self.process_noise**2 * th.eye(self.z_dim, dtype=mean.dtype, device=mean.device)
+        return following, covariance + noise
 
     def transitions(
         self, mean: th.Tensor, log_std: th.Tensor, u: th.Tensor, kind: str = "same", noise: th.Tensor | None = None
@@ -98,10 +108,8 @@ class LocallyLinearTransition(nn.Module):
         check_choice("kind", kind, TRANSITION_SAMPLES)
         z = mean + log_std.exp() * (th.randn_like(mean) if noise is None else noise)
         linearised = self(z)
-        following = linearised(z if kind == "same" else mean + log_std.exp() * th.randn_like(mean), u)
-        if self.process_noise:
-            following = following + self.process_noise * th.randn_like(following)
-        return z, following, linearised
+        source = z if kind == "same" else mean + log_std.exp() * th.randn_like(mean)
+        return z, self.noisy(linearised(source, u)), linearised
 
     def kl(
         self,
@@ -116,9 +124,8 @@ class LocallyLinearTransition(nn.Module):
         if linearised.v is not None and linearised.r is not None and not self.process_noise:
             following = linearised(mean, u)
             return kl_rank_one(following, log_std, linearised.v, linearised.r, other_mean, other_log_std)
-        following, covariance = linearised.push(mean, log_std, u)
-        noise = self.process_noise**2 * th.eye(self.z_dim, dtype=mean.dtype, device=mean.device)
-        return kl_to_diagonal(following, covariance + noise, other_mean, other_log_std)
+        pushed = self.push(linearised, mean, th.diag_embed((2 * log_std).exp()), u)
+        return kl_to_diagonal(*pushed, other_mean, other_log_std)
 
 
 def _with_determinant(v: th.Tensor, r: th.Tensor) -> th.Tensor:

@@ -153,10 +153,7 @@ def test_annealing_by_method(tmp_path: Path) -> None:
     settings = fig4.runs("quick", 1)[0] | _SMALL | {"anneal_updates": 8}
     assert settings["method"] == "auxiliary"
     others: list[dict[str, float]] = [{"annealing": 0.5}, {"anneal_updates": 4}, {}]
-    half, four, eight = (
-        fig4.run(settings | other, Run(tmp_path / str(i)))
-        for i, other in enumerate(others)
-    )
+    half, four, eight = (fig4.run(settings | other, Run(tmp_path / str(i))) for i, other in enumerate(others))
     assert half == four != eight
 
 

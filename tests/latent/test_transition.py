@@ -135,8 +135,9 @@ def test_divergence(matrix: str, process_noise: float) -> None:
     other_mean, other_log_std = th.tensor([[1.0, -0.5]]).double(), th.tensor([[0.2, -0.3]]).double()
     linearised = transition(MEAN[None])
     result = transition.kl(linearised, MEAN[None], LOG_STD[None], U[None], other_mean, other_log_std)
-    mean, covariance = linearised.push(MEAN[None], LOG_STD[None], U[None])
-    covariance = covariance + process_noise**2 * th.eye(2, dtype=th.float64)
+    a = linearised.a[0]
+    mean = linearised(MEAN[None], U[None])
+    covariance = (a @ th.diag((2 * LOG_STD).exp()) @ a.mT + process_noise**2 * th.eye(2, dtype=th.float64))[None]
     expected = th.distributions.kl_divergence(
         th.distributions.MultivariateNormal(mean, covariance),
         th.distributions.MultivariateNormal(other_mean, th.diag_embed((2 * other_log_std).exp())),

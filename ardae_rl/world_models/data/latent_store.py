@@ -9,10 +9,10 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from ardae_rl.common.progress import progress_bar
 from ardae_rl.score.validation import check_positive
 from ardae_rl.world_models.data.episode_files import EpisodeFiles, Field, Integers, settle_header
 from ardae_rl.world_models.data.frame_store import Frames, FrameStore
-from ardae_rl.world_models.data.progress import progress_bar
 
 Array = NDArray[Any]
 Encode = Callable[[Frames], tuple[Array, Array]]

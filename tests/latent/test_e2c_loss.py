@@ -1,0 +1,118 @@
+"""The loss by hand, and what its options mean."""
+
+import pytest
+import torch as th
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+
+from ardae_rl.latent.e2c_loss import E2CModel, E2CWeights, e2c_loss
+from ardae_rl.latent.networks import GaussianEncoder, PictureDecoder
+from ardae_rl.latent.transition import LocallyLinearTransition
+
+SHAPE = (1, 4, 4)
+
+
+def model(seed: int = 0, matrix: str = "rank_one", process_noise: float = 0.0) -> E2CModel:
+    th.manual_seed(seed)
+    return E2CModel(
+        GaussianEncoder(SHAPE, 2, (8,)),
+        PictureDecoder(2, SHAPE, (8,)),
+        LocallyLinearTransition(2, 1, (8,), matrix, process_noise),
+    )
+
+
+def data(k: int, n: int = 5) -> tuple[th.Tensor, th.Tensor]:
+    generator = th.Generator().manual_seed(0)
+    return th.rand(n, k + 1, *SHAPE, generator=generator).round(), th.randn(n, k, 1, generator=generator)
+
+
+@pytest.mark.parametrize("matrix", ["rank_one", "full"])
+def test_one_step_by_hand(matrix: str) -> None:
+    networks, (pictures, actions) = model(matrix=matrix), data(1)
+    weights = E2CWeights(prior=2.0, transition=3.0)
+    th.manual_seed(1)
+    loss, terms = e2c_loss(networks, pictures, actions, weights)
+    th.manual_seed(1)
+    mean, log_std = networks.encoder(pictures[:, 0])
+    z = mean + log_std.exp() * th.randn_like(mean)
+    a, b, offset, *_ = networks.transition(z)
+    following = (a @ z[..., None] + b @ actions[:, 0, :, None]).squeeze(-1) + offset
+
+    def log_likelihood(z: th.Tensor, picture: th.Tensor) -> th.Tensor:
+        return Independent(Bernoulli(logits=networks.decoder(z)), 3).log_prob(picture)
+
+    prior = kl_divergence(Independent(Normal(mean, log_std.exp()), 1), Independent(Normal(th.zeros(2), th.ones(2)), 1))
+    pushed = th.distributions.MultivariateNormal(
+        (a @ mean[..., None] + b @ actions[:, 0, :, None]).squeeze(-1) + offset,
+        a @ th.diag_embed((2 * log_std).exp()) @ a.mT,
+    )
+    next_mean, next_log_std = networks.encoder(pictures[:, 1])
+    encoded = th.distributions.MultivariateNormal(next_mean, th.diag_embed((2 * next_log_std).exp()))
+    expected = (
+        -log_likelihood(z, pictures[:, 0])
+        - log_likelihood(following, pictures[:, 1])
+        + 2 * prior
+        + 3 * kl_divergence(pushed, encoded)
+    ).mean()
+    th.testing.assert_close(loss, expected)
+    assert set(terms) == {"reconstruction", "prediction", "kl_prior", "kl_transition"}
+
+
+def test_more_steps() -> None:
+    """Without noise in the encoder, the mean over steps of what each foreseen picture misses."""
+    networks, (pictures, actions) = model(), data(3)
+    networks.encoder.layers[-1].bias.data[2:] = -100  # type: ignore[operator]
+    networks.encoder.layers[-1].weight.data[2:] = 0  # type: ignore[operator]
+    loss, terms = e2c_loss(networks, pictures, actions, E2CWeights(prior=0, transition=0))
+    z, _ = networks.encoder(pictures[:, 0])
+    expected = []
+    for t in range(3):
+        z = networks.transition(z)(z, actions[:, t])
+        expected.append(-Independent(Bernoulli(logits=networks.decoder(z)), 3).log_prob(pictures[:, t + 1]).mean())
+    th.testing.assert_close(terms["prediction"], th.stack(expected).mean(), atol=0.1, rtol=0.01)
+    th.testing.assert_close(loss, terms["prediction"] + terms["reconstruction"])
+
+
+@pytest.mark.parametrize("process_noise", [0.0, 0.2])
+@pytest.mark.parametrize("k", [1, 3])
+def test_all_networks_are_trained(k: int, process_noise: float) -> None:
+    networks, (pictures, actions) = model(process_noise=process_noise), data(k)
+    loss, terms = e2c_loss(networks, pictures, actions, E2CWeights(consistency=1.0, curvature=1.0))
+    assert set(terms) == {"reconstruction", "prediction", "kl_prior", "kl_transition", "consistency", "curvature"}
+    loss.backward()
+    for network in (networks.encoder, networks.decoder, networks.transition):
+        assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
+
+
+def test_a_linear_transition_has_no_curvature() -> None:
+    networks, (pictures, actions) = model(), data(1)
+    curved = e2c_loss(networks, pictures, actions, E2CWeights(curvature=1.0))[1]["curvature"]
+    networks.transition.network[-1].weight.data.zero_()  # type: ignore[operator]
+    networks.transition.network[-1].bias.data.normal_()  # type: ignore[operator]
+    flat = e2c_loss(networks, pictures, actions, E2CWeights(curvature=1.0))[1]["curvature"]
+    assert float(curved) > 1e-6 > float(flat)
+
+
+def test_consistency_does_not_depend_on_the_scale() -> None:
+    """A map that is a hundred times as small gains nothing, if the transition is scaled with it."""
+    networks, (pictures, actions) = model(matrix="full"), data(1, n=50)
+    last = networks.transition.network[-1]
+    assert isinstance(last, th.nn.Linear)
+    last.weight.data.zero_()
+    weights = E2CWeights(consistency=1.0)
+    before = e2c_loss(networks, pictures, actions, weights)[1]["consistency"]
+    encoder = networks.encoder.layers[-1]
+    assert isinstance(encoder, th.nn.Linear)
+    encoder.weight.data[:2] /= 100
+    encoder.bias.data[:2] /= 100
+    last.bias.data[4:] /= 100  # B and o; A stays
+    th.testing.assert_close(e2c_loss(networks, pictures, actions, weights)[1]["consistency"], before, rtol=1e-3, atol=0)
+
+
+def test_bad_arguments() -> None:
+    pictures, actions = data(2)
+    with pytest.raises(ValueError, match="transition_sample='resample' with sequences of 2 steps: accepted is 1"):
+        e2c_loss(model(), pictures, actions, E2CWeights(), "resample")
+    with pytest.raises(ValueError, match="transition_sample='other'"):
+        e2c_loss(model(), pictures, actions, E2CWeights(), "other")
+    with pytest.raises(ValueError, match="curvature=-1: accepted are numbers from 0 up"):
+        E2CWeights(curvature=-1)
