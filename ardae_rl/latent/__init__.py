@@ -2,6 +2,7 @@
 
 from ardae_rl.latent.e2c import E2C
 from ardae_rl.latent.e2c_policy import E2CPolicy
+from ardae_rl.latent.linear_gaussian import LinearGaussianSSM
 from ardae_rl.latent.transition import LocallyLinearTransition
 
-__all__ = ["E2C", "E2CPolicy", "LocallyLinearTransition"]
+__all__ = ["E2C", "E2CPolicy", "LinearGaussianSSM", "LocallyLinearTransition"]
