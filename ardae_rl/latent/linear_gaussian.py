@@ -52,11 +52,18 @@ class LinearGaussianSSM:
         x = z @ self.c.mT + th.stack([noise(self.r) for _ in states], 1)
         return z, x
 
+    def log_first(self, z: th.Tensor) -> th.Tensor:
+        """ln p(z_0), (batch), of (batch, d)."""
+        return MultivariateNormal(self.m0, self.p0).log_prob(z)
+
+    def following(self, z: th.Tensor, u: th.Tensor, w: th.Tensor) -> th.Tensor:
+        """z_t, (batch, d), of z_{t-1}, u_{t-1} and noise w ~ N(0, I), (batch, d)."""
+        return z @ self.a.mT + u @ self.b.mT + w @ th.linalg.cholesky(self.q).mT
+
     def log_prior(self, z: th.Tensor, u: th.Tensor) -> th.Tensor:
         """ln p(z_{0:T} | u), (batch)."""
-        first = MultivariateNormal(self.m0, self.p0).log_prob(z[:, 0])
         means = z[:, :-1] @ self.a.mT + u @ self.b.mT
-        return first + MultivariateNormal(means, self.q).log_prob(z[:, 1:]).sum(1)
+        return self.log_first(z[:, 0]) + MultivariateNormal(means, self.q).log_prob(z[:, 1:]).sum(1)
 
     def log_emission(self, z: th.Tensor, x: th.Tensor) -> th.Tensor:
         """ln p(x_{0:T} | z_{0:T}), (batch)."""
