@@ -14,7 +14,7 @@ from ardae_rl.latent.networks import GaussianEncoder, PictureDecoder
 from ardae_rl.latent.transition import LocallyLinearTransition
 from ardae_rl.planning import CEM, ILQR, MPPI, Planner, Problem
 from ardae_rl.planning.goal import CostProblem, GoalProblem
-from ardae_rl.planning.policy import LatentPlanningPolicy
+from ardae_rl.planning.policy import LatentPlanningPolicy, State
 from ardae_rl.score.validation import check_choice
 
 PLANNERS: dict[str, Callable[..., Planner]] = {"ilqr": ILQR, "cem": CEM, "mppi": MPPI}
@@ -105,13 +105,15 @@ class E2CPolicy(LatentPlanningPolicy):
         following: th.Tensor = self.transition(z)(z, u)
         return following
 
-    def start(self, observation: PyTorchObs) -> th.Tensor:
+    def locate(
+        self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, begun: th.Tensor
+    ) -> tuple[th.Tensor, State]:
+        """The mean of the encoder, which sees all there is to know: nothing is remembered."""
         if not isinstance(observation, dict):
-            mean, _ = self.encoder(as_pictures(observation))
-            return mean
+            return self.encoder(as_pictures(observation))[0], ()
         mean, _ = self.encoder(as_pictures(observation["observation"]))
         goal, _ = self.encoder(as_pictures(observation["desired_goal"]))
-        return GoalProblem.state(mean, goal)
+        return GoalProblem.state(mean, goal), ()
 
     def problem(self) -> Problem:
         action_dim = int(self.action_space.shape[0])  # type: ignore[index]

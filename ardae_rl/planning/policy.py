@@ -13,14 +13,14 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from ardae_rl.planning.problem import Planner, Problem, shifted
 
 Array = NDArray[Any]
-State = tuple[Array, ...]  # the plans, (n, horizon, action_dim)
+State = tuple[Array, ...]  # plans in [-1, 1], (n, horizon, action_dim), and what is remembered, with n rows each
 
 
 class LatentPlanningPolicy(BasePolicy):
     """Encodes what it observes, plans in the model, and takes the plan's first action.
 
-    The state that ``predict`` takes and gives back is the plan; without one, or where an episode starts, planning
-    begins anew. Plans depend on nothing but observation, state and seed.
+    The state that ``predict`` takes and gives back is the plan, and what else is remembered; without one, or where an
+    episode starts, planning begins anew. Plans depend on nothing but observation, state and seed.
 
     :param observation_space: of the environment
     :param action_space: bounded real actions; plans have them in [-1, 1]
@@ -29,6 +29,7 @@ class LatentPlanningPolicy(BasePolicy):
     """
 
     planner: Planner
+    optimizer: th.optim.Optimizer
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0) -> None:
         super().__init__(observation_space, action_space)
@@ -37,8 +38,16 @@ class LatentPlanningPolicy(BasePolicy):
         self.seed = seed
 
     @abstractmethod
-    def start(self, observation: PyTorchObs) -> th.Tensor:
-        """The problem's states, (n, state_dim), of observations as SB3 gives them to policies."""
+    def locate(
+        self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, begun: th.Tensor
+    ) -> tuple[th.Tensor, State]:
+        """The problem's states, (n, state_dim), and what to remember, with n rows each.
+
+        :param observation: as SB3 gives it to policies
+        :param memory: what was remembered last, empty at first
+        :param last_actions: that led here, (n, action_dim) in [-1, 1]; None at first
+        :param begun: (n), where an episode starts: there neither may be used
+        """
 
     @abstractmethod
     def problem(self) -> Problem:
@@ -50,27 +59,30 @@ class LatentPlanningPolicy(BasePolicy):
         state: State | None = None,
         episode_start: Any = None,
         deterministic: bool = False,
-    ) -> tuple[Array, State | None]:
+    ) -> tuple[Array, State]:
         """As SB3's recurrent policies."""
         self.set_training_mode(False)
         tensors, vectorised = self.obs_to_tensor(observation)
-        with th.no_grad():
-            start = self.start(tensors)
-            n, problem = len(start), self.problem()
-            warm = None
-            if state is not None:
-                left = shifted(th.as_tensor(state[0], dtype=start.dtype, device=start.device))
-                begun = np.zeros(n, bool) if episode_start is None else np.atleast_1d(episode_start).astype(bool)
-                warm = left * th.as_tensor(~begun, device=left.device)[:, None, None]
-            plan = self.planner.plan(problem, start, warm, th.Generator().manual_seed(self.seed))
-        actions = self._unscaled(plan.actions[:, 0].cpu().numpy())
-        return (actions if vectorised else actions[0]), (plan.actions.cpu().numpy(),)
+        actions, state = self._plan(tensors, state, episode_start)
+        actions = self._unscaled(actions)
+        return (actions if vectorised else actions[0]), state
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        plan = self.planner.plan(
-            self.problem(), self.start(observation), generator=th.Generator().manual_seed(self.seed)
-        )
-        return plan.actions[:, 0]
+        return th.as_tensor(self._plan(observation, None, None)[0])
+
+    @th.no_grad()
+    def _plan(self, observation: PyTorchObs, state: State | None, episode_start: Any) -> tuple[Array, State]:
+        """First actions, in [-1, 1], and the state after them."""
+        n = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
+        started = np.full(n, state is None) if episode_start is None else np.atleast_1d(episode_start).astype(bool)
+        begun = th.as_tensor(started, device=self.device)
+        last = None if state is None else th.as_tensor(state[0], device=self.device)
+        memory: State = () if state is None else state[1:]
+        start, memory = self.locate(observation, memory, None if last is None else last[:, 0], begun)
+        warm = None if last is None else shifted(last).to(start) * ~begun[:, None, None]
+        plan = self.planner.plan(self.problem(), start, warm, th.Generator().manual_seed(self.seed))
+        plans = plan.actions.cpu().numpy()
+        return plans[:, 0], (plans, *memory)
 
     def _unscaled(self, actions: Array) -> Array:
         space = self.action_space

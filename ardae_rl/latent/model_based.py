@@ -1,0 +1,168 @@
+"""What algorithms have in common that fit a latent model to collected steps, and act by planning in it."""
+
+from abc import abstractmethod
+from typing import Any, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+
+from ardae_rl.common.progress import progress_bar
+from ardae_rl.common.training import MetricMeans
+from ardae_rl.latent.sequences import Sequences, SequenceSampler
+from ardae_rl.planning.policy import LatentPlanningPolicy
+from ardae_rl.score.validation import check_positive
+
+SelfModelBased = TypeVar("SelfModelBased", bound="ModelBasedAlgorithm")
+
+
+class ModelBasedAlgorithm(OffPolicyAlgorithm):
+    """Rounds of collecting and fitting.
+
+    ``learn`` goes round: ``n_collected`` steps are made, by random actions in the first round and by plans with random
+    actions among them later; then the model is fitted to all steps so far.
+
+    :param policy: a :class:`~ardae_rl.planning.policy.LatentPlanningPolicy` with an ``optimizer`` of all its networks
+    :param env: the environment to learn from
+    :param learning_rate: of that optimizer
+    :param n_collected: steps of a round
+    :param gradient_steps: of a round's fit
+    :param batch_size: sequences in a gradient step
+    :param sequence_length: steps of a sequence
+    :param random_share: of actions that are random, after the first round
+    :param buffer_size: steps that are kept
+    :param max_grad_norm: bound of the gradient's norm
+    :raises ValueError: for arguments outside of what is accepted
+    """
+
+    policy: LatentPlanningPolicy
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule,
+        *,
+        n_collected: int,
+        gradient_steps: int,
+        batch_size: int,
+        sequence_length: int,
+        random_share: float,
+        buffer_size: int,
+        max_grad_norm: float,
+        stats_window_size: int,
+        tensorboard_log: str | None,
+        policy_kwargs: dict[str, Any] | None,
+        verbose: int,
+        seed: int | None,
+        device: th.device | str,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=0,
+            batch_size=batch_size,
+            train_freq=(n_collected, "step"),
+            gradient_steps=gradient_steps,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
+            supported_action_spaces=(spaces.Box,),
+            sde_support=False,
+        )
+        self.n_collected, self.sequence_length = n_collected, sequence_length
+        self.random_share, self.max_grad_norm = random_share, max_grad_norm
+
+    def _setup_model(self) -> None:
+        for name in ("n_collected", "gradient_steps", "batch_size", "sequence_length", "max_grad_norm"):
+            check_positive(name, getattr(self, name))
+        if not 0 <= self.random_share <= 1:
+            raise ValueError(f"random_share={self.random_share!r}: accepted are numbers from 0 to 1")
+        if self.replay_buffer_class is None:
+            with_goal = isinstance(self.observation_space, spaces.Dict)
+            self.replay_buffer_class = DictReplayBuffer if with_goal else ReplayBuffer
+        super()._setup_model()
+
+    def learn(
+        self: SelfModelBased,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 100,
+        tb_log_name: str = "",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfModelBased:
+        """Rounds of ``n_collected`` steps, until there are as many as asked for.
+
+        :param tb_log_name: by default the name of the class
+        """
+        name = tb_log_name or type(self).__name__
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """Fit the model to the steps so far."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        assert self.replay_buffer is not None
+        key = "observation" if isinstance(self.observation_space, spaces.Dict) else None
+        sampler = SequenceSampler(self.replay_buffer, self.sequence_length, key)
+        rng = np.random.default_rng([self.seed or 0, self._n_updates])
+        self._before_fit(sampler, rng)
+        metrics = MetricMeans()
+        with progress_bar("model: steps", gradient_steps, self.verbose > 0) as update:
+            for step in range(gradient_steps):
+                loss, terms = self._loss(sampler.sample(batch_size, rng))
+                self.policy.optimizer.zero_grad()
+                loss.backward()
+                th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+                metrics.add({"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()})
+                self._n_updates += 1
+                update(step + 1)
+        for name, value in metrics.finite(f"{self._n_updates} gradient steps").items():
+            self.logger.record(f"train/{name}", value)
+        self._after_fit(sampler, rng)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.dump(self.num_timesteps)
+
+    @abstractmethod
+    def _loss(self, batch: Sequences) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        """What a gradient step minimises, and its parts for the log."""
+
+    def _before_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
+        """What is to be known of the data."""
+
+    def _after_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
+        """What is to be known of the model."""
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Random actions while there is no model; then plans, with random actions among them."""
+        assert isinstance(self.action_space, spaces.Box)
+        actions = np.stack([self.action_space.sample() for _ in range(n_envs)])
+        if self._n_updates:
+            state = getattr(self, "_planning_state", None)
+            planned, state = self.policy.predict(self._last_obs, state, self._last_episode_starts)
+            chosen = np.random.random(n_envs) < self.random_share
+            actions = np.where(chosen[:, None], actions, planned)
+            state[0][:, 0] = self.policy.scale_action(actions)  # what was done in place of what was planned
+            self._planning_state = state
+        return actions, self.policy.scale_action(actions)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_planning_state"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
