@@ -128,7 +128,7 @@ class E2CPolicy(LatentPlanningPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         spaces_ = {"observation_space": self.observation_space, "action_space": self.action_space}
-        return spaces_ | {"lr_schedule": _no_learning} | self._arguments
+        return spaces_ | {"lr_schedule": no_learning} | self._arguments
 
 
 def as_pictures(observations: th.Tensor) -> th.Tensor:
@@ -136,7 +136,8 @@ def as_pictures(observations: th.Tensor) -> th.Tensor:
     return observations.float() / 255
 
 
-def _no_learning(_: float) -> float:
+def no_learning(_: float) -> float:
+    """The schedule of a policy that was loaded by itself."""
     return 0.0
 
 
