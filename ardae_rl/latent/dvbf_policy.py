@@ -31,7 +31,7 @@ from ardae_rl.planning.goal import CostProblem
 from ardae_rl.planning.policy import LatentPlanningPolicy, State
 from ardae_rl.score.validation import check_choice, check_positive
 
-POSTERIORS = ("noise", "initial_state", "trajectory_iaf", "step_iaf", "filter", "smoother")
+POSTERIORS = ("noise", "initial_state", "trajectory_iaf", "step_iaf", "gaussian")
 TRANSITIONS = ("locally_linear", "neural")
 
 
@@ -47,7 +47,8 @@ class DVBFPolicy(LatentPlanningPolicy):
     :param z_dim: dimension of a state
     :param posterior: "noise" (of the noise that states follow from: DVBF), "initial_state" (one draw for a trajectory,
         dynamics without noise), "trajectory_iaf" (one parallel draw of all the noise), "step_iaf" (flows step by step),
-        "filter" or "smoother" (Gaussians of a state given the one before)
+        or "gaussian" (of a state given the one before)
+    :param smoothing: whether the posterior of a state knows the future, or is a filter
     :param transition: "locally_linear" or "neural"
     :param n_matrices: of locally linear transitions
     :param encoder_hidden: width of the recurrent encoder
@@ -73,6 +74,7 @@ class DVBFPolicy(LatentPlanningPolicy):
         lr_schedule: Schedule,
         z_dim: int = 4,
         posterior: str = "noise",
+        smoothing: bool = True,
         transition: str = "locally_linear",
         n_matrices: int = 16,
         encoder_hidden: int = 64,
@@ -103,7 +105,7 @@ class DVBFPolicy(LatentPlanningPolicy):
         )
         emission = (PictureEmission if self.pictures else GaussianEmission)(z_dim, obs_dim, emission_hidden)
         self.model = LearnedSSM(dynamics, emission)
-        encoder = SequenceEncoder(obs_dim, act_dim, encoder_hidden, smoothing=posterior != "filter")
+        encoder = SequenceEncoder(obs_dim, act_dim, encoder_hidden, smoothing)
         self.posterior = _posterior(posterior, encoder, z_dim, n_flows)
         self.reward = nn.Sequential(*create_mlp(z_dim + act_dim, 1, [128, 128], nn.ELU))
         self.register_buffer("obs_mean", th.zeros(obs_dim))
@@ -114,6 +116,7 @@ class DVBFPolicy(LatentPlanningPolicy):
         self._arguments = {
             "z_dim": z_dim,
             "posterior": posterior,
+            "smoothing": smoothing,
             "transition": transition,
             "n_matrices": n_matrices,
             "encoder_hidden": encoder_hidden,

@@ -40,11 +40,12 @@ def sequences(n: int = 3, length: int = 5) -> tuple[th.Tensor, th.Tensor]:
     return th.randn(n, length + 1, 3, generator=generator), th.rand(n, length, 1, generator=generator) * 2 - 1
 
 
+@pytest.mark.parametrize("smoothing", [True, False])
 @pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("transition", TRANSITIONS)
-def test_learn_and_act(posterior: str, transition: str) -> None:
+def test_learn_and_act(posterior: str, transition: str, smoothing: bool) -> None:
     """A round of random actions and one of plans; then the bound, reconstructions and what the model makes up."""
-    model = agent(policy_kwargs={"posterior": posterior, "transition": transition})
+    model = agent(policy_kwargs={"posterior": posterior, "transition": transition, "smoothing": smoothing})
     model.learn(120)
     assert model.num_timesteps == 120 and model._n_updates == 6
     env = gym.make("Pendulum-v1", max_episode_steps=10)
