@@ -154,7 +154,9 @@ def demo(
 
 @app.command()
 def reproduce(
-    figure: Annotated[str, typer.Argument(help="fig3, figS2, fig4, figS4, fig5 or fig7 of the AR-DAE paper.")],
+    figure: Annotated[
+        str, typer.Argument(help="fig3, figS2, fig4, figS4, fig5, fig7 (AR-DAE's paper), dvbf-pendulum.")
+    ],
     budget: Annotated[str, typer.Option(help="quick (minutes) or paper (its numbers of updates: hours).")] = "quick",
     seeds: Annotated[int | None, typer.Option(help="Repetitions; by default as many as the budget has.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes of one thread each.")] = 2,

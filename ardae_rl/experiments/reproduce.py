@@ -18,6 +18,7 @@ FIGURES = {
     "figS4": "ardae_rl.experiments.fig_s4",
     "fig5": "ardae_rl.experiments.fig5",
     "fig7": "ardae_rl.experiments.fig7",
+    "dvbf-pendulum": "ardae_rl.experiments.dvbf_pendulum",
 }
 BUDGETS = ("quick", "paper")
 _ROWS = "rows.csv"

@@ -106,7 +106,7 @@ class DVBFPolicy(LatentPlanningPolicy):
         emission = (PictureEmission if self.pictures else GaussianEmission)(z_dim, obs_dim, emission_hidden)
         self.model = LearnedSSM(dynamics, emission)
         encoder = SequenceEncoder(obs_dim, act_dim, encoder_hidden, smoothing)
-        self.posterior = _posterior(posterior, encoder, z_dim, n_flows)
+        self.posterior = make_posterior(posterior, encoder, z_dim, n_flows)
         self.reward = nn.Sequential(*create_mlp(z_dim + act_dim, 1, [128, 128], nn.ELU))
         self.register_buffer("obs_mean", th.zeros(obs_dim))
         self.register_buffer("obs_std", th.ones(obs_dim))
@@ -201,7 +201,8 @@ class DVBFPolicy(LatentPlanningPolicy):
         return spaces_ | {"lr_schedule": no_learning} | self._arguments
 
 
-def _posterior(name: str, encoder: SequenceEncoder, z_dim: int, n_flows: int) -> nn.Module:
+def make_posterior(name: str, encoder: SequenceEncoder, z_dim: int, n_flows: int) -> nn.Module:
+    """A posterior by its name of ``POSTERIORS``."""
     if name == "noise":
         return NoisePosterior(encoder, z_dim)
     if name == "initial_state":
