@@ -1,0 +1,148 @@
+"""E2C on the tasks of PC3 (Shu et al. 2020): the share of steps in the goal, for several trained models.
+
+    python -m benchmarks.e2c_control [--tasks planar] [--variants plain,options] [--models 5] [--jobs 2]
+
+Each model is trained on random steps from anywhere, then plans ten tasks of the official environment from pictures
+alone. Beside the share of steps in the goal: how well the state follows from the latent's mean (R² of a quadratic
+regression on pictures that training has not seen), and the divergence of the posterior from the prior, which a collapse
+would make 0. Written to results/e2c_control.csv, a row for each model.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import ardae_envs  # noqa: F401 (registers the environments)
+from ardae_rl.common.runs import Run, processes, run_missing
+from ardae_rl.common.tables import merge_csv, print_table, read_csv, versions, write_csv
+from ardae_rl.latent import E2C
+from benchmarks.common import RESULTS, RUNS
+
+TASKS: dict[str, dict[str, Any]] = {
+    "planar": {"env": "ardae/PlanarObstacles-v0", "env_kwargs": {}, "steps": 5000, "z_dim": 2},
+    "balance": {"env": "ardae/PendulumPixels-v0", "env_kwargs": {"task": "balance"}, "steps": 20_000, "z_dim": 3},
+    "swing_up": {"env": "ardae/PendulumPixels-v0", "env_kwargs": {"task": "swing_up"}, "steps": 20_000, "z_dim": 3},
+}
+# The loss of Watter et al. (2015), and with what has been added since
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "options": {"sequence_length": 3, "consistency_weight": 10.0, "curvature_weight": 1.0, "transition_weight": 1.0},
+}
+_EPISODES, _HELD_OUT = 10, 2000
+
+
+def settings_of(task: str, variant: str, seed: int, gradient_steps: int) -> dict[str, Any]:
+    return {
+        "name": f"{task} {variant} {seed}",
+        "task": task,
+        "variant": variant,
+        "seed": seed,
+        "gradient_steps": gradient_steps,
+        "arguments": VARIANTS[variant],
+    } | TASKS[task]
+
+
+def run_folder(settings: dict[str, Any]) -> Path:
+    return RUNS / "e2c_control" / str(settings["name"]).replace(" ", "_")
+
+
+def run(settings: dict[str, Any], at: Run) -> str:
+    """Train a model, leave it and its numbers in the folder."""
+    start = time.monotonic()
+    everywhere = gym.make(settings["env"], start="anywhere")
+    model = E2C(
+        "MultiInputPolicy",
+        everywhere,
+        n_collected=settings["steps"],
+        gradient_steps=settings["gradient_steps"],
+        seed=settings["seed"],
+        device="cpu",
+        policy_kwargs={"z_dim": settings["z_dim"], "seed": settings["seed"]},
+        **settings["arguments"],
+    )
+    model.learn(settings["steps"])
+    model.save(at.folder / "model")
+    trained = time.monotonic() - start
+    env = DummyVecEnv([lambda: Monitor(gym.make(settings["env"], **settings["env_kwargs"]))])
+    env.seed(10_000 + settings["seed"])
+    returns, lengths = evaluate_policy(model, env, _EPISODES, return_episode_rewards=True)
+    share = float(np.sum(returns) / np.sum(lengths))
+    figures = {"share_in_goal": round(share, 4)} | measures(model, everywhere)
+    times = {"training_seconds": round(trained), "evaluation_seconds": round(time.monotonic() - start - trained)}
+    settled = {name: settings[name] for name in ("task", "variant", "seed", "steps", "gradient_steps")}
+    write_csv(at.folder / "row.csv", [settled | figures | times | versions()])
+    return f"{settings['name']}: {100 * share:.1f} % of steps in the goal"
+
+
+@th.no_grad()
+def measures(model: E2C, env: gym.Env[Any, Any]) -> dict[str, float]:
+    """Of the latent, on fresh states from anywhere."""
+    pictures, states = [], []
+    for seed in range(_HELD_OUT):
+        observation, info = env.reset(seed=2**20 + seed)
+        pictures.append(observation["observation"])
+        states.append(state_of(info))
+    mean, log_std = model.policy.encoder(th.as_tensor(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255)
+    kl = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(1).mean()
+    return {"r2": round(quadratic_r2(mean.numpy(), np.stack(states)), 4), "kl_prior": round(float(kl), 3)}
+
+
+def state_of(info: dict[str, Any]) -> NDArray[np.float64]:
+    """The position, or sine and cosine of the angle."""
+    if "position" in info:
+        return np.asarray(info["position"])
+    return np.array([np.sin(info["state"][0]), np.cos(info["state"][0])])
+
+
+def quadratic_r2(z: NDArray[Any], states: NDArray[np.float64]) -> float:
+    """R² of states from latents and their products, the least over dimensions; half of the rows are held out."""
+    z = np.asarray(z, np.float64)
+    products = [z[:, i] * z[:, j] for i in range(z.shape[1]) for j in range(i, z.shape[1])]
+    features = np.column_stack([np.ones(len(z)), z, *products])
+    half = len(z) // 2
+    coefficients, *_ = np.linalg.lstsq(features[:half], states[:half], rcond=None)
+    error = ((features[half:] @ coefficients - states[half:]) ** 2).mean(0)
+    return float((1 - error / states[half:].var(0)).min())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default="planar", help=f"of {', '.join(TASKS)}, separated by commas")
+    parser.add_argument("--variants", default=",".join(VARIANTS))
+    parser.add_argument("--models", type=int, default=5)
+    parser.add_argument("--gradient-steps", type=int, default=10_000)
+    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(argv)
+    for name, accepted in (("tasks", TASKS), ("variants", VARIANTS)):
+        for value in getattr(options, name).split(","):
+            if value not in accepted:
+                parser.error(f"--{name} {value}: accepted are {', '.join(accepted)}")
+    runs = [
+        settings_of(task, variant, seed, options.gradient_steps)
+        for task in options.tasks.split(",")
+        for variant in options.variants.split(",")
+        for seed in range(options.models)
+    ]
+    done = run_missing(run, run_folder, runs, processes(options.jobs))
+    rows = [row for settings in done for row in read_csv(run_folder(settings) / "row.csv")]
+    if rows:
+        merge_csv(options.out / "e2c_control.csv", rows, ("task", "variant", "seed"))
+        shown = ("task", "variant", "seed", "share_in_goal", "r2", "kl_prior", "training_seconds")
+        print_table([{name: row[name] for name in shown} for row in rows], "E2C")
+    if len(done) < len(runs):
+        raise SystemExit(f"{len(runs) - len(done)} of {len(runs)} runs failed; the same command goes on with them")
+
+
+if __name__ == "__main__":
+    main()
