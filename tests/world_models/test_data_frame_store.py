@@ -41,7 +41,8 @@ def assert_holds(store: FrameStore, n: int) -> None:
     assert len(store) == n
     for number, found in enumerate(store):
         wanted = episode(number)
-        for got, expected in zip(found[:3], wanted[:3], strict=True):
+        for name in ("frames", "actions", "rewards"):
+            got, expected = getattr(found, name), getattr(wanted, name)
             np.testing.assert_array_equal(got, expected)
             assert got.dtype == expected.dtype
         assert found[3:] == wanted[3:]
