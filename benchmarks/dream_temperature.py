@@ -37,16 +37,7 @@ def dreamt(model: WorldModels, temperature: float, episodes: int) -> dict[str, A
     model.policy.controller_parameters.data.zero_()
     with make_dream_evaluator(dream, _LONGEST, model.n_workers) as evaluator:
         evolution = evolve_controller(
-            model.policy,
-            evaluator,
-            run,
-            n_generations=model.n_generations,
-            population_size=model.population_size,
-            sigma=model.sigma,
-            seed=model.seed or 0,
-            seeds_per_generation=model.seeds_per_generation,
-            evaluate_every=model.evaluate_every,
-            held_out_seeds=range(model.n_held_out),
+            model.policy, evaluator, run, n_generations=model.n_generations, **model.search_arguments
         )
         parameters = model.policy.controller_parameters.detach().numpy().astype(np.float64)
         lengths = evaluator.evaluate(parameters[None], range(_SEED, _SEED + episodes)).lengths[0]

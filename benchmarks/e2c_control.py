@@ -26,6 +26,8 @@ import ardae_envs  # noqa: F401 (registers the environments)
 from ardae_rl.common.runs import Run, processes, run_missing
 from ardae_rl.common.tables import merge_csv, print_table, read_csv, versions, write_csv
 from ardae_rl.latent import E2C
+from ardae_rl.latent.e2c_policy import as_pictures
+from ardae_rl.latent.gaussians import kl_to_standard
 from benchmarks.common import RESULTS, RUNS
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -92,8 +94,8 @@ def measures(model: E2C, env: gym.Env[Any, Any]) -> dict[str, float]:
         observation, info = env.reset(seed=2**20 + seed)
         pictures.append(observation["observation"])
         states.append(state_of(info))
-    mean, log_std = model.policy.encoder(th.as_tensor(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255)
-    kl = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(1).mean()
+    mean, log_std = model.policy.encoder(as_pictures(th.as_tensor(np.stack(pictures)).permute(0, 3, 1, 2)))
+    kl = kl_to_standard(mean, log_std).mean()
     return {"r2": round(quadratic_r2(mean.numpy(), np.stack(states)), 4), "kl_prior": round(float(kl), 3)}
 
 

@@ -77,13 +77,8 @@ def result(base: WorldModels, name: str, n_steps: int, episodes: int) -> dict[st
             evaluator,
             run,
             n_generations=10**9,
-            population_size=base.population_size,
-            sigma=base.sigma,
-            seed=seed,
-            seeds_per_generation=base.seeds_per_generation,
-            evaluate_every=base.evaluate_every,
-            held_out_seeds=range(base.n_held_out),
             callback=lambda evolution, _: evolution.rows[-1]["n_steps"] * repeat < n_steps,
+            **base.search_arguments,
         )
         parameters = policy.controller_parameters.detach().numpy().astype(np.float64)
         returns = evaluator.evaluate(parameters[None], range(_SEED, _SEED + episodes), give_up=False).returns[0]

@@ -17,7 +17,6 @@ from ardae_rl.latent.dynamics import (
     NeuralDynamics,
     PictureEmission,
 )
-from ardae_rl.latent.e2c_policy import PLANNERS, no_learning
 from ardae_rl.latent.elbo import Drawn
 from ardae_rl.latent.posteriors import (
     InitialStatePosterior,
@@ -28,7 +27,7 @@ from ardae_rl.latent.posteriors import (
 )
 from ardae_rl.planning import Problem
 from ardae_rl.planning.goal import CostProblem
-from ardae_rl.planning.policy import LatentPlanningPolicy, State
+from ardae_rl.planning.policy import PLANNERS, LatentPlanningPolicy, State, no_learning
 from ardae_rl.score.validation import check_choice, check_positive
 
 POSTERIORS = ("noise", "initial_state", "trajectory_iaf", "step_iaf", "gaussian")
@@ -96,6 +95,7 @@ class DVBFPolicy(LatentPlanningPolicy):
             check_positive(name, value)
         if not isinstance(observation_space, spaces.Box):
             raise ValueError(f"observation_space={observation_space}: accepted are vectors and pictures")
+        self.z_dim = z_dim
         self.pictures = observation_space.dtype == np.uint8
         obs_dim, act_dim = int(np.prod(observation_space.shape)), int(action_space.shape[0])  # type: ignore[index]
         dynamics = (
@@ -164,7 +164,7 @@ class DVBFPolicy(LatentPlanningPolicy):
             count = count * ~begun
         x = th.cat([x[:, 1:], now.unsqueeze(1)], 1)
         count = (count + 1).clamp(max=self.window)
-        start = now.new_zeros(len(now), self._z_dim)
+        start = now.new_zeros(len(now), self.z_dim)
         with th.random.fork_rng():
             th.manual_seed(self.seed)
             for n in count.unique().tolist():
@@ -180,10 +180,6 @@ class DVBFPolicy(LatentPlanningPolicy):
     def problem(self) -> Problem:
         action_dim = int(self.action_space.shape[0])  # type: ignore[index]
         return CostProblem(self._mean, self._cost, action_dim, self.device)
-
-    @property
-    def _z_dim(self) -> int:
-        return int(self._arguments["z_dim"])  # type: ignore[call-overload]
 
     def _mean(self, z: th.Tensor, u: th.Tensor) -> th.Tensor:
         return self.model.following(z, u, th.zeros_like(z))

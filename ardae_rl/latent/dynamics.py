@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ardae_rl.latent.gaussians import normal_log_density
 from ardae_rl.latent.networks import PictureDecoder
-from ardae_rl.latent.posteriors import standard_log_density
+from ardae_rl.score.objective import standard_normal_log_density
 from ardae_rl.score.validation import check_positive
 
 _LEAST_LOG_STD, _GREATEST_LOG_STD = -6.0, 1.0
@@ -136,7 +136,7 @@ class LearnedSSM(nn.Module):
         self.dynamics, self.emission = dynamics, emission
 
     def log_first(self, z: th.Tensor) -> th.Tensor:
-        return standard_log_density(z)
+        return standard_normal_log_density(z)
 
     def following(self, z: th.Tensor, u: th.Tensor, w: th.Tensor) -> th.Tensor:
         mean, log_std = self.dynamics(z, u)

@@ -1,6 +1,6 @@
 """The networks of Embed to Control, and the planner that uses them, as an SB3 policy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch as th
@@ -12,12 +12,11 @@ from torch import nn
 from ardae_rl.latent.e2c_loss import E2CModel
 from ardae_rl.latent.networks import GaussianEncoder, PictureDecoder
 from ardae_rl.latent.transition import LocallyLinearTransition
-from ardae_rl.planning import CEM, ILQR, MPPI, Planner, Problem
+from ardae_rl.planning import Problem
 from ardae_rl.planning.goal import CostProblem, GoalProblem
-from ardae_rl.planning.policy import LatentPlanningPolicy, State
+from ardae_rl.planning.policy import PLANNERS, LatentPlanningPolicy, State, no_learning
 from ardae_rl.score.validation import check_choice
 
-PLANNERS: dict[str, Callable[..., Planner]] = {"ilqr": ILQR, "cem": CEM, "mppi": MPPI}
 _ILQR: dict[str, Any] = {"n_iterations": 4, "n_restarts": 6}
 
 
@@ -134,11 +133,6 @@ class E2CPolicy(LatentPlanningPolicy):
 def as_pictures(observations: th.Tensor) -> th.Tensor:
     """Bytes as numbers in [0, 1]."""
     return observations.float() / 255
-
-
-def no_learning(_: float) -> float:
-    """The schedule of a policy that was loaded by itself."""
-    return 0.0
 
 
 def _picture_shape(space: spaces.Space[Any]) -> tuple[int, ...]:

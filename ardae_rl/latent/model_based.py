@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from ardae_rl.common.progress import progress_bar
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
-from ardae_rl.planning.policy import LatentPlanningPolicy
+from ardae_rl.planning.policy import LatentPlanningPolicy, State
 from ardae_rl.score.validation import check_positive
 
 SelfModelBased = TypeVar("SelfModelBased", bound="ModelBasedAlgorithm")
@@ -83,6 +83,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         )
         self.n_collected, self.sequence_length = n_collected, sequence_length
         self.random_share, self.max_grad_norm = random_share, max_grad_norm
+        self._planning_state: State | None = None
 
     def _setup_model(self) -> None:
         for name in ("n_collected", "gradient_steps", "batch_size", "sequence_length", "max_grad_norm"):
@@ -153,8 +154,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         assert isinstance(self.action_space, spaces.Box)
         actions = np.stack([self.action_space.sample() for _ in range(n_envs)])
         if self._n_updates:
-            state = getattr(self, "_planning_state", None)
-            planned, state = self.policy.predict(self._last_obs, state, self._last_episode_starts)
+            planned, state = self.policy.predict(self._last_obs, self._planning_state, self._last_episode_starts)
             chosen = np.random.random(n_envs) < self.random_share
             actions = np.where(chosen[:, None], actions, planned)
             state[0][:, 0] = self.policy.scale_action(actions)  # what was done in place of what was planned

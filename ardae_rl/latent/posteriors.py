@@ -1,6 +1,5 @@
 """Posteriors over the states of a sequence, each with the density that belongs to what it draws."""
 
-import math
 from collections.abc import Sequence
 
 import torch as th
@@ -10,6 +9,7 @@ from torch import nn
 from ardae_rl.latent.elbo import Drawn, StateSpaceModel
 from ardae_rl.latent.flows import FlowSequence, TrajectoryFlow
 from ardae_rl.latent.gaussians import normal_log_density
+from ardae_rl.score.objective import standard_normal_log_density
 from ardae_rl.score.validation import check_positive
 
 _LEAST_LOG_STD, _GREATEST_LOG_STD = -7.0, 3.0
@@ -64,7 +64,7 @@ class TrajectoryIAFPosterior(nn.Module):
         correlated, log_determinant = self.flow(noise, context)
         mean, log_std = _moments(self.moments(context))
         z = mean + log_std.exp() * correlated
-        log_q = standard_log_density(noise).sum(1) - log_determinant - log_std.sum((1, 2))
+        log_q = standard_normal_log_density(noise).sum(1) - log_determinant - log_std.sum((1, 2))
         return Drawn(z, model.log_prior(z, u), log_q)
 
 
@@ -92,7 +92,7 @@ class StepPosterior(nn.Module):
             mean, log_std = _moments(self.network(th.cat([known, before], -1)))
             noise = th.randn_like(mean)
             before = mean + log_std.exp() * noise
-            log_q = log_q + standard_log_density(noise) - log_std.sum(-1)
+            log_q = log_q + standard_normal_log_density(noise) - log_std.sum(-1)
             if self.flow is not None:
                 before, log_determinant = self.flow(before, known)
                 log_q = log_q - log_determinant
@@ -121,7 +121,7 @@ class NoisePosterior(nn.Module):
         log_prior, states = model.log_first(z), [z]
         for t in range(u.shape[1]):
             w, log_density = _draw(*_moments(self.network(th.cat([context[:, t + 1], z], -1))))
-            log_prior, log_q = log_prior + standard_log_density(w), log_q + log_density
+            log_prior, log_q = log_prior + standard_normal_log_density(w), log_q + log_density
             z = model.following(z, u[:, t], w)
             states.append(z)
         return Drawn(th.stack(states, 1), log_prior, log_q)
@@ -149,11 +149,6 @@ class InitialStatePosterior(nn.Module):
             z = model.following(z, control, th.zeros_like(z))
             states.append(z)
         return Drawn(th.stack(states, 1), log_prior, log_q)
-
-
-def standard_log_density(noise: th.Tensor) -> th.Tensor:
-    """ln N(noise; 0, I), (...), of (..., d)."""
-    return -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1)
 
 
 def _moments(raw: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

@@ -1,6 +1,7 @@
 """A policy that plans at every step, and begins with what is left of its last plan."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from ardae_rl.planning.ilqr import ILQR
 from ardae_rl.planning.problem import Planner, Problem, shifted
+from ardae_rl.planning.sampling import CEM, MPPI
 
 Array = NDArray[Any]
 State = tuple[Array, ...]  # plans in [-1, 1], (n, horizon, action_dim), and what is remembered, with n rows each
+PLANNERS: dict[str, Callable[..., Planner]] = {"ilqr": ILQR, "cem": CEM, "mppi": MPPI}
 
 
 class LatentPlanningPolicy(BasePolicy):
@@ -89,3 +93,8 @@ class LatentPlanningPolicy(BasePolicy):
         assert isinstance(space, spaces.Box)
         unscaled = space.low + 0.5 * (actions + 1) * (space.high - space.low)
         return np.clip(unscaled, space.low, space.high).astype(space.dtype)
+
+
+def no_learning(_: float) -> float:
+    """The schedule of a policy that was loaded by itself."""
+    return 0.0

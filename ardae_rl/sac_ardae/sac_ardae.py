@@ -93,8 +93,7 @@ class SACARDAE(OffPolicyAlgorithm):
     :param clamp_on: "tanh" or "pre_tanh", the output whose Jacobian is clamped
     :param n_perturb: directions for each state
     :param actor_gradient_limit: bound of the actor's gradient norm, as a multiple of what that usually is
-        (:class:`~ardae_rl.common.training.GradientLimit`); 0 for none. Near 1 it cuts many of them, and slows down
-        learning where a few states matter most
+        (:class:`~ardae_rl.common.training.GradientLimit`); 0 for none. Near 1 it shortens ordinary ones, too
     :param compile: train through torch.compile on a CPU (the first steps then take a minute or two), or as a CUDA graph
         on a GPU, with the same results to rounding; with a warning, and as without it, where that cannot be done
     :param stats_window_size: episodes over which rollout statistics are averaged

@@ -48,18 +48,18 @@ def _pictures(
     mean, log_std = policy.vision.encode(th.from_numpy(policy.see(observation[None])))
     generator = th.Generator().manual_seed(seed)
     dream = Dream(policy, (mean.detach(), th.full_like(log_std, -th.inf).detach()), temperature)
-    at, state, start = dream.begin([generator]), None, np.ones(1, dtype=bool)
+    at, memory = dream.begin([generator]), policy.memory.initial_state(1)
     pictures: list[NDArray[np.uint8]] = []
     for _ in range(n_steps):
         with th.no_grad():
             z = policy.latents(observation[None])
             imagined = as_frames(policy.vision.decode(th.cat([z, at.z]))).cpu().numpy()
             pictures.append(np.concatenate([policy.see(observation[None])[0], *imagined], axis=1))
-            actions, state = policy.act(parameters.cpu().numpy(), observation[None], state, start)
+            actions = policy.control(parameters, policy.features(z, memory))
+            memory = policy.remember(z, actions, memory)
             dreamt = policy.control(parameters, policy.features(at.z, at.memory))
         at, _, _ = dream.step(at, dreamt, generator)
         observation, _, terminated, truncated, _ = env.step(actions[0])
-        start[:] = False
         if terminated or truncated:
             break
     env.close()

@@ -8,8 +8,7 @@ from ardae_rl.score.validation import check_positive
 from ardae_rl.world_models.vision import ConvVAE, VisionLoss, as_images
 
 _HIDDEN = 256
-# The estimator has to follow an encoder that it steers: with a third of the rate, or a long average of its weights, the
-# posterior of a decoder that says nothing swings by several deviations around the prior
+# The estimator has to follow an encoder that it steers: faster than that learns, and without a long average
 _N_SCORE_UPDATES, _SCORE_RATE, _SCORE_AVERAGING = 2, 3e-3, 5
 _N_MOMENTS = 32  # draws that a posterior's moments are taken from
 

@@ -303,17 +303,24 @@ class WorldModels(BaseAlgorithm):
                 evaluator,
                 self._run(),
                 n_generations=self.n_generations if self.search == "dream" else _ENDLESS,
-                population_size=self.population_size,
-                sigma=self.sigma,
-                seed=(self.seed or 0) + self.iteration,
-                seeds_per_generation=self.seeds_per_generation,
-                evaluate_every=self.evaluate_every,
-                held_out_seeds=range(self.n_held_out),
                 callback=after_generation,
+                **self.search_arguments,
             )
         self.num_timesteps = before + self._steps(evolution.rows[-1])
         self.iteration += going_on
         return evolution, going_on
+
+    @property
+    def search_arguments(self) -> dict[str, Any]:
+        """Of :func:`~ardae_rl.world_models.stages.evolve_controller`: what the search depends on beside its length."""
+        return {
+            "population_size": self.population_size,
+            "sigma": self.sigma,
+            "seed": (self.seed or 0) + self.iteration,
+            "seeds_per_generation": self.seeds_per_generation,
+            "evaluate_every": self.evaluate_every,
+            "held_out_seeds": range(self.n_held_out),
+        }
 
     def store(self) -> FrameStore:
         """Of all rounds' episodes."""

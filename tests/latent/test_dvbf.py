@@ -101,6 +101,17 @@ def test_memory_of_the_policy() -> None:
     np.testing.assert_array_equal(fresh, model.predict(seen[0], state, np.array([True]))[0])
 
 
+def test_what_was_done_is_remembered() -> None:
+    """Where a random action stood in for the planned one, the policy's memory has the random one."""
+    model = agent(random_share=1.0)
+    model.learn(120)
+    assert model._planning_state is not None and model.replay_buffer is not None
+    plans, _, actions, _ = model._planning_state
+    done = model.replay_buffer.actions[:120, 0]
+    np.testing.assert_allclose(plans[0, 0], done[-1], atol=1e-6)
+    np.testing.assert_allclose(actions[0, 1:], done[-5:-1], atol=1e-6)
+
+
 @pytest.mark.parametrize("anneal", ["dvbf", "kl", "none"])
 def test_annealing(anneal: str, tmp_path: Path) -> None:
     """What is logged is the bound itself, whatever is annealed; and in the end all three are the same."""

@@ -127,6 +127,18 @@ def test_save_load_and_go_on(with_goal: bool, tmp_path: Path) -> None:
     assert loaded.num_timesteps == 40
 
 
+def test_distances_are_in_units_of_the_latents() -> None:
+    """A map that is wider along one axis does not make that axis the more important one."""
+    model = agent(policy_kwargs={"goal_weight": 3.0, "action_weight": 0.0})
+    model.learn(30)
+    policy = model.policy
+    assert bool((policy.latent_scale != 1).all())
+    policy.latent_scale.copy_(th.tensor([2.0, 0.5]))
+    z, goal = th.zeros(2, 2), th.tensor([[2.0, 0.0], [0.0, 0.5]])
+    costs = policy.problem().final_cost(th.cat([z, goal], 1))
+    th.testing.assert_close(costs, th.tensor([3.0, 3.0]))
+
+
 def test_log(tmp_path: Path) -> None:
     """The parts of the loss, and how many latents say anything."""
     model = agent(consistency_weight=1.0, curvature_weight=1.0)

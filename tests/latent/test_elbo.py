@@ -15,8 +15,8 @@ from ardae_rl.latent.posteriors import (
     SequenceEncoder,
     StepPosterior,
     TrajectoryIAFPosterior,
-    standard_log_density,
 )
+from ardae_rl.score.objective import standard_normal_log_density
 
 from .systems import data, system
 
@@ -48,7 +48,7 @@ class ExactSmoother(TrajectoryIAFPosterior):
         noise = th.randn_like(joint.mean)
         z = (joint.mean + (factor @ noise.unsqueeze(-1)).squeeze(-1)).view(*x.shape[:2], self.z_dim)
         log_determinant = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return Drawn(z, model.log_prior(z, u), standard_log_density(noise) - log_determinant)
+        return Drawn(z, model.log_prior(z, u), standard_normal_log_density(noise) - log_determinant)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 1), (3, 2, 2)], ids=str)
@@ -160,7 +160,7 @@ def test_marginals_in_place_of_the_joint_density_are_no_bound() -> None:
     def wrong_terms(n: int) -> ELBOTerms:
         noise = th.randn(n, D, dtype=x.dtype)
         z = mean + th.einsum("tij,nj->nti", maps, noise)
-        log_marginals = standard_log_density(noise).unsqueeze(-1) - th.linalg.slogdet(maps)[1]
+        log_marginals = standard_normal_log_density(noise).unsqueeze(-1) - th.linalg.slogdet(maps)[1]
         return ELBOTerms(ssm.log_emission(z, x), ssm.log_prior(z, u.expand(n, -1, -1)), log_marginals.sum(-1))
 
     for _ in range(400):
