@@ -4,15 +4,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ardae_rl.latent import DVBF, E2C
     from ardae_rl.sac_ardae import SACARDAE
     from ardae_rl.sac_nf import SACNF
     from ardae_rl.world_models import WorldModels
 
 __version__ = "0.1.0"
 
-__all__ = ["SACARDAE", "SACNF", "WorldModels", "__version__"]
+__all__ = ["DVBF", "E2C", "SACARDAE", "SACNF", "WorldModels", "__version__"]
 
 _MODULES = {
+    "DVBF": "ardae_rl.latent",
+    "E2C": "ardae_rl.latent",
     "SACARDAE": "ardae_rl.sac_ardae",
     "SACNF": "ardae_rl.sac_nf",
     "WorldModels": "ardae_rl.world_models",

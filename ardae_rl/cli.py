@@ -58,6 +58,20 @@ def train(
         arguments.append("--progress")
     with one_line_errors((DependencyNotInstalled,)):
         zoo.run_script("train", ["--algo", algo, "--env", env_id, *arguments])
+    if algo == "e2c" and not zoo.has_option(arguments, "-optimize"):
+        _draw_e2c(env_id, arguments)
+
+
+def _draw_e2c(env_id: str, arguments: list[str]) -> None:
+    """Pictures of what the newest run has learnt, into its folder."""
+    from ardae_rl.latent.pictures import draw_run
+
+    logs = [*zoo.option_values(arguments, "-f"), *zoo.option_values(arguments, "--log-folder"), "logs"]
+    with one_line_errors():
+        number = zoo.find_run(Path(logs[0]), "e2c", env_id, 0, [])
+        run = Path(logs[0]) / "e2c" / f"{env_id.replace('/', '-')}_{number}"
+        for path in draw_run(run, env_id):
+            typer.echo(f"wrote {path}")
 
 
 @app.command(context_settings=PASS_THROUGH)

@@ -12,6 +12,8 @@ OUR_ALGORITHMS = {
     "sac_ardae": "ardae_rl.sac_ardae:SACARDAE",
     "sac_nf": "ardae_rl.sac_nf:SACNF",
     "world_models": "ardae_rl.world_models:WorldModels",
+    "e2c": "ardae_rl.latent:E2C",
+    "dvbf": "ardae_rl.latent:DVBF",
 }
 
 # RL Zoo's names. Its own table is not read here, because importing rl_zoo3 replaces Gymnasium's TimeLimit

@@ -50,7 +50,7 @@ def test_public_names() -> None:
     )
     assert done.returncode == 0, done.stderr
     done = python("import ardae_rl; ardae_rl.SAC")
-    assert "accepted: SACARDAE, SACNF, WorldModels, __version__" in done.stderr
+    assert "accepted: DVBF, E2C, SACARDAE, SACNF, WorldModels, __version__" in done.stderr
 
 
 def without(missing: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:

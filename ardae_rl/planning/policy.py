@@ -68,7 +68,7 @@ class LatentPlanningPolicy(BasePolicy):
         self.set_training_mode(False)
         tensors, vectorised = self.obs_to_tensor(observation)
         actions, state = self._plan(tensors, state, episode_start)
-        actions = self._unscaled(actions)
+        actions = self.unscaled(actions)
         return (actions if vectorised else actions[0]), state
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
@@ -88,7 +88,8 @@ class LatentPlanningPolicy(BasePolicy):
         plans = plan.actions.cpu().numpy()
         return plans[:, 0], (plans, *memory)
 
-    def _unscaled(self, actions: Array) -> Array:
+    def unscaled(self, actions: Array) -> Array:
+        """Actions in [-1, 1], (..., action_dim), in the environment's range."""
         space = self.action_space
         assert isinstance(space, spaces.Box)
         unscaled = space.low + 0.5 * (actions + 1) * (space.high - space.low)

@@ -1,0 +1,25 @@
+"""Training from everywhere, by a wrapper."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from ardae_envs.start_anywhere import StartAnywhere
+
+
+def test_planar() -> None:
+    """The task starts in a corner of 4 x 4 pixels; the wrapped one all over 37 x 37."""
+    task, anywhere = gym.make("ardae/PlanarObstacles-v0"), StartAnywhere(gym.make("ardae/PlanarObstacles-v0"))
+    starts = [np.array([env.reset(seed=k)[1]["position"] for k in range(50)]) for env in (task, anywhere)]
+    assert starts[0].max() <= 7
+    assert (np.ptp(starts[1], axis=0) > 25).all()
+
+
+def test_poles() -> None:
+    env = StartAnywhere(gym.make("ardae/PendulumPixels-v0", size=16))
+    assert np.ptp([env.reset(seed=k)[1]["state"][0] for k in range(50)]) > 5
+
+
+def test_others_are_refused() -> None:
+    with pytest.raises(ValueError, match="accepted are ardae/PlanarObstacles-v0"):
+        StartAnywhere(gym.make("Pendulum-v1"))
