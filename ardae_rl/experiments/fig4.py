@@ -10,12 +10,7 @@ import torch as th
 from torch.optim.lr_scheduler import StepLR
 
 from ardae_rl.common.runs import Run, Stateful
-from ardae_rl.common.tables import Row
-from ardae_rl.common.training import keep_freed_memory
-from ardae_rl.experiments.distances import earth_movers_distance
-from ardae_rl.experiments.energies import ENERGIES, Energy, GridDensity
-from ardae_rl.experiments.reproduce import Result
-from ardae_rl.experiments.samplers import (
+from ardae_rl.common.samplers import (
     ConditionalGaussian,
     EntropyBound,
     EntropyGradient,
@@ -23,6 +18,11 @@ from ardae_rl.experiments.samplers import (
     ImplicitSampler,
     Sampler,
 )
+from ardae_rl.common.tables import Row
+from ardae_rl.common.training import keep_freed_memory
+from ardae_rl.experiments.distances import earth_movers_distance
+from ardae_rl.experiments.energies import ENERGIES, Energy, GridDensity
+from ardae_rl.experiments.reproduce import Result
 from ardae_rl.score import ARDAE
 
 SEEDS = {"quick": 1, "paper": 3}

@@ -50,7 +50,8 @@ class AdversarialIRL(BaseAlgorithm):
     :param batch_size: of demonstrations, and as many of the generator's samples, in a step of the discriminator
     :param n_steps: steps of the environment from one turn of the discriminator to the next
     :param gradient_steps: of the discriminator in a turn
-    :param weight_decay: of the discriminator's networks, apart from what is estimated
+    :param weight_decay: of the discriminator's networks
+    :param action_margin: of half the range of actions, which they are kept off its bounds by where ln π is asked for
     :param reward_kwargs: of the reward network
     :raises ValueError: for arguments outside of what is accepted
     """
@@ -76,6 +77,7 @@ class AdversarialIRL(BaseAlgorithm):
         n_steps: int,
         gradient_steps: int,
         weight_decay: float,
+        action_margin: float,
         reward_kwargs: dict[str, Any] | None,
         stats_window_size: int,
         tensorboard_log: str | None,
@@ -108,7 +110,8 @@ class AdversarialIRL(BaseAlgorithm):
         self.demonstrations = None if demonstrations is None else list(demonstrations)
         self.generator_kwargs = dict(generator_kwargs or {})
         self.batch_size, self.n_steps, self.gradient_steps = batch_size, n_steps, gradient_steps
-        self.weight_decay, self.reward_kwargs = weight_decay, dict(reward_kwargs or {})
+        self.weight_decay, self.action_margin = weight_decay, action_margin
+        self.reward_kwargs = dict(reward_kwargs or {})
         self.generator_state: dict[str, Any] | None = None
 
     # What a method is
@@ -149,6 +152,8 @@ class AdversarialIRL(BaseAlgorithm):
     def _setup_model(self) -> None:
         for name in ("batch_size", "n_steps", "gradient_steps"):
             check_positive(name, getattr(self, name))
+        if not 0 < self.action_margin < 1:
+            raise ValueError(f"action_margin={self.action_margin!r}: accepted are numbers between 0 and 1")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay={self.weight_decay!r}: accepted are numbers from 0 up")
         if self.env is not None and unwrap_vec_normalize(self.env) is not None:
@@ -311,7 +316,7 @@ class AdversarialIRL(BaseAlgorithm):
 
     def _log_prob(self, transitions: Transitions) -> th.Tensor:
         """ln π of the generator as it is, (n)."""
-        return policy_log_prob(self.generator, transitions.observations, transitions.actions)
+        return policy_log_prob(self.generator, transitions.observations, transitions.actions, self.action_margin)
 
     # Saving
 

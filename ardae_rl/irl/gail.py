@@ -60,6 +60,7 @@ class GAIL(StepwiseIRL):
             gradient_steps=gradient_steps,
             n_recent=n_recent,
             weight_decay=weight_decay,
+            action_margin=0.01,  # no density is asked for
             reward_kwargs=reward_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,

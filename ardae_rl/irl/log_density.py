@@ -20,14 +20,17 @@ def has_density(model: BaseAlgorithm) -> bool:
 
 
 @th.no_grad()
-def policy_log_prob(model: BaseAlgorithm, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
+def policy_log_prob(
+    model: BaseAlgorithm, observations: PyTorchObs, actions: th.Tensor, margin: float = 1e-6
+) -> th.Tensor:
     """ln π(a|s), (n); of squashed policies per unit of actions in [-1, 1], in which their entropy is measured as well.
 
     Exact for SAC, TQC, CrossQ and SACNF, and for the on-policy algorithms; for SACARDAE as its estimator has it.
-    Squashed actions are kept off the bounds by 1e-6.
 
     :param observations: as ``obs_to_tensor`` gives them
     :param actions: in the environment's range, (n, ...)
+    :param margin: of half that range, which squashed actions are kept off the bounds by: at the bounds themselves, the
+        density of a squashed Gaussian is 0 or infinite
     :raises ValueError: for a policy without a density
     """
     policy: Any = model.policy
@@ -41,6 +44,8 @@ def policy_log_prob(model: BaseAlgorithm, observations: PyTorchObs, actions: th.
             f"generator={type(model).__name__}: its policy has no density; accepted are SAC, SACNF, SACARDAE, TQC, "
             "CrossQ, PPO, A2C and TRPO"
         )
+    low, high = (th.as_tensor(bound, dtype=th.float32, device=actions.device) for bound in (space.low, space.high))
+    actions = actions.clamp(low + 0.5 * margin * (high - low), high - 0.5 * margin * (high - low))
     if hasattr(policy, "log_prob"):  # ours
         own: th.Tensor = policy.log_prob(observations, actions)
         return own + log_half_range(space, own.device)

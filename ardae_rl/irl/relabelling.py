@@ -157,5 +157,5 @@ def unscaled(actions: th.Tensor, space: spaces.Space[Any]) -> th.Tensor:
     """Actions in the environment's range, of those that off-policy algorithms store, which are in [-1, 1]."""
     if not isinstance(space, spaces.Box):
         return actions
-    low, high = (th.as_tensor(bound, device=actions.device) for bound in (space.low, space.high))
+    low, high = (th.as_tensor(bound, dtype=th.float32, device=actions.device) for bound in (space.low, space.high))
     return low + 0.5 * (actions + 1) * (high - low)

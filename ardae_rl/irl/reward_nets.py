@@ -78,7 +78,9 @@ class RewardNet(BaseModel):
         if isinstance(space, spaces.Discrete):
             return nn.functional.one_hot(actions.long().flatten() - int(space.start), int(space.n)).float()
         assert isinstance(space, spaces.Box)
-        low, high = (th.as_tensor(bound, device=actions.device).flatten() for bound in (space.low, space.high))
+        low, high = (
+            th.as_tensor(bound, dtype=th.float32, device=actions.device).flatten() for bound in (space.low, space.high)
+        )
         return 2 * (actions.float().flatten(1) - low) / (high - low) - 1
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import pytest
 import torch as th
 
 from ardae_rl.common.runs import Run
+from ardae_rl.common.samplers import ConditionalGaussian, EntropyBound, HierarchicalSampler, ImplicitSampler
 from ardae_rl.experiments import fig4, fig_s4
 from ardae_rl.experiments.energies import ENERGIES, N_CELLS, Energy, GridDensity
 from ardae_rl.experiments.reproduce import Result
-from ardae_rl.experiments.samplers import ConditionalGaussian, EntropyBound, HierarchicalSampler, ImplicitSampler
 
 
 def _gauss(x: float) -> float:

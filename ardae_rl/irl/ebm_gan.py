@@ -1,0 +1,309 @@
+"""Energy-based models trained as a generative adversarial network, or by Markov chains."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import torch as th
+from torch import nn
+
+from ardae_rl.common.progress import progress_bar
+from ardae_rl.common.samplers import ImplicitSampler
+from ardae_rl.irl.energy import EnergyNetwork, langevin
+from ardae_rl.irl.losses import cost_loss, discriminator_logits, discriminator_loss
+from ardae_rl.irl.partition import PartitionFunction
+from ardae_rl.registry import require
+from ardae_rl.score import ARDAE, entropy_surrogate
+from ardae_rl.score.validation import check_choice, check_positive
+
+SAMPLERS = ("flow", "implicit")
+OBJECTIVES = ("gan", "cost")
+
+
+class EnergySampler(Protocol):
+    """q, which follows the energy."""
+
+    def log_prob(self, x: th.Tensor) -> th.Tensor:
+        """ln q, (n), without gradient, of points (n, dim)."""
+
+    def sample(self, n: int) -> th.Tensor:
+        """(n, dim), without gradient."""
+
+    def loss(self, energy: Callable[[th.Tensor], th.Tensor], n: int) -> th.Tensor:
+        """A scalar with the gradient of E_q[E(x)] - H(q) by n samples."""
+
+    def observe(self, n: int) -> None:
+        """What has to be learnt of q between its steps."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """That the loss trains."""
+
+
+class FlowSampler(nn.Module):
+    """A neural spline flow: ln q is exact.
+
+    :param dim: of x
+    :param n_transforms: of the flow
+    :param hidden: widths of each transform's network
+    :raises ImportError: without zuko
+    """
+
+    def __init__(self, dim: int, n_transforms: int = 4, hidden: Sequence[int] = (64, 64)) -> None:
+        super().__init__()
+        require("zuko", "flows")
+        import zuko
+
+        self.flow = zuko.flows.NSF(dim, transforms=n_transforms, hidden_features=tuple(hidden), bins=16)
+
+    @th.no_grad()
+    def log_prob(self, x: th.Tensor) -> th.Tensor:
+        log_q: th.Tensor = self.flow().log_prob(x)
+        return log_q
+
+    @th.no_grad()
+    def sample(self, n: int) -> th.Tensor:
+        x: th.Tensor = self.flow().sample((n,))
+        return x
+
+    def loss(self, energy: Callable[[th.Tensor], th.Tensor], n: int) -> th.Tensor:
+        x, log_q = self.flow().rsample_and_log_prob((n,))
+        return (energy(x) + log_q).mean()
+
+    def observe(self, n: int) -> None:
+        """Nothing: the density is exact."""
+
+
+class ARDAESampler(nn.Module):
+    """x = g(z), z ~ N(0, I): the gradient of the entropy, and ln q, are those of an AR-DAE that follows it.
+
+    :param dim: of x
+    :param noise_dim: of z
+    :param hidden: widths of g
+    :param n_score_updates: of the estimator for each of g
+    :param score_kwargs: of :class:`~ardae_rl.score.ARDAE`
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        noise_dim: int = 10,
+        hidden: Sequence[int] = (128, 128, 128),
+        n_score_updates: int = 2,
+        score_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.generator = ImplicitSampler(noise_dim, dim, hidden)
+        self.estimator = ARDAE(dim, **({"hidden": (128, 128, 128)} | (score_kwargs or {})))
+        self.n_score_updates = n_score_updates
+
+    @th.no_grad()
+    def log_prob(self, x: th.Tensor) -> th.Tensor:
+        return self.estimator.log_prob(x)
+
+    @th.no_grad()
+    def sample(self, n: int) -> th.Tensor:
+        x: th.Tensor = self.generator(n)
+        return x
+
+    def loss(self, energy: Callable[[th.Tensor], th.Tensor], n: int) -> th.Tensor:
+        x = self.generator(n)
+        return energy(x).mean() - entropy_surrogate(x, self.estimator.score(x.detach()))
+
+    def observe(self, n: int) -> None:
+        for _ in range(self.n_score_updates):
+            self.estimator.step(self.sample(n))
+
+    def parameters(self, recurse: bool = True) -> Any:
+        return self.generator.parameters(recurse)
+
+
+class EnergyBasedGAN(nn.Module):
+    """p_θ = e^{-E} / Z, told from samples of q by D = p_θ / (p_θ + q), while q follows p_θ.
+
+    Reference: Finn et al. (2016), https://arxiv.org/abs/1611.03852, Section 4. ``log_prob`` is normalised by the
+    partition function, which is the true one as far as p_θ is the data's distribution.
+
+    Example::
+
+        model = EnergyBasedGAN(dim=2, sampler="implicit")
+        model.fit(data, n_steps=5000)
+        model.log_prob(x), model.sample(1000)
+
+    :param dim: of x
+    :param sampler: "flow", "implicit" (with AR-DAE), or an :class:`EnergySampler`
+    :param partition: of :class:`~ardae_rl.irl.partition.PartitionFunction`
+    :param objective: "gan" (the discriminator's loss) or "cost" (the negative log likelihood)
+    :param hidden: widths of the energy's network
+    :param sampler_kwargs: of the sampler
+    :raises ValueError: for arguments outside of what is accepted
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        sampler: str | EnergySampler = "flow",
+        partition: str = "mixture",
+        objective: str = "gan",
+        hidden: Sequence[int] = (128, 128, 128),
+        sampler_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("objective", objective, OBJECTIVES)
+        self.objective = objective
+        self.energy = EnergyNetwork(dim, hidden)
+        self.partition = PartitionFunction(partition)
+        self.sampler: Any = sampler
+        if isinstance(sampler, str):
+            check_choice("sampler", sampler, SAMPLERS)
+            kind = FlowSampler if sampler == "flow" else ARDAESampler
+            self.sampler = kind(dim, **(sampler_kwargs or {}))
+
+    def fit(
+        self,
+        data: th.Tensor,
+        n_steps: int = 5000,
+        batch_size: int = 512,
+        learning_rate: float = 1e-3,
+        sampler_learning_rate: float = 1e-3,
+        progress: bool = False,
+    ) -> list[dict[str, float]]:
+        """Train energy and sampler in turns; metrics of each hundredth of the steps.
+
+        :param data: (n, dim)
+        :param learning_rate: of the energy, at first; both fall to nothing along a cosine
+        :raises ValueError: for data that are no finite rows, and training that diverges
+        """
+        _check_data(data)
+        for name, value in {"n_steps": n_steps, "batch_size": batch_size}.items():
+            check_positive(name, value)
+        self.energy.observe(data)
+        own = [*self.energy.parameters(), *self.partition.parameters()]
+        optimizers = [
+            th.optim.Adam(own, lr=learning_rate, betas=(0.5, 0.99)),
+            th.optim.Adam(self.sampler.parameters(), lr=sampler_learning_rate, betas=(0.5, 0.99)),
+        ]
+        schedules = [th.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps) for optimizer in optimizers]
+        rows = []
+        with progress_bar("energy: steps", n_steps, progress) as update:
+            for step in range(n_steps):
+                self.sampler.observe(batch_size)
+                loss, logits = self._loss(data[th.randint(len(data), (batch_size,))], batch_size)
+                _descend(optimizers[0], loss)
+                sampler_loss = self.sampler.loss(self.energy, batch_size)
+                _descend(optimizers[1], sampler_loss)
+                for schedule in schedules:
+                    schedule.step()
+                if (step + 1) % max(1, n_steps // 100) == 0:
+                    rows.append(_finite_row(step + 1, loss, logits, self.partition.log_z))
+                    update(step + 1)
+        self.normalise(data)
+        return rows
+
+    @th.no_grad()
+    def normalise(self, data: th.Tensor, n_samples: int = 20_000) -> None:
+        """Estimate ln Z by all of the data and many samples; a learned one stays as it is."""
+        x = self.sampler.sample(n_samples)
+        at = [(self.energy(part), self.sampler.log_prob(part)) for part in (data, x)]
+        self.partition.update(*at[0], *at[1])
+
+    @th.no_grad()
+    def log_prob(self, x: th.Tensor) -> th.Tensor:
+        """ln p_θ, (n), of points (n, dim)."""
+        return -self.energy(x) - self.partition.log_z
+
+    def sample(self, n: int) -> th.Tensor:
+        """q's samples, (n, dim)."""
+        x: th.Tensor = self.sampler.sample(n)
+        return x
+
+    def _loss(self, demos: th.Tensor, n: int) -> tuple[th.Tensor, th.Tensor]:
+        samples = self.sampler.sample(n)
+        demo_energy, sample_energy = self.energy(th.cat([demos, samples])).split([len(demos), n])
+        demo_log_q, sample_log_q = self.sampler.log_prob(th.cat([demos, samples])).split([len(demos), n])
+        self.partition.update(demo_energy.detach(), demo_log_q, sample_energy.detach(), sample_log_q)
+        log_z = self.partition.log_z
+        demo_logits = discriminator_logits(demo_energy, demo_log_q, log_z)
+        if self.objective == "cost":
+            return cost_loss(demo_energy, demo_log_q, sample_energy, sample_log_q, log_z), demo_logits
+        sample_logits = discriminator_logits(sample_energy, sample_log_q, log_z)
+        return discriminator_loss(demo_logits, sample_logits), demo_logits
+
+
+class MarkovChainEBM(nn.Module):
+    """The same energy by contrastive divergence: what the sampler replaces.
+
+    Reference: Hinton (2002), Training products of experts by minimizing contrastive divergence; persistent chains as of
+    Tieleman (2008).
+
+    :param dim: of x
+    :param persistent: whether chains go on from where they were, or begin at data each time
+    :param n_langevin: steps of a chain
+    :param step_size: of them, in standard deviations of the data
+    :param hidden: widths of the energy's network
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        persistent: bool = False,
+        n_langevin: int = 10,
+        step_size: float = 0.05,
+        hidden: Sequence[int] = (128, 128, 128),
+    ) -> None:
+        super().__init__()
+        check_positive("n_langevin", n_langevin)
+        check_positive("step_size", step_size)
+        self.persistent, self.n_langevin, self.step_size = persistent, n_langevin, step_size
+        self.energy = EnergyNetwork(dim, hidden)
+
+    def fit(
+        self,
+        data: th.Tensor,
+        n_steps: int = 5000,
+        batch_size: int = 512,
+        learning_rate: float = 1e-3,
+        energy_weight: float = 0.01,
+        progress: bool = False,
+    ) -> None:
+        """Raise the energy of where chains go, lower that of the data.
+
+        :param data: (n, dim)
+        :param energy_weight: of the squared energies, which keeps them from drifting away
+        :raises ValueError: for data that are no finite rows, and training that diverges
+        """
+        _check_data(data)
+        self.energy.observe(data)
+        step_size = self.step_size * float(data.std())
+        optimizer = th.optim.Adam(self.energy.parameters(), lr=learning_rate, betas=(0.5, 0.99))
+        schedule = th.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+        chains = data[th.randint(len(data), (batch_size,))]
+        with progress_bar("energy: steps", n_steps, progress) as update:
+            for step in range(n_steps):
+                demos = data[th.randint(len(data), (batch_size,))]
+                chains = langevin(self.energy, chains if self.persistent else demos, self.n_langevin, step_size)
+                demo_energy, chain_energy = self.energy(demos), self.energy(chains)
+                squares = demo_energy.square().mean() + chain_energy.square().mean()
+                loss = demo_energy.mean() - chain_energy.mean()
+                _descend(optimizer, loss + energy_weight * squares)
+                schedule.step()
+                if (step + 1) % max(1, n_steps // 100) == 0:
+                    _finite_row(step + 1, loss, demo_energy, loss)
+                    update(step + 1)
+
+
+def _descend(optimizer: th.optim.Optimizer, loss: th.Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def _check_data(data: th.Tensor) -> None:
+    if data.dim() != 2 or len(data) < 2 or not bool(th.isfinite(data).all()):
+        raise ValueError(f"data of shape {tuple(data.shape)}: accepted are finite rows (n, dim), n at least 2")
+
+
+def _finite_row(step: int, loss: th.Tensor, logits: th.Tensor, log_z: th.Tensor) -> dict[str, float]:
+    row = {"step": step, "loss": loss.item(), "demo_logit": logits.mean().item(), "log_partition": log_z.item()}
+    for name, value in row.items():
+        if not th.isfinite(th.tensor(value)):
+            raise ValueError(f"{name} is {value} after {step} steps: training has diverged; accepted are finite values")
+    return row

@@ -1,0 +1,59 @@
+"""Energy-based models of points in R^d."""
+
+from collections.abc import Sequence
+
+import torch as th
+from stable_baselines3.common.torch_layers import create_mlp
+from torch import nn
+
+from ardae_rl.score.validation import check_positive
+
+
+class EnergyNetwork(nn.Module):
+    """E(x) of p_θ = e^{-E} / Z: a perceptron, and a Gaussian that keeps Z finite.
+
+    :param dim: of x
+    :param hidden: widths
+    :param breadth: of the Gaussian, in standard deviations of the data
+    """
+
+    centre: th.Tensor
+    scale: th.Tensor
+
+    def __init__(self, dim: int, hidden: Sequence[int] = (128, 128, 128), breadth: float = 2.0) -> None:
+        super().__init__()
+        check_positive("dim", dim)
+        check_positive("breadth", breadth)
+        self.breadth = breadth
+        self.network = nn.Sequential(*create_mlp(dim, 1, list(hidden), nn.SiLU))
+        self.register_buffer("centre", th.zeros(dim))
+        self.register_buffer("scale", th.ones(dim))
+
+    @th.no_grad()
+    def observe(self, x: th.Tensor) -> None:
+        """Take mean and deviation of these points for the Gaussian's, (n, dim)."""
+        self.centre.copy_(x.mean(0))
+        self.scale.copy_(x.std(0).clamp_min(1e-6))
+
+    def forward(self, x: th.Tensor) -> th.Tensor:
+        """(n) of (n, dim)."""
+        z = (x - self.centre) / self.scale
+        energy: th.Tensor = self.network(z).squeeze(-1) + 0.5 * (z / self.breadth).square().sum(-1)
+        return energy
+
+
+def energy_gradient(energy: nn.Module, x: th.Tensor) -> th.Tensor:
+    """∇E, (n, dim), of points (n, dim)."""
+    x = x.detach().requires_grad_(True)
+    (gradient,) = th.autograd.grad(energy(x).sum(), x)
+    return gradient
+
+
+def langevin(energy: nn.Module, x: th.Tensor, n_steps: int, step_size: float) -> th.Tensor:
+    """Where Langevin's dynamics takes points (n, dim): x ← x - ½ η² ∇E + η ε, n_steps times.
+
+    :param step_size: η
+    """
+    for _ in range(n_steps):
+        x = x - 0.5 * step_size**2 * energy_gradient(energy, x) + step_size * th.randn_like(x)
+    return x.detach()

@@ -1,0 +1,95 @@
+"""Reward networks: an invariant for all, and the identities of each."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+
+from ardae_rl.irl import BasicRewardNet, RewardNet, ShapedRewardNet
+
+SPACES: dict[str, spaces.Space[Any]] = {
+    "vector": spaces.Box(-3.0, 3.0, (4,), np.float32),
+    "pictures": spaces.Box(0, 255, (3, 36, 36), np.uint8),
+    "dictionary": spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,), np.float32), "b": spaces.Discrete(3)}),
+    "number": spaces.Discrete(5),
+}
+ACTIONS: dict[str, spaces.Space[Any]] = {
+    "box": spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 1.0]), dtype=np.float64),
+    "discrete": spaces.Discrete(3, start=1),
+}
+NETS: tuple[type[BasicRewardNet], ...] = (BasicRewardNet, ShapedRewardNet)
+
+
+def inputs(observations: spaces.Space[Any], actions: spaces.Space[Any], n: int = 6) -> tuple[Any, Any, Any, Any]:
+    def drawn(space: spaces.Space[Any]) -> Any:
+        rows = [space.sample() for _ in range(n)]
+        if isinstance(space, spaces.Dict):
+            return {name: np.stack([row[name] for row in rows]) for name in space}
+        return np.stack(rows)
+
+    for space in (observations, actions):
+        space.seed(0)
+    return drawn(observations), drawn(actions), drawn(observations), np.arange(n) % 2
+
+
+@pytest.mark.parametrize("reward_inputs", ["state", "state_action"])
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("actions", ACTIONS)
+@pytest.mark.parametrize("observations", SPACES)
+def test_all(observations: str, actions: str, net: type[BasicRewardNet], reward_inputs: str, tmp_path: Path) -> None:
+    """Shapes, a gradient for every parameter, the same after saving and loading."""
+    kwargs = {"features_extractor_kwargs": {"features_dim": 8}} if observations == "pictures" else {}
+    made = net(SPACES[observations], ACTIONS[actions], inputs=reward_inputs, hidden=(8,), **kwargs)
+    given = inputs(SPACES[observations], ACTIONS[actions])
+    made.observe(made.obs_to_tensor(given[0])[0])
+    values = made.predict(*given)
+    assert values.shape == (6,) and values.dtype == np.float32 and np.isfinite(values).all()
+    tensors = made.obs_to_tensor(given[0])[0], th.as_tensor(given[1]), made.obs_to_tensor(given[2])[0]
+    made(*tensors, th.as_tensor(given[3])).sum().backward()
+    assert all(parameter.grad is not None for parameter in made.parameters())
+    made.save(str(tmp_path / "net.pt"))
+    loaded = net.load(str(tmp_path / "net.pt"), device="cpu")
+    np.testing.assert_array_equal(loaded.predict(*given), values)
+
+
+def test_state_reward_ignores_actions() -> None:
+    for reward_inputs in ("state", "state_action"):
+        net = BasicRewardNet(SPACES["vector"], ACTIONS["box"], inputs=reward_inputs)
+        observations, actions, following, ends = inputs(SPACES["vector"], ACTIONS["box"])
+        same = net.predict(observations, actions, following, ends) == net.predict(
+            observations, -actions, following, ends
+        )
+        assert same.all() == (reward_inputs == "state")
+
+
+def test_shaping_adds_a_potential() -> None:
+    """f = g + γ h(s') - h(s); of a terminal state h is 0; sums along a path do not depend on what is between."""
+    net = ShapedRewardNet(SPACES["vector"], ACTIONS["box"], gamma=0.9)
+    observations, actions, following, _ = inputs(SPACES["vector"], ACTIONS["box"])
+    tensors = [th.as_tensor(part).float() for part in (observations, actions, following)]
+    with th.no_grad():
+        h, after = (net.potential(net.standardised(tensors[k])).squeeze(-1) for k in (0, 2))
+        for ends in (th.zeros(6), th.ones(6)):
+            expected = net.unshaped(tensors[0], tensors[1]) + 0.9 * (1 - ends) * after - h
+            th.testing.assert_close(net(*tensors, ends), expected)
+
+
+def test_actions_are_scaled() -> None:
+    net = BasicRewardNet(SPACES["vector"], ACTIONS["box"])
+    scaled = net.action_inputs(th.tensor([[-2.0, 0.0], [2.0, 1.0], [0.0, 0.5]]))
+    th.testing.assert_close(scaled, th.tensor([[-1.0, -1.0], [1.0, 1.0], [0.0, 0.0]]))
+    one_hot = BasicRewardNet(SPACES["vector"], ACTIONS["discrete"]).action_inputs(th.tensor([[1], [3]]))
+    th.testing.assert_close(one_hot, th.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="inputs='action': accepted are 'state', 'state_action'"):
+        BasicRewardNet(SPACES["vector"], ACTIONS["box"], inputs="action")
+    with pytest.raises(ValueError, match=r"gamma=1.5: accepted are numbers from 0 to 1"):
+        ShapedRewardNet(SPACES["vector"], ACTIONS["box"], gamma=1.5)
+    with pytest.raises(ValueError, match="accepted are Box and Discrete"):
+        BasicRewardNet(SPACES["vector"], spaces.MultiBinary(3))
+    assert issubclass(BasicRewardNet, RewardNet)

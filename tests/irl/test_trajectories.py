@@ -1,0 +1,118 @@
+"""Demonstrations: what models do, files, datasets of Minari."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import untrained
+from stable_baselines3.common.env_util import make_vec_env
+
+from ardae_rl.irl import Trajectory, collect_demonstrations, load_trajectories, save_trajectories
+
+from .counting import Counting
+
+
+class Always:
+    """Stands in for a model: always the same action."""
+
+    def __init__(self, action: Any) -> None:
+        self.action = action
+
+    def predict(self, observation: Any, state: Any, starts: Any, deterministic: bool) -> tuple[Any, Any]:
+        return np.repeat(np.asarray(self.action)[None], len(starts), 0), state
+
+
+def collected(n_episodes: int, n_envs: int = 1, **arguments: Any) -> list[Trajectory]:
+    model: Any = Always(np.array([0.5], np.float32))
+    return collect_demonstrations(model, make_vec_env(lambda: Counting(**arguments), n_envs), n_episodes)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_rows_belong_together(n_envs: int) -> None:
+    """Action t leads from observation t to t + 1, the last of which is the episode's own, not the next one's first."""
+    for trajectory in collected(3, n_envs):
+        assert len(trajectory) == 5 and not trajectory.terminated
+        assert isinstance(trajectory.observations, np.ndarray) and trajectory.rewards is not None
+        np.testing.assert_array_equal(trajectory.observations[:, 0], np.arange(6))
+        np.testing.assert_array_equal(trajectory.actions, np.full((5, 1), 0.5))
+        np.testing.assert_array_equal(trajectory.rewards, np.arange(1, 6))
+
+
+def test_ends() -> None:
+    ended, cut_off = collected(1, ends=True)[0], collected(1)[0]
+    assert ended.ends.tolist() == [False, False, True] and not cut_off.ends.any()
+
+
+def test_real_environment_and_seed() -> None:
+    model = untrained("sac", seed=0)
+    first, again, other = (
+        collect_demonstrations(model, gym.make("Pendulum-v1"), 1, True, seed=s)[0] for s in (1, 1, 2)
+    )
+    assert len(first) == 200 and first.rewards is not None and first.rewards.max() <= 0
+    np.testing.assert_array_equal(first.observations, again.observations)
+    assert not np.array_equal(first.observations, other.observations)
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("with_rewards", [False, True])
+def test_files(as_dict: bool, with_rewards: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kept = []
+    for n in (3, 1, 4):
+        seen: Any = rng.random((n + 1, 2))
+        if as_dict:
+            seen = {"observation": seen, "goal": rng.integers(9, size=(n + 1, 2, 2))}
+        kept.append(Trajectory(seen, rng.random((n, 1)), rng.random(n) if with_rewards else None, n == 1))
+    save_trajectories(tmp_path / "folder/demos.npz", kept)
+    loaded = load_trajectories(tmp_path / "folder/demos.npz")
+    for a, b in zip(kept, loaded, strict=True):
+        np.testing.assert_equal(a.observations, b.observations)
+        np.testing.assert_array_equal(a.actions, b.actions)
+        np.testing.assert_equal(a.rewards, b.rewards)
+        assert a.terminated == b.terminated
+
+
+def test_minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset that Minari has written itself."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    minari = pytest.importorskip("minari")
+    seen = np.random.default_rng(0).random((4, 4)).astype(np.float32)
+    episode = minari.data_collector.EpisodeBuffer(
+        observations=seen,
+        actions=np.array([0, 1, 0]),
+        rewards=np.arange(3.0),
+        terminations=np.array([False, False, True]),
+        truncations=np.zeros(3, bool),
+    )
+    minari.create_dataset_from_buffers(
+        "test/cart-v0", [episode], env=gym.make("CartPole-v1"), author="nobody", description="one episode"
+    )
+    (trajectory,) = load_trajectories("minari:test/cart-v0")
+    np.testing.assert_array_equal(trajectory.observations, seen)
+    np.testing.assert_equal(trajectory.rewards, np.arange(3.0))
+    assert trajectory.terminated and trajectory.actions.tolist() == [0, 1, 0]
+    with pytest.raises(ValueError, match="no local dataset 'test/other-v0' of Minari"):
+        load_trajectories("minari:test/other-v0")
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="observations of 3 rows with 3 actions: accepted are 4"):
+        Trajectory(np.zeros((3, 1)), np.zeros((3, 1)))
+    with pytest.raises(ValueError, match="rewards of 2 rows"):
+        Trajectory(np.zeros((4, 1)), np.zeros((3, 1)), np.zeros(2))
+    with pytest.raises(ValueError, match="actions: none"):
+        Trajectory(np.zeros((1, 1)), np.zeros((0, 1)))
+    with pytest.raises(ValueError, match="trajectories: none"):
+        save_trajectories(tmp_path / "a.npz", [])
+    with pytest.raises(ValueError, match="1 of 2 have rewards"):
+        a = Trajectory(np.zeros((2, 1)), np.zeros((1, 1)), np.zeros(1))
+        save_trajectories(tmp_path / "a.npz", [a, Trajectory(a.observations, a.actions)])
+    with pytest.raises(ValueError, match=r"demonstrations: no file .*nowhere\.npz"):
+        load_trajectories(tmp_path / "nowhere.npz")
+    np.savez(tmp_path / "other.npz", lengths=np.zeros(1))
+    with pytest.raises(ValueError, match=r"other\.npz has no actions, terminated"):
+        load_trajectories(tmp_path / "other.npz")
+    with pytest.raises(ValueError, match="n_episodes=0"):
+        collect_demonstrations(untrained("sac"), gym.make("Pendulum-v1"), 0)
