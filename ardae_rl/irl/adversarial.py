@@ -1,5 +1,6 @@
 """What adversarial methods of inverse reinforcement learning have in common: a generator, demonstrations, a reward."""
 
+import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -201,13 +202,12 @@ class AdversarialIRL(BaseAlgorithm):
             _init_setup_model=False,
             **arguments,
         )
-        if wrapped is None:
-            generator.observation_space, generator.action_space = self.observation_space, self.action_space
-            generator.n_envs = self.n_envs
-        generator._setup_model()
         if self.generator_state is not None:  # of a saved model; its environment begins anew
-            generator.__dict__.update(self.generator_state | {"_last_obs": None})
+            generator.__dict__.update(self.generator_state | {"_last_obs": None, "n_envs": self.n_envs})
             self.generator_state = None
+            if self.env is None and isinstance(generator, OffPolicyAlgorithm):
+                generator.buffer_size = 1  # it only acts
+        generator._setup_model()
         if isinstance(generator, OffPolicyAlgorithm):
             assert isinstance(generator.replay_buffer, Relabelling)
             generator.replay_buffer.reward = self.reward
@@ -221,13 +221,11 @@ class AdversarialIRL(BaseAlgorithm):
                 raise ValueError(f"generator_kwargs['n_steps']={arguments['n_steps']!r}: accepted is 1")
             given = arguments.get("replay_buffer_class")
             arguments["replay_buffer_class"] = relabelling_buffer(given, self.observation_space)
-            if self.env is None:  # it only acts
-                arguments["buffer_size"] = 1
         elif not issubclass(self.generator_class, OnPolicyAlgorithm):
             raise ValueError(
                 f"generator={self.generator_class.__name__}: accepted are algorithms that learn by gradients"
             )
-        if self.needs_density:
+        if self.needs_density and "ent_coef" in inspect.signature(self.generator_class).parameters:
             wanted = 1.0 if issubclass(self.generator_class, OffPolicyAlgorithm) else 0.0
             if arguments.setdefault("ent_coef", wanted) != wanted:
                 warnings.warn(

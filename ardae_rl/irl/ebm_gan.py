@@ -148,6 +148,8 @@ class EnergyBasedGAN(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("objective", objective, OBJECTIVES)
+        if objective == "cost" and partition == "learned":
+            raise ValueError("partition='learned' with objective='cost': accepted are 'mixture' and 'sampler'")
         self.objective = objective
         self.energy = EnergyNetwork(dim, hidden)
         self.partition = PartitionFunction(partition)

@@ -89,6 +89,8 @@ class GANGCL(AdversarialIRL):
     def _setup_model(self) -> None:
         check_positive("n_recent", self.n_recent)
         check_choice("objective", self.objective, OBJECTIVES)
+        if self.objective == "cost" and self.partition_kind == "learned":
+            raise ValueError("partition='learned' with objective='cost': accepted are 'mixture' and 'sampler'")
         self.partition = PartitionFunction(self.partition_kind).to(self.device)
         self._recent: deque[Episodes] = deque(maxlen=self.n_recent)
         self._running: list[list[tuple[Transitions, th.Tensor]]] = [[] for _ in range(self.n_envs)]

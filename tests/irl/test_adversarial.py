@@ -1,0 +1,270 @@
+"""AIRL, GAIL and GAN-GCL as SB3's users hold them, at tiny sizes, with generators of all kinds."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
+
+from ardae_rl.irl import AIRL, GAIL, GANGCL, ShapedRewardNet, Trajectory, collect_demonstrations
+from ardae_rl.irl.adversarial import AdversarialIRL
+from ardae_rl.irl.relabelling import Transitions
+
+from .counting import Counting
+from .test_trajectories import Always
+
+METHODS: tuple[type[Any], ...] = (AIRL, GAIL, GANGCL)
+OFF_POLICY: dict[str, dict[str, Any]] = {
+    name: {"learning_starts": 10, "batch_size": 8, "buffer_size": 500} for name in ("sac", "sac_nf", "tqc", "crossq")
+}
+OFF_POLICY["sac_ardae"] = OFF_POLICY["sac"] | {"score_batch_size": 4, "n_action_samples": 4, "score_warmup": 2}
+ON_POLICY: dict[str, dict[str, Any]] = {
+    "ppo": {"n_steps": 20, "batch_size": 10, "n_epochs": 1},
+    "a2c": {"n_steps": 20},
+}
+GENERATORS = OFF_POLICY | ON_POLICY
+SMALL = {"n_steps": 20, "gradient_steps": 2, "reward_kwargs": {"hidden": (8,)}, "seed": 0, "device": "cpu"}
+
+
+def demonstrations(n: int = 3, **arguments: Any) -> list[Trajectory]:
+    action: Any = np.array(1) if arguments.get("discrete") else np.array([1.0], np.float32)
+    model: Any = Always(action)
+    return collect_demonstrations(model, make_vec_env(lambda: Counting(**arguments)), n)
+
+
+def make(method: type[Any], generator: str = "sac", env: Any = None, demos: Any = None, **arguments: Any) -> Any:
+    if env is None:
+        env, demos = Counting(), demonstrations()
+    policy = "MultiInputPolicy" if isinstance(env.observation_space, gym.spaces.Dict) else "MlpPolicy"
+    kwargs = GENERATORS.get(generator, {}) | arguments.pop("generator_kwargs", {})
+    net_arch = {"policy_kwargs": {"net_arch": [8, 8]}}
+    return method(policy, env, demos, generator, kwargs, **(SMALL | net_arch | arguments))
+
+
+def state_of(*parts: Any) -> list[th.Tensor]:
+    """Parameters of networks; of a model, those of its reward and its policy."""
+    modules = [module for part in parts for module in _modules(part)]
+    return [parameter.detach().clone() for module in modules for parameter in module.parameters()]
+
+
+def _modules(part: Any) -> list[th.nn.Module]:
+    return [part.reward_net, part.generator.policy] if isinstance(part, AdversarialIRL) else [part]
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("method", METHODS)
+def test_learn_and_predict(method: type[Any], generator: str) -> None:
+    """Both networks change; rewards in the rollout or from the buffer are the newest network's."""
+    model = make(method, generator)
+    networks = model.reward_net, model.generator.policy
+    before = [state_of(network) for network in networks]
+    model.learn(60)
+    assert model.num_timesteps == 60
+    for network, then in zip(networks, before, strict=True):
+        assert not all(th.equal(a, b) for a, b in zip(then, state_of(network), strict=True))
+    action, _ = model.predict(np.zeros(2, np.float32), deterministic=True)
+    assert action.shape == (1,)
+    if generator in OFF_POLICY:
+        batch = model.generator.replay_buffer.sample(20)
+        drawn = Transitions(batch.observations, 2 * batch.actions, batch.next_observations, batch.dones.flatten())
+        th.testing.assert_close(batch.rewards.flatten(), model.reward(drawn))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rollouts_have_the_newest_rewards(method: type[Any]) -> None:
+    """What PPO trains on is as if it had been collected with the reward that the discriminator's turn left."""
+    model = make(method, "ppo", generator_kwargs={"learning_rate": 0.0})
+
+    class Compare(BaseCallback):
+        turns = 0
+
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_end(self) -> None:
+            buffer = model.generator.rollout_buffer
+            fresh = [model.reward(transitions).numpy() for transitions, _ in model._rollout]
+            at_ends = [t for t in range(20) if (model.generator.num_timesteps - 20 + t + 1) % 5 == 0]
+            inside = [t for t in range(20) if t not in at_ends]  # at cut-offs, SB3 adds the value of what follows
+            np.testing.assert_allclose(buffer.rewards[inside], np.stack(fresh)[inside], atol=1e-5)
+            assert not np.allclose([before for _, before in model._rollout], fresh, atol=1e-6)
+            returns = buffer.advantages + buffer.values
+            np.testing.assert_allclose(buffer.returns, returns, atol=1e-5)
+            last = buffer.rewards[-1] - buffer.values[-1]  # an episode's last step: no value beyond it
+            np.testing.assert_allclose(buffer.advantages[-1], last, atol=1e-4)
+            self.turns += 1
+
+    compare = Compare()
+    model.learn(60, callback=compare)
+    assert compare.turns == 3
+
+
+@pytest.mark.parametrize("form", ["discrete", "dictionary", "variable horizon", "two environments"])
+@pytest.mark.parametrize("method", METHODS)
+def test_environments(method: type[Any], form: str) -> None:
+    arguments = {"discrete": {"discrete": True}, "dictionary": {"as_dict": True}, "variable horizon": {"ends": True}}
+    chosen: dict[str, Any] = arguments.get(form, {})
+    env: Any = make_vec_env(lambda: Counting(), 2) if form == "two environments" else Counting(**chosen)
+    # Demonstrations that are cut off at five steps, of an environment that ends after three, too
+    demos = demonstrations(2, **chosen) + (demonstrations(1) if form == "variable horizon" else [])
+    model = make(method, "ppo" if form == "discrete" else "sac", env, demos)
+    model.learn(60)
+    assert np.isfinite([float(value.sum()) for value in state_of(model)]).all()
+    assert evaluate_policy(model, Counting(**chosen), 1, warn=False)[0] > 0
+
+
+@pytest.mark.parametrize("generator", ["sac", "sac_ardae", "ppo"])
+@pytest.mark.parametrize("method", METHODS)
+def test_save_load_continue(method: type[Any], generator: str, tmp_path: Path) -> None:
+    """Rewards and actions are the same after loading, and learning goes on where it was."""
+    model = make(method, generator)
+    model.learn(60)
+    model.save(tmp_path / "model")
+    loaded = method.load(tmp_path / "model", env=Counting(), device="cpu")
+    given = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32), np.zeros((4, 2), np.float32), np.zeros(4)
+    np.testing.assert_array_equal(loaded.reward_net.predict(*given), model.reward_net.predict(*given))
+    np.testing.assert_array_equal(
+        loaded.predict(given[0], deterministic=True)[0], model.predict(given[0], deterministic=True)[0]
+    )
+    for a, b in zip(state_of(model), state_of(loaded), strict=True):
+        assert th.equal(a, b)
+    before = state_of(loaded)
+    loaded.learn(40, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 100 and loaded.generator._n_updates > model.generator._n_updates
+    assert not all(th.equal(a, b) for a, b in zip(before, state_of(loaded), strict=True))
+
+
+def test_load_to_act_alone(tmp_path: Path) -> None:
+    make(AIRL).save(tmp_path / "model")
+    loaded = AIRL.load(tmp_path / "model", device="cpu")
+    assert loaded.generator.replay_buffer.buffer_size == 1
+    assert loaded.predict(np.zeros(2, np.float32))[0].shape == (1,)
+
+
+def test_replay_buffer_and_reward_net_alone(tmp_path: Path) -> None:
+    model = make(AIRL)
+    model.learn(40)
+    model.save_replay_buffer(tmp_path / "buffer")
+    model.load_replay_buffer(tmp_path / "buffer")
+    assert model.generator.replay_buffer.size() == 40
+    assert model.generator.replay_buffer.sample(5).rewards.shape == (5, 1)
+    model.reward_net.save(tmp_path / "reward.pt")
+    given = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32), np.zeros((4, 2), np.float32), np.zeros(4)
+    alone = ShapedRewardNet.load(str(tmp_path / "reward.pt"), device="cpu")
+    np.testing.assert_array_equal(alone.predict(*given), model.reward_net.predict(*given))
+
+
+def test_callbacks_get_the_trainer(tmp_path: Path) -> None:
+    """What they save is the whole model; what they evaluate has the environment's own reward."""
+    model = make(AIRL)
+    evaluation = EvalCallback(make_vec_env(Counting), eval_freq=20, best_model_save_path=str(tmp_path), verbose=0)
+    model.learn(60, callback=evaluation)
+    assert evaluation.model is model and evaluation.best_mean_reward == 15
+    assert isinstance(AIRL.load(tmp_path / "best_model", device="cpu"), AIRL)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_seeds(method: type[Any]) -> None:
+    first, again, other = (make(method, seed=seed).learn(40) for seed in (3, 3, 4))
+    assert all(th.equal(a, b) for a, b in zip(state_of(first), state_of(again), strict=True))
+    assert not all(th.equal(a, b) for a, b in zip(state_of(first), state_of(other), strict=True))
+
+
+def test_temperature() -> None:
+    """The one that the reward is learnt for is the default; another one is taken, with a warning."""
+    assert float(make(AIRL).generator.ent_coef_tensor) == 1 and make(AIRL, "ppo").generator.ent_coef == 0
+    assert make(GAIL).generator.ent_coef == "auto"
+    with pytest.warns(UserWarning, match=r"generator_kwargs\['ent_coef'\]='auto': .* takes ent_coef=1.0"):
+        make(AIRL, generator_kwargs={"ent_coef": "auto"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(AIRL, generator_kwargs={"ent_coef": 1.0})
+
+
+def test_discriminator_tells_them_apart() -> None:
+    """Demonstrations always have the action 1; AIRL's logits are f - ln π, GAIL's have no density."""
+    model = make(AIRL, gradient_steps=200, learning_rate=1e-2)
+    model.learn(41)
+    step = model._recent[-1]
+    own = model._tensors(step.observations, step.actions, step.next_observations, step.terminated)
+    with th.no_grad():
+        expected = model.reward_net(*own) - model._log_prob(own)
+        th.testing.assert_close(model.logits(own), expected)
+        assert float((model.logits(model.expert) > 0).float().mean()) > 0.9
+    made = make(GAIL, "td3", generator_kwargs={"learning_starts": 10, "batch_size": 8})
+    made.learn(40)
+    assert made.num_timesteps == 40
+
+
+def test_episodes_of_random_actions_are_left_out() -> None:
+    """Before ``learning_starts`` actions do not come from the policy; q(τ) would not be theirs."""
+    model = make(GANGCL, generator_kwargs={"learning_starts": 22})
+    model.learn(60)
+    assert len(model._recent) == 7  # of twelve episodes of five steps, the first five are random or partly so
+    assert all(episode.lengths == [5] and episode.log_q.shape == (1,) for episode in model._recent)
+
+
+def test_trajectory_logits() -> None:
+    """Sums over steps: of rewards in D, of ln π in q."""
+    model = make(GANGCL, partition="mixture")
+    model.learn(60)
+    model._before_turn()
+    rewards = model.reward_net(*model.expert).split([5, 5, 5])
+    th.testing.assert_close(model._returns(model._demos), th.stack([part.sum() for part in rewards]))
+    log_probs = model._log_prob(model.expert).reshape(3, 5).sum(1)
+    th.testing.assert_close(model._demos.log_q, log_probs)
+    drawn = model._samples.draw(2)
+    assert len(drawn.lengths) == 2 and len(drawn.transitions.actions) == 10 and drawn.log_q.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("objective", "partition"),
+    [("gan", "mixture"), ("gan", "sampler"), ("gan", "learned"), ("cost", "mixture"), ("cost", "sampler")],
+)
+def test_objectives_and_partitions(objective: str, partition: str) -> None:
+    model = make(GANGCL, objective=objective, partition=partition)
+    model.learn(60)
+    log_z = model.partition.log_z.item()
+    assert np.isfinite(log_z) and log_z != 0
+
+
+def test_a_cost_has_no_learned_partition() -> None:
+    with pytest.raises(ValueError, match="partition='learned' with objective='cost'"):
+        make(GANGCL, objective="cost", partition="learned")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"n_steps": 0}, "n_steps=0"),
+        ({"action_margin": 0.0}, "action_margin=0.0: accepted are numbers between 0 and 1"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
+        ({"n_recent": 0}, "n_recent=0"),
+        ({"generator": "td3"}, "accepted are those whose policy has a density"),
+        ({"generator": "ars"}, "generator=ARS: accepted are algorithms that learn by gradients"),
+        ({"generator_kwargs": {"n_steps": 3}}, r"generator_kwargs\['n_steps'\]=3: accepted is 1"),
+        ({"demonstrations": []}, "demonstrations: none"),
+        ({"demonstrations": "nowhere.npz"}, r"no file nowhere\.npz"),
+        ({"policy": "NoPolicy"}, "policy='NoPolicy': accepted with this generator are"),
+        ({"reward_inputs": "action"}, "inputs='action'"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
+    defaults: dict[str, Any] = {"policy": "MlpPolicy", "env": Counting(), "demonstrations": demonstrations(1)}
+    with pytest.raises(ValueError, match=words):
+        AIRL(**(defaults | arguments))
+
+
+def test_what_cannot_be_learnt_from() -> None:
+    with pytest.raises(ValueError, match="env has a VecNormalize"):
+        AIRL("MlpPolicy", VecNormalize(make_vec_env(Counting)), demonstrations(1))
+    with pytest.raises(ValueError, match="demonstrations=None: accepted for learning"):
+        AIRL("MlpPolicy", Counting()).learn(10)
+    assert issubclass(AIRL, AdversarialIRL)

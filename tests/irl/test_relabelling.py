@@ -1,0 +1,133 @@
+"""Learned rewards in steps and in replay buffers, with a reward that can be computed by hand."""
+
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3 import DQN, SAC
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import BitFlippingEnv
+from stable_baselines3.her import HerReplayBuffer
+
+from ardae_rl.irl.relabelling import (
+    Relabelling,
+    RelabellingDictReplayBuffer,
+    RelabellingHerReplayBuffer,
+    RelabellingReplayBuffer,
+    RewardVecEnvWrapper,
+    Step,
+    Transitions,
+    relabelling_buffer,
+)
+
+from .counting import Counting
+
+
+def by_hand(step: Step) -> np.ndarray:
+    """100 s + 10 s' + a, and 1000 at a terminal state."""
+    first, following = step.observations[:, 0], step.next_observations[:, 0]
+    value: np.ndarray = 100 * first + 10 * following + step.actions[:, 0] + 1000 * step.terminated
+    return value.astype(np.float32)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_steps(ends: bool) -> None:
+    """The reward is of this episode's observations, also where the environment gives the next one's first."""
+    env = RewardVecEnvWrapper(make_vec_env(lambda: Counting(ends=ends), 2), by_hand)
+    env.reset()
+    length = 3 if ends else 5
+    for t in range(2 * length):
+        k = t % length
+        _, rewards, dones, infos = env.step(np.array([[0.5], [1.5]], np.float32))
+        expected = 100 * k + 10 * (k + 1) + np.array([0.5, 1.5]) + 1000 * (ends and k == 2)
+        np.testing.assert_allclose(rewards, expected)
+        assert [info["original_reward"] for info in infos] == [k + 1, k + 1]
+        assert dones.all() == (k == length - 1)
+    assert infos[0]["episode"]["r"] == sum(range(1, length + 1))  # what is logged is the environment's own
+
+
+def of_batch(transitions: Transitions) -> th.Tensor:
+    vector: Any = transitions.observations, transitions.next_observations
+    first, following = (part["vector"] if isinstance(part, dict) else part for part in vector)
+    return 100 * first[:, 0] + 10 * following[:, 0] + transitions.actions[:, 0] + 1000 * transitions.terminated
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("ends", [False, True])
+def test_buffers(as_dict: bool, ends: bool) -> None:
+    """Rewards are computed when they are drawn, of actions in the environment's range, by whatever function is set."""
+    buffer_class = RelabellingDictReplayBuffer if as_dict else RelabellingReplayBuffer
+    model = SAC(
+        "MultiInputPolicy" if as_dict else "MlpPolicy",
+        Counting(ends=ends, as_dict=as_dict),
+        replay_buffer_class=buffer_class,
+        learning_starts=50,
+        seed=0,
+    )
+    model.learn(50)
+    buffer: Any = model.replay_buffer
+    buffer.reward = of_batch
+    batch = buffer.sample(300)
+    first, following = ((part["vector"] if as_dict else part) for part in (batch.observations, batch.next_observations))
+    # The second number of the next observation is the action in the environment's range
+    expected = 100 * first[:, 0] + 10 * following[:, 0] + following[:, 1] + 1000 * batch.dones.flatten()
+    th.testing.assert_close(batch.rewards.flatten(), expected, atol=1e-3, rtol=0)
+    assert bool(batch.dones.any()) == ends
+    buffer.reward = lambda transitions: th.zeros(len(transitions.actions))
+    assert not buffer.sample(10).rewards.any()
+
+
+def test_hindsight() -> None:
+    """The reward sees the goals that were put in the place of the desired ones."""
+    env = BitFlippingEnv(n_bits=4, continuous=False, max_steps=4)
+    model = DQN(
+        "MultiInputPolicy",
+        env,
+        replay_buffer_class=relabelling_buffer(HerReplayBuffer, env.observation_space),
+        learning_starts=40,
+        seed=0,
+    )
+    model.learn(40)
+    buffer: Any = model.replay_buffer
+
+    def achieved(transitions: Transitions) -> th.Tensor:
+        following: Any = transitions.next_observations
+        return (following["achieved_goal"] == following["desired_goal"]).all(-1).float()
+
+    buffer.reward = achieved
+    batch = buffer.sample(400)
+    th.testing.assert_close(
+        batch.rewards.flatten(), achieved(Transitions({}, batch.actions, batch.next_observations, batch.dones))
+    )
+    assert 0.05 < float(batch.rewards.mean()) < 0.95
+    assert (batch.observations["desired_goal"] != th.as_tensor(env.desired_goal)).any()
+
+
+def test_saved_buffers_leave_the_reward_out() -> None:
+    model = SAC("MlpPolicy", Counting(), replay_buffer_class=RelabellingReplayBuffer, learning_starts=20)
+    model.learn(20)
+    buffer: Any = model.replay_buffer
+    buffer.reward = lambda transitions: th.zeros(len(transitions.actions))  # which could not be pickled
+    file = io.BytesIO()
+    pickle.dump(buffer, file)
+    file.seek(0)
+    loaded = pickle.load(file)
+    assert loaded.reward is None
+    np.testing.assert_array_equal(loaded.observations, buffer.observations)
+
+
+def test_classes() -> None:
+    plain, as_dict = Counting().observation_space, Counting(as_dict=True).observation_space
+    assert relabelling_buffer(None, plain) is RelabellingReplayBuffer
+    assert relabelling_buffer(None, as_dict) is RelabellingDictReplayBuffer
+    assert relabelling_buffer(ReplayBuffer, plain) is RelabellingReplayBuffer
+    assert relabelling_buffer(DictReplayBuffer, as_dict) is RelabellingDictReplayBuffer
+    assert relabelling_buffer(HerReplayBuffer, as_dict) is RelabellingHerReplayBuffer
+    assert relabelling_buffer(RelabellingReplayBuffer, plain) is RelabellingReplayBuffer  # type: ignore[arg-type]
+    assert issubclass(RelabellingReplayBuffer, Relabelling)
+    with pytest.raises(ValueError, match="replay_buffer_class=NStepReplayBuffer: accepted with learned rewards are"):
+        relabelling_buffer(NStepReplayBuffer, plain)
