@@ -38,6 +38,7 @@ def train(
     algo: Algo,
     env: Env,
     preset: Annotated[str | None, typer.Option(help="Use zoo_configs/ALGO_PRESET.yml, e.g. paper.")] = None,
+    demos: Annotated[str | None, typer.Option(help="Demonstrations for airl, gail, gan_gcl: .npz, minari:ID.")] = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train with RL Zoo, or search hyper-parameters with -optimize.
@@ -48,6 +49,7 @@ def train(
     arguments = list(ctx.args)
     with one_line_errors():
         env_id = zoo.check_names(algo, env, arguments)
+        zoo.add_demonstrations(algo, demos, arguments)
         if not zoo.has_option(arguments, "-conf", "--conf-file"):
             config = zoo.config_file(algo, preset)
             typer.echo(zoo.used_block(config, env_id))
@@ -129,6 +131,34 @@ def evaluate(
     typer.echo(result)
     if output is not None:
         result.write(output)
+
+
+@app.command()
+def collect_demos(
+    algo: Algo,
+    env: Env,
+    model: Annotated[Path, typer.Option(help="A saved model (.zip), or the run folder that `train` made.")],
+    out: Annotated[Path, typer.Option(help="The .npz to write.")],
+    episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 10,
+    seed: Seed = 0,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Not sampled actions.")] = False,
+) -> None:
+    """Have a trained agent demonstrate: episodes for airl, gail and gan_gcl."""
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    from ardae_rl.irl import collect_demonstrations, save_trajectories
+
+    with one_line_errors():
+        algorithm_class(algo)
+        venv = evaluation.official_env(env, seed, n_episodes=episodes)
+        path, statistics = evaluation.find_model(model)
+        if statistics is not None:
+            venv = VecNormalize.load(str(statistics), venv)
+        agent = evaluation.load_for_evaluation(algo, path)
+        found = collect_demonstrations(agent, venv, episodes, deterministic)
+        save_trajectories(out, found)
+    returns = [float(trajectory.rewards.sum()) for trajectory in found if trajectory.rewards is not None]
+    typer.echo(f"wrote {out}: {len(found)} episodes, mean return {sum(returns) / len(returns):.2f}")
 
 
 @app.command()

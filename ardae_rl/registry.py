@@ -14,6 +14,9 @@ OUR_ALGORITHMS = {
     "world_models": "ardae_rl.world_models:WorldModels",
     "e2c": "ardae_rl.latent:E2C",
     "dvbf": "ardae_rl.latent:DVBF",
+    "airl": "ardae_rl.irl:AIRL",
+    "gail": "ardae_rl.irl:GAIL",
+    "gan_gcl": "ardae_rl.irl:GANGCL",
 }
 
 # RL Zoo's names. Its own table is not read here, because importing rl_zoo3 replaces Gymnasium's TimeLimit

@@ -17,6 +17,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from ardae_rl.registry import OUR_ALGORITHMS, algorithm_class, environment_id, require
 
+FROM_DEMONSTRATIONS = ("airl", "gail", "gan_gcl")
+
 
 def config_dir() -> Path:
     """The folder of the ``<algo>.yml`` files: beside the package in a checkout, inside it when installed."""
@@ -108,6 +110,30 @@ def check_names(algo: str, env: str, arguments: list[str]) -> str:
         except ModuleNotFoundError as error:
             raise ValueError(f"--gym-packages: cannot import {package!r}: {error}") from error
     return environment_id(env)
+
+
+def add_demonstrations(algo: str, source: str | None, arguments: list[str]) -> None:
+    """Put demonstrations among RL Zoo's hyper-parameters.
+
+    :param source: a file, or ``minari:ID``; None for those that ``arguments`` or a file have
+    :param arguments: RL Zoo's options, changed in place
+    :raises ValueError: for an algorithm that has no use for them, one that lacks them, and a source without any
+    """
+    if algo not in FROM_DEMONSTRATIONS:
+        if source is not None:
+            raise ValueError(f"--demos: {algo} learns without; accepted with it are {', '.join(FROM_DEMONSTRATIONS)}")
+        return
+    if source is None:
+        given = any(value.startswith("demonstrations:") for value in option_values(arguments, "-params"))
+        if not given and not has_option(arguments, "-conf", "--conf-file"):
+            raise ValueError(f"--demos: missing; {algo} learns from an .npz of `ardae-rl collect-demos`, or minari:ID")
+        return
+    from ardae_rl.irl import load_trajectories
+
+    load_trajectories(source)  # before any work starts
+    if "-params" not in arguments:
+        arguments.append("-params")
+    arguments.insert(arguments.index("-params") + 1, f"demonstrations:{source!r}")
 
 
 def find_run(folder: Path, algo: str, env_id: str, exp_id: int, arguments: list[str]) -> int:

@@ -35,6 +35,9 @@ SMALL = {
         (("evaluate", "--algo", "sac", "--env", "Pendulm-v1", "--model", "m.zip"), ["--env", "Pendulum-v1"]),
         (("evaluate", "--algo", "no", "--env", "Pendulum-v1", "--model", "m.zip"), ["--algo", "'no'", "sac_ardae"]),
         (("evaluate", "--algo", "sac", "--env", "Pendulum-v1", "--model", "m.zip"), ["--model", "m.zip", "accepted"]),
+        (("train", "--algo", "airl", "--env", "Pendulum-v1"), ["--demos", "missing", "collect-demos", "minari:ID"]),
+        (("train", "--algo", "gail", "--env", "Pendulum-v1", "--demos", "no.npz"), ["no.npz", "minari:ID"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--demos", "d.npz"), ["--demos", "sac", "airl"]),
         (("plot", "nowhere"), ["nowhere", "accepted"]),
         (("demo", "--timesteps", "10"), ["--timesteps", "10", "200"]),
     ],
@@ -162,3 +165,29 @@ def test_demo(ardae_rl: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "d/evaluation.json").read_text())["n_episodes"] == 20
     assert {"model.zip", "learning_curve.png", "monitor.csv"} <= {path.name for path in (tmp_path / "d").iterdir()}
+
+
+def test_demonstrations_and_inverse_rl(ardae_rl: Command, tmp_path: Path) -> None:
+    """Collected by one agent, learnt from by another, which is evaluated by the environment's own reward."""
+    untrained("sac", seed=0).save(tmp_path / "expert")
+    done = ardae_rl(
+        *("collect-demos", "--algo", "sac", "--env", "Pendulum-v1", "--model", "expert.zip"),
+        *("--out", "demos.npz", "--episodes", 2),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("wrote demos.npz: 2 episodes, mean return -")
+    small = ("-params", "gradient_steps:2", "generator_kwargs:dict(learning_starts=200)")
+    done = ardae_rl("train", "--algo", "airl", "--env", "Pendulum-v1", "--demos", "demos.npz", *TINY, *small)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "logs/airl/Pendulum-v1_1"
+    assert "demos.npz" in (run / "Pendulum-v1/config.yml").read_text()
+    done = ardae_rl("evaluate", "--algo", "airl", "--env", "Pendulum-v1", "--model", run, "--episodes", 1)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pictures_of_e2c(ardae_rl: Command, tmp_path: Path) -> None:
+    small = ("-params", "n_collected:250", "gradient_steps:2", "policy_kwargs:dict(hidden=(8,))")
+    done = ardae_rl("train", "--algo", "e2c", "--env", "ardae/PlanarObstacles-v0", *TINY, *small)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "logs/e2c/ardae-PlanarObstacles-v0_1"
+    assert {path.name for path in run.glob("*.png")} == {"latent_map.png", "plan.png", "reconstructions.png"}

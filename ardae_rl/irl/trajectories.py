@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import Env
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from ardae_rl.registry import require
 
@@ -141,13 +141,17 @@ def collect_demonstrations(
 
     Sampled actions are what maximum-entropy inverse reinforcement learning takes an expert's for.
 
-    :param env: as the model was trained in; of several, each gives about as many episodes
+    :param env: as the model was trained in; of several, each gives about as many episodes. A VecNormalize is asked for
+        what the model sees, and observations are kept as they were
     :param seed: of the environment; None for none
     :raises ValueError: for fewer than one episode
     """
     if n_episodes < 1:
         raise ValueError(f"n_episodes={n_episodes!r}: accepted are numbers from 1 up")
     venv = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env])
+    normalise = venv.normalize_obs if isinstance(venv, VecNormalize) else None
+    if isinstance(venv, VecNormalize):
+        venv = venv.venv
     if seed is not None:
         venv.seed(seed)
     # Episodes are shared out before: taking those that end first would favour short ones
@@ -157,7 +161,8 @@ def collect_demonstrations(
     observations: Any = venv.reset()
     state, starts = None, np.ones(venv.num_envs, bool)
     while any(len(have) < n for have, n in zip(found, wanted, strict=True)):
-        actions, state = model.predict(observations, state, starts, deterministic)
+        seen = observations if normalise is None else normalise(observations)
+        actions, state = model.predict(seen, state, starts, deterministic)
         following, rewards, dones, infos = venv.step(actions)
         for k, trajectory in recorder.add(observations, actions, following, rewards, dones, infos):
             found[k].append(trajectory)

@@ -8,8 +8,8 @@ import pytest
 import torch as th
 from conftest import untrained
 
+from ardae_rl import SACARDAE
 from ardae_rl.irl.log_density import has_density, policy_log_prob
-from ardae_rl.registry import algorithm_class
 
 
 def observations(model: Any, n: int) -> th.Tensor:
@@ -49,9 +49,7 @@ def test_state_dependent_exploration() -> None:
 
 def test_sacardae_is_its_own_estimate() -> None:
     """Per unit of [-1, 1]: twice the density per unit of [-2, 2]."""
-    model: Any = algorithm_class("sac_ardae")(
-        "MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8, 8]}, device="cpu"
-    )
+    model = SACARDAE("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8, 8]}, device="cpu")
     obs, actions = observations(model, 5), th.linspace(-1.5, 1.5, 5)[:, None]
     expected = model.policy.log_prob(obs, actions) + math.log(2)
     th.testing.assert_close(policy_log_prob(model, obs, actions), expected)

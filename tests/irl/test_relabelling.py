@@ -84,10 +84,11 @@ def test_buffers(as_dict: bool, ends: bool) -> None:
 def test_hindsight() -> None:
     """The reward sees the goals that were put in the place of the desired ones."""
     env = BitFlippingEnv(n_bits=4, continuous=False, max_steps=4)
+    buffer_class: Any = relabelling_buffer(HerReplayBuffer, env.observation_space)
     model = DQN(
         "MultiInputPolicy",
         env,
-        replay_buffer_class=relabelling_buffer(HerReplayBuffer, env.observation_space),
+        replay_buffer_class=buffer_class,
         learning_starts=40,
         seed=0,
     )
@@ -127,7 +128,7 @@ def test_classes() -> None:
     assert relabelling_buffer(ReplayBuffer, plain) is RelabellingReplayBuffer
     assert relabelling_buffer(DictReplayBuffer, as_dict) is RelabellingDictReplayBuffer
     assert relabelling_buffer(HerReplayBuffer, as_dict) is RelabellingHerReplayBuffer
-    assert relabelling_buffer(RelabellingReplayBuffer, plain) is RelabellingReplayBuffer  # type: ignore[arg-type]
+    assert relabelling_buffer(RelabellingReplayBuffer, plain) is RelabellingReplayBuffer
     assert issubclass(RelabellingReplayBuffer, Relabelling)
     with pytest.raises(ValueError, match="replay_buffer_class=NStepReplayBuffer: accepted with learned rewards are"):
         relabelling_buffer(NStepReplayBuffer, plain)

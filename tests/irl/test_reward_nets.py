@@ -41,7 +41,7 @@ def inputs(observations: spaces.Space[Any], actions: spaces.Space[Any], n: int =
 @pytest.mark.parametrize("observations", SPACES)
 def test_all(observations: str, actions: str, net: type[BasicRewardNet], reward_inputs: str, tmp_path: Path) -> None:
     """Shapes, a gradient for every parameter, the same after saving and loading."""
-    kwargs = {"features_extractor_kwargs": {"features_dim": 8}} if observations == "pictures" else {}
+    kwargs: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 8}} if observations == "pictures" else {}
     made = net(SPACES[observations], ACTIONS[actions], inputs=reward_inputs, hidden=(8,), **kwargs)
     given = inputs(SPACES[observations], ACTIONS[actions])
     made.observe(made.obs_to_tensor(given[0])[0])
