@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium import Env
+from gymnasium import Env, spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
@@ -168,6 +168,29 @@ def collect_demonstrations(
             found[k].append(trajectory)
         observations, starts = following, dones
     return [trajectory for have, n in zip(found, wanted, strict=True) for trajectory in have[:n]]
+
+
+def with_absorbing_states(trajectory: Trajectory, horizon: int, action_space: spaces.Space[Any]) -> Trajectory:
+    """As :class:`~ardae_envs.absorbing.AbsorbingState` would have had the episode.
+
+    :param trajectory: with vectors as observations
+    :param horizon: steps of every episode
+    :param action_space: that actions after the end are drawn from: of the largest entropy, as nothing depends on them
+    :raises ValueError: for other observations, and longer episodes
+    """
+    seen = trajectory.observations
+    if isinstance(seen, dict) or seen.ndim != 2:
+        raise ValueError("observations: accepted are vectors")
+    n_missing = horizon - len(trajectory) if trajectory.terminated else 0
+    if len(trajectory) > horizon:
+        raise ValueError(f"horizon={horizon!r}: accepted are at least {len(trajectory)}, the steps of the trajectory")
+    absorbing = np.zeros((n_missing + trajectory.terminated, seen.shape[1] + 1), seen.dtype)
+    absorbing[:, -1] = 1
+    inside = np.pad(seen[:-1] if trajectory.terminated else seen, ((0, 0), (0, 1)))
+    more = [action_space.sample() for _ in range(n_missing)]
+    actions = np.concatenate([trajectory.actions, np.stack(more)]) if more else trajectory.actions
+    rewards = None if trajectory.rewards is None else np.append(trajectory.rewards, np.zeros(n_missing))
+    return Trajectory(np.concatenate([inside, absorbing]), actions, rewards)
 
 
 class Recorder:

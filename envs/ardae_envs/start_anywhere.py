@@ -3,12 +3,13 @@
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.utils import RecordConstructorArgs
 
 from ardae_envs.planar import PlanarObstacles
 from ardae_envs.poles import PixelPole
 
 
-class StartAnywhere(gym.Wrapper[Any, Any, Any, Any]):
+class StartAnywhere(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Episodes of ``ardae/PlanarObstacles-v0`` and of the poles start anywhere, as with ``start="anywhere"``.
 
     For where an environment is made from its id alone, such as RL Zoo's ``env_wrapper``.
@@ -18,7 +19,8 @@ class StartAnywhere(gym.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
         base = env.unwrapped
         if not isinstance(base, (PlanarObstacles, PixelPole)):
             raise ValueError(

@@ -9,7 +9,9 @@ import pytest
 from conftest import untrained
 from stable_baselines3.common.env_util import make_vec_env
 
+from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.irl import Trajectory, collect_demonstrations, load_trajectories, save_trajectories
+from ardae_rl.irl.trajectories import with_absorbing_states
 
 from .counting import Counting
 
@@ -117,3 +119,19 @@ def test_bad_input(tmp_path: Path) -> None:
         load_trajectories(tmp_path / "other.npz")
     with pytest.raises(ValueError, match="n_episodes=0"):
         collect_demonstrations(untrained("sac"), gym.make("Pendulum-v1"), 0)
+
+
+def test_absorbing_states() -> None:
+    """What the wrapper makes of the same actions."""
+    env, wrapped = gym.make("CartPole-v1"), AbsorbingState(gym.make("CartPole-v1"), horizon=20)
+    (trajectory,) = collect_demonstrations(Always(np.array(1)), env, 1, seed=3)  # type: ignore[arg-type]
+    assert trajectory.terminated and len(trajectory) < 20
+    extended = with_absorbing_states(trajectory, 20, env.action_space)
+    (expected,) = collect_demonstrations(Always(np.array(1)), wrapped, 1, seed=3)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(extended.observations, expected.observations)
+    np.testing.assert_equal(extended.rewards, expected.rewards)
+    assert not extended.terminated and (extended.actions[: len(trajectory)] == 1).all()
+    cut_off = collected(1)[0]
+    assert len(with_absorbing_states(cut_off, 5, env.action_space)) == 5
+    with pytest.raises(ValueError, match="horizon=4: accepted are at least 5"):
+        with_absorbing_states(cut_off, 4, env.action_space)
