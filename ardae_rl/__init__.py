@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ardae_rl.irl import AIRL, GAIL, GANGCL, EnergyBasedGAN
     from ardae_rl.latent import DVBF, E2C
     from ardae_rl.sac_ardae import SACARDAE
     from ardae_rl.sac_nf import SACNF
@@ -11,9 +12,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["DVBF", "E2C", "SACARDAE", "SACNF", "WorldModels", "__version__"]
+__all__ = [
+    "AIRL",
+    "DVBF",
+    "E2C",
+    "GAIL",
+    "GANGCL",
+    "SACARDAE",
+    "SACNF",
+    "EnergyBasedGAN",
+    "WorldModels",
+    "__version__",
+]
 
 _MODULES = {
+    "AIRL": "ardae_rl.irl",
+    "GAIL": "ardae_rl.irl",
+    "GANGCL": "ardae_rl.irl",
+    "EnergyBasedGAN": "ardae_rl.irl",
     "DVBF": "ardae_rl.latent",
     "E2C": "ardae_rl.latent",
     "SACARDAE": "ardae_rl.sac_ardae",

@@ -50,7 +50,7 @@ def test_public_names() -> None:
     )
     assert done.returncode == 0, done.stderr
     done = python("import ardae_rl; ardae_rl.SAC")
-    assert "accepted: DVBF, E2C, SACARDAE, SACNF, WorldModels, __version__" in done.stderr
+    assert "accepted: AIRL, DVBF, E2C, GAIL, GANGCL, SACARDAE, SACNF, EnergyBasedGAN, " in done.stderr
 
 
 def without(missing: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:
@@ -76,6 +76,8 @@ sys.meta_path.insert(0, Hidden())
         ("rl_zoo3", "import ardae_rl.zoo as zoo; zoo.register()", "zoo"),
         ("sb3_contrib", "from ardae_rl.registry import algorithm_class; algorithm_class('tqc')", "zoo"),
         ("matplotlib", "from ardae_rl.plotting import learning_curves; learning_curves(['.'])", "plots"),
+        ("minari", "from ardae_rl.irl import load_trajectories; load_trajectories('minari:a/b-v0')", "irl"),
+        ("zuko", "from ardae_rl import EnergyBasedGAN; EnergyBasedGAN(2)", "flows"),
         ("cma", "from ardae_rl.world_models.evolution import CMAES; CMAES(3)", "world-models"),
         ("numba", "import ardae_envs.rasteriser", "box2d"),
         ("ray", "from ardae_rl.common.cluster import ray_workers\nwith ray_workers(): pass", "ray"),

@@ -1,6 +1,7 @@
 """Inverse reinforcement learning and energy-based models, as one system."""
 
 from ardae_rl.irl.airl import AIRL
+from ardae_rl.irl.ebm_gan import EnergyBasedGAN, MarkovChainEBM
 from ardae_rl.irl.gail import GAIL
 from ardae_rl.irl.gan_gcl import GANGCL
 from ardae_rl.irl.partition import PartitionFunction
@@ -12,6 +13,8 @@ __all__ = [
     "GAIL",
     "GANGCL",
     "BasicRewardNet",
+    "EnergyBasedGAN",
+    "MarkovChainEBM",
     "PartitionFunction",
     "RewardNet",
     "ShapedRewardNet",

@@ -164,7 +164,7 @@ class EnergyBasedGAN(nn.Module):
         data: th.Tensor,
         n_steps: int = 5000,
         batch_size: int = 512,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         sampler_learning_rate: float = 1e-3,
         progress: bool = False,
     ) -> list[dict[str, float]]:

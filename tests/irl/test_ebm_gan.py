@@ -1,0 +1,177 @@
+"""Energy-based models: exact where q is fixed, and with the samplers at small sizes."""
+
+import math
+from typing import Any
+
+import pytest
+import torch as th
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from ardae_rl.irl.ebm_gan import ARDAESampler, EnergyBasedGAN, FlowSampler, MarkovChainEBM
+from ardae_rl.irl.energy import EnergyNetwork, energy_gradient, langevin
+
+SMALL: dict[str, Any] = {"hidden": (32, 32)}
+KINDS: dict[str, dict[str, Any]] = {
+    "flow": {"sampler": "flow", "sampler_kwargs": {"n_transforms": 1, "hidden": (8,)}},
+    "implicit": {"sampler": "implicit", "sampler_kwargs": {"hidden": (8,), "score_kwargs": {"hidden": (8,)}}},
+}
+
+
+class Fixed:
+    """A Gaussian that follows nothing."""
+
+    def __init__(self, deviation: float) -> None:
+        self.distribution = Independent(Normal(th.zeros(2), deviation * th.ones(2)), 1)
+        self._parameter = nn.Parameter(th.zeros(1))
+
+    def log_prob(self, x: th.Tensor) -> th.Tensor:
+        log_q: th.Tensor = self.distribution.log_prob(x)
+        return log_q
+
+    def sample(self, n: int) -> th.Tensor:
+        return self.distribution.sample((n,))
+
+    def loss(self, energy: Any, n: int) -> th.Tensor:
+        return 0 * self._parameter.sum()
+
+    def observe(self, n: int) -> None:
+        pass
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self._parameter]
+
+
+class Parabola(nn.Module):
+    """½ |x|² / σ²"""
+
+    def __init__(self, deviation: float = 1.0) -> None:
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, x: th.Tensor) -> th.Tensor:
+        return 0.5 * (x / self.deviation).square().sum(-1)
+
+
+def data(n: int = 5000) -> th.Tensor:
+    """From N((1, 0), 0.7² I)."""
+    return th.tensor([1.0, 0.0]) + 0.7 * th.randn(n, 2)
+
+
+@pytest.mark.parametrize("objective", ["gan", "cost"])
+@pytest.mark.parametrize("partition", ["mixture", "learned"])
+def test_density_with_a_fixed_sampler(partition: str, objective: str) -> None:
+    """Told from samples of a broad Gaussian, the energy becomes the data's, normalised."""
+    if (partition, objective) == ("learned", "cost"):
+        return
+    th.manual_seed(0)
+    model = EnergyBasedGAN(2, Fixed(2.0), partition, objective, **SMALL)
+    model.fit(data(), n_steps=600, batch_size=256)
+    x = data(2000)
+    truth = Independent(Normal(th.tensor([1.0, 0.0]), 0.7 * th.ones(2)), 1).log_prob(x)
+    divergence = float((truth - model.log_prob(x)).mean())
+    assert abs(divergence) < 0.05
+
+
+def test_true_partition_function() -> None:
+    """Of a given energy, by samples of a Gaussian around it; the sampler's estimate needs no data."""
+    th.manual_seed(0)
+    model = EnergyBasedGAN(2, Fixed(1.0), "sampler")
+    model.energy = Parabola(0.5)  # type: ignore[assignment]
+    model.normalise(th.zeros(2, 2), n_samples=50_000)
+    assert float(model.partition.log_z) == pytest.approx(math.log(2 * math.pi * 0.25), abs=0.02)
+    model = EnergyBasedGAN(2, Fixed(1.0), "mixture")
+    model.energy = Parabola(0.5)  # type: ignore[assignment]
+    model.normalise(0.5 * th.randn(50_000, 2), n_samples=50_000)
+    assert float(model.partition.log_z) == pytest.approx(math.log(2 * math.pi * 0.25), abs=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samplers(kind: str) -> None:
+    """Both train, give finite densities, and come back from their state."""
+    th.manual_seed(0)
+    model = EnergyBasedGAN(2, **KINDS[kind], **SMALL)
+    before = [parameter.clone() for parameter in model.sampler.parameters()]
+    rows = model.fit(data(200), n_steps=20, batch_size=32)
+    assert len(rows) == 20 and set(rows[0]) == {"step", "loss", "demo_logit", "log_partition"}
+    assert any(not th.equal(a, b) for a, b in zip(before, model.sampler.parameters(), strict=True))
+    x = model.sample(50)
+    assert x.shape == (50, 2) and th.isfinite(model.log_prob(x)).all() and not x.requires_grad
+    other = EnergyBasedGAN(2, **KINDS[kind], **SMALL)
+    other.load_state_dict(model.state_dict())
+    th.testing.assert_close(other.log_prob(x), model.log_prob(x))
+    th.testing.assert_close(other.sampler.log_prob(x), model.sampler.log_prob(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", [FlowSampler, ARDAESampler])
+def test_samplers_follow_an_energy(sampler: type[FlowSampler] | type[ARDAESampler]) -> None:
+    """With the energy of N(0, 0.25 I), which both reach: mean, deviation, and ln q as the samples' own."""
+    th.manual_seed(0)
+    q = sampler(2, hidden=(32, 32))
+    energy = Parabola(0.5)
+    optimizer = th.optim.Adam(q.parameters(), lr=5e-3)
+    decay = th.optim.lr_scheduler.CosineAnnealingLR(optimizer, 500)
+    for _ in range(500):
+        q.observe(256)
+        optimizer.zero_grad()
+        q.loss(energy, 256).backward()
+        optimizer.step()
+        decay.step()
+    x = q.sample(20_000)
+    assert x.mean(0).abs().max() < 0.03
+    th.testing.assert_close(x.std(0), th.full((2,), 0.5), atol=0.03, rtol=0)
+    truth = Independent(Normal(th.zeros(2), 0.5 * th.ones(2)), 1).log_prob(x)
+    assert abs(float((truth - q.log_prob(x)).mean())) < 0.05
+
+
+def test_langevin() -> None:
+    """Its stationary distribution is that of the energy, up to the step's length."""
+    th.manual_seed(0)
+    x = langevin(Parabola(0.5), th.zeros(5000, 2), n_steps=300, step_size=0.1)
+    th.testing.assert_close(x.std(0), th.full((2,), 0.5), atol=0.02, rtol=0)
+    points = th.randn(7, 2)
+    th.testing.assert_close(energy_gradient(Parabola(0.5), points), points / 0.25)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_contrastive_divergence(persistent: bool) -> None:
+    """The energy's minimum and width are the data's."""
+    th.manual_seed(0)
+    model = MarkovChainEBM(2, persistent, step_size=0.3, **SMALL)
+    model.fit(data(), n_steps=300, batch_size=256, energy_weight=0.0)
+    points = th.cartesian_prod(th.linspace(-2, 4, 121), th.linspace(-3, 3, 121))
+    with th.no_grad():
+        weights = (-model.energy(points)).softmax(0).unsqueeze(-1)
+    mean = (weights * points).sum(0)
+    th.testing.assert_close(mean, th.tensor([1.0, 0.0]), atol=0.1, rtol=0)
+    deviation = (weights * (points - mean).square()).sum(0).sqrt()
+    th.testing.assert_close(deviation, th.full((2,), 0.7), atol=0.15, rtol=0)
+
+
+def test_gaussian_envelope() -> None:
+    """Far out, the energy grows as the Gaussian's does: Z is finite."""
+    network = EnergyNetwork(2, **SMALL)
+    network.observe(data())
+    far = th.tensor([[100.0, 0.0], [0.0, -100.0]])
+    assert (network(far) > 100).all()
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="sampler='gan': accepted are 'flow', 'implicit'"):
+        EnergyBasedGAN(2, "gan")
+    with pytest.raises(ValueError, match="objective='mle'"):
+        EnergyBasedGAN(2, Fixed(1.0), objective="mle")
+    with pytest.raises(ValueError, match="partition='learned' with objective='cost'"):
+        EnergyBasedGAN(2, Fixed(1.0), "learned", "cost")
+    with pytest.raises(ValueError, match=r"data of shape \(5,\): accepted are finite rows"):
+        EnergyBasedGAN(2, Fixed(1.0)).fit(th.zeros(5))
+    with pytest.raises(ValueError, match="n_steps=0"):
+        EnergyBasedGAN(2, Fixed(1.0)).fit(th.zeros(5, 2), n_steps=0)
+
+
+@pytest.mark.parametrize("model", [EnergyBasedGAN(2, Fixed(1.0)), MarkovChainEBM(2)])
+def test_divergence_is_named(model: Any) -> None:
+    next(model.parameters()).data.fill_(math.nan)
+    with pytest.raises(ValueError, match="loss is nan after 1 steps: training has diverged"):
+        model.fit(data(10), n_steps=1)
