@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from ardae_rl.irl.adversarial import AdversarialIRL
+from ardae_rl.irl.adversarial import AdversarialIRL, Demonstrations
 from ardae_rl.irl.losses import discriminator_loss
 from ardae_rl.irl.relabelling import Step, Transitions, select
 from ardae_rl.irl.trajectories import joined
@@ -17,12 +20,57 @@ from ardae_rl.score.validation import check_positive
 class StepwiseIRL(AdversarialIRL):
     """Tells the demonstrations' transitions from the generator's latest.
 
+    See :class:`~ardae_rl.irl.adversarial.AdversarialIRL` for the arguments that are not named here.
+
     :param n_recent: transitions of the generator that the discriminator's samples are from
     """
 
-    def __init__(self, *args: Any, n_recent: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        demonstrations: Demonstrations | None = None,
+        generator: str | type[BaseAlgorithm] = "sac",
+        generator_kwargs: dict[str, Any] | None = None,
+        learning_rate: float | Schedule = 3e-4,
+        batch_size: int = 256,
+        n_steps: int = 200,
+        gradient_steps: int = 50,
+        n_recent: int = 2000,
+        weight_decay: float = 0.0,
+        action_margin: float = 0.01,
+        reward_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            demonstrations,
+            generator,
+            generator_kwargs,
+            learning_rate,
+            batch_size=batch_size,
+            n_steps=n_steps,
+            gradient_steps=gradient_steps,
+            weight_decay=weight_decay,
+            action_margin=action_margin,
+            reward_kwargs=reward_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+        )
         self.n_recent = n_recent
+        if _init_setup_model:
+            self._setup_model()
 
     @abstractmethod
     def logits(self, transitions: Transitions) -> th.Tensor:

@@ -253,7 +253,7 @@ def test_a_cost_has_no_learned_partition() -> None:
         ({"demonstrations": []}, "demonstrations: none"),
         ({"demonstrations": "nowhere.npz"}, r"no file nowhere\.npz"),
         ({"policy": "NoPolicy"}, "policy='NoPolicy': accepted with this generator are"),
-        ({"reward_inputs": "action"}, "inputs='action'"),
+        ({"reward_kwargs": {"inputs": "action"}}, "inputs='action'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
