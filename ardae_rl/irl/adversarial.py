@@ -18,7 +18,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.vec_env import unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.log_density import has_density, policy_log_prob
@@ -157,8 +157,6 @@ class AdversarialIRL(BaseAlgorithm):
             raise ValueError(f"action_margin={self.action_margin!r}: accepted are numbers between 0 and 1")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay={self.weight_decay!r}: accepted are numbers from 0 up")
-        if self.env is not None and unwrap_vec_normalize(self.env) is not None:
-            raise ValueError("env has a VecNormalize: accepted are environments without one")
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self.reward_net = self._make_reward_net().to(self.device)
@@ -178,6 +176,12 @@ class AdversarialIRL(BaseAlgorithm):
         """Keep them as tensors, and have the reward network's inputs in their units."""
         if not demonstrations:
             raise ValueError("demonstrations: none; accepted are one or more trajectories")
+        for trajectory in demonstrations:
+            if trajectory.actions.shape[1:] != self.action_space.shape:
+                raise ValueError(
+                    f"demonstrations with actions of shape {trajectory.actions.shape[1:]}: accepted is "
+                    f"{self.action_space.shape}, as the environment has it"
+                )
         self.expert = self._tensors(
             joined(rows(trajectory.observations, slice(0, -1)) for trajectory in demonstrations),
             np.concatenate([trajectory.actions for trajectory in demonstrations]),
@@ -189,7 +193,7 @@ class AdversarialIRL(BaseAlgorithm):
             observe(self.expert.observations)
 
     def _make_generator(self) -> Any:
-        wrapped = None if self.env is None else RewardVecEnvWrapper(self.env, self._reward_of_step)
+        wrapped = None if self.env is None else self._with_learned_reward(self.env)
         arguments = self._generator_arguments()
         generator = self.generator_class(
             self.policy_class,
@@ -212,6 +216,16 @@ class AdversarialIRL(BaseAlgorithm):
             assert isinstance(generator.replay_buffer, Relabelling)
             generator.replay_buffer.reward = self.reward
         return generator
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        super().set_env(env, force_reset)
+        assert self.env is not None
+        self.generator.set_env(self._with_learned_reward(self.env), force_reset)
+
+    def _with_learned_reward(self, env: VecEnv) -> RewardVecEnvWrapper:
+        if unwrap_vec_normalize(env) is not None:
+            raise ValueError("env has a VecNormalize: accepted are environments without one")
+        return RewardVecEnvWrapper(env, self._reward_of_step)
 
     def _generator_arguments(self) -> dict[str, Any]:
         """With buffers that relabel, and the temperature that the equivalence with maximum entropy needs."""
@@ -361,6 +375,7 @@ class _Turns(BaseCallback):
 
     def _on_step(self) -> bool:
         self.trainer.num_timesteps = self.num_timesteps
+        self.trainer._current_progress_remaining = self.model._current_progress_remaining
         self.inner.update_locals(self.locals)
         return self.inner.on_step()
 

@@ -177,6 +177,21 @@ def test_seeds(method: type[Any]) -> None:
     assert not all(th.equal(a, b) for a, b in zip(state_of(first), state_of(other), strict=True))
 
 
+def test_another_environment() -> None:
+    """The generator learns in it, with the learned reward."""
+    model = make(AIRL)
+    other = Counting(ends=True)
+    model.set_env(other)
+    model.learn(40)
+    assert model.generator.replay_buffer.dones[2, 0] == 1 and model.get_env().envs[0].unwrapped is other
+
+
+def test_schedule_of_the_learning_rate() -> None:
+    model = make(AIRL, learning_rate=lambda left: 1e-3 * left)
+    model.learn(80)
+    assert model.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * (1 - 80 / 80), abs=1e-4)
+
+
 def test_temperature() -> None:
     """The one that the reward is learnt for is the default; another one is taken, with a warning."""
     assert float(make(AIRL).generator.ent_coef_tensor) == 1 and make(AIRL, "ppo").generator.ent_coef == 0
@@ -263,6 +278,12 @@ def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
 
 
 def test_what_cannot_be_learnt_from() -> None:
+    with pytest.raises(ValueError, match=r"demonstrations with actions of shape \(\): accepted is \(1,\)"):
+        AIRL("MlpPolicy", Counting(), demonstrations(1, discrete=True))
+    with pytest.raises(ValueError, match="Unexpected observation shape"):
+        AIRL("MlpPolicy", "Pendulum-v1", demonstrations(1))
+    with pytest.raises(ValueError, match="env has a VecNormalize"):
+        make(AIRL).set_env(VecNormalize(make_vec_env(Counting)))
     with pytest.raises(ValueError, match="env has a VecNormalize"):
         AIRL("MlpPolicy", VecNormalize(make_vec_env(Counting)), demonstrations(1))
     with pytest.raises(ValueError, match="demonstrations=None: accepted for learning"):
