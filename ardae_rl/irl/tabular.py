@@ -147,7 +147,7 @@ class TabularAIRL:
         g = self.g.unsqueeze(-1) if self.inputs == "state" else self.g
         return g.unsqueeze(-1) + self.mdp.gamma * self.h - self.h[:, None, None]
 
-    def fit(self, expert: th.Tensor, n_rounds: int = 200, n_steps: int = 20, learning_rate: float = 0.1) -> th.Tensor:
+    def fit(self, expert: th.Tensor, n_rounds: int = 100, n_steps: int = 20, learning_rate: float = 0.1) -> th.Tensor:
         """Rounds of discriminator and generator; g as a table of rewards.
 
         :param expert: its occupancy, (n_states, n_actions)
