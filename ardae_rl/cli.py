@@ -199,7 +199,7 @@ def demo(
 @app.command()
 def reproduce(
     figure: Annotated[
-        str, typer.Argument(help="fig3, figS2, fig4, figS4, fig5, fig7 (AR-DAE's paper), dvbf-pendulum.")
+        str, typer.Argument(help="fig3, figS2, fig4, figS4, fig5, fig7 (AR-DAE's paper), dvbf-pendulum, dvbf-pixels.")
     ],
     budget: Annotated[str, typer.Option(help="quick (minutes) or paper (its numbers of updates: hours).")] = "quick",
     seeds: Annotated[int | None, typer.Option(help="Repetitions; by default as many as the budget has.")] = None,

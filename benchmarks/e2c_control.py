@@ -11,6 +11,7 @@ would make 0. Written to results/e2c_control.csv, a row for each model.
 import argparse
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import ardae_envs  # noqa: F401 (registers the environments)
-from ardae_rl.common.runs import Run, processes, run_missing
-from ardae_rl.common.tables import merge_csv, print_table, read_csv, versions, write_csv
+from ardae_rl.common.runs import Run
+from ardae_rl.common.tables import versions, write_csv
 from ardae_rl.latent import E2C
 from ardae_rl.latent.e2c_policy import as_pictures
 from ardae_rl.latent.gaussians import kl_to_standard
-from benchmarks.common import RESULTS, RUNS
+from benchmarks.common import RESULTS, check_names, run_folder, table_of_runs
 
 TASKS: dict[str, dict[str, Any]] = {
     "planar": {"env": "ardae/PlanarObstacles-v0", "env_kwargs": {}, "steps": 5000, "z_dim": 2},
@@ -41,6 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "options": {"sequence_length": 3, "consistency_weight": 10.0, "curvature_weight": 1.0, "transition_weight": 1.0},
 }
 _EPISODES, _HELD_OUT = 10, 2000
+folder = partial(run_folder, "e2c_control")
 
 
 def settings_of(task: str, variant: str, seed: int, gradient_steps: int) -> dict[str, Any]:
@@ -52,10 +54,6 @@ def settings_of(task: str, variant: str, seed: int, gradient_steps: int) -> dict
         "gradient_steps": gradient_steps,
         "arguments": VARIANTS[variant],
     } | TASKS[task]
-
-
-def run_folder(settings: dict[str, Any]) -> Path:
-    return RUNS / "e2c_control" / str(settings["name"]).replace(" ", "_")
 
 
 def run(settings: dict[str, Any], at: Run) -> str:
@@ -126,24 +124,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
-    for name, accepted in (("tasks", TASKS), ("variants", VARIANTS)):
-        for value in getattr(options, name).split(","):
-            if value not in accepted:
-                parser.error(f"--{name} {value}: accepted are {', '.join(accepted)}")
+    tasks = check_names(parser, "--tasks", options.tasks, TASKS)
+    variants = check_names(parser, "--variants", options.variants, VARIANTS)
     runs = [
         settings_of(task, variant, seed, options.gradient_steps)
-        for task in options.tasks.split(",")
-        for variant in options.variants.split(",")
+        for task in tasks
+        for variant in variants
         for seed in range(options.models)
     ]
-    done = run_missing(run, run_folder, runs, processes(options.jobs))
-    rows = [row for settings in done for row in read_csv(run_folder(settings) / "row.csv")]
-    if rows:
-        merge_csv(options.out / "e2c_control.csv", rows, ("task", "variant", "seed"))
-        shown = ("task", "variant", "seed", "share_in_goal", "r2", "kl_prior", "training_seconds")
-        print_table([{name: row[name] for name in shown} for row in rows], "E2C")
-    if len(done) < len(runs):
-        raise SystemExit(f"{len(runs) - len(done)} of {len(runs)} runs failed; the same command goes on with them")
+    shown = ("task", "variant", "seed", "share_in_goal", "r2", "kl_prior", "training_seconds")
+    table = options.out / "e2c_control.csv"
+    table_of_runs(run, folder, runs, options.jobs, table, ("task", "variant", "seed"), shown)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,16 @@ import argparse
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch as th
 
-from ardae_rl.common.runs import Run, processes, run_missing
-from ardae_rl.common.tables import merge_csv, print_table, read_csv, versions, write_csv
+from ardae_rl.common.runs import Run
+from ardae_rl.common.tables import versions, write_csv
 from ardae_rl.irl.ebm_gan import EnergyBasedGAN, MarkovChainEBM
-from benchmarks.common import RESULTS, RUNS
+from benchmarks.common import RESULTS, check_names, run_folder, table_of_runs
 
 DEVIATION = 0.2
 METHODS: dict[str, dict[str, Any]] = {
@@ -28,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "cd": {"steps": 4000, "arguments": {}},
     "pcd": {"steps": 4000, "arguments": {"persistent": True}},
 }
+folder = partial(run_folder, "energy_based_gan")
 _N_DATA, _SIDE, _HALF_WIDTH = 20_000, 800, 6.0
 
 
@@ -70,10 +72,6 @@ def measures(model: Any, n_modes: int) -> dict[str, float]:
     return {"kl": float(kl), "grid_log_z": float(log_z), "log_z": own, "log_z_error": own - float(log_z)}
 
 
-def folder_of(settings: dict[str, Any]) -> Path:
-    return RUNS / "energy_based_gan" / str(settings["name"]).replace(" ", "_")
-
-
 def run(settings: dict[str, Any], at: Run) -> str:
     start = time.monotonic()
     th.manual_seed(settings["seed"])
@@ -104,7 +102,7 @@ def picture(done: Sequence[dict[str, Any]], path: Path) -> None:
         for settings in done:
             if settings["modes"] == n_modes and settings["seed"] == 0:
                 energy = EnergyNetwork(2)
-                energy.load_state_dict(th.load(folder_of(settings) / "energy.pt", weights_only=True))
+                energy.load_state_dict(th.load(folder(settings) / "energy.pt", weights_only=True))
                 with th.no_grad():
                     log_model = th.cat([-energy(part) for part in points.split(20_000)])
                 shown[settings["method"]] = log_model - log_model.logsumexp(0) - log_area
@@ -125,10 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
-    for name, accepted in (("data", ("8", "25")), ("methods", tuple(METHODS))):
-        for value in getattr(options, name).split(","):
-            if value not in accepted:
-                parser.error(f"--{name} {value}: accepted are {', '.join(accepted)}")
+    data = check_names(parser, "--data", options.data, ("8", "25"))
+    methods = check_names(parser, "--methods", options.methods, METHODS)
     runs: list[dict[str, Any]] = [
         {
             "name": f"{n_modes} {method} {seed}",
@@ -138,18 +134,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "steps": METHODS[method]["steps"],
         }
         for seed in range(options.seeds)
-        for n_modes in options.data.split(",")
-        for method in options.methods.split(",")
+        for n_modes in data
+        for method in methods
     ]
-    done = run_missing(run, folder_of, runs, processes(options.jobs))
-    rows = [row for settings in done for row in read_csv(folder_of(settings) / "row.csv")]
-    if rows:
-        merge_csv(options.out / "energy_based_gan.csv", rows, ("modes", "method", "seed"))
-        picture(done, options.out / "energy_based_gan.png")
-        shown = ("modes", "method", "seed", "kl", "log_z_error", "seconds")
-        print_table([{name: row[name] for name in shown} for row in rows], "energy-based models")
-    if len(done) < len(runs):
-        raise SystemExit(f"{len(runs) - len(done)} of {len(runs)} runs failed; the same command goes on with them")
+    table, shown = options.out / "energy_based_gan.csv", ("modes", "method", "seed", "kl", "log_z_error", "seconds")
+    done = table_of_runs(run, folder, runs, options.jobs, table, ("modes", "method", "seed"), shown)
+    picture(done, table.with_suffix(".png"))
 
 
 if __name__ == "__main__":

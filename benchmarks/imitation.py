@@ -11,6 +11,7 @@ results/imitation_<env>.csv, a row for each run; an interrupted command goes on.
 import argparse
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ import numpy as np
 from stable_baselines3 import SAC
 
 from ardae_rl.common.runs import Run, processes, run_missing
-from ardae_rl.common.tables import merge_csv, print_table, read_csv, versions, write_csv
+from ardae_rl.common.tables import read_csv, versions, write_csv
 from ardae_rl.evaluation import evaluate
 from ardae_rl.irl import collect_demonstrations, save_trajectories
 from ardae_rl.registry import algorithm_class
-from benchmarks.common import RESULTS, RUNS
+from benchmarks.common import RESULTS, check_names, run_folder, table_of_runs
 
 # The algorithm, its generator, and arguments that are not their defaults
 METHODS: dict[str, dict[str, Any]] = {
@@ -35,11 +36,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 # Of the expert and of generators; what is not here learns with the defaults
 GENERATOR_ARGUMENTS: dict[str, dict[str, Any]] = {"Pendulum-v1": {"learning_rate": 1e-3}}
+folder = partial(run_folder, "imitation")
 _FIRST_SEED, _EPISODES, _RANDOM_EPISODES = 10_000, 20, 50
-
-
-def folder_of(settings: dict[str, Any]) -> Path:
-    return RUNS / "imitation" / str(settings["name"]).replace(" ", "/")
 
 
 def expert_settings(env: str, steps: int, n_demos: int) -> dict[str, Any]:
@@ -78,7 +76,7 @@ def random_return(env_id: str) -> float:
 
 def run(settings: dict[str, Any], at: Run) -> str:
     start = time.monotonic()
-    env_id, expert = settings["env"], folder_of(settings["expert"])
+    env_id, expert = settings["env"], folder(settings["expert"])
     method = METHODS[settings["method"]]
     cls: Any = algorithm_class(method["algorithm"])
     model = cls(
@@ -123,11 +121,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
-    for method in options.methods.split(","):
-        if method not in METHODS:
-            parser.error(f"--methods {method}: accepted are {', '.join(METHODS)}")
+    methods = check_names(parser, "--methods", options.methods, METHODS)
     expert = expert_settings(options.env, options.expert_steps, options.demos)
-    if not run_missing(train_expert, folder_of, [expert], processes(1)):
+    if not run_missing(train_expert, folder, [expert], processes(1)):
         raise SystemExit("the expert's training failed")
     runs: list[dict[str, Any]] = [
         {
@@ -139,16 +135,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             "expert": expert,
         }
         for seed in range(options.seeds)
-        for method in options.methods.split(",")
+        for method in methods
     ]
-    done = run_missing(run, folder_of, runs, processes(options.jobs))
-    rows = [row for settings in done for row in read_csv(folder_of(settings) / "row.csv")]
-    if rows:
-        merge_csv(options.out / f"imitation_{options.env}.csv", rows, ("method", "seed", "steps", "n_demos"))
-        shown = ("method", "seed", "return", "normalised", "seconds")
-        print_table([{name: row[name] for name in shown} for row in rows], options.env)
-    if len(done) < len(runs):
-        raise SystemExit(f"{len(runs) - len(done)} of {len(runs)} runs failed; the same command goes on with them")
+    table = options.out / f"imitation_{options.env}.csv"
+    shown = ("method", "seed", "return", "normalised", "seconds")
+    table_of_runs(run, folder, runs, options.jobs, table, ("method", "seed", "steps", "n_demos"), shown)
 
 
 if __name__ == "__main__":

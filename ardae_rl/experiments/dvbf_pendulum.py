@@ -15,14 +15,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ardae_rl.common.runs import Records, Run, Stateful
+from ardae_rl.common.runs import Run
 from ardae_rl.common.tables import Row, read_csv, write_csv
 from ardae_rl.experiments.reproduce import Result
+from ardae_rl.experiments.state_space import bounds, fit
 from ardae_rl.latent.dvbf_policy import make_posterior
 from ardae_rl.latent.dynamics import GaussianEmission, LearnedSSM, LocallyLinearDynamics
-from ardae_rl.latent.elbo import elbo
 from ardae_rl.latent.posteriors import InitialStatePosterior, SequenceEncoder
 
 SEEDS = {"quick": 1, "paper": 5}
@@ -87,26 +86,9 @@ def run(settings: dict[str, Any], at: Run) -> list[Row]:
     model = LearnedSSM(LocallyLinearDynamics(z_dim, ACT_DIM, settings["n_matrices"]), GaussianEmission(z_dim, OBS_DIM))
     encoder = SequenceEncoder(OBS_DIM, ACT_DIM, settings["encoder_hidden"], settings["smoothing"])
     posterior = make_posterior(settings["posterior"], encoder, z_dim, settings["n_flows"])
-    parameters = [*model.parameters(), *posterior.parameters()]
-    optimizer = th.optim.Adam(parameters, lr=settings["learning_rate"])
-    n_updates, records = settings["n_updates"], Records()
-    schedule = CosineAnnealingLR(optimizer, n_updates, 0.02 * settings["learning_rate"])
-    parts: dict[str, Stateful] = {"model": model, "posterior": posterior, "optimizer": optimizer}
-    parts |= {"schedule": schedule, "records": records}
     x, u = data("training", settings["late"])
-    record_every = max(1, n_updates // 50)
-    for step in at.steps(n_updates, parts):
-        rows = th.randint(len(x), (settings["batch_size"],))
-        terms, _ = elbo(model, posterior, x[rows], u[rows])
-        share = min(1.0, 0.01 + step / settings["anneal_updates"])
-        bound = share * (terms.reconstruction + terms.log_prior) - terms.log_posterior
-        optimizer.zero_grad()
-        (-bound.mean() / LENGTH).backward()
-        th.nn.utils.clip_grad_norm_(parameters, 10.0)
-        optimizer.step()
-        schedule.step()
-        if step % record_every == 0 or step + 1 == n_updates:
-            records.append({"n_updates": step + 1.0} | bounds(model, posterior, *data("validation", settings["late"])))
+    validation = data("validation", settings["late"])
+    records = fit(model, posterior, x, u, settings, at, lambda: bounds(model, posterior, *validation))
     write_csv(at.folder / _CURVE, records)
     numbers = bounds(model, posterior, *data("test", settings["late"]))
     true, made = made_up(model, posterior, settings["smoothing"], *data("test", settings["late"]))
@@ -115,13 +97,6 @@ def run(settings: dict[str, Any], at: Run) -> list[Row]:
     numbers["least_kl"] = min(record["kl"] for record in records)
     settled = {name: settings[name] for name in ("method", "seed", "n_updates")}
     return [settled | {name: round(value, 5) for name, value in numbers.items()}]
-
-
-@th.no_grad()
-def bounds(model: LearnedSSM, posterior: th.nn.Module, x: th.Tensor, u: th.Tensor) -> dict[str, float]:
-    """The bound and the divergence for each step, in nats, from one draw for each trajectory."""
-    terms, _ = elbo(model, posterior, x, u)
-    return {"elbo": float(terms.elbo.mean()) / LENGTH, "kl": float(terms.kl.mean()) / LENGTH}
 
 
 @th.no_grad()

@@ -19,6 +19,7 @@ FIGURES = {
     "fig5": "ardae_rl.experiments.fig5",
     "fig7": "ardae_rl.experiments.fig7",
     "dvbf-pendulum": "ardae_rl.experiments.dvbf_pendulum",
+    "dvbf-pixels": "ardae_rl.experiments.dvbf_pixels",
 }
 BUDGETS = ("quick", "paper")
 _ROWS = "rows.csv"
