@@ -223,7 +223,7 @@ def benchmark(
     algos: Annotated[
         str,
         typer.Option(
-            help="sac, sac_nf, sac_ardae, tqc, crossq; sac_ardae-unclamped, -tight; with another critic sac-simba, ..."
+            help="sac, sac_nf, sac_ardae, tqc, crossq; sac_ardae-unclamped, -bases4; with another critic sac-simba, ..."
         ),
     ] = "sac,sac_nf,sac_ardae",
     envs: Annotated[str | None, typer.Option(help="Environment ids in place of the suite's, e.g. Hopper-v5.")] = None,

@@ -71,6 +71,7 @@ OWN_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "vector, immse": {"score_head": "vector", "log_partition": "immse", "batch_size": 8},
         "ardae loss": {"score_loss": "ardae"},
         "centre": {"policy_kwargs": {"frame": "centre"}},
+        "more sigma points": {"policy_kwargs": {"n_bases": 2}},
         "no frame": {"policy_kwargs": {"frame": "none"}},
         "paper": {
             "score_loss": "ardae",

@@ -38,13 +38,16 @@ class Frame(NamedTuple):
         return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
 
 
-def sigma_points(noise_dim: int) -> th.Tensor:
-    """±sqrt(k) q_i with a random orthonormal basis q: 2k noise vectors with mean zero and covariance I exactly.
+def sigma_points(noise_dim: int, n_bases: int = 1) -> th.Tensor:
+    """±sqrt(k) q_i with random orthonormal bases q: 2k noise vectors of each, with mean zero and covariance I exactly.
 
     They lie where most of N(0, I) does, at the distance sqrt(k) (unscented transform, Julier and Uhlmann 1997).
+
+    :param noise_dim: k
+    :param n_bases: how many; for samplers that are not linear, more of them see more
     """
-    basis, _ = th.linalg.qr(th.randn(noise_dim, noise_dim))
-    return math.sqrt(noise_dim) * th.cat([basis, -basis])
+    bases = [th.linalg.qr(th.randn(noise_dim, noise_dim))[0] for _ in range(n_bases)]
+    return math.sqrt(noise_dim) * th.cat([sign * basis for basis in bases for sign in (1, -1)])
 
 
 def sigma_point_frame(outputs: th.Tensor) -> Frame:

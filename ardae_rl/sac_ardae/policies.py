@@ -22,7 +22,7 @@ from ardae_rl.common.activations import LogisticTanh
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions
 from ardae_rl.sac_ardae.frames import FRAMES, Frame, sigma_point_frame, sigma_points
 from ardae_rl.score import ARDAE
-from ardae_rl.score.validation import check_choice
+from ardae_rl.score.validation import check_choice, check_positive
 
 _STATES_IN_CACHE = 64
 
@@ -46,6 +46,7 @@ class ImplicitActor(BasePolicy):
     :param generator_activation_fn: activation function from where the noise joins. Smooth, because kinks would be
         steps in the density; bounded, because sharp and separate modes then come with moderate weights
     :param location_path: whether there is a location of its own, or the generator alone
+    :param n_bases: orthonormal bases of sigma points
     :param normalize_images: whether to divide images by 255
     :raises ValueError: if ``noise_dim`` is below the action dimension or there is no layer for the noise
     """
@@ -66,6 +67,7 @@ class ImplicitActor(BasePolicy):
         activation_fn: type[nn.Module] = nn.ELU,
         generator_activation_fn: type[nn.Module] = LogisticTanh,
         location_path: bool = True,
+        n_bases: int = 1,
         normalize_images: bool = True,
     ):
         super().__init__(
@@ -102,6 +104,8 @@ class ImplicitActor(BasePolicy):
         self.activation_fn = activation_fn
         self.generator_activation_fn = generator_activation_fn
         self.location_path = location_path
+        check_positive("n_bases", n_bases)
+        self.n_bases = n_bases
 
         self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
         encoding_dim, width = [features_dim, *encoder_arch][-1], generator_arch[0]
@@ -114,7 +118,7 @@ class ImplicitActor(BasePolicy):
             )
         self.noise_layer = nn.Linear(noise_dim, width, bias=False)
         nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
-        self.register_buffer("sigma_points", sigma_points(noise_dim))
+        self.register_buffer("sigma_points", sigma_points(noise_dim, n_bases))
         self.generator = nn.Sequential(
             generator_activation_fn(),
             *create_mlp(width, self.action_dim, generator_arch[1:], generator_activation_fn),
@@ -160,9 +164,9 @@ class ImplicitActor(BasePolicy):
         return self.generate(code, code.new_zeros(len(code), 1, self.noise_dim))
 
     def at_sigma_points(self, code: th.Tensor) -> th.Tensor:
-        """g at the sigma points of the noise, (batch, 2 noise_dim, action_dim)."""
+        """g at the sigma points of the noise, (batch, 2 noise_dim n_bases, action_dim)."""
         projected = self.noise_layer(self.sigma_points.unsqueeze(0))
-        # On a CPU in parts that stay in its cache: the hidden units are batch x 2 noise_dim x width numbers
+        # On a CPU in parts that stay in its cache: the hidden units are batch x points x width numbers
         n_states = _STATES_IN_CACHE if code.device.type == "cpu" and not th.compiler.is_compiling() else len(code)
         return th.cat([self._generate(part, projected) for part in code.split(n_states)])
 
@@ -187,6 +191,7 @@ class ImplicitActor(BasePolicy):
             activation_fn=self.activation_fn,
             generator_activation_fn=self.generator_activation_fn,
             location_path=self.location_path,
+            n_bases=self.n_bases,
         )
         return data
 
@@ -219,6 +224,7 @@ class SACARDAEPolicy(SACPolicy):
         half of them, rounded down
     :param generator_arch: widths of the actor's hidden layers that the noise goes through; by default those of
         ``net_arch`` after the encoder, halved where there is a location path
+    :param n_bases: orthonormal bases of sigma points; more of them standardise a bent policy better, and take longer
     :param frame: coordinates in which the estimator sees pre-tanh actions: "sigma_points" (standardised by the
         policy's own sigma points), "centre" (less g(0, s), the paper's) or "none"
     :param score_kwargs: arguments of :class:`~ardae_rl.score.ARDAE`
@@ -248,6 +254,7 @@ class SACARDAEPolicy(SACPolicy):
         noise_dim: int | None = None,
         n_encoder_layers: int | None = None,
         generator_arch: list[int] | None = None,
+        n_bases: int = 1,
         frame: str = "sigma_points",
         score_kwargs: dict[str, Any] | None = None,
         features_extractor_class: type[BaseFeaturesExtractor] | None = None,
@@ -267,6 +274,7 @@ class SACARDAEPolicy(SACPolicy):
             "activation_fn": actor_activation_fn,
             "generator_activation_fn": generator_activation_fn,
             "location_path": location_path,
+            "n_bases": n_bases,
         }
         self.frame_kind = frame
         if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
@@ -308,6 +316,7 @@ class SACARDAEPolicy(SACPolicy):
             noise_dim=self.implicit_kwargs["noise_dim"],
             n_encoder_layers=self.implicit_kwargs["n_encoder_layers"],
             generator_arch=self.implicit_kwargs["generator_arch"],
+            n_bases=self.implicit_kwargs["n_bases"],
             frame=self.frame_kind,
             score_kwargs=self.score_kwargs,
             share_features_extractor=self.share_features_extractor,

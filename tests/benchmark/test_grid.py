@@ -32,7 +32,7 @@ def numbers(folder: Path, name: str) -> list[dict[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("algo", ["sac", "sac_nf", "sac_ardae-unclamped", "tqc", "crossq"])
+@pytest.mark.parametrize("algo", ["sac", "sac_nf", "sac_ardae-unclamped", "sac_ardae-bases4", "tqc", "crossq"])
 def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after its first checkpoint and in the middle of the second segment."""
     settings = settings_of(algo)

@@ -75,6 +75,7 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
         ({"n_encoder_layers": 2}, r"n_encoder_layers=2 with net_arch=\[16, 16\]: accepted are 0 to 1"),
         ({"n_encoder_layers": -1}, "n_encoder_layers=-1"),
         ({"generator_arch": []}, r"generator_arch=\[\]: accepted is at least one width"),
+        ({"n_bases": 0}, "n_bases=0: accepted are numbers above 0"),
         ({"frame": "sigma"}, "frame='sigma': accepted are 'sigma_points', 'centre', 'none'"),
         ({"score_kwargs": {"head": "scalar"}}, "head='scalar': accepted are 'gradient', 'vector'"),
     ],
