@@ -26,6 +26,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import ardae_envs  # noqa: F401 (registers the environments)
 from ardae_rl.common.runs import Run
 from ardae_rl.common.tables import versions, write_csv
+from ardae_rl.experiments.dvbf_pixels import explained
 from ardae_rl.latent import E2C
 from ardae_rl.latent.e2c_policy import as_pictures
 from ardae_rl.latent.gaussians import kl_to_standard
@@ -106,13 +107,8 @@ def state_of(info: dict[str, Any]) -> NDArray[np.float64]:
 
 def quadratic_r2(z: NDArray[Any], states: NDArray[np.float64]) -> float:
     """R² of states from latents and their products, the least over dimensions; half of the rows are held out."""
-    z = np.asarray(z, np.float64)
-    products = [z[:, i] * z[:, j] for i in range(z.shape[1]) for j in range(i, z.shape[1])]
-    features = np.column_stack([np.ones(len(z)), z, *products])
-    half = len(z) // 2
-    coefficients, *_ = np.linalg.lstsq(features[:half], states[:half], rcond=None)
-    error = ((features[half:] @ coefficients - states[half:]) ** 2).mean(0)
-    return float((1 - error / states[half:].var(0)).min())
+    half, z = len(z) // 2, np.asarray(z, np.float64)
+    return min(explained((z[:half], states[:half]), (z[half:], states[half:]), degree=2))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
