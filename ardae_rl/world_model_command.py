@@ -88,11 +88,16 @@ def train(
     ] = None,
     episodes: Annotated[int, typer.Option(help="Of the evaluation.")] = 100,
 ) -> None:
-    """All stages, the evaluation, and the video."""
+    """All stages, the evaluation, the stages' curves and the video."""
     with one_line_errors():
         seconds = None if budget is None else _seconds(budget)
     _learn(env, folder, preset, seed, values, seconds)
     evaluate(env, folder, episodes)
+    with one_line_errors():
+        from ardae_rl.world_models.pictures import draw_learning
+
+        rounds = sorted(folder.glob("round_*"), key=lambda path: int(path.name.removeprefix("round_")))
+        typer.echo(f"wrote {draw_learning(rounds[-1], folder / 'learning.png')}")
     dream(env, folder)
 
 
@@ -111,7 +116,7 @@ def evaluate(
         from ardae_rl.evaluation import evaluate as run_evaluation
 
         model = _load(folder)
-        result = run_evaluation(model, env, episodes, seed, n_envs=max(1, model.n_workers))
+        result = run_evaluation(model, env, episodes, seed, n_envs=4 * model.n_workers or 1)
     result.write(folder / "evaluation.json")
     write_csv(folder / "evaluation.csv", [{"env": env, **row, **result.versions} for row in result.rows()])
     typer.echo(result)

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = []
     for temperature in map(float, options.temperatures.split(",")):
         row = dreamt(model, temperature, options.episodes)
-        real = evaluate(model, ENV, options.episodes, _SEED, n_envs=max(1, model.n_workers))
+        real = evaluate(model, ENV, options.episodes, _SEED, n_envs=4 * model.n_workers or 1)
         low, high = bootstrap_interval(real.returns)
         figures = {"real_mean": real.mean_return, "real_std": real.std_return, "real_low": low, "real_high": high}
         figures = {name: round(row.pop(name), 1) for name in ("dream_mean", "dream_std")} | {

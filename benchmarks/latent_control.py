@@ -38,7 +38,7 @@ ENV, TRAINING_ENV = "CarRacing-v3", "ardae/CarRacingFast-v0"
 _OFF_POLICY: dict[str, Any] = {"buffer_size": 300_000, "learning_starts": 5000, "train_freq": 1, "gradient_steps": 1}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "ppo": {
-        "n_steps": 256,
+        "n_steps": 128,
         "batch_size": 256,
         "learning_rate": 2e-4,
         "policy_kwargs": {"net_arch": [256, 256], "log_std_init": -0.5},
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--minutes", type=float, default=60.0, help="of training, those before an interruption included"
     )
     parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--n-envs", type=int, default=8)
+    parser.add_argument("--n-envs", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=RUNS / "world_models")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pixel_policy = export_pixel_policy(agent, policy)
     pixel_policy.save(str(folder / "pixel_policy.pt"))
     th.set_num_threads(1)
-    result = evaluate(pixel_policy, ENV, options.episodes, _SEED, n_envs=2)
+    result = evaluate(pixel_policy, ENV, options.episodes, _SEED, n_envs=options.n_envs)
     last: BaseAlgorithm = cls.load(folder / "model", device="cpu")
     low, high = result.interval
     figures = {"mean_return": result.mean_return, "std_return": result.std_return, "low": low, "high": high}

@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeIm
 import ardae_envs  # noqa: F401 (registers environments)
 from ardae_envs.collection import Mixture, Predicts, RandomWeights, StickyRandom
 from ardae_rl.common.runs import Records, Run
+from ardae_rl.common.tables import write_csv
 from ardae_rl.score.validation import check_choice, check_positive
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
 from ardae_rl.world_models.dream import Dream
@@ -61,7 +62,8 @@ class WorldModels(BaseAlgorithm):
 
     A round of ``learn``: episodes are collected (by random policies; in later rounds by the controller too), V is
     trained on their frames, M on their latents, and C is evolved by CMA-ES on the return. Every stage leaves its
-    checkpoints in the folder and goes on from them, in the same round of an object with the same settings.
+    checkpoints in the folder and goes on from them, in the same round of an object with the same settings, and a CSV
+    file of what it measured.
 
     ``num_timesteps`` counts environment steps, those of the search among them. With ``action_repeat`` in the policy's
     arguments, a decision counts for as many steps; decisions are what ``patience`` and lengths of sequences count.
@@ -249,21 +251,24 @@ class WorldModels(BaseAlgorithm):
 
     def train_vision(self) -> Records:
         """V on all frames so far; see :func:`~ardae_rl.world_models.stages.train_vision` for the rows."""
-        return train_vision(
+        run = self._run()
+        rows = train_vision(
             self.policy,
             self.store(),
-            self._run(),
+            run,
             n_steps=self._share(self.vision_steps),
             learning_rate=self.vision_learning_rate,
             seed=self.seed or 0,
             on_row=partial(self._record_fit, "vision", self._before(self.vision_steps)),
             progress=self.verbose > 0,
         )
+        write_csv(run.folder / "vision.csv", rows)
+        return rows
 
     def train_memory(self) -> Records:
         """M on the latents that this V gives; see :func:`~ardae_rl.world_models.stages.train_memory` for the rows."""
         store, run, latents = self.store(), self._run(), self.latents()
-        return train_memory(
+        rows = train_memory(
             self.policy,
             store,
             latents,
@@ -278,6 +283,8 @@ class WorldModels(BaseAlgorithm):
             on_row=partial(self._record_fit, "memory", self._before(self.memory_steps)),
             progress=self.verbose > 0,
         )
+        write_csv(run.folder / "memory.csv", rows)
+        return rows
 
     def evolve_controller(
         self, until: int, callback: BaseCallback | None = None, log_interval: int = 1
@@ -286,7 +293,7 @@ class WorldModels(BaseAlgorithm):
 
         The round is over after it.
         """
-        before, going_on = self.num_timesteps, True
+        before, going_on, run = self.num_timesteps, True, self._run()
 
         def after_generation(evolution: Evolution, _: Any) -> bool:
             nonlocal going_on
@@ -301,11 +308,12 @@ class WorldModels(BaseAlgorithm):
             evolution = evolve_controller(
                 self.policy,
                 evaluator,
-                self._run(),
+                run,
                 n_generations=self.n_generations if self.search == "dream" else _ENDLESS,
                 callback=after_generation,
                 **self.search_arguments,
             )
+        write_csv(run.folder / "controller.csv", evolution.rows)
         self.num_timesteps = before + self._steps(evolution.rows[-1])
         self.iteration += going_on
         return evolution, going_on

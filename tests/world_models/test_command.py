@@ -40,7 +40,8 @@ def test_stages_and_evaluation(ardae_rl: Any, tmp_path: Path) -> None:
     rows = (tmp_path / "runs/world_models/evaluation.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows] == ["seed", "10000", "10001"]
     assert (tmp_path / "runs/world_models/evaluation.json").exists()
-    assert (tmp_path / "runs/world_models/dream.mp4").exists()
+    for name in ("dream.mp4", "learning.png", "round_0/vision.csv", "round_0/memory.csv", "round_0/controller.csv"):
+        assert (tmp_path / "runs/world_models" / name).exists(), name
     again = ardae_rl("world-model", "collect", "--set", "n_episodes=3", "--folder", tmp_path / "runs/world_models")
     assert again.returncode == 0 and again.stdout.count("3 episodes") == 1, again.stderr
 
