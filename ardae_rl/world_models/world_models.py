@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
@@ -21,6 +21,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeIm
 
 import ardae_envs  # noqa: F401 (registers environments)
 from ardae_envs.collection import Mixture, Predicts, RandomWeights, StickyRandom
+from ardae_rl.common import progress
+from ardae_rl.common.callbacks import ShowSteps
 from ardae_rl.common.runs import Records, Run
 from ardae_rl.common.tables import write_csv
 from ardae_rl.score.validation import check_choice, check_positive
@@ -207,13 +209,16 @@ class WorldModels(BaseAlgorithm):
 
         :param log_interval: generations between lines of the log
         """
-        total, callbacks = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
-        callbacks.on_training_start(locals(), globals())
-        first = self.num_timesteps
-        for i in range(self.n_iterations):
-            if not self._round(first + (total - first) * (i + 1) // self.n_iterations, callbacks, log_interval):
-                break
-        callbacks.on_training_end()
+        total, given = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name)
+        with progress.progress_bar("environment steps", total, progress_bar) as update:
+            callbacks = CallbackList([given, ShowSteps(update)])
+            callbacks.init_callback(self)
+            callbacks.on_training_start(locals(), globals())
+            first = self.num_timesteps
+            for i in range(self.n_iterations):
+                if not self._round(first + (total - first) * (i + 1) // self.n_iterations, callbacks, log_interval):
+                    break
+            callbacks.on_training_end()
         return self
 
     def predict(

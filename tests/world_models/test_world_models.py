@@ -3,6 +3,8 @@
 import gc
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 import ardae_envs  # noqa: F401
+from ardae_rl.common import progress
 from ardae_rl.world_models import WorldModels
 
 from .brightness import Brightness
@@ -76,6 +79,23 @@ def test_learn(tmp_path: Path) -> None:
         assert np.isfinite(returns)
     for a, b in zip(parameters(agent), parameters(loaded), strict=True):
         th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_bar_counts_environment_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not calls of the callback, each of which is a whole generation."""
+    totals, shown = [], []
+
+    @contextmanager
+    def recorded(description: str, total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
+        if description == "environment steps" and wanted:
+            totals.append(total)
+            yield shown.append
+        else:
+            yield lambda done: None
+
+    monkeypatch.setattr(progress, "progress_bar", recorded)
+    agent = model(tmp_path).learn(150, progress_bar=True)
+    assert totals == [150] and shown == sorted(shown) and shown[-1] == agent.num_timesteps
 
 
 def test_rounds_in_one_or_two_calls(tmp_path: Path) -> None:
