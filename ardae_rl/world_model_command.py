@@ -27,7 +27,7 @@ Set = Annotated[
 ]
 _ENV, _FOLDER = "CarRacing-v3", Path("runs/world_models")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-_SHARE_OF_TRAINING = 0.85  # of a budget; the rest is for 100 episodes of evaluation, and the video
+_SHARE_OF_TRAINING = 0.8  # of a budget; the rest is for 100 episodes of evaluation, and the video
 
 
 @app.command()

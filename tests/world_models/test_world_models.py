@@ -83,7 +83,8 @@ def test_learn(tmp_path: Path) -> None:
 
 def test_bar_counts_environment_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not calls of the callback, each of which is a whole generation."""
-    totals, shown = [], []
+    totals: list[int] = []
+    shown: list[int] = []
 
     @contextmanager
     def recorded(description: str, total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
