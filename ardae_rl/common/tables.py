@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
-from rich.console import Console
-from rich.table import Table
 
 import ardae_rl
+from ardae_rl.registry import require
 
 Row = Mapping[str, Any]
 
@@ -58,7 +57,14 @@ def merge_csv(path: Path, rows: Sequence[Row], key: Iterable[str]) -> None:
 
 
 def print_table(rows: Sequence[Row], title: str) -> None:
-    """Numbers to four digits; what goes to a file instead of a terminal is not cut at eighty columns."""
+    """Numbers to four digits; what goes to a file instead of a terminal is not cut at eighty columns.
+
+    :raises ImportError: without rich
+    """
+    require("rich", "zoo")
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*rows[0], title=title)
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
