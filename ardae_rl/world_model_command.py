@@ -96,8 +96,11 @@ def train(
     with one_line_errors():
         from ardae_rl.world_models.pictures import draw_learning
 
-        rounds = sorted(folder.glob("round_*"), key=lambda path: int(path.name.removeprefix("round_")))
-        typer.echo(f"wrote {draw_learning(rounds[-1], folder / 'learning.png')}")
+        # A budget can end before the first search, or in a later round's collection
+        searched = [table.parent for table in folder.glob("round_*/controller.csv")]
+        if searched:
+            last = max(searched, key=lambda path: int(path.name.removeprefix("round_")))
+            typer.echo(f"wrote {draw_learning(last, folder / 'learning.png')}")
     dream(env, folder)
 
 
