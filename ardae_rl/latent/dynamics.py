@@ -44,15 +44,16 @@ class LocallyLinearDynamics(nn.Module):
         }.items():
             check_positive(name, value)
         self.weights = nn.Sequential(*create_mlp(z_dim + act_dim, n_matrices, list(hidden), nn.Tanh))
-        self.a = nn.Parameter(th.eye(z_dim) + 0.05 * th.randn(n_matrices, z_dim, z_dim))
-        self.b = nn.Parameter(0.05 * th.randn(n_matrices, z_dim, act_dim))
+        # [A, B] side by side: one product for both
+        self.ab = nn.Parameter(th.eye(z_dim, z_dim + act_dim) + 0.05 * th.randn(n_matrices, z_dim, z_dim + act_dim))
         self.log_c = nn.Parameter(th.full((n_matrices, z_dim), first_std).log())
 
     def forward(self, z: th.Tensor, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Mean and ln standard deviation of z', (..., z_dim) each."""
-        weights = self.weights(th.cat([z, u], -1)).softmax(-1)
-        linear = th.einsum("mij,...j->...mi", self.a, z) + th.einsum("mij,...j->...mi", self.b, u)
-        mean = (weights.unsqueeze(-2) @ linear).squeeze(-2)
+        from_both = th.cat([z, u], -1)
+        weights = self.weights(from_both).softmax(-1)
+        linear = F.linear(from_both, self.ab.flatten(0, 1)).unflatten(-1, self.ab.shape[:2])  # (..., M, z_dim)
+        mean = (weights.unsqueeze(-1) * linear).sum(-2)
         return mean, (weights @ self.log_c).clamp(_LEAST_LOG_STD, _GREATEST_LOG_STD)
 
 

@@ -56,11 +56,11 @@ def test_mixtures_of_matrices() -> None:
     th.manual_seed(0)
     one = LocallyLinearDynamics(D, M, n_matrices=1)
     z, u = th.randn(5, D), th.randn(5, M)
-    th.testing.assert_close(one(z, u)[0], z @ one.a[0].mT + u @ one.b[0].mT)
+    th.testing.assert_close(one(z, u)[0], z @ one.ab[0, :, :D].mT + u @ one.ab[0, :, D:].mT)
     many = LocallyLinearDynamics(D, M, n_matrices=4)
     weights = many.weights(th.cat([z, u], -1)).softmax(-1)
     for i in range(5):
-        a, b = (th.einsum("m,mij->ij", weights[i], matrices) for matrices in (many.a, many.b))
+        a, b = th.einsum("m,mij->ij", weights[i], many.ab).split((D, M), -1)
         th.testing.assert_close(many(z, u)[0][i], a @ z[i] + b @ u[i])
 
 
