@@ -32,8 +32,8 @@ PARTS = ("training", "regression", "test")
 METHODS = {"A: initial state": "initial_state", "C: step flow": "step_iaf", "D: noise": "noise"}
 MODEL = {"z_dim": 3, "n_matrices": 16, "encoder_hidden": 64, "n_flows": 2}
 BUDGETS: dict[str, dict[str, Any]] = {
-    "quick": {"n_updates": 6000, "batch_size": 64, "learning_rate": 2e-3, "anneal_updates": 1000},
-    "paper": {"n_updates": 60_000, "batch_size": 64, "learning_rate": 1e-3, "anneal_updates": 10_000},
+    "quick": {"n_updates": 6000, "batch_size": 64, "learning_rate": 2e-3, "anneal_updates": 1000, "length": LENGTH},
+    "paper": {"n_updates": 60_000, "batch_size": 64, "learning_rate": 1e-3, "anneal_updates": 10_000, "length": LENGTH},
 }
 TARGETS = ("sin", "cos", "velocity")
 _FRICTION, _GRAVITY, _SECONDS, _SUBSTEPS = 0.5, 9.81, 0.1, 10

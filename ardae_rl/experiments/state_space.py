@@ -26,24 +26,27 @@ def fit(
 
     :param x: (n, T + 1, obs_dim)
     :param u: (n, T, act_dim)
-    :param settings: n_updates, batch_size, learning_rate, anneal_updates
+    :param settings: n_updates, batch_size, learning_rate, anneal_updates, and the length of the windows to train on
     :param at: where the training goes on from, if it was interrupted
     :param validate: what to measure
     """
     parameters = [*model.parameters(), *posterior.parameters()]
     optimizer = th.optim.Adam(parameters, lr=settings["learning_rate"])
-    n_updates, records = settings["n_updates"], Records()
+    n_updates, length, records = settings["n_updates"], settings["length"], Records()
     schedule = CosineAnnealingLR(optimizer, n_updates, 0.02 * settings["learning_rate"])
     parts: dict[str, Stateful] = {"model": model, "posterior": posterior, "optimizer": optimizer}
     parts |= {"schedule": schedule, "records": records}
     record_every = max(1, n_updates // _RECORDS)
     for step in at.steps(n_updates, parts):
         rows = th.randint(len(x), (settings["batch_size"],))
-        terms, _ = elbo(model, posterior, x[rows], u[rows])
+        starts = th.randint(x.shape[1] - length + 1, (settings["batch_size"],))
+        columns = starts.unsqueeze(1) + th.arange(length)
+        rows = rows.unsqueeze(1)
+        terms, _ = elbo(model, posterior, x[rows, columns], u[rows, columns[:, :-1]])
         share = min(1.0, 0.01 + step / settings["anneal_updates"])
         bound = share * (terms.reconstruction + terms.log_prior) - terms.log_posterior
         optimizer.zero_grad()
-        (-bound.mean() / x.shape[1]).backward()
+        (-bound.mean() / length).backward()
         th.nn.utils.clip_grad_norm_(parameters, 10.0)
         optimizer.step()
         schedule.step()

@@ -112,7 +112,7 @@ class NoisePosterior(nn.Module):
     def __init__(self, encoder: SequenceEncoder, z_dim: int, hidden: Sequence[int] = (64,)) -> None:
         super().__init__()
         self.encoder, self.z_dim = encoder, z_dim
-        self.first = nn.Linear(encoder.out_features, 2 * z_dim)
+        self.first = nn.Sequential(*create_mlp(encoder.out_features, 2 * z_dim, list(hidden), nn.Tanh))
         self.network = nn.Sequential(*create_mlp(encoder.out_features + z_dim, 2 * z_dim, list(hidden), nn.Tanh))
 
     def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
@@ -135,12 +135,13 @@ class InitialStatePosterior(nn.Module):
 
     :param encoder: of the sequence
     :param z_dim: dimension d of a state
+    :param hidden: widths of the network
     """
 
-    def __init__(self, encoder: SequenceEncoder, z_dim: int) -> None:
+    def __init__(self, encoder: SequenceEncoder, z_dim: int, hidden: Sequence[int] = (64,)) -> None:
         super().__init__()
         self.encoder, self.z_dim = encoder, z_dim
-        self.first = nn.Linear(encoder.out_features, 2 * z_dim)
+        self.first = nn.Sequential(*create_mlp(encoder.out_features, 2 * z_dim, list(hidden), nn.Tanh))
 
     def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
         z, log_q = _draw(*_moments(self.first(self.encoder(x, u)[:, 0])))
