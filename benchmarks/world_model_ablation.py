@@ -1,6 +1,6 @@
 """What the memory is good for in CarRacing: controllers with and without it, and with memories trained in other ways.
 
-    python -m benchmarks.world_model_ablation [--steps 2000000] [--folder runs/ablation]
+    python -m benchmarks.world_model_ablation [--steps 800000] [--folder runs/ablation] [--set memory_steps=1000]
 
 All have the same data and vision (those of ``ardae-rl world-model vision``, made if missing), memories the same
 number of gradient steps, and searches the same number of environment steps. The mean of each search is evaluated on 100
@@ -96,7 +96,7 @@ def result(base: WorldModels, name: str, n_steps: int, episodes: int) -> dict[st
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2_000_000, help="environment steps of each search")
+    parser.add_argument("--steps", type=int, default=800_000, help="environment steps of each search")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="as of ardae-rl world-model")
