@@ -39,7 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 MODEL = {"z_dim": 4, "n_matrices": 16, "encoder_hidden": 64, "n_flows": 2}
 BUDGETS: dict[str, dict[str, Any]] = {
-    "quick": {"n_updates": 8000, "batch_size": 64, "learning_rate": 2e-3, "anneal_updates": 500, "length": 20},
+    "quick": {"n_updates": 8000, "batch_size": 64, "learning_rate": 4e-3, "anneal_updates": 500, "length": 20},
     "paper": {"n_updates": 80_000, "batch_size": 64, "learning_rate": 1e-3, "anneal_updates": 5000, "length": 20},
 }
 _CURVE, _PATHS = "curve.csv", "paths.npz"
