@@ -112,7 +112,7 @@ class DVBFPolicy(LatentPlanningPolicy):
         self.register_buffer("obs_std", th.ones(obs_dim))
         self.planner = PLANNERS[planner](horizon, **(planner_kwargs or {}))
         self.action_weight, self.window, self.n_draws = action_weight, window, n_draws
-        self.optimizer = th.optim.Adam(self.parameters(), lr=lr_schedule(1))
+        self.optimizer = th.optim.Adam(self.parameters(), lr=lr_schedule(1), fused=True)
         self._arguments = {
             "z_dim": z_dim,
             "posterior": posterior,

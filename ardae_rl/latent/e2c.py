@@ -22,7 +22,8 @@ class E2C(ModelBasedAlgorithm):
     """Embed to Control: locally linear latent dynamics from pictures, and plans in them.
 
     Reference: Watter, Springenberg, Boedecker and Riedmiller (2015), Embed to Control,
-    https://arxiv.org/abs/1506.07365; the further terms are of Levine et al. (2020), https://arxiv.org/abs/1909.01506.
+    https://arxiv.org/abs/1506.07365; the further terms are of Levine et al. (2020), https://arxiv.org/abs/1909.01506,
+    and Shu et al. (2020), https://arxiv.org/abs/2003.01086.
 
     See :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm` for ``learn``, and for the arguments not named here.
     Training wants to see all places: give it an environment that starts anywhere.
@@ -31,10 +32,11 @@ class E2C(ModelBasedAlgorithm):
         for pictures alone, which plans for the reward that it learns
     :param env: the environment to learn from
     :param sequence_length: steps of a sequence, k: the model is to foresee so many
-    :param prior_weight: see :class:`~ardae_rl.latent.e2c_loss.E2CWeights`, as for the next three
+    :param prior_weight: see :class:`~ardae_rl.latent.e2c_loss.E2CWeights`, as for the next four
     :param transition_weight: λ
     :param consistency_weight: of the squared distance of pushed means to encoded ones
     :param curvature_weight: of the error of the linearisation
+    :param contrastive_weight: of picking the right successor from a batch
     :param curvature_noise: standard deviation of the points where that is measured
     :param transition_sample: "same" or "resample", see
         :class:`~ardae_rl.latent.transition.LocallyLinearTransition`
@@ -61,6 +63,7 @@ class E2C(ModelBasedAlgorithm):
         transition_weight: float = 0.25,
         consistency_weight: float = 0.0,
         curvature_weight: float = 0.0,
+        contrastive_weight: float = 0.0,
         curvature_noise: float = 0.1,
         transition_sample: str = "same",
         reward_weight: float = 1.0,
@@ -96,6 +99,7 @@ class E2C(ModelBasedAlgorithm):
         self.reward_weight = reward_weight
         self.prior_weight, self.transition_weight = prior_weight, transition_weight
         self.consistency_weight, self.curvature_weight = consistency_weight, curvature_weight
+        self.contrastive_weight = contrastive_weight
         self.curvature_noise, self.transition_sample = curvature_noise, transition_sample
         if _init_setup_model:
             self._setup_model()
@@ -134,4 +138,10 @@ class E2C(ModelBasedAlgorithm):
         self.logger.record("train/active_latents", int((variance > _ACTIVE).sum()))
 
     def _weights(self) -> E2CWeights:
-        return E2CWeights(self.prior_weight, self.transition_weight, self.consistency_weight, self.curvature_weight)
+        return E2CWeights(
+            self.prior_weight,
+            self.transition_weight,
+            self.consistency_weight,
+            self.curvature_weight,
+            self.contrastive_weight,
+        )

@@ -12,6 +12,9 @@ from ardae_rl.latent.networks import GaussianEncoder, PictureDecoder
 from ardae_rl.latent.transition import TRANSITION_SAMPLES, LocallyLinearTransition
 from ardae_rl.score.validation import check_choice
 
+CONTRASTIVE_STD = 0.1  # of latents
+OUTLIER = -14.0  # ln density, relative to the Gaussian's middle, of a successor that nothing foretells
+
 
 @dataclass(frozen=True)
 class E2CWeights:
@@ -22,12 +25,16 @@ class E2CWeights:
     :param consistency: squared distance of pushed means to those that the encoder gives, in units of the spread of the
         batch's means, so that a smaller map gains nothing (what Levine et al. 2020 have as a divergence)
     :param curvature: squared error of the transition's linearisation at points nearby (Levine et al. 2020, Eq. 12)
+    :param contrastive: -ln of the probability that each pushed mean's own successor is picked from those of the batch
+        (as the predictive coding of Shu et al. 2020, with Gaussians and outliers): it unfolds a latent that tells all
+        pictures from each other, but has near ones far apart
     """
 
     prior: float = 1.0
     transition: float = 0.25
     consistency: float = 0.0
     curvature: float = 0.0
+    contrastive: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -86,9 +93,12 @@ def e2c_loss(
             kl = kl_to_diagonal(*pushed, *target)
         sums["kl_transition"] += kl.mean()
         sums["prediction"] += _error(model.decoder(following), pictures[:, t + 1])
+        if weights.consistency or weights.contrastive:
+            foreseen = transition(mean[:, t])(mean[:, t], u)
         if weights.consistency:
-            difference = (transition(mean[:, t])(mean[:, t], u) - mean[:, t + 1]) / spread
-            sums["consistency"] += difference.square().sum(-1).mean()
+            sums["consistency"] += ((foreseen - mean[:, t + 1]) / spread).square().sum(-1).mean()
+        if weights.contrastive:
+            sums["contrastive"] += _contrast(foreseen, mean[:, t + 1])
         if weights.curvature:
             sums["curvature"] += _curvature(transition, mean[:, t], u, curvature_noise)
     terms = {name: value / k for name, value in sums.items()}
@@ -100,6 +110,7 @@ def e2c_loss(
         ("kl_transition", weights.transition),
         ("consistency", weights.consistency),
         ("curvature", weights.curvature),
+        ("contrastive", weights.contrastive),
     ):
         if weight:
             loss = loss + weight * terms[name]
@@ -109,6 +120,18 @@ def e2c_loss(
 def _error(logits: th.Tensor, pictures: th.Tensor) -> th.Tensor:
     """-ln p(x|z) of Bernoulli pixels, summed over a picture, the mean over the batch."""
     return F.binary_cross_entropy_with_logits(logits, pictures, reduction="sum") / len(pictures)
+
+
+def _contrast(foreseen: th.Tensor, following: th.Tensor) -> th.Tensor:
+    """-ln of each row's own successor's share among all, (n, d) each.
+
+    Densities are Gaussian around what was foreseen, with a floor: without it the few pictures that do not show where
+    things are would draw all that leads to them together.
+    """
+    following = following + CONTRASTIVE_STD * th.randn_like(following)
+    squares = (foreseen.unsqueeze(1) - following).square().sum(-1) / CONTRASTIVE_STD**2
+    log_density = th.logaddexp(-0.5 * squares, squares.new_tensor(OUTLIER))
+    return F.cross_entropy(log_density, th.arange(len(foreseen), device=foreseen.device))
 
 
 def _curvature(transition: LocallyLinearTransition, z: th.Tensor, u: th.Tensor, noise: float) -> th.Tensor:

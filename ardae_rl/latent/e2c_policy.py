@@ -36,6 +36,7 @@ class E2CPolicy(LatentPlanningPolicy):
     :param matrix: of the transition: "rank_one" or "full"
     :param process_noise: standard deviation of the transition's noise
     :param first_std: of the encoder in the beginning, about
+    :param blur: of the pictures that the encoder sees (:class:`~ardae_rl.latent.networks.GaussianEncoder`)
     :param planner: "ilqr", "cem" or "mppi"
     :param horizon: steps of a plan
     :param planner_kwargs: further arguments of the planner
@@ -58,6 +59,7 @@ class E2CPolicy(LatentPlanningPolicy):
         matrix: str = "rank_one",
         process_noise: float = 0.0,
         first_std: float = 0.1,
+        blur: float = 0.0,
         planner: str = "ilqr",
         horizon: int = 10,
         planner_kwargs: dict[str, Any] | None = None,
@@ -69,7 +71,7 @@ class E2CPolicy(LatentPlanningPolicy):
         check_choice("planner", planner, PLANNERS)
         self.by_goal = isinstance(observation_space, spaces.Dict)
         shape, action_dim = _picture_shape(observation_space), int(action_space.shape[0])  # type: ignore[index]
-        self.encoder = GaussianEncoder(shape, z_dim, hidden, first_std)
+        self.encoder = GaussianEncoder(shape, z_dim, hidden, first_std, blur)
         self.decoder = PictureDecoder(z_dim, shape, hidden)
         self.transition = LocallyLinearTransition(z_dim, action_dim, transition_hidden, matrix, process_noise)
         self.reward = nn.Sequential(*create_mlp(z_dim + action_dim, 1, list(transition_hidden)))
@@ -78,7 +80,7 @@ class E2CPolicy(LatentPlanningPolicy):
             planner_kwargs = _ILQR if planner == "ilqr" else {}
         self.planner = PLANNERS[planner](horizon, **planner_kwargs)
         self.goal_weight, self.action_weight = goal_weight, action_weight
-        self.optimizer = th.optim.Adam(self.parameters(), lr=lr_schedule(1))
+        self.optimizer = th.optim.Adam(self.parameters(), lr=lr_schedule(1), fused=True)
         self._arguments = {
             "z_dim": z_dim,
             "hidden": tuple(hidden),
@@ -86,6 +88,7 @@ class E2CPolicy(LatentPlanningPolicy):
             "matrix": matrix,
             "process_noise": process_noise,
             "first_std": first_std,
+            "blur": blur,
             "planner": planner,
             "horizon": horizon,
             "planner_kwargs": planner_kwargs,
@@ -132,7 +135,7 @@ class E2CPolicy(LatentPlanningPolicy):
 
 def as_pictures(observations: th.Tensor) -> th.Tensor:
     """Bytes as numbers in [0, 1]."""
-    return observations.float() / 255
+    return observations / 255
 
 
 def _picture_shape(space: spaces.Space[Any]) -> tuple[int, ...]:

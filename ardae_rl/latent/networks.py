@@ -10,6 +10,7 @@ from torch import nn
 from ardae_rl.score.validation import check_positive
 
 _LEAST_LOG_STD, _GREATEST_LOG_STD = -6.0, 2.0
+_SHARP = 0.25  # share of the picture itself beside the blurred one
 
 
 class GaussianEncoder(nn.Module):
@@ -20,15 +21,31 @@ class GaussianEncoder(nn.Module):
     :param hidden: widths of the layers
     :param first_std: about the standard deviation in the beginning: small, so that a decoder has something to read
         before the prior pulls
+    :param blur: standard deviation, in pixels, of a Gaussian that pictures are blurred by before they are seen, with a
+        share of the sharp ones left: what has moved by less looks alike then, so that latents of near places are near
+        from the beginning
     """
 
+    rows: th.Tensor
+    columns: th.Tensor
+
     def __init__(
-        self, shape: Sequence[int], z_dim: int, hidden: Sequence[int] = (300, 300), first_std: float = 0.1
+        self,
+        shape: Sequence[int],
+        z_dim: int,
+        hidden: Sequence[int] = (300, 300),
+        first_std: float = 0.1,
+        blur: float = 0.0,
     ) -> None:
         super().__init__()
         check_positive("z_dim", z_dim)
         check_positive("first_std", first_std)
-        self.z_dim = z_dim
+        if not blur >= 0:
+            raise ValueError(f"blur={blur!r}: accepted are numbers from 0 up")
+        self.z_dim, self.blur = z_dim, blur
+        if blur:
+            self.register_buffer("rows", _blurring(shape[-2], blur), persistent=False)
+            self.register_buffer("columns", _blurring(shape[-1], blur), persistent=False)
         self.layers = nn.Sequential(nn.Flatten(), *create_mlp(math.prod(shape), 2 * z_dim, list(hidden)))
         last = self.layers[-1]
         assert isinstance(last, nn.Linear)
@@ -36,6 +53,8 @@ class GaussianEncoder(nn.Module):
 
     def forward(self, pictures: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Mean and ln standard deviation, (n, z_dim) each, of pictures (n, channels, height, width) in [0, 1]."""
+        if self.blur:
+            pictures = self.rows @ pictures @ self.columns + _SHARP * pictures
         mean, log_std = self.layers(pictures).chunk(2, -1)
         return mean, log_std.clamp(_LEAST_LOG_STD, _GREATEST_LOG_STD)
 
@@ -56,3 +75,10 @@ class PictureDecoder(nn.Module):
         """(n, channels, height, width) of (n, z_dim)."""
         logits: th.Tensor = self.layers(z)
         return logits
+
+
+def _blurring(side: int, deviation: float) -> th.Tensor:
+    """A Gaussian around each pixel of a line, (side, side); squares have the sum 1, so that noise keeps its size."""
+    distance = th.arange(side) - th.arange(side).unsqueeze(1)
+    kernel = (-0.5 * (distance / deviation) ** 2).exp()
+    return kernel / kernel.square().sum(1).max().sqrt()

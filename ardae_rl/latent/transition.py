@@ -69,6 +69,9 @@ class LocallyLinearTransition(nn.Module):
         n_matrix = 2 * z_dim if matrix == "rank_one" else z_dim**2
         self._sizes = [n_matrix, z_dim * action_dim, z_dim]
         self.network = nn.Sequential(*create_mlp(z_dim, sum(self._sizes), list(hidden)))
+        with th.no_grad():  # near z' = z at first: little changes in a step
+            for parameter in self.network[-1].parameters():
+                parameter.mul_(0.1)
 
     def forward(self, z: th.Tensor) -> Linearised:
         """Around points (n, z_dim)."""

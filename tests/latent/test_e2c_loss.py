@@ -1,10 +1,12 @@
 """The loss by hand, and what its options mean."""
 
+import math
+
 import pytest
 import torch as th
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from ardae_rl.latent.e2c_loss import E2CModel, E2CWeights, e2c_loss
+from ardae_rl.latent.e2c_loss import CONTRASTIVE_STD, OUTLIER, E2CModel, E2CWeights, _contrast, e2c_loss
 from ardae_rl.latent.networks import GaussianEncoder, PictureDecoder
 from ardae_rl.latent.transition import LocallyLinearTransition
 
@@ -76,8 +78,9 @@ def test_more_steps() -> None:
 @pytest.mark.parametrize("k", [1, 3])
 def test_all_networks_are_trained(k: int, process_noise: float) -> None:
     networks, (pictures, actions) = model(process_noise=process_noise), data(k)
-    loss, terms = e2c_loss(networks, pictures, actions, E2CWeights(consistency=1.0, curvature=1.0))
-    assert set(terms) == {"reconstruction", "prediction", "kl_prior", "kl_transition", "consistency", "curvature"}
+    loss, terms = e2c_loss(networks, pictures, actions, E2CWeights(consistency=1.0, curvature=1.0, contrastive=1.0))
+    parts = {"reconstruction", "prediction", "kl_prior", "kl_transition", "consistency", "curvature", "contrastive"}
+    assert set(terms) == parts
     loss.backward()
     for network in (networks.encoder, networks.decoder, networks.transition):
         assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
@@ -85,6 +88,7 @@ def test_all_networks_are_trained(k: int, process_noise: float) -> None:
 
 def test_a_linear_transition_has_no_curvature() -> None:
     networks, (pictures, actions) = model(), data(1)
+    networks.transition.network[-1].weight.data.mul_(10)  # type: ignore[operator]
     curved = e2c_loss(networks, pictures, actions, E2CWeights(curvature=1.0))[1]["curvature"]
     networks.transition.network[-1].weight.data.zero_()  # type: ignore[operator]
     networks.transition.network[-1].bias.data.normal_()  # type: ignore[operator]
@@ -108,11 +112,62 @@ def test_consistency_does_not_depend_on_the_scale() -> None:
     th.testing.assert_close(e2c_loss(networks, pictures, actions, weights)[1]["consistency"], before, rtol=1e-3, atol=0)
 
 
+def test_contrast_by_hand() -> None:
+    """-ln of the successor's share, by densities of what each picture's latent is pushed to."""
+    networks, (pictures, actions) = model(), data(1)
+    th.manual_seed(1)
+    contrast = e2c_loss(networks, pictures, actions, E2CWeights(contrastive=1.0))[1]["contrastive"]
+    th.manual_seed(1)
+    mean = networks.encoder(pictures.flatten(0, 1))[0].view(5, 2, 2)
+    th.randn_like(mean[:, 0])  # what the sample of the first latent took
+    following = mean[:, 1] + CONTRASTIVE_STD * th.randn(5, 2)
+    foreseen = networks.transition(mean[:, 0])(mean[:, 0], actions[:, 0])
+    squares = th.cdist(foreseen, following).square() / CONTRASTIVE_STD**2
+    density = (-0.5 * squares).exp() + math.exp(OUTLIER)
+    expected = -(density.diagonal() / density.sum(1)).log().mean()
+    th.testing.assert_close(contrast, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_successor_that_nothing_foretells_pulls_nothing() -> None:
+    """The gradient of the contrast, on a latent that is far from where it was expected."""
+    foreseen = th.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
+    for offset, pulled in ((0.3, True), (2.0, False)):
+        following = foreseen + th.tensor([[offset, 0.0], [0.0, 0.0], [0.0, 0.0]])
+        following.requires_grad_()
+        th.manual_seed(0)
+        _contrast(foreseen, following).backward()
+        assert following.grad is not None
+        assert (following.grad[0].norm() > 0.1) == pulled
+        assert pulled or following.grad[0].norm() < 1e-3
+
+
+def test_near_things_look_alike_when_blurred() -> None:
+    """What an encoder makes of a point that moves by a pixel, relative to one that moves by six."""
+    pictures = th.zeros(3, 1, 12, 12)
+    for picture, column in zip(pictures, (2, 3, 8), strict=True):
+        picture[0, 5, column] = 1.0
+    ratios = {}
+    for blur in (0.0, 3.0):
+        th.manual_seed(0)
+        means = th.stack([GaussianEncoder((1, 12, 12), 2, (64,), blur=blur)(pictures)[0] for _ in range(200)])
+        distances = (means[:, :1] - means[:, 1:]).square().sum(-1).mean(0).sqrt()
+        ratios[blur] = float(distances[0] / distances[1])
+    assert ratios[0.0] == pytest.approx(1, abs=0.1)
+    assert ratios[3.0] < 0.5
+
+
+def test_blurred_noise_keeps_its_size() -> None:
+    kernel = GaussianEncoder((1, 40, 30), 2, (8,), blur=3.0).rows
+    th.testing.assert_close(kernel[20].square().sum(), th.tensor(1.0))
+
+
 def test_bad_arguments() -> None:
     pictures, actions = data(2)
     with pytest.raises(ValueError, match="transition_sample='resample' with sequences of 2 steps: accepted is 1"):
         e2c_loss(model(), pictures, actions, E2CWeights(), "resample")
     with pytest.raises(ValueError, match="transition_sample='other'"):
         e2c_loss(model(), pictures, actions, E2CWeights(), "other")
+    with pytest.raises(ValueError, match="blur=-1: accepted are numbers from 0 up"):
+        GaussianEncoder(SHAPE, 2, blur=-1)
     with pytest.raises(ValueError, match="curvature=-1: accepted are numbers from 0 up"):
         E2CWeights(curvature=-1)
