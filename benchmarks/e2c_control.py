@@ -6,7 +6,7 @@ Each model is trained on random steps from anywhere, then plans ten tasks of the
 alone. Beside the share of steps in the goal: how well the state follows from the latent's mean (R² of a quadratic
 regression on pictures that training has not seen; of all, and of those that do not look empty, as the planar task's do
 where the point is under an obstacle), and the divergence of the posterior from the prior, which a collapse would make
-0. Written to results/e2c_control.csv, a row for each model.
+0. Written to results/e2c_control.csv, a row for each model; results/e2c_control/ has pictures of each first one.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from ardae_rl.experiments.dvbf_pixels import explained
 from ardae_rl.latent import E2C
 from ardae_rl.latent.e2c_policy import as_pictures
 from ardae_rl.latent.gaussians import kl_to_standard
+from ardae_rl.latent.pictures import draw
 from benchmarks.common import RESULTS, check_names, run_folder, table_of_runs
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -135,7 +136,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     shown = ("task", "variant", "seed", "share_in_goal", "r2", "r2_seen", "kl_prior", "training_seconds")
     table = options.out / "e2c_control.csv"
-    table_of_runs(run, folder, runs, options.jobs, table, ("task", "variant", "seed"), shown)
+    for settings in table_of_runs(run, folder, runs, options.jobs, table, ("task", "variant", "seed"), shown):
+        if settings["seed"] == 0:
+            model = E2C.load(folder(settings) / "model", device="cpu")
+            everywhere = gym.make(settings["env"], start="anywhere")
+            task = gym.make(settings["env"], **settings["env_kwargs"])
+            draw(model, everywhere, task, table.with_suffix("") / f"{settings['task']}_{settings['variant']}")
 
 
 if __name__ == "__main__":
