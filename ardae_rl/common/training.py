@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import torch as th
 
+_APART = 256
+
 
 class MetricMeans:
     """Means of the metrics of several gradient steps, brought to the host once."""
@@ -16,7 +18,10 @@ class MetricMeans:
     def add(self, metrics: dict[str, th.Tensor]) -> None:
         """:param metrics: scalars by name, detached"""
         for name, value in metrics.items():
-            self._values.setdefault(name, []).append(value.reshape(()))
+            values = self._values.setdefault(name, [])
+            values.append(value.reshape(1))
+            if len(values) == _APART:  # small ones that stay keep the allocator from reusing what was freed around them
+                values[:] = [th.cat(values)]
 
     def finite(self, after: str) -> dict[str, float]:
         """The means.
@@ -26,7 +31,7 @@ class MetricMeans:
         """
         if not self._values:
             return {}
-        means = th.stack([th.stack(values).mean() for values in self._values.values()]).tolist()
+        means = th.stack([th.cat(values).mean() for values in self._values.values()]).tolist()
         result = dict(zip(self._values, means, strict=True))
         broken = [name for name, value in result.items() if not math.isfinite(value)]
         if broken:
@@ -37,7 +42,7 @@ class MetricMeans:
         return result
 
     def _first_broken_step(self, name: str) -> int:
-        finite = th.stack(self._values[name]).isfinite().tolist()
+        finite = th.cat(self._values[name]).isfinite().tolist()
         return [*finite, False].index(False)
 
 

@@ -16,6 +16,16 @@ def test_means_over_steps() -> None:
     assert MetricMeans().finite(after="none") == {}
 
 
+def test_means_over_many_steps() -> None:
+    means = MetricMeans()
+    for value in range(1000):
+        means.add({"loss": th.tensor(float(value))} | ({"late": th.tensor(2.0)} if value == 999 else {}))
+    assert means.finite(after="1000 steps") == {"loss": 499.5, "late": 2}
+    means.add({"loss": th.tensor(math.nan)})
+    with pytest.raises(ValueError, match="loss is nan after 1001 steps"):
+        means.finite(after="1001 steps")
+
+
 def test_the_metric_that_broke_first_is_named() -> None:
     means = MetricMeans()
     means.add({"loss": th.tensor(1.0), "norm": th.tensor(math.inf)})
