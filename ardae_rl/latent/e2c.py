@@ -37,7 +37,7 @@ class E2C(ModelBasedAlgorithm):
     :param consistency_weight: of the squared distance of pushed means to encoded ones
     :param curvature_weight: of the error of the linearisation
     :param contrastive_weight: of picking the right successor from a batch
-    :param curvature_noise: standard deviation of the points where that is measured
+    :param curvature_noise: standard deviation of the points where the linearisation is tried
     :param transition_sample: "same" or "resample", see
         :class:`~ardae_rl.latent.transition.LocallyLinearTransition`
     :param reward_weight: of the squared error of the reward

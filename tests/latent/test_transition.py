@@ -170,3 +170,12 @@ def test_bad_arguments() -> None:
         LocallyLinearTransition(2, 1, process_noise=-1)
     with pytest.raises(ValueError, match="kind='both': accepted are 'same', 'resample'"):
         constant().transitions(MEAN[None], LOG_STD[None], U[None], "both")
+
+
+@pytest.mark.parametrize("matrix", ["rank_one", "full"])
+def test_it_begins_near_where_it_is(matrix: str) -> None:
+    """Steps of an untrained transition are short beside the latents' spread."""
+    th.manual_seed(0)
+    z, u = th.randn(500, 3), 2 * th.rand(500, 2) - 1
+    step = LocallyLinearTransition(3, 2, matrix=matrix)(z)(z, u) - z
+    assert step.square().mean().sqrt() < 0.05
