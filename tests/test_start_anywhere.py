@@ -20,6 +20,15 @@ def test_poles() -> None:
     assert np.ptp([env.reset(seed=k)[1]["state"][0] for k in range(50)]) > 5
 
 
+def test_cut_episodes() -> None:
+    env = StartAnywhere(gym.make("ardae/PendulumPixels-v0", size=16), episode_steps=3)
+    for _ in range(2):
+        env.reset(seed=0)
+        assert [env.step(env.action_space.sample())[2:4] for _ in range(3)] == [(False, False)] * 2 + [(False, True)]
+
+
 def test_others_are_refused() -> None:
     with pytest.raises(ValueError, match="accepted are ardae/PlanarObstacles-v0"):
         StartAnywhere(gym.make("Pendulum-v1"))
+    with pytest.raises(ValueError, match="episode_steps=0: accepted are 1 and more, and None"):
+        StartAnywhere(gym.make("ardae/PlanarObstacles-v0"), 0)

@@ -79,22 +79,25 @@ def e2c_loss(
     mean, log_std = (part.unflatten(0, pictures.shape[:2]) for part in model.encoder(pictures.flatten(0, 1)))
     transition, spread = model.transition, mean.detach().flatten(0, 1).std(0)
     z, following, linearised = transition.transitions(mean[:, 0], log_std[:, 0], actions[:, 0], transition_sample)
-    pushed = mean[:, 0], th.diag_embed((2 * log_std[:, 0]).exp())
+    pushed, foreseen = (mean[:, 0], th.diag_embed((2 * log_std[:, 0]).exp())), mean[:, 0]
+    log_determinant = 2 * log_std[:, 0].sum(-1)  # of the pushed covariance, without process noise
     sums: dict[str, th.Tensor] = defaultdict(lambda: mean.new_zeros(()))
     for t in range(k):
         u, target = actions[:, t], (mean[:, t + 1], log_std[:, t + 1])
-        if t == 0:
-            kl = transition.kl(linearised, mean[:, 0], log_std[:, 0], u, *target)
-            pushed = transition.push(linearised, *pushed, u)
-        else:
+        if t > 0:
             linearised = transition(following)
             following = transition.noisy(linearised(following, u))
-            pushed = transition.push(linearised, *pushed, u)
-            kl = kl_to_diagonal(*pushed, *target)
+        pushed = transition.push(linearised, *pushed, u)
+        log_determinant = log_determinant + 2 * linearised.log_determinant()
+        kl = (
+            transition.kl(linearised, mean[:, 0], log_std[:, 0], u, *target)
+            if t == 0
+            else kl_to_diagonal(*pushed, *target, None if transition.process_noise else log_determinant)
+        )
         sums["kl_transition"] += kl.mean()
         sums["prediction"] += _error(model.decoder(following), pictures[:, t + 1])
         if weights.consistency or weights.contrastive:
-            foreseen = transition(mean[:, t])(mean[:, t], u)
+            foreseen = transition(foreseen)(foreseen, u)
         if weights.consistency:
             sums["consistency"] += ((foreseen - mean[:, t + 1]) / spread).square().sum(-1).mean()
         if weights.contrastive:

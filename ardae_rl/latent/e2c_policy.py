@@ -37,6 +37,7 @@ class E2CPolicy(LatentPlanningPolicy):
     :param process_noise: standard deviation of the transition's noise
     :param first_std: of the encoder in the beginning, about
     :param blur: of the pictures that the encoder sees (:class:`~ardae_rl.latent.networks.GaussianEncoder`)
+    :param motion: of the differences between them, the same
     :param planner: "ilqr", "cem" or "mppi"
     :param horizon: steps of a plan
     :param planner_kwargs: further arguments of the planner
@@ -60,6 +61,7 @@ class E2CPolicy(LatentPlanningPolicy):
         process_noise: float = 0.0,
         first_std: float = 0.1,
         blur: float = 0.0,
+        motion: float = 0.0,
         planner: str = "ilqr",
         horizon: int = 10,
         planner_kwargs: dict[str, Any] | None = None,
@@ -71,7 +73,7 @@ class E2CPolicy(LatentPlanningPolicy):
         check_choice("planner", planner, PLANNERS)
         self.by_goal = isinstance(observation_space, spaces.Dict)
         shape, action_dim = _picture_shape(observation_space), int(action_space.shape[0])  # type: ignore[index]
-        self.encoder = GaussianEncoder(shape, z_dim, hidden, first_std, blur)
+        self.encoder = GaussianEncoder(shape, z_dim, hidden, first_std, blur, motion)
         self.decoder = PictureDecoder(z_dim, shape, hidden)
         self.transition = LocallyLinearTransition(z_dim, action_dim, transition_hidden, matrix, process_noise)
         self.reward = nn.Sequential(*create_mlp(z_dim + action_dim, 1, list(transition_hidden)))
@@ -89,6 +91,7 @@ class E2CPolicy(LatentPlanningPolicy):
             "process_noise": process_noise,
             "first_std": first_std,
             "blur": blur,
+            "motion": motion,
             "planner": planner,
             "horizon": horizon,
             "planner_kwargs": planner_kwargs,

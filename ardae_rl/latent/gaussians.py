@@ -6,7 +6,11 @@ import torch as th
 
 
 def kl_to_diagonal(
-    mean: th.Tensor, covariance: th.Tensor, other_mean: th.Tensor, other_log_std: th.Tensor
+    mean: th.Tensor,
+    covariance: th.Tensor,
+    other_mean: th.Tensor,
+    other_log_std: th.Tensor,
+    log_determinant: th.Tensor | None = None,
 ) -> th.Tensor:
     """KL(N(mean, covariance) || N(other_mean, diag e^(2 other_log_std))), (n).
 
@@ -14,10 +18,13 @@ def kl_to_diagonal(
     :param covariance: (n, d, d), positive definite
     :param other_mean: (n, d)
     :param other_log_std: (n, d)
+    :param log_determinant: of the covariance, (n), where it is known better than its numbers tell: after several maps
+        it may be singular as far as they go
     """
     precision = (-2 * other_log_std).exp()
     trace = (covariance.diagonal(dim1=-2, dim2=-1) * precision).sum(-1)
-    _, log_determinant = th.linalg.slogdet(covariance)
+    if log_determinant is None:
+        log_determinant = th.linalg.slogdet(covariance)[1]
     return _kl(trace, (other_mean - mean).square() * precision, other_log_std, log_determinant)
 
 

@@ -24,6 +24,10 @@ class GaussianEncoder(nn.Module):
     :param blur: standard deviation, in pixels, of a Gaussian that pictures are blurred by before they are seen, with a
         share of the sharp ones left: what has moved by less looks alike then, so that latents of near places are near
         from the beginning
+    :param motion: of a stack of consecutive pictures, the differences between them, this many times, are seen in place
+        of all but the newest: what moves little in a step changes little in the pictures, so that speeds would be the
+        last thing to be learnt; 0 for the pictures as they are
+    :raises ValueError: for numbers outside of what is accepted, and motion in single pictures
     """
 
     rows: th.Tensor
@@ -36,13 +40,17 @@ class GaussianEncoder(nn.Module):
         hidden: Sequence[int] = (300, 300),
         first_std: float = 0.1,
         blur: float = 0.0,
+        motion: float = 0.0,
     ) -> None:
         super().__init__()
         check_positive("z_dim", z_dim)
         check_positive("first_std", first_std)
-        if not blur >= 0:
-            raise ValueError(f"blur={blur!r}: accepted are numbers from 0 up")
-        self.z_dim, self.blur = z_dim, blur
+        for name, value in {"blur": blur, "motion": motion}.items():
+            if not value >= 0:
+                raise ValueError(f"{name}={value!r}: accepted are numbers from 0 up")
+        if motion and shape[0] == 1:
+            raise ValueError(f"motion={motion!r} with pictures of shape {tuple(shape)}: accepted is 0 for single ones")
+        self.z_dim, self.blur, self.motion = z_dim, blur, motion
         if blur:
             self.register_buffer("rows", _blurring(shape[-2], blur), persistent=False)
             self.register_buffer("columns", _blurring(shape[-1], blur), persistent=False)
@@ -55,6 +63,8 @@ class GaussianEncoder(nn.Module):
         """Mean and ln standard deviation, (n, z_dim) each, of pictures (n, channels, height, width) in [0, 1]."""
         if self.blur:
             pictures = self.rows @ pictures @ self.columns + _SHARP * pictures
+        if self.motion:
+            pictures = th.cat([self.motion * (pictures[:, 1:] - pictures[:, :-1]), pictures[:, -1:]], 1)
         mean, log_std = self.layers(pictures).chunk(2, -1)
         return mean, log_std.clamp(_LEAST_LOG_STD, _GREATEST_LOG_STD)
 

@@ -34,6 +34,13 @@ class Linearised(NamedTuple):
         """Mean, (n, d), and covariance A Σ Aᵀ, (n, d, d), of z' for a Gaussian z of mean and covariance Σ."""
         return self(mean, u), self.a @ covariance @ self.a.mT
 
+    def log_determinant(self) -> th.Tensor:
+        """ln |det A|, (n)."""
+        if self.v is not None and self.r is not None:
+            return (1 + (self.v * self.r).sum(-1)).abs().log()
+        log_determinant: th.Tensor = th.linalg.slogdet(self.a)[1]
+        return log_determinant
+
 
 class LocallyLinearTransition(nn.Module):
     """A(z), B(z) and o(z) from a network: z' = A(z) z + B(z) u + o(z) + noise.

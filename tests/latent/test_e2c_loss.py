@@ -86,6 +86,20 @@ def test_all_networks_are_trained(k: int, process_noise: float) -> None:
         assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
 
 
+def test_steps_that_flatten_the_posterior() -> None:
+    """Three matrices with a determinant near zero leave a covariance that single precision takes for singular."""
+    networks, (pictures, actions) = model(), data(3)
+    last = networks.transition.network[-1]
+    assert isinstance(last, th.nn.Linear)
+    last.weight.data.zero_()
+    last.bias.data[:4] = th.tensor([-10.0, -10.0, 10.0, -3.0])  # v and r
+    divergence = e2c_loss(networks, pictures, actions, E2CWeights())[1]["kl_transition"]
+    for network in (networks.encoder, networks.decoder, networks.transition):
+        network.double()
+    exact = e2c_loss(networks, pictures.double(), actions.double(), E2CWeights())[1]["kl_transition"]
+    th.testing.assert_close(divergence.double(), exact, rtol=1e-3, atol=0)
+
+
 def test_a_linear_transition_has_no_curvature() -> None:
     networks, (pictures, actions) = model(), data(1)
     networks.transition.network[-1].weight.data.mul_(10)  # type: ignore[operator]
@@ -128,6 +142,23 @@ def test_contrast_by_hand() -> None:
     th.testing.assert_close(contrast, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_all_steps_are_foreseen_from_the_first_picture() -> None:
+    """Consistency and contrast of three steps: the first mean is pushed on, pictures between are not looked at."""
+    networks, (pictures, actions) = model(), data(3)
+    th.manual_seed(1)
+    terms = e2c_loss(networks, pictures, actions, E2CWeights(consistency=1.0, contrastive=1.0))[1]
+    mean = networks.encoder(pictures.flatten(0, 1))[0].view(5, 4, 2)
+    th.manual_seed(1)
+    th.randn(5, 2)  # what the sample of the first latent took
+    z, consistency, contrast = mean[:, 0], [], []
+    for t in range(3):
+        z = networks.transition(z)(z, actions[:, t])
+        consistency.append(((z - mean[:, t + 1]) / mean.flatten(0, 1).std(0)).square().sum(-1).mean())
+        contrast.append(_contrast(z, mean[:, t + 1]))
+    th.testing.assert_close(terms["consistency"], th.stack(consistency).mean())
+    th.testing.assert_close(terms["contrastive"], th.stack(contrast).mean())
+
+
 def test_a_successor_that_nothing_foretells_pulls_nothing() -> None:
     """The gradient of the contrast, on a latent that is far from where it was expected."""
     foreseen = th.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
@@ -161,6 +192,21 @@ def test_blurred_noise_keeps_its_size() -> None:
     th.testing.assert_close(kernel[20].square().sum(), th.tensor(1.0))
 
 
+def test_motion_by_hand() -> None:
+    """Differences of consecutive pictures in place of all but the newest, and a map that has no use for the rest."""
+    th.manual_seed(0)
+    encoder, pictures = GaussianEncoder((3, 4, 4), 2, (8,), motion=5.0), th.rand(6, 3, 4, 4)
+    oldest, older, newest = pictures.unbind(1)
+    seen = th.stack([5 * (older - oldest), 5 * (newest - older), newest], 1)
+    th.testing.assert_close(encoder(pictures)[0], encoder.layers(seen)[:, :2])
+    blurred = GaussianEncoder((3, 4, 4), 2, (8,), blur=2.0, motion=5.0)
+    still = pictures[:, :1].expand(-1, 3, -1, -1)
+    first = blurred.layers[1]
+    assert isinstance(first, th.nn.Linear)
+    first.weight.data[:, 32:] = 0
+    assert bool((blurred(still)[0] == blurred(th.zeros(1, 3, 4, 4))[0]).all())
+
+
 def test_bad_arguments() -> None:
     pictures, actions = data(2)
     with pytest.raises(ValueError, match="transition_sample='resample' with sequences of 2 steps: accepted is 1"):
@@ -169,5 +215,7 @@ def test_bad_arguments() -> None:
         e2c_loss(model(), pictures, actions, E2CWeights(), "other")
     with pytest.raises(ValueError, match="blur=-1: accepted are numbers from 0 up"):
         GaussianEncoder(SHAPE, 2, blur=-1)
+    with pytest.raises(ValueError, match=r"motion=2.0 with pictures of shape \(1, 4, 4\): accepted is 0"):
+        GaussianEncoder(SHAPE, 2, motion=2.0)
     with pytest.raises(ValueError, match="curvature=-1: accepted are numbers from 0 up"):
         E2CWeights(curvature=-1)
