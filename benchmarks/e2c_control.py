@@ -64,7 +64,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "pendulum": {
             "contrastive_weight": 100.0,
             "sequence_length": 3,
-            "policy_kwargs": {"blur": 10.0, "motion": 5.0},
+            "policy_kwargs": {"blur": 10.0, "sharp": 0.0, "motion": 6.0},
         },
     },
 }

@@ -23,6 +23,7 @@ from ardae_rl.irl.ebm_gan import EnergyBasedGAN, MarkovChainEBM
 from benchmarks.common import RESULTS, check_names, run_folder, table_of_runs
 
 DEVIATION = 0.2
+ENERGY = {"n_frequencies": 64}
 METHODS: dict[str, dict[str, Any]] = {
     "flow": {"steps": 4000, "arguments": {"sampler": "flow", "sampler_kwargs": {"n_transforms": 3}}},
     "implicit": {"steps": 6000, "arguments": {"sampler": "implicit"}},
@@ -78,7 +79,8 @@ def run(settings: dict[str, Any], at: Run) -> str:
     n_modes, method = settings["modes"], settings["method"]
     data = draw(n_modes, _N_DATA)
     is_gan = method in ("flow", "implicit")
-    model: Any = (EnergyBasedGAN if is_gan else MarkovChainEBM)(2, **METHODS[method]["arguments"])
+    kind = EnergyBasedGAN if is_gan else MarkovChainEBM
+    model: Any = kind(2, energy_kwargs=ENERGY, **METHODS[method]["arguments"])
     model.fit(data, settings["steps"])
     th.save(model.energy.state_dict(), at.folder / "energy.pt")
     figures = {name: round(value, 4) for name, value in measures(model, n_modes).items()}
@@ -101,7 +103,7 @@ def picture(done: Sequence[dict[str, Any]], path: Path) -> None:
         shown = {"data": log_density(n_modes, points)}
         for settings in done:
             if settings["modes"] == n_modes and settings["seed"] == 0:
-                energy = EnergyNetwork(2)
+                energy = EnergyNetwork(2, **ENERGY)
                 energy.load_state_dict(th.load(folder(settings) / "energy.pt", weights_only=True))
                 with th.no_grad():
                     log_model = th.cat([-energy(part) for part in points.split(20_000)])

@@ -1,5 +1,6 @@
 """Energy-based models trained as a generative adversarial network, or by Markov chains."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -33,6 +34,9 @@ class EnergySampler(Protocol):
 
     def observe(self, n: int) -> None:
         """What has to be learnt of q between its steps."""
+
+    def optimizers(self) -> Sequence[th.optim.Optimizer]:
+        """By which it is learnt."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """That the loss trains."""
@@ -70,6 +74,9 @@ class FlowSampler(nn.Module):
 
     def observe(self, n: int) -> None:
         """Nothing: the density is exact."""
+
+    def optimizers(self) -> Sequence[th.optim.Optimizer]:
+        return ()
 
 
 class ARDAESampler(nn.Module):
@@ -112,6 +119,9 @@ class ARDAESampler(nn.Module):
         for _ in range(self.n_score_updates):
             self.estimator.step(self.sample(n))
 
+    def optimizers(self) -> Sequence[th.optim.Optimizer]:
+        return (self.estimator.optimizer,)
+
     def parameters(self, recurse: bool = True) -> Any:
         return self.generator.parameters(recurse)
 
@@ -132,7 +142,7 @@ class EnergyBasedGAN(nn.Module):
     :param sampler: "flow", "implicit" (with AR-DAE), or an :class:`EnergySampler`
     :param partition: of :class:`~ardae_rl.irl.partition.PartitionFunction`
     :param objective: "gan" (the discriminator's loss) or "cost" (the negative log likelihood)
-    :param hidden: widths of the energy's network
+    :param energy_kwargs: of :class:`~ardae_rl.irl.energy.EnergyNetwork`
     :param sampler_kwargs: of the sampler
     :raises ValueError: for arguments outside of what is accepted
     """
@@ -143,7 +153,7 @@ class EnergyBasedGAN(nn.Module):
         sampler: str | EnergySampler = "flow",
         partition: str = "mixture",
         objective: str = "gan",
-        hidden: Sequence[int] = (128, 128, 128),
+        energy_kwargs: dict[str, Any] | None = None,
         sampler_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -151,7 +161,7 @@ class EnergyBasedGAN(nn.Module):
         if objective == "cost" and partition == "learned":
             raise ValueError("partition='learned' with objective='cost': accepted are 'mixture' and 'sampler'")
         self.objective = objective
-        self.energy = EnergyNetwork(dim, hidden)
+        self.energy = EnergyNetwork(dim, **(energy_kwargs or {}))
         self.partition = PartitionFunction(partition)
         self.sampler: Any = sampler
         if isinstance(sampler, str):
@@ -171,7 +181,7 @@ class EnergyBasedGAN(nn.Module):
         """Train energy and sampler in turns; metrics of each hundredth of the steps.
 
         :param data: (n, dim)
-        :param learning_rate: of the energy, at first; both fall to nothing along a cosine
+        :param learning_rate: of the energy, at first; all fall to nothing along a cosine
         :raises ValueError: for data that are no finite rows, and training that diverges
         """
         _check_data(data)
@@ -183,7 +193,7 @@ class EnergyBasedGAN(nn.Module):
             th.optim.Adam(own, lr=learning_rate, betas=(0.5, 0.99)),
             th.optim.Adam(self.sampler.parameters(), lr=sampler_learning_rate, betas=(0.5, 0.99)),
         ]
-        schedules = [th.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps) for optimizer in optimizers]
+        schedules = [_falling(optimizer, n_steps) for optimizer in (*optimizers, *self.sampler.optimizers())]
         rows = []
         with progress_bar("energy: steps", n_steps, progress) as update:
             for step in range(n_steps):
@@ -240,7 +250,7 @@ class MarkovChainEBM(nn.Module):
     :param persistent: whether chains go on from where they were, or begin at data each time
     :param n_langevin: steps of a chain
     :param step_size: of them, in standard deviations of the data
-    :param hidden: widths of the energy's network
+    :param energy_kwargs: of :class:`~ardae_rl.irl.energy.EnergyNetwork`
     """
 
     def __init__(
@@ -249,13 +259,13 @@ class MarkovChainEBM(nn.Module):
         persistent: bool = False,
         n_langevin: int = 10,
         step_size: float = 0.05,
-        hidden: Sequence[int] = (128, 128, 128),
+        energy_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_positive("n_langevin", n_langevin)
         check_positive("step_size", step_size)
         self.persistent, self.n_langevin, self.step_size = persistent, n_langevin, step_size
-        self.energy = EnergyNetwork(dim, hidden)
+        self.energy = EnergyNetwork(dim, **(energy_kwargs or {}))
 
     def fit(
         self,
@@ -276,7 +286,7 @@ class MarkovChainEBM(nn.Module):
         self.energy.observe(data)
         step_size = self.step_size * float(data.std())
         optimizer = th.optim.Adam(self.energy.parameters(), lr=learning_rate, betas=(0.5, 0.99))
-        schedule = th.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+        schedule = _falling(optimizer, n_steps)
         chains = data[th.randint(len(data), (batch_size,))]
         with progress_bar("energy: steps", n_steps, progress) as update:
             for step in range(n_steps):
@@ -296,6 +306,11 @@ def _descend(optimizer: th.optim.Optimizer, loss: th.Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+
+
+def _falling(optimizer: th.optim.Optimizer, n_steps: int) -> th.optim.lr_scheduler.LRScheduler:
+    """Along a cosine to nothing, from the optimizer's first learning rate, also when it has fallen before."""
+    return th.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / n_steps))
 
 
 def _check_data(data: th.Tensor) -> None:

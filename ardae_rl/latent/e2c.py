@@ -134,7 +134,7 @@ class E2C(ModelBasedAlgorithm):
         """The latents' scale, which costs are in units of, and whether they say anything of the pictures."""
         mean, _ = self.policy.encoder(as_pictures(sampler.sample(_MEASURED, rng).observations[:, 0]))
         variance = mean.var(0)
-        self.policy.latent_scale.copy_(variance.sqrt().clamp_min(1e-6))
+        self.policy.latent_scale.copy_(variance.mean().sqrt().clamp_min(1e-6))
         self.logger.record("train/active_latents", int((variance > _ACTIVE).sum()))
 
     def _weights(self) -> E2CWeights:

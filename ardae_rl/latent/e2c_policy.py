@@ -36,12 +36,15 @@ class E2CPolicy(LatentPlanningPolicy):
     :param matrix: of the transition: "rank_one" or "full"
     :param process_noise: standard deviation of the transition's noise
     :param first_std: of the encoder in the beginning, about
-    :param blur: of the pictures that the encoder sees (:class:`~ardae_rl.latent.networks.GaussianEncoder`)
-    :param motion: of the differences between them, the same
+    :param blur: of the pictures that the encoder sees (:class:`~ardae_rl.latent.networks.GaussianEncoder`), as for the
+        next two
+    :param sharp: what is left of the pictures beside
+    :param motion: of the differences between them
     :param planner: "ilqr", "cem" or "mppi"
     :param horizon: steps of a plan
     :param planner_kwargs: further arguments of the planner
-    :param goal_weight: of the squared distance to the goal, in units of the latents' standard deviations
+    :param goal_weight: of the squared distance to the goal, in units of the latents' standard deviation. It is one for
+        all dimensions: a unit of its own for each would let those count most that say least
     :param action_weight: of squared actions, which are at most 1
     :param seed: of the planner
     :raises ValueError: for arguments outside of what is accepted
@@ -61,6 +64,7 @@ class E2CPolicy(LatentPlanningPolicy):
         process_noise: float = 0.0,
         first_std: float = 0.1,
         blur: float = 0.0,
+        sharp: float = 0.25,
         motion: float = 0.0,
         planner: str = "ilqr",
         horizon: int = 10,
@@ -73,11 +77,11 @@ class E2CPolicy(LatentPlanningPolicy):
         check_choice("planner", planner, PLANNERS)
         self.by_goal = isinstance(observation_space, spaces.Dict)
         shape, action_dim = _picture_shape(observation_space), int(action_space.shape[0])  # type: ignore[index]
-        self.encoder = GaussianEncoder(shape, z_dim, hidden, first_std, blur, motion)
+        self.encoder = GaussianEncoder(shape, z_dim, hidden, first_std, blur, sharp, motion)
         self.decoder = PictureDecoder(z_dim, shape, hidden)
         self.transition = LocallyLinearTransition(z_dim, action_dim, transition_hidden, matrix, process_noise)
         self.reward = nn.Sequential(*create_mlp(z_dim + action_dim, 1, list(transition_hidden)))
-        self.register_buffer("latent_scale", th.ones(z_dim))
+        self.register_buffer("latent_scale", th.ones(()))
         if planner_kwargs is None:
             planner_kwargs = _ILQR if planner == "ilqr" else {}
         self.planner = PLANNERS[planner](horizon, **planner_kwargs)
@@ -91,6 +95,7 @@ class E2CPolicy(LatentPlanningPolicy):
             "process_noise": process_noise,
             "first_std": first_std,
             "blur": blur,
+            "sharp": sharp,
             "motion": motion,
             "planner": planner,
             "horizon": horizon,

@@ -10,7 +10,6 @@ from torch import nn
 from ardae_rl.score.validation import check_positive
 
 _LEAST_LOG_STD, _GREATEST_LOG_STD = -6.0, 2.0
-_SHARP = 0.25  # share of the picture itself beside the blurred one
 
 
 class GaussianEncoder(nn.Module):
@@ -21,9 +20,10 @@ class GaussianEncoder(nn.Module):
     :param hidden: widths of the layers
     :param first_std: about the standard deviation in the beginning: small, so that a decoder has something to read
         before the prior pulls
-    :param blur: standard deviation, in pixels, of a Gaussian that pictures are blurred by before they are seen, with a
-        share of the sharp ones left: what has moved by less looks alike then, so that latents of near places are near
-        from the beginning
+    :param blur: standard deviation, in pixels, of a Gaussian that pictures are blurred by before they are seen: what
+        has moved by less looks alike then, so that latents of near places are near from the beginning
+    :param sharp: share of the picture itself beside the blurred one, for where places are to be told within few
+        pixels; with none the map stays smooth
     :param motion: of a stack of consecutive pictures, the differences between them, this many times, are seen in place
         of all but the newest: what moves little in a step changes little in the pictures, so that speeds would be the
         last thing to be learnt; 0 for the pictures as they are
@@ -40,17 +40,18 @@ class GaussianEncoder(nn.Module):
         hidden: Sequence[int] = (300, 300),
         first_std: float = 0.1,
         blur: float = 0.0,
+        sharp: float = 0.25,
         motion: float = 0.0,
     ) -> None:
         super().__init__()
         check_positive("z_dim", z_dim)
         check_positive("first_std", first_std)
-        for name, value in {"blur": blur, "motion": motion}.items():
+        for name, value in {"blur": blur, "sharp": sharp, "motion": motion}.items():
             if not value >= 0:
                 raise ValueError(f"{name}={value!r}: accepted are numbers from 0 up")
         if motion and shape[0] == 1:
             raise ValueError(f"motion={motion!r} with pictures of shape {tuple(shape)}: accepted is 0 for single ones")
-        self.z_dim, self.blur, self.motion = z_dim, blur, motion
+        self.z_dim, self.blur, self.sharp, self.motion = z_dim, blur, sharp, motion
         if blur:
             self.register_buffer("rows", _blurring(shape[-2], blur), persistent=False)
             self.register_buffer("columns", _blurring(shape[-1], blur), persistent=False)
@@ -62,7 +63,7 @@ class GaussianEncoder(nn.Module):
     def forward(self, pictures: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Mean and ln standard deviation, (n, z_dim) each, of pictures (n, channels, height, width) in [0, 1]."""
         if self.blur:
-            pictures = self.rows @ pictures @ self.columns + _SHARP * pictures
+            pictures = self.rows @ pictures @ self.columns + self.sharp * pictures
         if self.motion:
             pictures = th.cat([self.motion * (pictures[:, 1:] - pictures[:, :-1]), pictures[:, -1:]], 1)
         mean, log_std = self.layers(pictures).chunk(2, -1)

@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal
 from ardae_rl.irl.ebm_gan import ARDAESampler, EnergyBasedGAN, FlowSampler, MarkovChainEBM
 from ardae_rl.irl.energy import EnergyNetwork, energy_gradient, langevin
 
-SMALL: dict[str, Any] = {"hidden": (32, 32)}
+SMALL: dict[str, Any] = {"energy_kwargs": {"hidden": (32, 32)}}
 KINDS: dict[str, dict[str, Any]] = {
     "flow": {"sampler": "flow", "sampler_kwargs": {"n_transforms": 1, "hidden": (8,)}},
     "implicit": {"sampler": "implicit", "sampler_kwargs": {"hidden": (8,), "score_kwargs": {"hidden": (8,)}}},
@@ -37,6 +37,9 @@ class Fixed:
 
     def observe(self, n: int) -> None:
         pass
+
+    def optimizers(self) -> tuple[()]:
+        return ()
 
     def parameters(self) -> list[nn.Parameter]:
         return [self._parameter]
@@ -151,7 +154,7 @@ def test_contrastive_divergence(persistent: bool) -> None:
 
 def test_gaussian_envelope() -> None:
     """Far out, the energy grows as the Gaussian's does: Z is finite."""
-    network = EnergyNetwork(2, **SMALL)
+    network = EnergyNetwork(2, n_frequencies=8)
     network.observe(data())
     far = th.tensor([[100.0, 0.0], [0.0, -100.0]])
     assert (network(far) > 100).all()

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common.buffers import DictReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -128,15 +129,18 @@ def test_save_load_and_go_on(with_goal: bool, tmp_path: Path) -> None:
 
 
 def test_distances_are_in_units_of_the_latents() -> None:
-    """A map that is wider along one axis does not make that axis the more important one."""
+    """A map that is twice as wide costs the same; one that is wider along one axis has that axis count more."""
     model = agent(policy_kwargs={"goal_weight": 3.0, "action_weight": 0.0})
     model.learn(30)
     policy = model.policy
-    assert bool((policy.latent_scale != 1).all())
-    policy.latent_scale.copy_(th.tensor([2.0, 0.5]))
+    buffer = model.replay_buffer
+    assert isinstance(buffer, DictReplayBuffer)
+    mean, _ = policy.encoder(th.as_tensor(buffer.observations["observation"][:30, 0]) / 255)
+    assert float(policy.latent_scale) == pytest.approx(float(mean.var(0).mean().sqrt()), rel=0.1)
+    policy.latent_scale.fill_(2.0)
     z, goal = th.zeros(2, 2), th.tensor([[2.0, 0.0], [0.0, 0.5]])
     costs = policy.problem().final_cost(th.cat([z, goal], 1))
-    th.testing.assert_close(costs, th.tensor([3.0, 3.0]))
+    th.testing.assert_close(costs, th.tensor([3.0, 3.0 / 16]))
 
 
 def test_log(tmp_path: Path) -> None:
