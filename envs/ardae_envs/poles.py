@@ -44,6 +44,7 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
         pictures = spaces.Box(0, 255, (size, size, _N_FRAMES), np.uint8)
         self.observation_space = spaces.Dict({"observation": pictures, "desired_goal": pictures})
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self._goal_pictures = np.stack([self.draw(self.goal)] * _N_FRAMES, -1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -100,8 +101,7 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
         raise NotImplementedError
 
     def _observation(self) -> dict[str, NDArray[np.uint8]]:
-        goal = self.draw(self.goal)
-        return {"observation": np.stack(self._pictures, -1), "desired_goal": np.stack([goal, goal], -1)}
+        return {"observation": np.stack(self._pictures, -1), "desired_goal": self._goal_pictures.copy()}
 
     def _info(self) -> dict[str, Any]:
         return {"state": self._state.copy(), "is_success": self.in_goal(self._state)}
