@@ -1,4 +1,4 @@
-"""What the pendulum's tasks leave to a model: the planner with the true state and dynamics, and the goal cost of E2C."""
+"""What the pendulum leaves to a model: the planner with the true state and dynamics, and the goal cost of E2C."""
 
 import math
 
@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from numpy.typing import NDArray
 
 import ardae_envs  # noqa: F401
 from ardae_rl.planning import ILQR
@@ -33,7 +34,7 @@ def following(state: th.Tensor, action: th.Tensor) -> th.Tensor:
     return th.stack([angle.sin(), angle.cos(), speed.clamp(-FASTEST, FASTEST) / SPEED], 1)
 
 
-def as_row(state: np.ndarray) -> th.Tensor:
+def as_row(state: NDArray[np.float64]) -> th.Tensor:
     angle, speed = state
     return th.tensor([[math.sin(angle), math.cos(angle), speed / SPEED]], dtype=th.float32)
 
