@@ -43,7 +43,7 @@ DATA: dict[str, dict[str, Any]] = {
         "tasks": {"planar": {}},
         "episode_steps": None,
         "steps": 5000,
-        "gradient_steps": 10_000,
+        "gradient_steps": 3000,
         "z_dim": 2,
     },
     "pendulum": {
@@ -60,7 +60,7 @@ DATA: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {"planar": {}, "pendulum": {}},
     "options": {
-        "planar": {"contrastive_weight": 100.0, "policy_kwargs": {"blur": 6.0}},
+        "planar": {"contrastive_weight": 100.0, "policy_kwargs": {"blur": 10.0}},
         "pendulum": {
             "contrastive_weight": 100.0,
             "sequence_length": 3,
