@@ -160,6 +160,26 @@ def test_gaussian_envelope() -> None:
     assert (network(far) > 100).all()
 
 
+def test_frequencies_by_hand() -> None:
+    th.manual_seed(0)
+    network, x = EnergyNetwork(2, n_frequencies=3), th.randn(5, 2)
+    phases = x @ network.frequencies
+    seen = th.cat([x, phases.sin(), phases.cos()], 1)
+    th.testing.assert_close(network(x), network.network(seen)[:, 0] + x.square().sum(1) / 8)
+
+
+def test_learning_rates_fall_and_begin_anew() -> None:
+    """The estimator's too, and in a second training."""
+    th.manual_seed(0)
+    model = EnergyBasedGAN(2, **KINDS["implicit"], **SMALL)
+    for _ in range(2):
+        before = [parameter.clone() for parameter in model.sampler.estimator.model.parameters()]
+        model.fit(data(100), n_steps=3, batch_size=16)
+        after = model.sampler.estimator.model.parameters()
+        assert any(not th.equal(a, b) for a, b in zip(before, after, strict=True))
+        assert all(group["lr"] < 1e-9 for group in model.sampler.estimator.optimizer.param_groups)
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="sampler='gan': accepted are 'flow', 'implicit'"):
         EnergyBasedGAN(2, "gan")
