@@ -43,17 +43,26 @@ class ImplicitSampler(nn.Module):
     :param noise_dim: dimension of z
     :param dim: dimension of x
     :param hidden: widths of g
+    :param residual: add the first ``dim`` of z to g, which is 0 at first
+    :raises ValueError: for a residual of less noise than dimensions
     """
 
-    def __init__(self, noise_dim: int, dim: int, hidden: Sequence[int]) -> None:
+    def __init__(self, noise_dim: int, dim: int, hidden: Sequence[int], residual: bool = False) -> None:
         super().__init__()
-        self.noise_dim = noise_dim
-        self.generator = nn.Sequential(_trunk(noise_dim, hidden), nn.Linear(hidden[-1], dim))
+        if residual and noise_dim < dim:
+            raise ValueError(f"noise_dim={noise_dim!r}: accepted are numbers from dim={dim} up")
+        self.noise_dim, self.dim, self.residual = noise_dim, dim, residual
+        output_layer = nn.Linear(hidden[-1], dim)
+        if residual:
+            nn.init.zeros_(output_layer.weight)
+            nn.init.zeros_(output_layer.bias)
+        self.generator = nn.Sequential(_trunk(noise_dim, hidden), output_layer)
 
     def forward(self, n: int) -> th.Tensor:
         """Samples, (n, dim)."""
-        x: th.Tensor = self.generator(th.randn(n, self.noise_dim))
-        return x
+        z = th.randn(n, self.noise_dim)
+        x: th.Tensor = self.generator(z)
+        return x + z[:, : self.dim] if self.residual else x
 
 
 class HierarchicalSampler(nn.Module):

@@ -18,6 +18,8 @@ from ardae_rl.score.validation import check_choice, check_positive
 
 SAMPLERS = ("flow", "implicit")
 OBJECTIVES = ("gan", "cost")
+# Shares of the steps: with instance noise, and with a sampler that learns
+_NOISY, _FOLLOWING = 1 / 3, 2 / 3
 
 
 class EnergySampler(Protocol):
@@ -32,8 +34,11 @@ class EnergySampler(Protocol):
     def loss(self, energy: Callable[[th.Tensor], th.Tensor], n: int) -> th.Tensor:
         """A scalar with the gradient of E_q[E(x)] - H(q) by n samples."""
 
-    def observe(self, n: int) -> None:
-        """What has to be learnt of q between its steps."""
+    def observe(self, x: th.Tensor) -> None:
+        """Take location and scale of the data, (n, dim)."""
+
+    def follow(self, n: int) -> None:
+        """Learn what has to be learnt of q between its steps, by n samples."""
 
     def optimizers(self) -> Sequence[th.optim.Optimizer]:
         """By which it is learnt."""
@@ -42,7 +47,25 @@ class EnergySampler(Protocol):
         """That the loss trains."""
 
 
-class FlowSampler(nn.Module):
+class Standardised(nn.Module):
+    """x = μ + σ u: what samplers have in common."""
+
+    centre: th.Tensor
+    scale: th.Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", th.zeros(dim))
+        self.register_buffer("scale", th.ones(dim))
+
+    @th.no_grad()
+    def observe(self, x: th.Tensor) -> None:
+        """Take mean and deviation of these points, (n, dim)."""
+        self.centre.copy_(x.mean(0))
+        self.scale.copy_(x.std(0).clamp_min(1e-6))
+
+
+class FlowSampler(Standardised):
     """A neural spline flow: ln q is exact.
 
     :param dim: of x
@@ -52,7 +75,7 @@ class FlowSampler(nn.Module):
     """
 
     def __init__(self, dim: int, n_transforms: int = 4, hidden: Sequence[int] = (64, 64)) -> None:
-        super().__init__()
+        super().__init__(dim)
         require("zuko", "flows")
         import zuko
 
@@ -60,46 +83,53 @@ class FlowSampler(nn.Module):
 
     @th.no_grad()
     def log_prob(self, x: th.Tensor) -> th.Tensor:
-        log_q: th.Tensor = self.flow().log_prob(x)
+        log_q: th.Tensor = self.flow().log_prob((x - self.centre) / self._unit) - self._unit.log().sum()
         return log_q
 
     @th.no_grad()
     def sample(self, n: int) -> th.Tensor:
-        x: th.Tensor = self.flow().sample((n,))
+        x: th.Tensor = self.centre + self._unit * self.flow().sample((n,))
         return x
 
     def loss(self, energy: Callable[[th.Tensor], th.Tensor], n: int) -> th.Tensor:
-        x, log_q = self.flow().rsample_and_log_prob((n,))
-        return (energy(x) + log_q).mean()
+        u, log_q = self.flow().rsample_and_log_prob((n,))
+        return (energy(self.centre + self._unit * u) + log_q).mean() - self._unit.log().sum()
 
-    def observe(self, n: int) -> None:
+    @property
+    def _unit(self) -> th.Tensor:
+        """The splines' knots reach from -5 to 5, which this way is 2.5 deviations."""
+        return 0.5 * self.scale
+
+    def follow(self, n: int) -> None:
         """Nothing: the density is exact."""
 
     def optimizers(self) -> Sequence[th.optim.Optimizer]:
         return ()
 
 
-class ARDAESampler(nn.Module):
-    """x = g(z), z ~ N(0, I): the gradient of the entropy, and ln q, are those of an AR-DAE that follows it.
+class ARDAESampler(Standardised):
+    """x = μ + σ (z + g(z)), z ~ N(0, I): the gradient of the entropy, and ln q, are those of an AR-DAE that follows it.
 
     :param dim: of x
-    :param noise_dim: of z
+    :param noise_dim: of z, of which the first ``dim`` are added to g's; None for ``dim``
     :param hidden: widths of g
     :param n_score_updates: of the estimator for each of g
     :param score_kwargs: of :class:`~ardae_rl.score.ARDAE`
+    :raises ValueError: for less noise than dimensions
     """
 
     def __init__(
         self,
         dim: int,
-        noise_dim: int = 10,
+        noise_dim: int | None = None,
         hidden: Sequence[int] = (128, 128, 128),
-        n_score_updates: int = 2,
+        n_score_updates: int = 3,
         score_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.generator = ImplicitSampler(noise_dim, dim, hidden)
-        self.estimator = ARDAE(dim, **({"hidden": (128, 128, 128)} | (score_kwargs or {})))
+        super().__init__(dim)
+        self.generator = ImplicitSampler(dim if noise_dim is None else noise_dim, dim, hidden, residual=True)
+        usual: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 2e-3}
+        self.estimator = ARDAE(dim, **(usual | (score_kwargs or {})))
         self.n_score_updates = n_score_updates
 
     @th.no_grad()
@@ -108,14 +138,17 @@ class ARDAESampler(nn.Module):
 
     @th.no_grad()
     def sample(self, n: int) -> th.Tensor:
-        x: th.Tensor = self.generator(n)
-        return x
+        return self._generate(n)
 
     def loss(self, energy: Callable[[th.Tensor], th.Tensor], n: int) -> th.Tensor:
-        x = self.generator(n)
+        x = self._generate(n)
         return energy(x).mean() - entropy_surrogate(x, self.estimator.score(x.detach()))
 
-    def observe(self, n: int) -> None:
+    def _generate(self, n: int) -> th.Tensor:
+        x: th.Tensor = self.centre + self.scale * self.generator(n)
+        return x
+
+    def follow(self, n: int) -> None:
         for _ in range(self.n_score_updates):
             self.estimator.step(self.sample(n))
 
@@ -142,6 +175,8 @@ class EnergyBasedGAN(nn.Module):
     :param sampler: "flow", "implicit" (with AR-DAE), or an :class:`EnergySampler`
     :param partition: of :class:`~ardae_rl.irl.partition.PartitionFunction`
     :param objective: "gan" (the discriminator's loss) or "cost" (the negative log likelihood)
+    :param defence: the share of the energy's broad Gaussian in a defensive mixture with q (Hesterberg 1995), which the
+        discriminator tells the data from in the place of q: also what q misses is learnt
     :param energy_kwargs: of :class:`~ardae_rl.irl.energy.EnergyNetwork`
     :param sampler_kwargs: of the sampler
     :raises ValueError: for arguments outside of what is accepted
@@ -153,14 +188,17 @@ class EnergyBasedGAN(nn.Module):
         sampler: str | EnergySampler = "flow",
         partition: str = "mixture",
         objective: str = "gan",
+        defence: float = 0.2,
         energy_kwargs: dict[str, Any] | None = None,
         sampler_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_choice("objective", objective, OBJECTIVES)
+        if not 0 <= defence < 1:
+            raise ValueError(f"defence={defence!r}: accepted are numbers from 0 to below 1")
         if objective == "cost" and partition == "learned":
             raise ValueError("partition='learned' with objective='cost': accepted are 'mixture' and 'sampler'")
-        self.objective = objective
+        self.objective, self.defence = objective, defence
         self.energy = EnergyNetwork(dim, **(energy_kwargs or {}))
         self.partition = PartitionFunction(partition)
         self.sampler: Any = sampler
@@ -175,33 +213,48 @@ class EnergyBasedGAN(nn.Module):
         n_steps: int = 5000,
         batch_size: int = 512,
         learning_rate: float = 3e-3,
-        sampler_learning_rate: float = 1e-3,
+        sampler_learning_rate: float = 2e-3,
+        instance_noise: float = 0.0,
         progress: bool = False,
     ) -> list[dict[str, float]]:
         """Train energy and sampler in turns; metrics of each hundredth of the steps.
 
         :param data: (n, dim)
-        :param learning_rate: of the energy, at first; all fall to nothing along a cosine
+        :param learning_rate: of the energy, at first; it falls to nothing along a cosine
+        :param sampler_learning_rate: the same; it is at nothing earlier, and the energy has a sampler that rests
+        :param instance_noise: deviation of noise in the data, in deviations of the data, which falls to nothing in the
+            first third of the steps (Sønderby et al. 2017, https://arxiv.org/abs/1610.04490): a sampler that follows
+            finds modes that are far apart
         :raises ValueError: for data that are no finite rows, and training that diverges
         """
         _check_data(data)
         for name, value in {"n_steps": n_steps, "batch_size": batch_size}.items():
             check_positive(name, value)
+        if instance_noise < 0:
+            raise ValueError(f"instance_noise={instance_noise!r}: accepted are numbers from 0 up")
         self.energy.observe(data)
+        self.sampler.observe(data)
         own = [*self.energy.parameters(), *self.partition.parameters()]
         optimizers = [
             th.optim.Adam(own, lr=learning_rate, betas=(0.5, 0.99)),
             th.optim.Adam(self.sampler.parameters(), lr=sampler_learning_rate, betas=(0.5, 0.99)),
         ]
-        schedules = [_falling(optimizer, n_steps) for optimizer in (*optimizers, *self.sampler.optimizers())]
+        schedules = [
+            _falling(optimizers[0], 0, n_steps),
+            _falling(optimizers[1], 0, _FOLLOWING * n_steps),
+            *(_falling(optimizer, _FOLLOWING * n_steps, n_steps) for optimizer in self.sampler.optimizers()),
+        ]
         rows = []
         with progress_bar("energy: steps", n_steps, progress) as update:
             for step in range(n_steps):
-                self.sampler.observe(batch_size)
-                loss, logits = self._loss(data[th.randint(len(data), (batch_size,))], batch_size)
+                self.sampler.follow(batch_size)
+                demos = data[th.randint(len(data), (batch_size,))]
+                noise = instance_noise * max(0.0, 1 - step / (_NOISY * n_steps))
+                if noise > 0:
+                    demos = demos + noise * self.energy.scale * th.randn_like(demos)
+                loss, logits = self._loss(demos, batch_size)
                 _descend(optimizers[0], loss)
-                sampler_loss = self.sampler.loss(self.energy, batch_size)
-                _descend(optimizers[1], sampler_loss)
+                _descend(optimizers[1], self.sampler.loss(self.energy, batch_size))
                 for schedule in schedules:
                     schedule.step()
                 if (step + 1) % max(1, n_steps // 100) == 0:
@@ -213,8 +266,7 @@ class EnergyBasedGAN(nn.Module):
     @th.no_grad()
     def normalise(self, data: th.Tensor, n_samples: int = 20_000) -> None:
         """Estimate ln Z by all of the data and many samples; a learned one stays as it is."""
-        x = self.sampler.sample(n_samples)
-        at = [(self.energy(part), self.sampler.log_prob(part)) for part in (data, x)]
+        at = [(self.energy(x), self._proposal_log_prob(x)) for x in (data, self._proposal(n_samples))]
         self.partition.update(*at[0], *at[1])
 
     @th.no_grad()
@@ -227,10 +279,22 @@ class EnergyBasedGAN(nn.Module):
         x: th.Tensor = self.sampler.sample(n)
         return x
 
+    def _proposal(self, n: int) -> th.Tensor:
+        """Points of the mixture that the discriminator tells the data from, (n, dim)."""
+        n_broad = round(self.defence * n)
+        return th.cat([self.sampler.sample(n - n_broad), self.energy.gaussian().sample((n_broad,))])
+
+    def _proposal_log_prob(self, x: th.Tensor) -> th.Tensor:
+        log_q: th.Tensor = self.sampler.log_prob(x)
+        if self.defence == 0:
+            return log_q
+        log_broad = self.energy.gaussian().log_prob(x) + math.log(self.defence)
+        return th.logaddexp(log_q + math.log1p(-self.defence), log_broad)
+
     def _loss(self, demos: th.Tensor, n: int) -> tuple[th.Tensor, th.Tensor]:
-        samples = self.sampler.sample(n)
-        demo_energy, sample_energy = self.energy(th.cat([demos, samples])).split([len(demos), n])
-        demo_log_q, sample_log_q = self.sampler.log_prob(th.cat([demos, samples])).split([len(demos), n])
+        both = th.cat([demos, self._proposal(n)])
+        demo_energy, sample_energy = self.energy(both).split([len(demos), n])
+        demo_log_q, sample_log_q = self._proposal_log_prob(both).split([len(demos), n])
         self.partition.update(demo_energy.detach(), demo_log_q, sample_energy.detach(), sample_log_q)
         log_z = self.partition.log_z
         demo_logits = discriminator_logits(demo_energy, demo_log_q, log_z)
@@ -286,7 +350,7 @@ class MarkovChainEBM(nn.Module):
         self.energy.observe(data)
         step_size = self.step_size * float(data.std())
         optimizer = th.optim.Adam(self.energy.parameters(), lr=learning_rate, betas=(0.5, 0.99))
-        schedule = _falling(optimizer, n_steps)
+        schedule = _falling(optimizer, 0, n_steps)
         chains = data[th.randint(len(data), (batch_size,))]
         with progress_bar("energy: steps", n_steps, progress) as update:
             for step in range(n_steps):
@@ -308,9 +372,13 @@ def _descend(optimizer: th.optim.Optimizer, loss: th.Tensor) -> None:
     optimizer.step()
 
 
-def _falling(optimizer: th.optim.Optimizer, n_steps: int) -> th.optim.lr_scheduler.LRScheduler:
-    """Along a cosine to nothing, from the optimizer's first learning rate, also when it has fallen before."""
-    return th.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / n_steps))
+def _falling(optimizer: th.optim.Optimizer, first: float, last: float) -> th.optim.lr_scheduler.LRScheduler:
+    """Along a cosine to nothing between these steps, from the optimizer's first learning rate, as often as asked."""
+
+    def factor(step: int) -> float:
+        return 0.5 + 0.5 * math.cos(math.pi * min(1.0, max(0.0, (step - first) / (last - first))))
+
+    return th.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def _check_data(data: th.Tensor) -> None:

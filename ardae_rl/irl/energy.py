@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
+from torch.distributions import Independent, Normal
 
 from ardae_rl.score.validation import check_positive
 
@@ -52,6 +53,10 @@ class EnergyNetwork(nn.Module):
         """Take mean and deviation of these points for the Gaussian's, (n, dim)."""
         self.centre.copy_(x.mean(0))
         self.scale.copy_(x.std(0).clamp_min(1e-6))
+
+    def gaussian(self) -> Independent:
+        """The one in it."""
+        return Independent(Normal(self.centre, self.breadth * self.scale, validate_args=False), 1, validate_args=False)
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         """(n) of (n, dim)."""

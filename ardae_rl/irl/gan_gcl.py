@@ -44,7 +44,7 @@ class GANGCL(AdversarialIRL):
         demonstrations: Demonstrations | None = None,
         generator: str | type[BaseAlgorithm] = "sac",
         generator_kwargs: dict[str, Any] | None = None,
-        learning_rate: float | Schedule = 3e-4,
+        learning_rate: float | Schedule = 1e-3,
         batch_size: int = 10,
         n_steps: int = 200,
         gradient_steps: int = 20,

@@ -53,6 +53,9 @@ class ARDAE(nn.Module):
     :param point_hidden: widths of the layers before the context joins
     :param context_gain: whether the context multiplies the joining layer's units as well
     :param activation: "silu", "softplus" or "elu"
+    :param n_frequencies: directions along which the network sees sines and cosines beside the point: for densities
+        with many narrow modes, which are learnt late without
+    :param frequency: standard deviation of the directions' components, in units of the samples' scale
     :param noise_scale: δ, the standard deviation of the signed noise scale, relative to the samples' scale
     :param noise_distribution: "normal", or "fixed" for the one noise scale δ, with which scores are then asked for as
         well: a denoising autoencoder that is not amortised
@@ -84,6 +87,8 @@ class ARDAE(nn.Module):
         point_hidden: Sequence[int] = (),
         context_gain: bool = True,
         activation: str = "silu",
+        n_frequencies: int = 0,
+        frequency: float = 3.0,
         noise_scale: float = 0.1,
         noise_distribution: str = "normal",
         relative_noise: bool = True,
@@ -134,6 +139,8 @@ class ARDAE(nn.Module):
             point_hidden=tuple(point_hidden),
             context_gain=context_gain,
             activation=activation,
+            n_frequencies=n_frequencies,
+            frequency=frequency,
         )
         self.model: EnergyModel
         self.standardiser: LearnedStandardiser | FixedStandardiser

@@ -1,5 +1,6 @@
 """Energy-based models: exact where q is fixed, and with the samplers at small sizes."""
 
+import copy
 import math
 from typing import Any
 
@@ -21,8 +22,8 @@ KINDS: dict[str, dict[str, Any]] = {
 class Fixed:
     """A Gaussian that follows nothing."""
 
-    def __init__(self, deviation: float) -> None:
-        self.distribution = Independent(Normal(th.zeros(2), deviation * th.ones(2)), 1)
+    def __init__(self, deviation: float, mean: float = 0.0) -> None:
+        self.distribution = Independent(Normal(th.full((2,), mean), deviation * th.ones(2)), 1)
         self._parameter = nn.Parameter(th.zeros(1))
 
     def log_prob(self, x: th.Tensor) -> th.Tensor:
@@ -35,7 +36,10 @@ class Fixed:
     def loss(self, energy: Any, n: int) -> th.Tensor:
         return 0 * self._parameter.sum()
 
-    def observe(self, n: int) -> None:
+    def observe(self, x: th.Tensor) -> None:
+        pass
+
+    def follow(self, n: int) -> None:
         pass
 
     def optimizers(self) -> tuple[()]:
@@ -54,6 +58,9 @@ class Parabola(nn.Module):
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         return 0.5 * (x / self.deviation).square().sum(-1)
+
+    def gaussian(self) -> Independent:
+        return Independent(Normal(th.zeros(2), 2 * th.ones(2)), 1)
 
 
 def data(n: int = 5000) -> th.Tensor:
@@ -76,17 +83,96 @@ def test_density_with_a_fixed_sampler(partition: str, objective: str) -> None:
     assert abs(divergence) < 0.05
 
 
-def test_true_partition_function() -> None:
+@pytest.mark.parametrize("defence", [0.0, 0.3])
+def test_true_partition_function(defence: float) -> None:
     """Of a given energy, by samples of a Gaussian around it; the sampler's estimate needs no data."""
     th.manual_seed(0)
-    model = EnergyBasedGAN(2, Fixed(1.0), "sampler")
+    model = EnergyBasedGAN(2, Fixed(1.0), "sampler", defence=defence)
     model.energy = Parabola(0.5)  # type: ignore[assignment]
     model.normalise(th.zeros(2, 2), n_samples=50_000)
     assert float(model.partition.log_z) == pytest.approx(math.log(2 * math.pi * 0.25), abs=0.02)
-    model = EnergyBasedGAN(2, Fixed(1.0), "mixture")
+    model = EnergyBasedGAN(2, Fixed(1.0), "mixture", defence=defence)
     model.energy = Parabola(0.5)  # type: ignore[assignment]
     model.normalise(0.5 * th.randn(50_000, 2), n_samples=50_000)
     assert float(model.partition.log_z) == pytest.approx(math.log(2 * math.pi * 0.25), abs=0.02)
+
+
+def test_defence_by_hand() -> None:
+    """A share of the proposal's points, and its density, are the broad Gaussian's."""
+    th.manual_seed(0)
+    model = EnergyBasedGAN(2, Fixed(0.1, mean=5.0), defence=0.25)
+    x = model._proposal(4000)
+    assert int((x < 4).any(1).sum()) == pytest.approx(1000, abs=20) and len(x) == 4000
+    q, broad = (
+        Independent(Normal(th.full((2,), mean), th.full((2,), scale)), 1) for mean, scale in [(5, 0.1), (0, 2.0)]
+    )
+    density = 0.75 * q.log_prob(x).double().exp() + 0.25 * broad.log_prob(x).double().exp()
+    th.testing.assert_close(model._proposal_log_prob(x).double(), density.log(), atol=1e-4, rtol=1e-4)
+
+
+def test_defence_where_the_sampler_misses_a_mode() -> None:
+    """Two modes, of which q has one: the divergence is small, and large without the defence."""
+    th.manual_seed(0)
+    x = (4 * th.randint(2, (5000, 1)) - 2) + 0.7 * th.randn(5000, 2)
+    parts = [Independent(Normal(th.full((2,), mean), th.full((2,), 0.7)), 1).log_prob(x) for mean in (-2.0, 2.0)]
+    truth = th.logaddexp(*parts) - math.log(2)
+    divergences = {}
+    for defence in (0.0, 0.25):
+        model = EnergyBasedGAN(2, Fixed(0.7, mean=2.0), defence=defence, **SMALL)
+        model.fit(x, n_steps=600, batch_size=256)
+        model.partition.log_z.fill_(float(grid_log_z(model)))
+        divergences[defence] = float((truth - model.log_prob(x)).mean())
+    assert abs(divergences[0.25]) < 0.1 and divergences[0.0] > 1
+
+
+def grid_log_z(model: EnergyBasedGAN) -> th.Tensor:
+    side = th.linspace(-8, 8, 401)
+    with th.no_grad():
+        return (-model.energy(th.cartesian_prod(side, side))).logsumexp(0) + 2 * math.log(16 / 400)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samplers_have_the_data_s_units(kind: str) -> None:
+    """Before they learn: what they sample, and its density, are those of standard units, moved and scaled."""
+    th.manual_seed(0)
+    centre, scale = th.tensor([100.0, -3.0]), th.tensor([20.0, 0.5])
+    model = EnergyBasedGAN(2, **KINDS[kind], **SMALL)
+    plain = model.sampler
+    moved = copy.deepcopy(plain)
+    x = centre + scale * th.randn(20_000, 2)
+    plain.observe((x - centre) / scale)
+    moved.observe(x)
+    samples = []
+    for sampler in (plain, moved):
+        th.manual_seed(1)
+        samples.append(sampler.sample(50))
+    th.testing.assert_close(samples[1], centre + scale * samples[0], rtol=1e-4, atol=1e-2)
+    if kind == "flow":
+        th.testing.assert_close(
+            moved.log_prob(samples[1]), plain.log_prob(samples[0]) - scale.log().sum(), rtol=1e-3, atol=1e-3
+        )
+    assert (moved.sample(5000).mean(0) - centre).div(scale).abs().max() < 0.5
+
+
+def test_instance_noise_falls_to_nothing_and_the_sampler_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a third, and in two thirds of the steps."""
+    th.manual_seed(0)
+    model = EnergyBasedGAN(2, **KINDS["implicit"], **SMALL)
+    x, deviations, weights = 10 * data(2000), [], []
+    loss = model._loss
+
+    def recording(demos: th.Tensor, n: int) -> tuple[th.Tensor, th.Tensor]:
+        deviations.append(float(demos.std(0).mean()) / 7)
+        weights.append(next(model.sampler.parameters()).detach().clone())
+        return loss(demos, n)
+
+    monkeypatch.setattr(model, "_loss", recording)
+    model.fit(x, n_steps=12, batch_size=4000, instance_noise=1.0)
+    assert deviations[0] == pytest.approx(math.sqrt(2), abs=0.05)
+    assert deviations[2] == pytest.approx(math.sqrt(1.25), abs=0.05)
+    assert deviations[4:] == pytest.approx([1.0] * 8, abs=0.05)
+    assert not th.equal(weights[6], weights[7])
+    assert all(th.equal(weights[9], later) for later in weights[10:])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,7 +202,7 @@ def test_samplers_follow_an_energy(sampler: type[FlowSampler] | type[ARDAESample
     optimizer = th.optim.Adam(q.parameters(), lr=5e-3)
     decay = th.optim.lr_scheduler.CosineAnnealingLR(optimizer, 500)
     for _ in range(500):
-        q.observe(256)
+        q.follow(256)
         optimizer.zero_grad()
         q.loss(energy, 256).backward()
         optimizer.step()
@@ -185,6 +271,12 @@ def test_bad_input() -> None:
         EnergyBasedGAN(2, "gan")
     with pytest.raises(ValueError, match="objective='mle'"):
         EnergyBasedGAN(2, Fixed(1.0), objective="mle")
+    with pytest.raises(ValueError, match=r"defence=1\.0: accepted are numbers from 0 to below 1"):
+        EnergyBasedGAN(2, Fixed(1.0), defence=1.0)
+    with pytest.raises(ValueError, match="noise_dim=1: accepted are numbers from dim=2 up"):
+        EnergyBasedGAN(2, "implicit", sampler_kwargs={"noise_dim": 1})
+    with pytest.raises(ValueError, match="instance_noise=-1: accepted are numbers from 0 up"):
+        EnergyBasedGAN(2, Fixed(1.0)).fit(th.zeros(5, 2), instance_noise=-1)
     with pytest.raises(ValueError, match="partition='learned' with objective='cost'"):
         EnergyBasedGAN(2, Fixed(1.0), "learned", "cost")
     with pytest.raises(ValueError, match=r"data of shape \(5,\): accepted are finite rows"):

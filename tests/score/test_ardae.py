@@ -17,6 +17,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "default": {},
     "unit scale": {"standardise": False},
     "dual": {"log_partition": "dual"},
+    "frequencies": {"n_frequencies": 4},
     "importance": {"log_partition": "importance", "n_noise": 2},
     "immse": {"log_partition": "immse"},
     "score alone": {"log_partition": None, "loss": "ardae"},

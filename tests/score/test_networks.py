@@ -17,6 +17,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "linear context": {"context_hidden": ()},
     "point layers": {"point_hidden": (6, 5)},
     "point layers without context": {"point_hidden": (6,), "context_dim": 0},
+    "frequencies": {"n_frequencies": 4},
+    "frequencies before point layers": {"n_frequencies": 4, "point_hidden": (6,), "context_dim": 0},
 }
 
 
@@ -101,16 +103,23 @@ def test_each_context_has_its_own_points() -> None:
     assert not th.allclose(whole[2:3], network(point[2:3], noise_feature[2:3], network.encode(context[1:2])))
 
 
-def test_starts_at_zero_with_unit_projections() -> None:
+@pytest.mark.parametrize("n_frequencies", [0, 32])
+def test_starts_at_zero_with_unit_projections(n_frequencies: int) -> None:
     th.manual_seed(0)
-    network = ConditionalNetwork(64, 0, n_out=3, hidden=(512,))
+    network = ConditionalNetwork(64, 0, n_out=3, hidden=(512,), n_frequencies=n_frequencies)
     point = th.randn(20, 50, 64)
     assert network(point, th.zeros(1, 1, 1), network.encode(None)).abs().max() == 0
-    assert network.joining_layer(point).std().item() == pytest.approx(1, rel=0.05)
+    seen = th.cat([point, *network._waves(point)], -1)
+    assert network.joining_layer(seen).std().item() == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "accepted"), [({"activation": "relu"}, "'silu', 'softplus', 'elu'"), ({"hidden": ()}, "at least one")]
+    ("arguments", "accepted"),
+    [
+        ({"activation": "relu"}, "'silu', 'softplus', 'elu'"),
+        ({"hidden": ()}, "at least one"),
+        ({"n_frequencies": -1}, "n_frequencies=-1: accepted are 0 and more"),
+    ],
 )
 def test_bad_arguments(arguments: dict[str, Any], accepted: str) -> None:
     with pytest.raises(ValueError, match=accepted):
