@@ -24,9 +24,16 @@ from benchmarks.common import RESULTS, check_names, run_folder, table_of_runs
 
 DEVIATION = 0.2
 ENERGY = {"n_frequencies": 64}
+INSTANCE_NOISE = 0.35
 METHODS: dict[str, dict[str, Any]] = {
-    "flow": {"steps": 4000, "arguments": {"sampler": "flow", "sampler_kwargs": {"n_transforms": 3}}},
-    "implicit": {"steps": 6000, "arguments": {"sampler": "implicit"}},
+    "flow": {"steps": 3000, "arguments": {"sampler": "flow", "sampler_kwargs": {"n_transforms": 3}}},
+    "implicit": {
+        "steps": 4000,
+        "arguments": {
+            "sampler": "implicit",
+            "sampler_kwargs": {"n_score_updates": 2, "score_kwargs": {"n_frequencies": 64}},
+        },
+    },
     "cd": {"steps": 4000, "arguments": {}},
     "pcd": {"steps": 4000, "arguments": {"persistent": True}},
 }
@@ -78,10 +85,10 @@ def run(settings: dict[str, Any], at: Run) -> str:
     th.manual_seed(settings["seed"])
     n_modes, method = settings["modes"], settings["method"]
     data = draw(n_modes, _N_DATA)
-    is_gan = method in ("flow", "implicit")
+    is_gan = "sampler" in METHODS[method]["arguments"]
     kind = EnergyBasedGAN if is_gan else MarkovChainEBM
     model: Any = kind(2, energy_kwargs=ENERGY, **METHODS[method]["arguments"])
-    model.fit(data, settings["steps"])
+    model.fit(data, settings["steps"], **({"instance_noise": INSTANCE_NOISE} if is_gan else {}))
     th.save(model.energy.state_dict(), at.folder / "energy.pt")
     figures = {name: round(value, 4) for name, value in measures(model, n_modes).items()}
     settled = {name: settings[name] for name in ("modes", "method", "seed", "steps")}

@@ -19,7 +19,7 @@ from ardae_rl.score.validation import check_choice, check_positive
 SAMPLERS = ("flow", "implicit")
 OBJECTIVES = ("gan", "cost")
 # Shares of the steps: with instance noise, and with a sampler that learns
-_NOISY, _FOLLOWING = 1 / 3, 2 / 3
+_NOISY, _FOLLOWING = 0.4, 0.7
 
 
 class EnergySampler(Protocol):
@@ -128,7 +128,7 @@ class ARDAESampler(Standardised):
     ) -> None:
         super().__init__(dim)
         self.generator = ImplicitSampler(dim if noise_dim is None else noise_dim, dim, hidden, residual=True)
-        usual: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 2e-3}
+        usual: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 2e-3, "score_weight": 0.01}
         self.estimator = ARDAE(dim, **(usual | (score_kwargs or {})))
         self.n_score_updates = n_score_updates
 
@@ -188,7 +188,7 @@ class EnergyBasedGAN(nn.Module):
         sampler: str | EnergySampler = "flow",
         partition: str = "mixture",
         objective: str = "gan",
-        defence: float = 0.2,
+        defence: float = 0.25,
         energy_kwargs: dict[str, Any] | None = None,
         sampler_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -223,7 +223,7 @@ class EnergyBasedGAN(nn.Module):
         :param learning_rate: of the energy, at first; it falls to nothing along a cosine
         :param sampler_learning_rate: the same; it is at nothing earlier, and the energy has a sampler that rests
         :param instance_noise: deviation of noise in the data, in deviations of the data, which falls to nothing in the
-            first third of the steps (Sønderby et al. 2017, https://arxiv.org/abs/1610.04490): a sampler that follows
+            first 40 % of the steps (Sønderby et al. 2017, https://arxiv.org/abs/1610.04490): a sampler that follows
             finds modes that are far apart
         :raises ValueError: for data that are no finite rows, and training that diverges
         """

@@ -61,6 +61,8 @@ class ARDAE(nn.Module):
         well: a denoising autoencoder that is not amortised
     :param relative_noise: False if δ counts in units of x, which only the raw network can have
     :param n_noise: noise draws for each sample (the paper's n_σ)
+    :param score_weight: of the score loss beside one that normalises the density, which a larger weight brings noise
+        into: the more, the narrower the density's modes are
     :param learning_rate: of Adam
     :param betas: of Adam; little momentum, because the samples' distribution moves and the estimator has to follow
     :param averaging: updates over which the weights are averaged for queries, which takes most of the training's noise
@@ -93,6 +95,7 @@ class ARDAE(nn.Module):
         noise_distribution: str = "normal",
         relative_noise: bool = True,
         n_noise: int = 1,
+        score_weight: float = 0.1,
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.5, 0.999),
         averaging: int = 20,
@@ -115,6 +118,7 @@ class ARDAE(nn.Module):
         for name, value in {
             "noise_scale": noise_scale,
             "n_noise": n_noise,
+            "score_weight": score_weight,
             "learning_rate": learning_rate,
             "averaging": averaging,
             "max_grad_norm": max_grad_norm,
@@ -128,7 +132,7 @@ class ARDAE(nn.Module):
         self.log_partition = resolve_log_partition(log_partition, head, preconditioned)
         unit = 1.0 if preconditioned else None if relative_noise else input_scale
         self.noise_scale, self.n_noise = NoiseScale(noise_scale, noise_distribution, unit), n_noise
-        self.max_grad_norm = max_grad_norm
+        self.score_weight, self.max_grad_norm = score_weight, max_grad_norm
         self.n_importance = n_importance
         self._input_scale = 1.0 if preconditioned else input_scale
         self.proposal_scale = proposal_scale * self._input_scale
@@ -210,7 +214,7 @@ class ARDAE(nn.Module):
 
     def _score_terms(self, z: th.Tensor, context: th.Tensor) -> dict[str, th.Tensor]:
         code = self.model.encode(context)
-        return score_terms(self.model, z, code, self.loss, self.log_partition, self.noise_scale)
+        return score_terms(self.model, z, code, self.loss, self.log_partition, self.noise_scale, self.score_weight)
 
     @th.no_grad()
     def _follow(self, slow_model: nn.Module) -> None:

@@ -14,8 +14,6 @@ from ardae_rl.score.networks import ContextCode
 # |σ| below this, in units of the samples' scale, is rounding error divided by σ in the control-variate loss
 _SMALLEST_NOISE = 0.01
 _DUAL_NOISE_RANGE = (0.01, 4.0)
-# Weight of the score loss beside a normalising one: larger weights let its noise into the normalisation
-_SCORE_WEIGHT = 0.1
 
 
 NOISE_DISTRIBUTIONS = ("normal", "fixed")
@@ -46,7 +44,13 @@ class NoiseScale:
 
 
 def score_terms(
-    model: EnergyModel, z: th.Tensor, code: ContextCode, loss: str, log_partition: str | None, noise_scale: NoiseScale
+    model: EnergyModel,
+    z: th.Tensor,
+    code: ContextCode,
+    loss: str,
+    log_partition: str | None,
+    noise_scale: NoiseScale,
+    score_weight: float,
 ) -> dict[str, th.Tensor]:
     """The terms of the objective, already weighted, by name.
 
@@ -56,6 +60,7 @@ def score_terms(
     :param loss: "cv" or "ardae"
     :param log_partition: "contrastive", "dual", "immse", "importance" or None
     :param noise_scale: draws σ
+    :param score_weight: of the score loss, where there is a normalising one beside it
     """
     u = normal_like(z)
     sigma = noise_scale.sample(z, _SMALLEST_NOISE if loss == "cv" else 0)
@@ -68,7 +73,7 @@ def score_terms(
     score_loss = score_loss / z.shape[-1]
     if log_partition in (None, "importance"):
         return {"matching_loss": score_loss}
-    terms = {"matching_loss": _SCORE_WEIGHT * score_loss}
+    terms = {"matching_loss": score_weight * score_loss}
     if log_partition == "contrastive":
         assert isinstance(model, PreconditionedEnergy)
         terms["contrastive_loss"] = _contrastive_term(model, z, code, clean)

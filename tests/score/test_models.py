@@ -93,7 +93,7 @@ def test_derivatives_equal_autograd(name: str) -> None:
 def test_every_parameter_gets_a_gradient(name: str, log_partition: str | None, loss: str) -> None:
     model = make_model(name)
     z, _, context = make_inputs()
-    terms = score_terms(model, z.detach(), model.encode(context), loss, log_partition, NoiseScale(0.1))
+    terms = score_terms(model, z.detach(), model.encode(context), loss, log_partition, NoiseScale(0.1), 0.1)
     assert all(term.shape == () and bool(term.isfinite()) for term in terms.values())
     th.stack(list(terms.values())).sum().backward()
     for parameter_name, parameter in model.named_parameters():
@@ -108,6 +108,23 @@ def test_every_parameter_gets_a_gradient(name: str, log_partition: str | None, l
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, parameter_name
 
 
+@pytest.mark.parametrize("log_partition", ["contrastive", "importance"])
+def test_score_weight_is_that_beside_a_normalising_loss(log_partition: str) -> None:
+    model = make_model("energy")
+    z, _, context = make_inputs()
+    results = []
+    for weight in (0.1, 0.3):
+        th.manual_seed(0)
+        results.append(
+            score_terms(model, z, model.encode(context), "cv", log_partition, NoiseScale(0.1), score_weight=weight)
+        )
+    one, other = results
+    expected = 3 * one["matching_loss"] if log_partition == "contrastive" else one["matching_loss"]
+    th.testing.assert_close(other["matching_loss"], expected)
+    if log_partition == "contrastive":
+        th.testing.assert_close(other["contrastive_loss"], one["contrastive_loss"])
+
+
 @pytest.mark.parametrize("loss", ["cv", "ardae"])
 @pytest.mark.parametrize("unit", [1.0, 3.0, None])
 def test_noise_scales_are_symmetric_and_relative(unit: float | None, loss: str) -> None:
@@ -116,7 +133,7 @@ def test_noise_scales_are_symmetric_and_relative(unit: float | None, loss: str) 
     model.register_forward_pre_hook(lambda _module, inputs: sigmas.append(inputs[1]))
     z = 7 * th.randn(BATCH, 2000, DIM, dtype=th.float64)
     code = model.encode(th.randn(BATCH, CONTEXT_DIM, dtype=th.float64))
-    score_terms(model, z, code, loss, "importance", NoiseScale(0.1, unit=unit))
+    score_terms(model, z, code, loss, "importance", NoiseScale(0.1, unit=unit), 0.1)
     # The control variate has the samples without noise beside those with it
     relative = max(sigmas, key=th.Tensor.numel)[:, :2000] / (7.0 if unit is None else unit)
     assert relative.shape == (BATCH, 2000, 1)
