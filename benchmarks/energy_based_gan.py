@@ -25,13 +25,14 @@ from benchmarks.common import RESULTS, check_names, run_folder, table_of_runs
 DEVIATION = 0.2
 ENERGY = {"n_frequencies": 64}
 INSTANCE_NOISE = 0.35
+NARROW = {"n_frequencies": 64, "score_weight": 0.01}
 METHODS: dict[str, dict[str, Any]] = {
     "flow": {"steps": 3000, "arguments": {"sampler": "flow", "sampler_kwargs": {"n_transforms": 3}}},
     "implicit": {
         "steps": 4000,
         "arguments": {
             "sampler": "implicit",
-            "sampler_kwargs": {"n_score_updates": 2, "score_kwargs": {"n_frequencies": 64}},
+            "sampler_kwargs": {"n_score_updates": 2, "score_kwargs": NARROW},
         },
     },
     "cd": {"steps": 4000, "arguments": {}},
