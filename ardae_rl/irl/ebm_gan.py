@@ -9,7 +9,7 @@ from torch import nn
 
 from ardae_rl.common.progress import progress_bar
 from ardae_rl.common.samplers import ImplicitSampler
-from ardae_rl.irl.energy import EnergyNetwork, langevin
+from ardae_rl.irl.energy import EnergyNetwork, Standardised, langevin
 from ardae_rl.irl.losses import cost_loss, discriminator_logits, discriminator_loss
 from ardae_rl.irl.partition import PartitionFunction
 from ardae_rl.registry import require
@@ -45,24 +45,6 @@ class EnergySampler(Protocol):
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """That the loss trains."""
-
-
-class Standardised(nn.Module):
-    """x = μ + σ u: what samplers have in common."""
-
-    centre: th.Tensor
-    scale: th.Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("centre", th.zeros(dim))
-        self.register_buffer("scale", th.ones(dim))
-
-    @th.no_grad()
-    def observe(self, x: th.Tensor) -> None:
-        """Take mean and deviation of these points, (n, dim)."""
-        self.centre.copy_(x.mean(0))
-        self.scale.copy_(x.std(0).clamp_min(1e-6))
 
 
 class FlowSampler(Standardised):

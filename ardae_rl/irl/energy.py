@@ -10,7 +10,30 @@ from torch.distributions import Independent, Normal
 from ardae_rl.score.validation import check_positive
 
 
-class EnergyNetwork(nn.Module):
+class Standardised(nn.Module):
+    """μ and σ of the data, for what counts in units of them.
+
+    :param dim: of the data
+    :raises ValueError: for a dimension that is not positive
+    """
+
+    centre: th.Tensor
+    scale: th.Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        check_positive("dim", dim)
+        self.register_buffer("centre", th.zeros(dim))
+        self.register_buffer("scale", th.ones(dim))
+
+    @th.no_grad()
+    def observe(self, x: th.Tensor) -> None:
+        """Take mean and deviation of these points, (n, dim)."""
+        self.centre.copy_(x.mean(0))
+        self.scale.copy_(x.std(0).clamp_min(1e-6))
+
+
+class EnergyNetwork(Standardised):
     """E(x) of p_θ = e^{-E} / Z: a perceptron, and a Gaussian that keeps Z finite.
 
     Beside x, the perceptron may see sines and cosines along random directions (Tancik et al. 2020, Fourier features,
@@ -25,8 +48,6 @@ class EnergyNetwork(nn.Module):
     :raises ValueError: for numbers outside of what is accepted
     """
 
-    centre: th.Tensor
-    scale: th.Tensor
     frequencies: th.Tensor
 
     def __init__(
@@ -37,22 +58,14 @@ class EnergyNetwork(nn.Module):
         n_frequencies: int = 0,
         frequency: float = 3.0,
     ) -> None:
-        super().__init__()
-        for name, value in {"dim": dim, "breadth": breadth, "frequency": frequency}.items():
+        super().__init__(dim)
+        for name, value in {"breadth": breadth, "frequency": frequency}.items():
             check_positive(name, value)
         if n_frequencies < 0:
             raise ValueError(f"n_frequencies={n_frequencies!r}: accepted are 0 and more")
         self.breadth = breadth
         self.register_buffer("frequencies", frequency * th.randn(dim, n_frequencies))
         self.network = nn.Sequential(*create_mlp(dim + 2 * n_frequencies, 1, list(hidden), nn.SiLU))
-        self.register_buffer("centre", th.zeros(dim))
-        self.register_buffer("scale", th.ones(dim))
-
-    @th.no_grad()
-    def observe(self, x: th.Tensor) -> None:
-        """Take mean and deviation of these points for the Gaussian's, (n, dim)."""
-        self.centre.copy_(x.mean(0))
-        self.scale.copy_(x.std(0).clamp_min(1e-6))
 
     def gaussian(self) -> Independent:
         """The one in it."""
