@@ -256,17 +256,22 @@ class ARDAE(nn.Module):
         return -self.log_prob(samples, context).mean(-1)
 
     @th.no_grad()
-    def log_partition_estimate(self, context: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+    def log_partition_estimate(
+        self, context: th.Tensor | None = None, *, n_draws: int | None = None
+    ) -> tuple[th.Tensor, th.Tensor]:
         """ln ∫ exp ψ by importance sampling around the location, and the draws' effective sample size; (batch,).
 
         For energies that are normalised already ("contrastive", "dual"), ln Z says by how much they are off.
+
+        :param n_draws: of importance sampling; None for ``n_importance``
         """
         if self.head != "gradient":
             raise ValueError(f"log_partition_estimate with head={self.head!r}: accepted is 'gradient', an energy")
+        check_positive("n_draws", self.n_importance if n_draws is None else n_draws)
         check_context(context, self.context_dim)
         _, context = self._batched(None, context)
         code = self._query_model.encode(self.standardiser.normalise_context(context))
-        return self._importance(code, context, self._query_noise(context, None))
+        return self._importance(code, context, self._query_noise(context, None), n_draws)
 
     @th.no_grad()
     def _query(
@@ -315,10 +320,12 @@ class ARDAE(nn.Module):
             noise_scale = self.noise_scale.scale if self.noise_scale.distribution == "fixed" else 0.0
         return like.new_full((1, 1, 1), noise_scale * self._input_scale)
 
-    def _importance(self, code: ContextCode, context: th.Tensor, sigma: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def _importance(
+        self, code: ContextCode, context: th.Tensor, sigma: th.Tensor, n_draws: int | None = None
+    ) -> tuple[th.Tensor, th.Tensor]:
         model = self._query_model
         assert not isinstance(model, PreconditionedField)
-        draws = (len(context), self.n_importance, self.dim)
+        draws = (len(context), n_draws or self.n_importance, self.dim)
         return importance_log_partition(
             lambda z: model.log_density(z, sigma, code), draws, self.proposal_scale, context
         )

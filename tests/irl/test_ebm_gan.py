@@ -42,6 +42,9 @@ class Fixed:
     def follow(self, n: int) -> None:
         pass
 
+    def normalise(self) -> None:
+        pass
+
     def optimizers(self) -> tuple[()]:
         return ()
 
@@ -176,6 +179,27 @@ def test_instance_noise_falls_to_nothing_and_the_sampler_rests(monkeypatch: pyte
     assert deviations[4:] == pytest.approx([1.0] * 6, abs=0.05)
     assert not th.equal(weights[6], weights[7])
     assert all(th.equal(weights[7], later) for later in weights[8:])
+
+
+@pytest.mark.parametrize("log_partition", ["contrastive", "importance"])
+def test_density_integrates_to_one(log_partition: str) -> None:
+    """Of an estimator that is off by e; one whose queries are normalised anyway is left alone."""
+    th.manual_seed(0)
+    sampler = ARDAESampler(2, score_kwargs={"hidden": (16,), "log_partition": log_partition, "n_importance": 2000})
+    sampler.estimator.update(th.randn(2000, 2))
+    with th.no_grad():
+        sampler.estimator._query_model.network.output_layer.bias.add_(1.0)
+    side = th.linspace(-8, 8, 161)
+    masses = []
+    for normalise in (False, True):
+        if normalise:
+            sampler.normalise()
+        masses.append(float(sampler.log_prob(th.cartesian_prod(side, side)).exp().sum()) * 0.1**2)
+    assert masses[1] == pytest.approx(1, abs=0.05)
+    assert (masses[0] > 2) == (log_partition == "contrastive")
+    assert (float(sampler.log_mass) != 0) == (log_partition == "contrastive")
+    sampler.observe(data(100))
+    assert float(sampler.log_mass) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

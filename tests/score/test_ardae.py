@@ -213,6 +213,10 @@ def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned:
     (proposed,) = points
     assert proposed.shape == (1, 500, 2)
     assert proposed.std().item() == pytest.approx(deviation, rel=0.1)
+    estimator.log_partition_estimate(n_draws=7)
+    assert points[-1].shape == (1, 7, 2)
+    with pytest.raises(ValueError, match="n_draws=0"):
+        estimator.log_partition_estimate(n_draws=0)
 
 
 @pytest.mark.parametrize("context_dim", [0, 3])
