@@ -7,6 +7,7 @@ from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from ardae_rl.score.fourier import FourierFeatures
 from ardae_rl.score.validation import check_positive
 
 
@@ -36,19 +37,15 @@ class Standardised(nn.Module):
 class EnergyNetwork(Standardised):
     """E(x) of p_θ = e^{-E} / Z: a perceptron, and a Gaussian that keeps Z finite.
 
-    Beside x, the perceptron may see sines and cosines along random directions (Tancik et al. 2020, Fourier features,
-    https://arxiv.org/abs/2006.10739), without which many narrow modes are learnt late; a smooth density is learnt
-    better without.
+    Many narrow modes are learnt late without frequencies; a smooth density is learnt better without.
 
     :param dim: of x
     :param hidden: widths
     :param breadth: of the Gaussian, in standard deviations of the data
-    :param n_frequencies: directions; 0 for none
-    :param frequency: standard deviation of their components, for data in units of its standard deviation
+    :param n_frequencies: of :class:`~ardae_rl.score.fourier.FourierFeatures`, as which the perceptron sees x
+    :param frequency: the same, for data in units of its standard deviation
     :raises ValueError: for numbers outside of what is accepted
     """
-
-    frequencies: th.Tensor
 
     def __init__(
         self,
@@ -59,13 +56,10 @@ class EnergyNetwork(Standardised):
         frequency: float = 3.0,
     ) -> None:
         super().__init__(dim)
-        for name, value in {"breadth": breadth, "frequency": frequency}.items():
-            check_positive(name, value)
-        if n_frequencies < 0:
-            raise ValueError(f"n_frequencies={n_frequencies!r}: accepted are 0 and more")
+        check_positive("breadth", breadth)
         self.breadth = breadth
-        self.register_buffer("frequencies", frequency * th.randn(dim, n_frequencies))
-        self.network = nn.Sequential(*create_mlp(dim + 2 * n_frequencies, 1, list(hidden), nn.SiLU))
+        self.features = FourierFeatures(dim, n_frequencies, frequency)
+        self.network = nn.Sequential(*create_mlp(self.features.n_features, 1, list(hidden), nn.SiLU))
 
     def gaussian(self) -> Independent:
         """The one in it."""
@@ -74,9 +68,7 @@ class EnergyNetwork(Standardised):
     def forward(self, x: th.Tensor) -> th.Tensor:
         """(n) of (n, dim)."""
         z = (x - self.centre) / self.scale
-        phases = z @ self.frequencies
-        seen = th.cat([z, phases.sin(), phases.cos()], -1)
-        energy: th.Tensor = self.network(seen).squeeze(-1) + 0.5 * (z / self.breadth).square().sum(-1)
+        energy: th.Tensor = self.network(self.features(z)).squeeze(-1) + 0.5 * (z / self.breadth).square().sum(-1)
         return energy
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ardae_rl.score.activations import activation_pair
-from ardae_rl.score.validation import check_positive
+from ardae_rl.score.fourier import FourierFeatures
 
 
 class ContextCode(NamedTuple):
@@ -32,12 +32,9 @@ class ConditionalNetwork(nn.Module):
     :param point_hidden: widths of layers that see the point alone, before it is joined
     :param context_gain: whether the context also multiplies the joining layer's units (FiLM), or only shifts them
     :param activation: "silu", "softplus" or "elu"
-    :param n_frequencies: random directions along which the network sees sines and cosines beside the point (Fourier
-        features, Tancik et al. 2020, https://arxiv.org/abs/2006.10739); 0 for none
-    :param frequency: standard deviation of their components
+    :param n_frequencies: of :class:`~ardae_rl.score.fourier.FourierFeatures`, as which the network sees the point
+    :param frequency: the same
     """
-
-    frequencies: th.Tensor
 
     def __init__(
         self,
@@ -57,12 +54,9 @@ class ConditionalNetwork(nn.Module):
         self.context_gain = context_gain
         if not hidden:
             raise ValueError(f"hidden={hidden!r}: accepted is at least one width")
-        check_positive("frequency", frequency)
-        if n_frequencies < 0:
-            raise ValueError(f"n_frequencies={n_frequencies!r}: accepted are 0 and more")
         width = hidden[0]
-        self.register_buffer("frequencies", frequency * th.randn(dim, n_frequencies), persistent=n_frequencies > 0)
-        n_in = dim + 2 * n_frequencies
+        self.features = FourierFeatures(dim, n_frequencies, frequency)
+        n_in = self.features.n_features
         self.point_layers = _linear_layers(n_in, point_hidden)
         self.joining_layer = nn.Linear((n_in, *point_hidden)[-1], width, bias=False)
         # Inputs have unit scale: unit-variance projections, whatever the dimension
@@ -93,11 +87,6 @@ class ConditionalNetwork(nn.Module):
         gain, shift = code.chunk(2, dim=-1)
         return ContextCode(1 + gain, shift)
 
-    def _waves(self, point: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Sines and cosines, (batch, n, n_frequencies)."""
-        phases = point @ self.frequencies
-        return phases.sin(), phases.cos()
-
     def _join(self, h: th.Tensor, noise_feature: th.Tensor, code: ContextCode) -> th.Tensor:
         return self.joining_layer(h) * code.gain + self.noise_layer(noise_feature) + code.shift
 
@@ -108,7 +97,7 @@ class ConditionalNetwork(nn.Module):
         :param code: from :meth:`encode`
         :return: (batch, n, n_out)
         """
-        h = th.cat([point, *self._waves(point)], -1) if self.frequencies.numel() else point
+        h = self.features(point)
         for layer in self.point_layers:
             h = self.activation.value(layer(h))
         h = self.activation.value(self._join(h, noise_feature, code))
@@ -137,10 +126,7 @@ class ScalarNetwork(ConditionalNetwork):
     ) -> ScalarGradients:
         """The value and its derivatives, that of the noise feature if asked for; arguments as for :meth:`forward`."""
         slopes = []
-        h = point
-        if self.frequencies.numel():
-            sines, cosines = self._waves(point)
-            h = th.cat([point, sines, cosines], -1)
+        h = features = self.features(point)
         for layer in self.point_layers:
             h, slope = self.activation.value_and_slope(layer(h))
             slopes.append(slope)
@@ -159,11 +145,7 @@ class ScalarNetwork(ConditionalNetwork):
         g = _transposed(self.joining_layer, g * code.gain)
         for layer in reversed(list(self.point_layers)):
             g = _transposed(layer, g * slopes.pop())
-        if self.frequencies.numel():
-            sizes = [point.shape[-1], *2 * [self.frequencies.shape[-1]]]
-            g, g_sines, g_cosines = g.split(sizes, -1)
-            g = g + (g_sines * cosines - g_cosines * sines) @ self.frequencies.t()
-        return ScalarGradients(value, g, noise_gradient)
+        return ScalarGradients(value, self.features.pull_back(features, g), noise_gradient)
 
 
 def _linear_layers(n_in: int, widths: Sequence[int]) -> nn.ModuleList:

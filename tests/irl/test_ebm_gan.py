@@ -276,7 +276,7 @@ def test_gaussian_envelope() -> None:
 def test_frequencies_by_hand() -> None:
     th.manual_seed(0)
     network, x = EnergyNetwork(2, n_frequencies=3), th.randn(5, 2)
-    phases = x @ network.frequencies
+    phases = x @ network.features.frequencies
     seen = th.cat([x, phases.sin(), phases.cos()], 1)
     th.testing.assert_close(network(x), network.network(seen)[:, 0] + x.square().sum(1) / 8)
 

@@ -109,8 +109,7 @@ def test_starts_at_zero_with_unit_projections(n_frequencies: int) -> None:
     network = ConditionalNetwork(64, 0, n_out=3, hidden=(512,), n_frequencies=n_frequencies)
     point = th.randn(20, 50, 64)
     assert network(point, th.zeros(1, 1, 1), network.encode(None)).abs().max() == 0
-    seen = th.cat([point, *network._waves(point)], -1)
-    assert network.joining_layer(seen).std().item() == pytest.approx(1, rel=0.05)
+    assert network.joining_layer(network.features(point)).std().item() == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.parametrize(
