@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch as th
 from numpy.typing import ArrayLike
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -143,6 +146,19 @@ def additional_wrappers(env_id: str) -> list[str]:
     return [wrapper.name for wrapper in gym.spec(env_id).additional_wrappers]
 
 
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """The generators that SB3 seeds are seeded, and set back at the end."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with th.random.fork_rng(range(th.cuda.device_count())):
+            set_random_seed(seed)
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+
+
 def evaluate(
     model: BaseAlgorithm | BasePolicy,
     env_id: str,
@@ -155,6 +171,8 @@ def evaluate(
 ) -> Evaluation:
     """Run ``model`` for ``n_episodes`` on fresh environments made by their id, episode k with the seed ``seed`` + k.
 
+    The global random generators are as they were afterwards: a training that is evaluated in between is the same.
+
     :param n_envs: environments played at once, each in a process of its own
     :param vecnormalize: saved VecNormalize whose observation statistics the model was trained with
     :raises ValueError: for an unknown or wrapped environment, one with other spaces than the model's, or numbers
@@ -164,7 +182,6 @@ def evaluate(
         if value < 1:
             raise ValueError(f"{name}: got {value}; accepted: 1 or more")
     env = official_env(env_id, seed, allow_wrappers, n_episodes, min(n_envs, n_episodes))
-    set_random_seed(seed)
     try:
         if vecnormalize is not None:
             env = VecNormalize.load(str(vecnormalize), env)
@@ -178,7 +195,8 @@ def evaluate(
             if step["done"]:
                 episodes[step["i"]].append(step["info"]["episode"])
 
-        evaluate_policy(model, env, n_episodes, deterministic, callback=note)
+        with _own_randomness(seed):
+            evaluate_policy(model, env, n_episodes, deterministic, callback=note)
     finally:
         env.close()
     in_order = [episode for of_env in episodes for episode in of_env]

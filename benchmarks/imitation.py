@@ -51,8 +51,7 @@ def train_expert(settings: dict[str, Any], at: Run) -> str:
     """Leaves the model, its demonstrations, and the two returns that others are measured by."""
     env_id = settings["env"]
     model = SAC("MlpPolicy", env_id, seed=0, device="cpu", **GENERATOR_ARGUMENTS.get(env_id, {}))
-    model.learn(settings["steps"])
-    model.save(at.folder / "model")
+    learn(model, settings, at)
     demos = collect_demonstrations(model, gym.make(env_id), settings["n_demos"], seed=1)
     save_trajectories(at.folder / "demos.npz", demos)
     expert = evaluate(model, env_id, _EPISODES, _FIRST_SEED).mean_return
@@ -60,6 +59,18 @@ def train_expert(settings: dict[str, Any], at: Run) -> str:
     row = {"expert": expert, "demonstrated": demonstrated, "random": random_return(env_id)}
     write_csv(at.folder / "returns.csv", [row])
     return f"expert of {env_id}: {expert:.1f}, its demonstrations {demonstrated:.1f}, random {row['random']:.1f}"
+
+
+def learn(model: Any, settings: dict[str, Any], at: Run) -> None:
+    """In ten parts, with the return after each; leaves these, and the model."""
+    curve = []
+    for k in range(10):
+        model.learn(settings["steps"] // 10, reset_num_timesteps=k == 0)
+        result = evaluate(model, settings["env"], 5, _FIRST_SEED)
+        curve.append({"step": model.num_timesteps, "return": result.mean_return})
+        write_csv(at.folder / "curve.csv", curve)
+        at.report(k + 1, 10, f"return {result.mean_return:.0f}")
+    model.save(at.folder / "model")
 
 
 def random_return(env_id: str) -> float:
@@ -92,13 +103,7 @@ def run(settings: dict[str, Any], at: Run) -> str:
         device="cpu",
         **method["arguments"],
     )
-    curve = []
-    for k in range(10):
-        model.learn(settings["steps"] // 10, reset_num_timesteps=k == 0)
-        curve.append({"step": model.num_timesteps, "return": evaluate(model, env_id, 5, _FIRST_SEED).mean_return})
-        write_csv(at.folder / "curve.csv", curve)
-        at.report(k + 1, 10, f"return {curve[-1]['return']:.0f}")
-    model.save(at.folder / "model")
+    learn(model, settings, at)
     result = evaluate(model, env_id, _EPISODES, _FIRST_SEED)
     returns = {name: float(value) for name, value in read_csv(expert / "returns.csv")[0].items()}
     normalised = (result.mean_return - returns["random"]) / (returns["expert"] - returns["random"])

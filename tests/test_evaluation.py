@@ -1,12 +1,14 @@
 """Evaluation: the interval, the environment that is really used, statistics of VecNormalize, and the record."""
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from gymnasium.envs.registration import WrapperSpec
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
@@ -84,6 +86,21 @@ def test_seed_fixes_sampled_actions(model: SAC) -> None:
     assert returns(1) == returns(1)
     assert returns(1) != returns(2)
     assert returns(1) != returns(1, deterministic=True)
+
+
+def test_training_goes_on_as_if_not_evaluated() -> None:
+    def trained(evaluated: bool) -> th.Tensor:
+        model = SAC("MlpPolicy", "Pendulum-v1", seed=0, policy_kwargs={"net_arch": [8]}, learning_starts=20)
+        for part in range(2):
+            model.learn(30, reset_num_timesteps=part == 0)
+            if evaluated:
+                evaluate(model, "Pendulum-v1", 1, deterministic=False)
+        return th.cat([random_numbers(), th.nn.utils.parameters_to_vector(model.policy.parameters()).detach()])
+
+    def random_numbers() -> th.Tensor:
+        return th.tensor([th.rand(()).item(), np.random.random(), random.random()])
+
+    assert th.equal(trained(True), trained(False))
 
 
 def test_wrapped_environment_is_refused_unless_asked(model: SAC, wrapped_id: str) -> None:
