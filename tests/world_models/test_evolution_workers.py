@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ardae_rl.world_models.evolution import Evaluator, ProcessEvaluator, RayEvaluator
+from ardae_rl.world_models.evolution import Evaluator, ProcessEvaluator, RayEvaluator, processes
 
 from .evolution_toys import EXITS, FAILS, drifting, parameters
 
@@ -33,14 +33,15 @@ def check_equal_to_one_process(evaluator: Evaluator) -> None:
                 np.testing.assert_array_equal(own, other)
 
 
-def test_processes() -> None:
+def test_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 60.0)  # so that a busy machine does not have them killed
     with ProcessEvaluator(partial(drifting, 2), n_workers=2) as evaluator:
-        processes = list(evaluator._processes.values())
+        workers = list(evaluator._processes.values())
         check_equal_to_one_process(evaluator)
         with pytest.raises(ValueError, match=r"parameters of shape \(.*, 7\)") as caught:
             evaluator.evaluate(np.zeros((2, 7)), SEEDS)
     assert any("In a worker process:" in note and "evaluate.py" in note for note in caught.value.__notes__)
-    assert [process.exitcode for process in processes] == [0, 0], "ended by themselves"
+    assert [worker.exitcode for worker in workers] == [0, 0], "ended by themselves"
     with pytest.raises(RuntimeError, match="the workers were ended"):
         evaluator.evaluate(parameters(), SEEDS)
 
