@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -128,10 +129,9 @@ def processes(jobs: int) -> Iterator[Workers]:
     :param jobs: one-thread processes
     """
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool,
-    ):
+    manager = SyncManager(ctx=context)
+    manager.start(start_worker)
+    with manager, ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
         reports: Reports = manager.Queue()
         yield Workers(partial(pool.submit, partial(make_run, reports=reports)), reports)
 

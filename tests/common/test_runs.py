@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch as th
 
-from ardae_rl.common.runs import Records, Run, Stateful, failure, finished, processes, run_missing
+from ardae_rl.common.runs import Records, Run, Stateful, Workers, failure, finished, processes, run_missing
 from ardae_rl.common.tables import merge_csv, read_csv, write_csv
 
 
@@ -90,18 +91,27 @@ def _write_pid_and_wait(settings: dict[str, Any], at: Run) -> str:
     return "waited"
 
 
+@contextmanager
+def _with_pid_of_manager(path: Path) -> Iterator[Workers]:
+    with processes(jobs=1) as workers:
+        (manager,) = multiprocessing.active_children()  # the pool starts its own with the first run
+        path.write_text(str(manager.pid))
+        yield workers
+
+
 def _run_long(root: Path) -> None:
-    run_missing(_write_pid_and_wait, partial(_folder, root), [{"name": "long"}], processes(jobs=1))
+    run_missing(_write_pid_and_wait, partial(_folder, root), [{"name": "long"}], _with_pid_of_manager(root / "manager"))
 
 
-def test_workers_end_with_the_command(tmp_path: Path) -> None:
-    """Else they would go on writing where the next command has begun to."""
+def test_what_a_command_starts_ends_with_it(tmp_path: Path) -> None:
+    """Else workers would go on writing where the next command has begun to."""
     command = multiprocessing.get_context("spawn").Process(target=_run_long, args=(tmp_path,))
     command.start()
     pid = tmp_path / "long" / "pid"
     assert _within_a_minute(lambda: pid.exists() and pid.read_text() != "")
     command.kill()
     assert _within_a_minute(lambda: not _runs(int(pid.read_text())))
+    assert _within_a_minute(lambda: not _runs(int((tmp_path / "manager").read_text())))
 
 
 def _runs(pid: int) -> bool:
