@@ -1,8 +1,9 @@
-"""Shared by all tests: one thread a process, and the command line as users call it."""
+"""Shared by all tests: one thread a process, the command line as users call it, and what became of a process."""
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,22 @@ def untrained(algo: str, env: Any = "Pendulum-v1", **arguments: Any) -> BaseAlgo
     """A small fresh model of any of the registered algorithms."""
     algorithm: Any = algorithm_class(algo)
     return algorithm("MlpPolicy", env, policy_kwargs={"net_arch": [8]}, **arguments)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")  # a zombie has ended
+    return not (status.exists() and "State:\tZ" in status.read_text())
+
+
+def within_a_minute(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
 
 
 @pytest.fixture

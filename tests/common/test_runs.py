@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch as th
+from conftest import is_running, within_a_minute
 
 from ardae_rl.common.runs import Records, Run, Stateful, Workers, failure, finished, processes, run_missing
 from ardae_rl.common.tables import merge_csv, read_csv, write_csv
@@ -108,26 +109,10 @@ def test_what_a_command_starts_ends_with_it(tmp_path: Path) -> None:
     command = multiprocessing.get_context("spawn").Process(target=_run_long, args=(tmp_path,))
     command.start()
     pid = tmp_path / "long" / "pid"
-    assert _within_a_minute(lambda: pid.exists() and pid.read_text() != "")
+    assert within_a_minute(lambda: pid.exists() and pid.read_text() != "")
     command.kill()
-    assert _within_a_minute(lambda: not _runs(int(pid.read_text())))
-    assert _within_a_minute(lambda: not _runs(int((tmp_path / "manager").read_text())))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/status")  # a zombie has ended
-    return not (status.exists() and "State:\tZ" in status.read_text())
-
-
-def _within_a_minute(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 60
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.1)
-    return condition()
+    assert within_a_minute(lambda: not is_running(int(pid.read_text())))
+    assert within_a_minute(lambda: not is_running(int((tmp_path / "manager").read_text())))
 
 
 def test_tables(tmp_path: Path) -> None:

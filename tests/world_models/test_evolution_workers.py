@@ -3,13 +3,14 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import is_running, within_a_minute
 
 from ardae_rl.world_models.evolution import Evaluator, ProcessEvaluator, RayEvaluator, processes
 
@@ -81,26 +82,10 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     parent = multiprocessing.get_context("spawn").Process(target=_evaluate_slowly, args=(pid,))
     parent.start()
-    assert _within_a_minute(lambda: pid.exists() and pid.read_text() != "")
+    assert within_a_minute(lambda: pid.exists() and pid.read_text() != "")
     parent.kill()
-    assert _within_a_minute(lambda: not _runs(int(pid.read_text())))
+    assert within_a_minute(lambda: not is_running(int(pid.read_text())))
     parent.join()
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/status")  # a zombie has ended
-    return not (status.exists() and "State:\tZ" in status.read_text())
-
-
-def _within_a_minute(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 60
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.1)
-    return condition()
 
 
 @pytest.fixture
