@@ -5,7 +5,8 @@
 The expert is SB3's SAC; its sampled actions are the demonstrations. The normalised return is 0 for uniformly random
 actions and 1 for the expert, each by the environment's own reward, which learning does not see: deterministic actions,
 20 episodes of the official environment with seeds that neither expert nor learner has trained on. Written to
-results/imitation_<env>.csv, a row for each run; an interrupted command goes on.
+results/imitation_<env>.csv, a row for each run, and imitation_<env>_curves.csv and .png, the returns of five episodes
+after each tenth of a training, the expert's among them; an interrupted command goes on.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import numpy as np
 from stable_baselines3 import SAC
 
 from ardae_rl.common.runs import Run, processes, run_missing
-from ardae_rl.common.tables import read_csv, versions, write_csv
+from ardae_rl.common.tables import merge_csv, read_csv, versions, write_csv
 from ardae_rl.evaluation import evaluate
 from ardae_rl.irl import collect_demonstrations, save_trajectories
 from ardae_rl.registry import algorithm_class
@@ -39,6 +40,7 @@ GENERATOR_ARGUMENTS: dict[str, dict[str, Any]] = {
     "HalfCheetah-v5": {"learning_starts": 10_000},
     "Pendulum-v1": {"learning_rate": 1e-3},
 }
+KEY = ("method", "seed", "steps", "n_demos")  # what tells runs apart
 folder = partial(run_folder, "imitation")
 _FIRST_SEED, _EPISODES, _RANDOM_EPISODES = 10_000, 20, 50
 
@@ -67,7 +69,7 @@ def learn(model: Any, settings: dict[str, Any], at: Run) -> None:
     for k in range(10):
         model.learn(settings["steps"] // 10, reset_num_timesteps=k == 0)
         result = evaluate(model, settings["env"], 5, _FIRST_SEED)
-        curve.append({"step": model.num_timesteps, "return": result.mean_return})
+        curve.append({"step": model.num_timesteps, "return": round(result.mean_return, 4)} | versions())
         write_csv(at.folder / "curve.csv", curve)
         at.report(k + 1, 10, f"return {result.mean_return:.0f}")
     model.save(at.folder / "model")
@@ -118,6 +120,35 @@ def run(settings: dict[str, Any], at: Run) -> str:
     return f"{settings['name']}: return {result.mean_return:.1f}, normalised {normalised:.3f}"
 
 
+def curves(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """What :func:`learn` has left of a run, or of the expert, as rows of a table."""
+    of = {"method": "expert", "seed": 0} | {name: settings[name] for name in KEY if name in settings}
+    n_demos = settings.get("expert", settings)["n_demos"]
+    return [{name: of.get(name, n_demos) for name in KEY} | row for row in read_csv(folder(settings) / "curve.csv")]
+
+
+def picture(rows: Sequence[dict[str, str]], env_id: str, path: Path) -> None:
+    """A line for each run, a colour for each method."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    colours = {"expert": "black"} | {method: f"C{k}" for k, method in enumerate(METHODS)}
+    lines: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+    for row in rows:
+        lines.setdefault(tuple(row[name] for name in KEY), []).append((int(row["step"]), float(row["return"])))
+    named = set()
+    for (method, *_), points in sorted(lines.items()):
+        label = None if method in named else method
+        axes.plot(*zip(*points, strict=True), color=colours[method], label=label, linewidth=1.4, alpha=0.8)
+        named.add(method)
+    axes.set(xlabel="environment steps", ylabel="return (deterministic)", title=env_id)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="Pendulum-v1")
@@ -147,7 +178,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     table = options.out / f"imitation_{options.env}.csv"
     shown = ("method", "seed", "return", "normalised", "seconds")
-    table_of_runs(run, folder, runs, options.jobs, table, ("method", "seed", "steps", "n_demos"), shown)
+    done = table_of_runs(run, folder, runs, options.jobs, table, KEY, shown)
+    of_runs = table.with_name(f"{table.stem}_curves.csv")
+    merge_csv(of_runs, [row for settings in [expert, *done] for row in curves(settings)], (*KEY, "step"))
+    picture(read_csv(of_runs), options.env, table.with_suffix(".png"))
 
 
 if __name__ == "__main__":
