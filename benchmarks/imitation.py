@@ -122,9 +122,13 @@ def run(settings: dict[str, Any], at: Run) -> str:
 
 def curves(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """What :func:`learn` has left of a run, or of the expert, as rows of a table."""
-    of = {"method": "expert", "seed": 0} | {name: settings[name] for name in KEY if name in settings}
-    n_demos = settings.get("expert", settings)["n_demos"]
-    return [{name: of.get(name, n_demos) for name in KEY} | row for row in read_csv(folder(settings) / "curve.csv")]
+    key = {
+        "method": settings.get("method", "expert"),
+        "seed": settings.get("seed", 0),
+        "steps": settings["steps"],
+        "n_demos": settings.get("expert", settings)["n_demos"],
+    }
+    return [key | row for row in read_csv(folder(settings) / "curve.csv")]
 
 
 def picture(rows: Sequence[dict[str, str]], env_id: str, path: Path) -> None:
