@@ -14,6 +14,7 @@ format: .venv/.installed
 lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 type: .venv/.installed
 	$(BIN)/mypy

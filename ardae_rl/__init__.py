@@ -3,14 +3,16 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ardae_rl.version import __version__
+
 if TYPE_CHECKING:
-    from ardae_rl.irl import AIRL, GAIL, GANGCL, EnergyBasedGAN
-    from ardae_rl.latent import DVBF, E2C
+    from ardae_rl.dvbf import DVBF
+    from ardae_rl.e2c import E2C
+    from ardae_rl.ebm import EnergyBasedGAN
+    from ardae_rl.irl import AIRL, GAIL, GANGCL
     from ardae_rl.sac_ardae import SACARDAE
     from ardae_rl.sac_nf import SACNF
     from ardae_rl.world_models import WorldModels
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AIRL",
@@ -29,9 +31,9 @@ _MODULES = {
     "AIRL": "ardae_rl.irl",
     "GAIL": "ardae_rl.irl",
     "GANGCL": "ardae_rl.irl",
-    "EnergyBasedGAN": "ardae_rl.irl",
-    "DVBF": "ardae_rl.latent",
-    "E2C": "ardae_rl.latent",
+    "EnergyBasedGAN": "ardae_rl.ebm",
+    "DVBF": "ardae_rl.dvbf",
+    "E2C": "ardae_rl.e2c",
     "SACARDAE": "ardae_rl.sac_ardae",
     "SACNF": "ardae_rl.sac_nf",
     "WorldModels": "ardae_rl.world_models",

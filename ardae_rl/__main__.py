@@ -1,6 +1,6 @@
 """``python -m ardae_rl`` is the ``ardae-rl`` command."""
 
-from ardae_rl.cli import main
+from ardae_rl.cli.main import main
 
 if __name__ == "__main__":
     main()

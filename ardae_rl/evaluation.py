@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -20,14 +20,14 @@ from numpy.typing import ArrayLike
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.utils import check_for_correct_spaces, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
-from ardae_rl import __version__
 from ardae_rl.registry import algorithm_class, environment_id
-from ardae_rl.zoo import playback_class
+from ardae_rl.version import __version__
 
 
 def _versions() -> dict[str, str]:
@@ -250,3 +250,12 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
     if not issubclass(policy, tuple(algorithm.policy_aliases.values())):
         raise ValueError(f"--algo: got {algo!r}, but {path} has a {policy.__name__}; accepted: what it was trained by")
     return playback_class(algorithm).load(path, custom_objects=constants)
+
+
+def playback_class(algorithm: type[BaseAlgorithm]) -> type[BaseAlgorithm]:
+    """``algorithm`` for acting only: its ``load`` allocates no replay memory. On-policy classes come back as is."""
+    if not issubclass(algorithm, OffPolicyAlgorithm):
+        return algorithm
+    # The one-row buffer cannot use the memory-saving layout, whatever the model was trained with.
+    load = partial(algorithm.load, buffer_size=1, optimize_memory_usage=False)
+    return cast(type[BaseAlgorithm], type(algorithm.__name__, (algorithm,), {"load": staticmethod(load)}))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ardae_rl.registry import require
+from ardae_rl.common.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,16 +8,21 @@ import importlib
 import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from ardae_rl.common.optional import require
+
 OUR_ALGORITHMS = {
     "sac_ardae": "ardae_rl.sac_ardae:SACARDAE",
     "sac_nf": "ardae_rl.sac_nf:SACNF",
     "world_models": "ardae_rl.world_models:WorldModels",
-    "e2c": "ardae_rl.latent:E2C",
-    "dvbf": "ardae_rl.latent:DVBF",
+    "e2c": "ardae_rl.e2c:E2C",
+    "dvbf": "ardae_rl.dvbf:DVBF",
     "airl": "ardae_rl.irl:AIRL",
     "gail": "ardae_rl.irl:GAIL",
     "gan_gcl": "ardae_rl.irl:GANGCL",
 }
+
+# What draws plots of a trained model into its folder: a function of (model, environment id, folder).
+AFTER_TRAINING = {"e2c": "ardae_rl.e2c.plots:draw_run"}
 
 # RL Zoo's names. Its own table is not read here, because importing rl_zoo3 replaces Gymnasium's TimeLimit
 # in the whole process, and `evaluate` promises the unmodified environment.
@@ -81,16 +86,3 @@ def _close_matches(env_id: str) -> list[str]:
         by_key.setdefault(registered.lower().split("/")[-1], registered)
     keys = difflib.get_close_matches(env_id.lower().split("/")[-1], by_key, n=3, cutoff=0.7)
     return [by_key[key] for key in keys]
-
-
-def require(module: str, extra: str) -> None:
-    """Import an optional module, or say which extra brings it.
-
-    :raises ImportError: when it is missing
-    """
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise ImportError(f"{module} is not installed; it comes with: pip install 'ardae-rl[{extra}]'") from error

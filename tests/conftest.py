@@ -37,7 +37,7 @@ def few_compiled_functions(request: pytest.FixtureRequest) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--compile"):
-        from sac_ardae import small
+        from tests.sac_ardae import small
 
         small.ARGUMENTS["compile"] = True
 

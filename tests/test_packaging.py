@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
-from ardae_rl import __version__
+from ardae_rl.version import __version__
+from tests.conftest import ROOT
 
 HEAVY = ("rl_zoo3", "matplotlib", "typer", "mujoco", "Box2D", "pandas", "optuna")
 
@@ -72,15 +72,15 @@ sys.meta_path.insert(0, Hidden())
 @pytest.mark.parametrize(
     ("missing", "code", "extra"),
     [
-        ("typer", "import ardae_rl.cli", "zoo"),
-        ("rl_zoo3", "import ardae_rl.zoo as zoo; zoo.register()", "zoo"),
+        ("typer", "import ardae_rl.cli.main", "zoo"),
+        ("rl_zoo3", "import ardae_rl.cli.zoo as zoo; zoo.register()", "zoo"),
         ("sb3_contrib", "from ardae_rl.registry import algorithm_class; algorithm_class('tqc')", "zoo"),
         ("matplotlib", "from ardae_rl.plotting import learning_curves; learning_curves(['.'])", "plots"),
         ("minari", "from ardae_rl.irl import load_trajectories; load_trajectories('minari:a/b-v0')", "irl"),
         ("zuko", "from ardae_rl import EnergyBasedGAN; EnergyBasedGAN(2)", "flows"),
         ("cma", "from ardae_rl.world_models.evolution import CMAES; CMAES(3)", "world-models"),
         ("numba", "import ardae_envs.rasteriser", "box2d"),
-        ("ray", "from ardae_rl.common.cluster import ray_workers\nwith ray_workers(): pass", "ray"),
+        ("ray", "from ardae_rl.runs.cluster import ray_workers\nwith ray_workers(): pass", "ray"),
     ],
 )
 def test_missing_extra_is_named(missing: str, code: str, extra: str) -> None:
@@ -96,7 +96,7 @@ def test_algorithms_need_no_extra() -> None:
 
 
 def test_version_is_one() -> None:
-    assert f'__version__ = "{__version__}"' in (ROOT / "ardae_rl/__init__.py").read_text()
+    assert f'__version__ = "{__version__}"' in (ROOT / "ardae_rl/version.py").read_text()
 
 
 def test_constraints_are_exact() -> None:
@@ -128,5 +128,5 @@ def test_wheel_content(wheel: Path) -> None:
 def test_wheel_finds_its_configs(wheel: Path, tmp_path: Path) -> None:
     """Unpacked elsewhere, the package reads its own copy, not the checkout's."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    done = python("from ardae_rl.zoo import config_dir; print(config_dir())", tmp_path)
+    done = python("from ardae_rl.presets import config_dir; print(config_dir())", tmp_path)
     assert Path(done.stdout.strip()) == tmp_path / "ardae_rl/zoo_configs", done.stderr

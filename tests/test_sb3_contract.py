@@ -24,8 +24,8 @@ from torch import nn
 
 from ardae_rl import SACARDAE, SACNF
 from ardae_rl.sac_nf.flows import FLOWS
-from common.models import Model, assert_equal_states, assert_same_predictions, changed, parameters, temperature
-from sac_ardae import small
+from tests.common.models import Model, assert_equal_states, assert_same_predictions, changed, parameters, temperature
+from tests.sac_ardae import small
 
 Make = Callable[..., Model]
 

@@ -23,7 +23,7 @@ class StopAfter(BaseCallback):
 class ShowSteps(BaseCallback):
     """A progress bar's function gets ``num_timesteps``; SB3's own bar takes every call for one step.
 
-    :param update: see :func:`~ardae_rl.common.progress.progress_bar`
+    :param update: see :func:`~ardae_rl.runs.progress.progress_bar`
     """
 
     def __init__(self, update: Callable[[int], None]) -> None:

@@ -6,7 +6,7 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from ardae_rl.score.validation import check_choice
+from ardae_rl.common.checks import check_choice
 
 CRITICS = ("plain", "simba")
 # CrossQ's critic is a recipe of its own (batch normalisation in place of target networks), not to be mixed with this

@@ -3,10 +3,19 @@
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch as th
 
 _APART = 256
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold: modules, optimizers, learning rate schedulers."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
 class MetricMeans:
@@ -92,13 +101,3 @@ class GradientLimit(th.nn.Module):
         th._foreach_mul_(gradients, scale)
         self.usual.lerp_(scale * norm, 1 / self.horizon)
         return norm
-
-
-def keep_freed_memory() -> None:
-    """On a CPU with glibc: have temporaries of a few megabytes served from memory that the process keeps.
-
-    The C library gives memory back to the system beyond a threshold, and sets it by the largest block freed so far
-    (mallopt(3), M_MMAP_THRESHOLD). Without a large one, networks of a usual size lie above it: the system then takes
-    the pages of their hidden units back after every gradient step, and clears new ones for the next.
-    """
-    th.empty(24 * 2**20, dtype=th.uint8)

@@ -1,10 +1,8 @@
 """Inverse reinforcement learning and energy-based models, as one system."""
 
 from ardae_rl.irl.airl import AIRL
-from ardae_rl.irl.ebm_gan import EnergyBasedGAN, MarkovChainEBM
 from ardae_rl.irl.gail import GAIL
 from ardae_rl.irl.gan_gcl import GANGCL
-from ardae_rl.irl.partition import PartitionFunction
 from ardae_rl.irl.reward_nets import BasicRewardNet, RewardNet, ShapedRewardNet
 from ardae_rl.irl.trajectories import Trajectory, collect_demonstrations, load_trajectories, save_trajectories
 
@@ -13,9 +11,6 @@ __all__ = [
     "GAIL",
     "GANGCL",
     "BasicRewardNet",
-    "EnergyBasedGAN",
-    "MarkovChainEBM",
-    "PartitionFunction",
     "RewardNet",
     "ShapedRewardNet",
     "Trajectory",

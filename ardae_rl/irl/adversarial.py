@@ -20,13 +20,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from ardae_rl.common.checks import check_positive
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.log_density import has_density, policy_log_prob
 from ardae_rl.irl.relabelling import Relabelling, RewardVecEnvWrapper, Step, Transitions, relabelling_buffer
 from ardae_rl.irl.reward_nets import RewardNet
 from ardae_rl.irl.trajectories import Trajectory, joined, load_trajectories, rows
 from ardae_rl.registry import algorithm_class
-from ardae_rl.score.validation import check_positive
 
 SelfIRL = TypeVar("SelfIRL", bound="AdversarialIRL")
 Demonstrations = Sequence[Trajectory] | Path | str

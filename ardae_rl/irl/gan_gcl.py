@@ -9,13 +9,13 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
+from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.ebm.losses import cost_loss, discriminator_logits, discriminator_loss
+from ardae_rl.ebm.partition import PartitionFunction
 from ardae_rl.irl.adversarial import AdversarialIRL, Demonstrations
-from ardae_rl.irl.losses import cost_loss, discriminator_logits, discriminator_loss
-from ardae_rl.irl.partition import PartitionFunction
 from ardae_rl.irl.relabelling import Step, Transitions, concatenated, select
 from ardae_rl.irl.reward_nets import BasicRewardNet
 from ardae_rl.irl.trajectories import Trajectory
-from ardae_rl.score.validation import check_choice, check_positive
 
 OBJECTIVES = ("gan", "cost")
 
@@ -31,7 +31,7 @@ class GANGCL(AdversarialIRL):
 
     :param n_recent: episodes of the generator that the discriminator's samples are from
     :param objective: "gan" (the discriminator's loss) or "cost" (the negative log likelihood of the demonstrations)
-    :param partition: of :class:`~ardae_rl.irl.partition.PartitionFunction`
+    :param partition: of :class:`~ardae_rl.ebm.partition.PartitionFunction`
     :param reward_kwargs: of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`
     """
 

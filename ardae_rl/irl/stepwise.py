@@ -10,11 +10,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
+from ardae_rl.common.checks import check_positive
+from ardae_rl.ebm.losses import discriminator_loss
 from ardae_rl.irl.adversarial import AdversarialIRL, Demonstrations
-from ardae_rl.irl.losses import discriminator_loss
 from ardae_rl.irl.relabelling import Step, Transitions, select
 from ardae_rl.irl.trajectories import joined
-from ardae_rl.score.validation import check_positive
 
 
 class StepwiseIRL(AdversarialIRL):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from ardae_rl.registry import require
+from ardae_rl.common.optional import require
 
 Array = NDArray[Any]
 Observations = Array | dict[str, Array]

@@ -12,11 +12,11 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
-from ardae_rl.common.progress import progress_bar
+from ardae_rl.common.checks import check_positive
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
 from ardae_rl.planning.policy import LatentPlanningPolicy, State
-from ardae_rl.score.validation import check_positive
+from ardae_rl.runs.progress import progress_bar
 
 SelfModelBased = TypeVar("SelfModelBased", bound="ModelBasedAlgorithm")
 

@@ -7,7 +7,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
 
 _LEAST_LOG_STD, _GREATEST_LOG_STD = -6.0, 2.0
 

@@ -3,9 +3,9 @@
 import torch as th
 from torch.func import hessian, jacrev, vmap
 
+from ardae_rl.common.checks import check_positive
 from ardae_rl.planning.lqr import Gains, finite_horizon_lqr
 from ardae_rl.planning.problem import Plan, Problem, first_guess, rollout
-from ardae_rl.score.validation import check_positive
 
 _SHARES = 0.5 ** th.arange(8)  # of a step, tried in the line search
 _FACTOR, _LEAST, _MOST = 4.0, 1e-6, 1e6  # of the regularisation

@@ -2,8 +2,8 @@
 
 import torch as th
 
+from ardae_rl.common.checks import check_positive
 from ardae_rl.planning.problem import Plan, Problem, first_guess, rollout
-from ardae_rl.score.validation import check_positive
 
 
 class _Sampling:

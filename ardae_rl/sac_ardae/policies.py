@@ -18,11 +18,11 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
-from ardae_rl.common.activations import LogisticTanh
+from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions
-from ardae_rl.sac_ardae.frames import FRAMES, Frame, sigma_point_frame, sigma_points
+from ardae_rl.sac_ardae.activations import LogisticTanh
+from ardae_rl.sac_ardae.whitening import FRAMES, Frame, sigma_point_frame, sigma_points
 from ardae_rl.score import ARDAE
-from ardae_rl.score.validation import check_choice, check_positive
 
 _STATES_IN_CACHE = 64
 

@@ -12,11 +12,12 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorch
 from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name, polyak_update
 from torch.nn import functional as F
 
-from ardae_rl.common.arguments import check_continuous, check_temperature, initial_ent_coef
+from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
-from ardae_rl.common.training import GradientLimit, MetricMeans, follow, held_fixed, keep_freed_memory
+from ardae_rl.common.cpu import keep_freed_memory
+from ardae_rl.common.temperature import check_continuous, check_temperature, initial_ent_coef
+from ardae_rl.common.training import GradientLimit, MetricMeans, follow, held_fixed
 from ardae_rl.sac_ardae.calibration import TargetCalibration
-from ardae_rl.sac_ardae.frames import Frame
 from ardae_rl.sac_ardae.jacobian_clamping import (
     clamping_penalty,
     clamping_weight,
@@ -31,9 +32,9 @@ from ardae_rl.sac_ardae.policies import (
     MultiInputPolicy,
     SACARDAEPolicy,
 )
+from ardae_rl.sac_ardae.whitening import Frame
 from ardae_rl.score import ARDAE, entropy_surrogate
 from ardae_rl.score.ardae import HEADS, LOSSES, resolve_log_partition
-from ardae_rl.score.validation import check_choice, check_positive
 
 SelfSACARDAE = TypeVar("SelfSACARDAE", bound="SACARDAE")
 

@@ -7,7 +7,7 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from ardae_rl.registry import require
+from ardae_rl.common.optional import require
 
 
 class Flow(nn.Module, ABC):

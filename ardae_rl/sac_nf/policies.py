@@ -18,9 +18,9 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
 from torch import nn
 from torch.distributions import Normal
 
+from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions
 from ardae_rl.sac_nf.flows import FLOWS, make_flow
-from ardae_rl.score.validation import check_choice, check_positive
 
 
 class FlowActor(BasePolicy):

@@ -10,7 +10,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.sac.sac import SAC
 
-from ardae_rl.common.arguments import check_continuous, check_temperature
+from ardae_rl.common.temperature import check_continuous, check_temperature
 from ardae_rl.sac_nf.policies import CnnPolicy, FlowActor, MlpPolicy, MultiInputPolicy, SACNFPolicy
 
 SelfSACNF = TypeVar("SelfSACNF", bound="SACNF")

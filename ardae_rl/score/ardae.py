@@ -7,13 +7,14 @@ from typing import Any
 import torch as th
 from torch import nn
 
+from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.common.compiled import CompiledFunction
+from ardae_rl.score.inputs import check_context, check_points, check_samples
 from ardae_rl.score.log_partition import immse_log_prob, importance_log_partition
 from ardae_rl.score.models import EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
 from ardae_rl.score.networks import ContextCode
 from ardae_rl.score.objective import NOISE_DISTRIBUTIONS, NoiseScale, score_terms
 from ardae_rl.score.standardise import FixedStandardiser, LearnedStandardiser, RunningAverage
-from ardae_rl.score.validation import check_choice, check_context, check_points, check_positive, check_samples
 
 HEADS = ("gradient", "vector")
 LOSSES = ("cv", "ardae")

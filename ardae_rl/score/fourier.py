@@ -3,7 +3,7 @@
 import torch as th
 from torch import nn
 
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
 
 
 class FourierFeatures(nn.Module):

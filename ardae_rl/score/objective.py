@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch as th
 
 from ardae_rl.common.compiled import normal_like
+from ardae_rl.common.gaussians import standard_normal_log_density
 from ardae_rl.score.log_partition import IMMSE_NOISE_RANGE
 from ardae_rl.score.losses import ardae_loss, contrastive_loss, cv_loss, noise_level_loss
 from ardae_rl.score.models import Energy, EnergyModel, PreconditionedEnergy
@@ -117,8 +118,3 @@ def _broad_noise_terms(
         assert energy.noise_level is not None
         terms["noise_level_loss"] = noise_level_loss(energy.noise_level, u)
     return terms
-
-
-def standard_normal_log_density(z: th.Tensor) -> th.Tensor:
-    """ln N(z; 0, I), summed over the last dimension."""
-    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ardae_envs.actions import one_axis_to_discrete, steer_and_pedal
-from ardae_rl.score.validation import check_choice
+from ardae_rl.common.checks import check_choice
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]

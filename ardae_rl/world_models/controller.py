@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch as th
 
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
 
 
 class Controller:

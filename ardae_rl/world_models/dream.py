@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from ardae_rl.score.validation import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.world_models.evolution.base import Episodes, Evaluator
 from ardae_rl.world_models.memory import State as MemoryState
 from ardae_rl.world_models.mixture import sample

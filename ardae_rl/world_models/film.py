@@ -6,7 +6,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from ardae_rl.registry import require
+from ardae_rl.common.optional import require
 from ardae_rl.world_models.dream import Dream
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.stages import make_repeating

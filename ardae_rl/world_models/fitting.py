@@ -7,10 +7,10 @@ import torch as th
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ardae_rl.common.progress import progress_bar
-from ardae_rl.common.runs import Records, Run, Stateful
-from ardae_rl.common.training import MetricMeans
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
+from ardae_rl.common.training import MetricMeans, Stateful
+from ardae_rl.runs.progress import progress_bar
+from ardae_rl.runs.run import Records, Run
 
 Metrics = dict[str, th.Tensor]
 

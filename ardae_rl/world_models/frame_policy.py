@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
 
 Array = NDArray[Any]
 State = tuple[Array, ...]  # n rows each

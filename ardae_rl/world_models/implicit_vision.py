@@ -3,8 +3,8 @@
 import torch as th
 from torch import nn
 
+from ardae_rl.common.checks import check_positive
 from ardae_rl.score import ARDAE, entropy_surrogate
-from ardae_rl.score.validation import check_positive
 from ardae_rl.world_models.vision import ConvVAE, VisionLoss, as_images
 
 _HIDDEN = 256

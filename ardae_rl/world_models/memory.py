@@ -6,13 +6,8 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from ardae_rl.score.validation import check_choice, check_positive
-from ardae_rl.world_models.mixture import (
-    Mixture,
-    cross_entropy_bound,
-    gaussian_kl,
-    negative_log_likelihood,
-)
+from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.world_models.mixture import Mixture, cross_entropy_bound, gaussian_kl, negative_log_likelihood
 
 FORMS = ("per_dimension", "joint")
 Z_LOSSES = ("nll", "bound", "gaussian_kl")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ardae_envs.frames import crop_bar, resize
-from ardae_rl.score.validation import check_choice
+from ardae_rl.common.checks import check_choice
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
 from ardae_rl.world_models.frame_policy import FramePolicy, State

@@ -11,17 +11,10 @@ import torch as th
 from numpy.typing import NDArray
 
 from ardae_envs.action_repeat import ActionRepeat
-from ardae_rl.common.runs import Records, Run
+from ardae_rl.runs.run import Records, Run
 from ardae_rl.world_models.data import FrameStore, LatentStore, SequenceBatch, SequenceSampler, encode, fingerprint
 from ardae_rl.world_models.dream import Dream, DreamEvaluator
-from ardae_rl.world_models.evolution import (
-    CMAES,
-    Evaluator,
-    Evolution,
-    ProcessEvaluator,
-    RolloutEvaluator,
-    evolve,
-)
+from ardae_rl.world_models.evolution import CMAES, Evaluator, Evolution, ProcessEvaluator, RolloutEvaluator, evolve
 from ardae_rl.world_models.fitting import fit
 from ardae_rl.world_models.memory_loss import HORIZONS, memory_loss, open_loop_errors
 from ardae_rl.world_models.policies import WorldModelPolicy

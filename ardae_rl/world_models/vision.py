@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch as th
 from torch import nn
 
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
 
 SIZE = 64  # pixels of a side
 ACTIVE = 0.01  # nats that an active unit tells of its frame at least, on average

@@ -21,11 +21,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeIm
 
 import ardae_envs  # noqa: F401 (registers environments)
 from ardae_envs.collection import Mixture, Predicts, RandomWeights, StickyRandom
-from ardae_rl.common import progress
 from ardae_rl.common.callbacks import ShowSteps
-from ardae_rl.common.runs import Records, Run
-from ardae_rl.common.tables import write_csv
-from ardae_rl.score.validation import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.runs import progress
+from ardae_rl.runs.run import Records, Run
+from ardae_rl.runs.tables import write_csv
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
 from ardae_rl.world_models.dream import Dream
 from ardae_rl.world_models.evolution import Evaluator, Evolution

@@ -8,7 +8,7 @@ import pytest
 import torch as th
 
 from ardae_rl.common.compiled import CompiledFunction, GraphedStep, Metrics, normal_like, set_learning_rate
-from common.tape import Tape
+from tests.common.tape import Tape
 
 
 def noisy_energy(x: th.Tensor) -> dict[str, th.Tensor]:

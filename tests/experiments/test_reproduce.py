@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ardae_rl.cli import app
-from ardae_rl.common.tables import read_csv
-from ardae_rl.experiments import fig_s2
-from ardae_rl.experiments.reproduce import FIGURES, reproduce
+from ardae_rl.cli.main import app
+from ardae_rl.runs.tables import read_csv
+from experiments.ardae_paper import fig_s2
+from experiments.reproduce import FIGURES, reproduce
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,8 @@ from ardae_rl.experiments.reproduce import FIGURES, reproduce
     [
         (["fig9"], "figure='fig9': accepted are 'fig3', 'figS2', 'fig4', 'figS4', 'fig5', 'fig7'"),
         (["fig3", "--budget", "long"], "--budget='long': accepted are 'quick', 'paper'"),
-        (["fig3", "--seeds", "0"], "--seeds=0: accepted are numbers above 0"),
-        (["fig3", "--jobs", "0"], "--jobs=0: accepted are numbers above 0"),
+        (["fig3", "--seeds", "0"], "`--seeds` must be positive, got 0"),
+        (["fig3", "--jobs", "0"], "`--jobs` must be positive, got 0"),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

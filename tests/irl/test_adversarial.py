@@ -16,9 +16,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from ardae_rl.irl import AIRL, GAIL, GANGCL, ShapedRewardNet, Trajectory, collect_demonstrations
 from ardae_rl.irl.adversarial import AdversarialIRL
 from ardae_rl.irl.relabelling import Transitions
-
-from .counting import Counting
-from .test_trajectories import Always
+from tests.irl.counting import Counting
+from tests.irl.test_trajectories import Always
 
 METHODS: tuple[type[Any], ...] = (AIRL, GAIL, GANGCL)
 OFF_POLICY: dict[str, dict[str, Any]] = {

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from conftest import untrained
 
 from ardae_rl import SACARDAE
 from ardae_rl.irl.log_density import has_density, policy_log_prob
+from tests.conftest import untrained
 
 
 def observations(model: Any, n: int) -> th.Tensor:

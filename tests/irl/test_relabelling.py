@@ -23,8 +23,7 @@ from ardae_rl.irl.relabelling import (
     Transitions,
     relabelling_buffer,
 )
-
-from .counting import Counting
+from tests.irl.counting import Counting
 
 
 def by_hand(step: Step) -> np.ndarray:

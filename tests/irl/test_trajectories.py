@@ -6,14 +6,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import untrained
 from stable_baselines3.common.env_util import make_vec_env
 
 from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.irl import Trajectory, collect_demonstrations, load_trajectories, save_trajectories
 from ardae_rl.irl.trajectories import with_absorbing_states
-
-from .counting import Counting
+from tests.conftest import untrained
+from tests.irl.counting import Counting
 
 
 class Always:

@@ -7,10 +7,9 @@ import pytest
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 
-from ardae_rl.latent import E2C
+from ardae_rl.e2c import E2C
 from ardae_rl.latent.sequences import SequenceSampler
-
-from .toy import LIMIT, Walk
+from tests.latent.toy import LIMIT, Walk
 
 
 def collected(n: int, buffer_size: int = 1000, with_goal: bool = True, n_envs: int = 2) -> Any:

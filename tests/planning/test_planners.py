@@ -9,8 +9,7 @@ import torch as th
 
 from ardae_rl.planning import CEM, ILQR, MPPI, Planner, finite_horizon_lqr, rollout
 from ardae_rl.planning.problem import shifted
-
-from .problems import Linear, Pendulum
+from tests.planning.problems import Linear, Pendulum
 
 T = 6
 

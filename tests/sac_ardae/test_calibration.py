@@ -8,7 +8,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch.nn import functional as F
 
 from ardae_rl.sac_ardae.calibration import TargetCalibration
-from sac_ardae.small import make
+from tests.sac_ardae.small import make
 
 GAMMA, ALPHA = 0.9, 0.5
 # A chain of three states and two actions: 0 stays, 1 goes on; going on from the last state ends the episode.

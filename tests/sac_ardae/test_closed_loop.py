@@ -1,10 +1,10 @@
-"""Policy and estimator in their loop, on the one-step task of ``benchmarks.closed_loop`` with one mode."""
+"""Policy and estimator in their loop, on the one-step task of ``experiments.closed_loop`` with one mode."""
 
 from collections.abc import Callable
 
 import pytest
 
-from benchmarks import closed_loop
+from experiments import closed_loop
 
 
 @pytest.fixture

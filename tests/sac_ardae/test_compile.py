@@ -9,9 +9,9 @@ import torch as th
 
 from ardae_rl import SACARDAE
 from ardae_rl.common.compiled import CompiledFunction, GraphedStep
-from common.models import parameters
-from common.tape import Tape
-from sac_ardae.small import make
+from tests.common.models import parameters
+from tests.common.tape import Tape
+from tests.sac_ardae.small import make
 
 FORMS: dict[str, dict[str, Any]] = {
     "default": {},

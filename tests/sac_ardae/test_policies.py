@@ -15,8 +15,8 @@ from torch import nn
 
 from ardae_rl import SACARDAE
 from ardae_rl.sac_ardae import CnnPolicy, MlpPolicy, MultiInputPolicy
-from common.models import assert_same_predictions
-from sac_ardae.small import POLICY_KWARGS, SCORE_KWARGS, make
+from tests.common.models import assert_same_predictions
+from tests.sac_ardae.small import POLICY_KWARGS, SCORE_KWARGS, make
 
 OBSERVATIONS = spaces.Box(-1, 1, (3,))
 ACTIONS = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 0.5], np.float32))
@@ -75,7 +75,7 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
         ({"n_encoder_layers": 2}, r"n_encoder_layers=2 with net_arch=\[16, 16\]: accepted are 0 to 1"),
         ({"n_encoder_layers": -1}, "n_encoder_layers=-1"),
         ({"generator_arch": []}, r"generator_arch=\[\]: accepted is at least one width"),
-        ({"n_bases": 0}, "n_bases=0: accepted are numbers above 0"),
+        ({"n_bases": 0}, "`n_bases` must be positive, got 0"),
         ({"frame": "sigma"}, "frame='sigma': accepted are 'sigma_points', 'centre', 'none'"),
         ({"score_kwargs": {"head": "scalar"}}, "head='scalar': accepted are 'gradient', 'vector'"),
     ],

@@ -10,8 +10,8 @@ from stable_baselines3.common.envs import FakeImageEnv
 
 from ardae_rl import SACARDAE
 from ardae_rl.sac_ardae.policies import EncodedStates
-from common.models import changed, parameters, temperature
-from sac_ardae.small import ARGUMENTS, NO_DENSITY, POLICY_KWARGS, SCORE_KWARGS, make
+from tests.common.models import changed, parameters, temperature
+from tests.sac_ardae.small import ARGUMENTS, NO_DENSITY, POLICY_KWARGS, SCORE_KWARGS, make
 
 
 def test_loaded_with_other_arguments_of_the_estimator(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_features_extractor_is_trained_with_the_actor() -> None:
         ({"score_head": "vector", "log_partition": "dual", **NO_DENSITY}, "accepted are 'immse', None"),
         ({"clamp_on": "relu"}, "clamp_on='relu': accepted are 'tanh', 'pre_tanh'"),
         ({"clamp_eta": -0.1}, "clamp_eta=-0.1: accepted are numbers from 0 up"),
-        ({"clamp_xi": 0.0}, r"clamp_xi=0\.0: accepted are numbers above 0"),
+        ({"clamp_xi": 0.0}, r"`clamp_xi` must be positive, got 0\.0"),
         ({"n_perturb": 0}, "n_perturb=0"),
         ({"actor_gradient_limit": -1}, "actor_gradient_limit=-1: accepted are numbers from 0 up"),
         ({"n_score_updates": 0}, "n_score_updates=0"),

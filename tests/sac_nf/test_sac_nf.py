@@ -68,7 +68,7 @@ def test_entropy_is_minus_the_mean_log_prob() -> None:
     ("arguments", "message"),
     [
         ({"flow": "spline"}, "flow='spline': accepted are 'radial', 'planar', 'autoregressive', 'coupling'"),
-        ({"n_flows": 0}, "n_flows=0: accepted are numbers above 0"),
+        ({"n_flows": 0}, "`n_flows` must be positive, got 0"),
         ({"use_sde": True}, "use_sde=True: accepted is False"),
     ],
 )

@@ -1,10 +1,10 @@
-"""The estimator on conditional targets with known score and density, as in ``benchmarks.estimator`` but shorter."""
+"""The estimator on conditional targets with known score and density, as in ``experiments.estimator`` but shorter."""
 
 import pytest
 import torch as th
 
 from ardae_rl.score import ARDAE
-from benchmarks.targets import CONTEXT_DIM, Target
+from tests.oracles.targets import CONTEXT_DIM, Target
 
 
 def errors(estimator: ARDAE, target: Target, updates: int) -> tuple[float, float, float]:

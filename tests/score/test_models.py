@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch as th
 
+from ardae_rl.common.gaussians import standard_normal_log_density
 from ardae_rl.score.models import Energy, EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
 from ardae_rl.score.networks import ContextCode, ScalarNetwork
-from ardae_rl.score.objective import NoiseScale, score_terms, standard_normal_log_density
+from ardae_rl.score.objective import NoiseScale, score_terms
 
 DIM, CONTEXT_DIM, BATCH, N = 3, 2, 4, 5
 NETWORK: dict[str, Any] = {"hidden": (9, 8), "context_hidden": (7,)}

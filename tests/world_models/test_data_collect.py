@@ -15,7 +15,7 @@ from ardae_envs.collection import Mixture, RandomWeights, StickyRandom
 from ardae_envs.frames import crop_bar, resize
 from ardae_rl.world_models.data import FrameStore, collect, frame_shape
 from ardae_rl.world_models.data.playing import play
-from world_models.counting import BOX, DISCRETE, LIMIT, SHAPE, Counting, dies, files, reward, store_of
+from tests.world_models.counting import BOX, DISCRETE, LIMIT, SHAPE, Counting, dies, files, reward, store_of
 
 
 @pytest.mark.parametrize("discrete", [False, True])

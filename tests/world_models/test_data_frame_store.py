@@ -12,7 +12,7 @@ from gymnasium import spaces
 from ardae_envs.frames import after_zoom
 from ardae_rl.world_models.data import Episode, FrameStore
 from ardae_rl.world_models.data.episode_files import MAX_EPISODES
-from world_models.counting import BOX, SHAPE, files
+from tests.world_models.counting import BOX, SHAPE, files
 
 
 def episode(number: int, length: int | None = None) -> Episode:
@@ -309,8 +309,8 @@ def test_sampling_leaves_out(tmp_path: Path) -> None:
         ),
         (lambda store: store.split(1.0), "validation_share=1.0: accepted are numbers from 0 to 1"),
         (lambda store: store.files.gather("actions", np.array([0]), np.array([3])), "steps=.*: accepted are the rows"),
-        (lambda store: opened(store.folder, max_gigabytes=0), "max_gigabytes=0: accepted are numbers above 0"),
-        (lambda store: opened(store.folder, shard_megabytes=0), "shard_megabytes=0: accepted are numbers above 0"),
+        (lambda store: opened(store.folder, max_gigabytes=0), "`max_gigabytes` must be positive, got 0"),
+        (lambda store: opened(store.folder, shard_megabytes=0), "`shard_megabytes` must be positive, got 0"),
         (lambda store: FrameStore(store.folder, (64, 64)), r"frame_shape=\(64, 64\): accepted are \(height, width, 3"),
         (lambda store: FrameStore(store.folder, action_space=spaces.MultiBinary(2)), "accepted are Box and Discrete"),
     ],

@@ -10,7 +10,7 @@ import pytest
 import torch as th
 
 from ardae_rl.world_models.data import FrameStore, LatentStore, encode, fingerprint
-from world_models.counting import files, see, store_of
+from tests.world_models.counting import files, see, store_of
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def short(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (lambda s, to: FrameStore(to), "content='frames': accepted is 'latents', which"),
         (lambda s, to: encode(s, huge, to.parent / "new", "abc"), r"mean: \d+ values are not finite"),
         (lambda s, to: encode(s, short, to.parent / "new", "abc"), "log_std of float16, shape .*: accepted is"),
-        (lambda s, to: encode(s, see, to, "abc", batch_size=0), "batch_size=0: accepted are numbers above 0"),
-        (lambda s, to: LatentStore(to, z_dim=0), "z_dim=0: accepted are numbers above 0"),
+        (lambda s, to: encode(s, see, to, "abc", batch_size=0), "`batch_size` must be positive, got 0"),
+        (lambda s, to: LatentStore(to, z_dim=0), "`z_dim` must be positive, got 0"),
     ],
 )
 def test_refused(call: Callable[[FrameStore, Path], Any], message: str, store: FrameStore, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch as th
 
 from ardae_rl.world_models.data import FrameStore, LatentStore, SequenceBatch, SequenceSampler, encode
-from world_models.counting import LIMIT, dies, reward, see, store_of
+from tests.world_models.counting import LIMIT, dies, reward, see, store_of
 
 Made = tuple[FrameStore, LatentStore]
 

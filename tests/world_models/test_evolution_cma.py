@@ -125,7 +125,7 @@ def test_arguments_are_left_alone() -> None:
         ({"mean": 0}, "mean=0: accepted are a number of parameters and a vector of finite numbers"),
         ({"mean": [1.0, np.nan]}, "mean=.*accepted are"),
         ({"mean": np.zeros((2, 2))}, "(?s)mean=.*accepted are"),
-        ({"sigma": 0.0}, "sigma=0.0: accepted are numbers above 0"),
+        ({"sigma": 0.0}, "`sigma` must be positive, got 0.0"),
         ({"population_size": 2}, "population_size=2: accepted are 3 and more"),
         ({"diagonal_iterations": 1}, "diagonal_iterations=1: accepted are 0, and 2 and more"),
         ({"l2_penalty": -1.0}, "l2_penalty=-1.0: accepted are numbers from 0 up"),

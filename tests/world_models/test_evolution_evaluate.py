@@ -8,8 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from ardae_rl.world_models.evolution import Returns, RolloutEvaluator
-
-from .evolution_toys import NOT_FINITE, Drift, LinearPilot, MemoryPilot, drifting, parameters
+from tests.world_models.evolution_toys import NOT_FINITE, Drift, LinearPilot, MemoryPilot, drifting, parameters
 
 SEEDS = [3, 1, 4, 15]
 
@@ -147,9 +146,9 @@ def test_actions_that_are_not_finite() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: drifting(0), "n_envs=0: accepted are numbers above 0"),
-        (lambda: drifting(patience=0), "patience=0: accepted are numbers above 0"),
-        (lambda: drifting(max_steps=-1), "max_steps=-1: accepted are numbers above 0"),
+        (lambda: drifting(0), "`n_envs` must be positive, got 0"),
+        (lambda: drifting(patience=0), "`patience` must be positive, got 0"),
+        (lambda: drifting(max_steps=-1), "`max_steps` must be positive, got -1"),
         (lambda: drifting().evaluate(np.zeros(8), SEEDS), r"parameters of shape \(8,\): accepted is \(population"),
         (lambda: drifting().evaluate(np.zeros((2, 7)), SEEDS), r"parameters of shape \(8, 7\): accepted is \(8, 8\)"),
         (lambda: drifting().evaluate(np.full((2, 8), np.inf), SEEDS), "parameters: 16 of 16 values are not finite"),

@@ -8,10 +8,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from ardae_rl.common.runs import Run
+from ardae_rl.runs.run import Run
 from ardae_rl.world_models.evolution import CMAES, TRAINING_SEEDS, Evolution, Returns, RolloutEvaluator, evolve
-
-from .evolution_toys import LinearPilot, drifting
+from tests.world_models.evolution_toys import LinearPilot, drifting
 
 pytest.importorskip("cma")
 
@@ -110,8 +109,8 @@ def test_ends_when_the_callback_says_so() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"evaluate_every": 0}, "evaluate_every=0: accepted are numbers above 0"),
-        ({"seeds_per_generation": 0}, "seeds_per_generation=0: accepted are numbers above 0"),
+        ({"evaluate_every": 0}, "`evaluate_every` must be positive, got 0"),
+        ({"seeds_per_generation": 0}, "`seeds_per_generation` must be positive, got 0"),
         ({"held_out_seeds": []}, r"held_out_seeds=\[\]: accepted are seeds from 0 to 1048575"),
         ({"held_out_seeds": [2**20]}, r"held_out_seeds=\[1048576\]: accepted are seeds from 0 to 1048575"),
     ],

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import is_running, within_a_minute
 
 from ardae_rl.world_models.evolution import Evaluator, ProcessEvaluator, RayEvaluator, processes
-
-from .evolution_toys import EXITS, FAILS, drifting, parameters
+from tests.conftest import is_running, within_a_minute
+from tests.world_models.evolution_toys import EXITS, FAILS, drifting, parameters
 
 SEEDS = [3, 1, 4, 15]
 
@@ -112,5 +111,5 @@ def test_ray(local_cluster: None) -> None:
 
 @pytest.mark.parametrize("kind", [ProcessEvaluator, RayEvaluator])
 def test_bad_arguments(kind: Any) -> None:
-    with pytest.raises(ValueError, match="n_workers=0: accepted are numbers above 0"):
+    with pytest.raises(ValueError, match="`n_workers` must be positive, got 0"):
         kind(drifting, 0)

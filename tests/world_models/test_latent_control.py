@@ -12,8 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 from ardae_rl.world_models.latent_control import PixelPolicy, WorldModelVecEnv, export_pixel_policy
 from ardae_rl.world_models.policies import WorldModelPolicy
-
-from .brightness import Brightness
+from tests.world_models.brightness import Brightness
 
 
 def world_model(seed: int = 0) -> WorldModelPolicy:

@@ -5,14 +5,7 @@ import math
 import pytest
 import torch as th
 
-from ardae_rl.world_models.memory import (
-    FORMS,
-    GREATEST_LOG_SCALE,
-    LEAST_LOG_SCALE,
-    Z_LOSSES,
-    MemoryRNN,
-    z_loss,
-)
+from ardae_rl.world_models.memory import FORMS, GREATEST_LOG_SCALE, LEAST_LOG_SCALE, Z_LOSSES, MemoryRNN, z_loss
 from ardae_rl.world_models.mixture import negative_log_likelihood
 
 BATCH, LENGTH, Z_DIM, ACTION_DIM = 4, 6, 3, 2

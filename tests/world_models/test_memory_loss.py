@@ -8,7 +8,7 @@ import pytest
 import torch as th
 from torch.nn import functional as F
 
-from ardae_rl.common.runs import Run
+from ardae_rl.runs.run import Run
 from ardae_rl.world_models.fitting import fit
 from ardae_rl.world_models.memory import MemoryRNN, z_loss
 from ardae_rl.world_models.memory_loss import memory_loss, open_loop_errors

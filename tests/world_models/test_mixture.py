@@ -6,13 +6,7 @@ import pytest
 import torch as th
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from ardae_rl.world_models.mixture import (
-    Mixture,
-    cross_entropy_bound,
-    gaussian_kl,
-    negative_log_likelihood,
-    sample,
-)
+from ardae_rl.world_models.mixture import Mixture, cross_entropy_bound, gaussian_kl, negative_log_likelihood, sample
 
 BATCH, DIM, K = 7, 3, 5
 both_forms = pytest.mark.parametrize("n_weights", [1, DIM], ids=["joint", "per dimension"])

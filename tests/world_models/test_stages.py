@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import ardae_envs  # noqa: F401
 from ardae_envs.collection import StickyRandom
-from ardae_rl.common.runs import Run
+from ardae_rl.runs.run import Run
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
 from ardae_rl.world_models.policies import POSTERIORS, WorldModelPolicy
 from ardae_rl.world_models.stages import (

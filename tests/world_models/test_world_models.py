@@ -18,10 +18,9 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 import ardae_envs  # noqa: F401
-from ardae_rl.common import progress
+from ardae_rl.runs import progress
 from ardae_rl.world_models import WorldModels
-
-from .brightness import Brightness
+from tests.world_models.brightness import Brightness
 
 STEPS = 10
 

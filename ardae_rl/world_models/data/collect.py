@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 
 from ardae_envs.collection import Predicts
-from ardae_rl.common.progress import progress_bar
+from ardae_rl.runs.progress import progress_bar
 from ardae_rl.world_models.data.frame_store import Episode, FrameStore, describe_actions
 from ardae_rl.world_models.data.playing import Env, Preprocess, frame_shape, play
 from ardae_rl.world_models.data.processes import play_in_processes

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
 from ardae_rl.world_models.data.episode_files import EpisodeFiles, Field, Integers, settle_header
 
 Array = NDArray[Any]

@@ -9,8 +9,8 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from ardae_rl.common.progress import progress_bar
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
+from ardae_rl.runs.progress import progress_bar
 from ardae_rl.world_models.data.episode_files import EpisodeFiles, Field, Integers, settle_header
 from ardae_rl.world_models.data.frame_store import Frames, FrameStore
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch as th
 from numpy.typing import ArrayLike, NDArray
 
-from ardae_rl.registry import require
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
+from ardae_rl.common.optional import require
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
 from ardae_rl.world_models.evolution.base import Array, Episodes, Evaluator
 
 Env = gym.Env[Any, Any]

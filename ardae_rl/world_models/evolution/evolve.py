@@ -8,7 +8,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
 from ardae_rl.world_models.evolution.base import Evaluator, Returns
 from ardae_rl.world_models.evolution.cma import CMAES
 
@@ -25,7 +25,7 @@ class Stateful(Protocol):
 
 
 class Steps(Protocol):
-    """Of :class:`ardae_rl.common.runs.Run`, what makes a loop survive an interruption."""
+    """Of :class:`ardae_rl.runs.run.Run`, what makes a loop survive an interruption."""
 
     def steps(
         self, n: int, parts: Mapping[str, Stateful], *, checkpoint: str = "checkpoint", every: int = 1000

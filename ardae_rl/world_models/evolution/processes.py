@@ -9,8 +9,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ardae_rl.common.worker import start_worker
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
+from ardae_rl.runs.worker import start_worker
 from ardae_rl.world_models.evolution.base import Array, Episodes, Evaluator, join, split
 
 _CHUNKS_PER_WORKER = 2  # more would even out the load better, but leave less to batch

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch as th
 
-from ardae_rl.registry import require
-from ardae_rl.score.validation import check_positive
+from ardae_rl.common.checks import check_positive
+from ardae_rl.common.optional import require
 from ardae_rl.world_models.evolution.base import Array, Episodes, Evaluator, join, split
 
 _CHUNKS_PER_WORKER = 2

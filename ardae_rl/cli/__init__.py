@@ -1,0 +1,1 @@
+"""The ``ardae-rl`` command."""

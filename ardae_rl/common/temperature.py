@@ -1,0 +1,41 @@
+"""Checks of the arguments that maximum-entropy algorithms share."""
+
+import math
+from typing import Any
+
+from gymnasium import spaces
+
+from ardae_rl.common.checks import check_choice
+
+
+def check_continuous(action_space: spaces.Space[Any]) -> None:
+    """:raises ValueError: unless actions are continuous"""
+    if not isinstance(action_space, spaces.Box):
+        raise ValueError(f"action_space={action_space}: accepted are Box spaces, continuous actions")
+
+
+def check_temperature(ent_coef: str | float, target_entropy: str | float) -> None:
+    """:raises ValueError: for a temperature or a target of the entropy that an algorithm cannot begin with"""
+    initial_ent_coef(ent_coef)
+    if isinstance(target_entropy, str):
+        check_choice("target_entropy", target_entropy, ("auto",))
+
+
+def initial_ent_coef(ent_coef: str | float) -> float:
+    """The number itself, 1 for "auto", x for "auto_x".
+
+    :raises ValueError: for anything else, and for numbers below 0
+    """
+    if isinstance(ent_coef, str):
+        prefix, separator, value = ent_coef.partition("_")
+        try:
+            initial = float(value if separator else 1)
+        except ValueError:
+            initial = 0.0
+        valid = prefix == "auto" and 0 < initial < math.inf
+    else:
+        initial = float(ent_coef)
+        valid = 0 <= initial < math.inf
+    if not valid:
+        raise ValueError(f"ent_coef={ent_coef!r}: accepted are numbers from 0 up, 'auto' and 'auto_<number above 0>'")
+    return initial

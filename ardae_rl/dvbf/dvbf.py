@@ -1,0 +1,145 @@
+"""Deep variational Bayes filters as an SB3 algorithm: a state-space model is learnt, and planned in."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+
+from ardae_rl.common.checks import check_choice
+from ardae_rl.dvbf.elbo import ELBOTerms, elbo
+from ardae_rl.dvbf.policies import DVBFPolicy
+from ardae_rl.dvbf.posteriors import InitialStatePosterior
+from ardae_rl.latent.model_based import ModelBasedAlgorithm
+from ardae_rl.latent.sequences import Sequences, SequenceSampler
+
+ANNEALINGS = ("dvbf", "kl", "none")
+_MEASURED = 1000
+
+
+class DVBF(ModelBasedAlgorithm):
+    """A latent state-space model with a posterior of one of several kinds, whose bound holds for each of them.
+
+    Reference: Karl, Soelch, Bayer and van der Smagt (2017), Deep variational Bayes filters,
+    https://arxiv.org/abs/1605.06432; flows as in Kingma et al. (2016), https://arxiv.org/abs/1606.04934.
+
+    See :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm` for ``learn``, and for the arguments not named here;
+    ``policy_kwargs`` chooses posterior, transition and planner (:class:`~ardae_rl.dvbf.policies.DVBFPolicy`).
+
+    :param policy: "MlpPolicy" for vectors, or "CnnPolicy" for pictures
+    :param env: the environment to learn from
+    :param sequence_length: steps of the sequences that the bound is of
+    :param anneal: "dvbf" (a temperature on the joint density of observations and states, which keeps the entropy of the
+        posterior), "kl" (a weight on the divergence), or "none"
+    :param anneal_steps: gradient steps until there is no annealing any more
+    :param reward_weight: of the squared error of the reward
+    :raises ValueError: for arguments outside of what is accepted
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": DVBFPolicy, "CnnPolicy": DVBFPolicy}
+    policy: DVBFPolicy
+
+    def __init__(
+        self,
+        policy: str | type[DVBFPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        n_collected: int = 5000,
+        gradient_steps: int = 5000,
+        batch_size: int = 64,
+        sequence_length: int = 20,
+        anneal: str = "dvbf",
+        anneal_steps: int = 1000,
+        reward_weight: float = 1.0,
+        random_share: float = 0.3,
+        buffer_size: int = 100_000,
+        max_grad_norm: float = 10.0,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            n_collected=n_collected,
+            gradient_steps=gradient_steps,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            random_share=random_share,
+            buffer_size=buffer_size,
+            max_grad_norm=max_grad_norm,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+        )
+        self.anneal, self.anneal_steps, self.reward_weight = anneal, anneal_steps, reward_weight
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        check_choice("anneal", self.anneal, ANNEALINGS)
+        if self.anneal_steps < 0:
+            raise ValueError(f"anneal_steps={self.anneal_steps!r}: accepted are 0 and more")
+        super()._setup_model()
+
+    def elbo(self, observations: th.Tensor, actions: th.Tensor) -> ELBOTerms:
+        """Of one draw for each sequence.
+
+        :param observations: (batch, T + 1, ...), as the environment gives them
+        :param actions: (batch, T, action_dim), in [-1, 1]; action t causes observation t + 1
+        """
+        return elbo(self.policy.model, self.policy.posterior, self.policy.see(observations, 2), actions)[0]
+
+    @th.no_grad()
+    def reconstruct(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """The means of observations given states drawn from the posterior, (batch, T + 1, obs_dim)."""
+        z = self.policy.draw(self.policy.see(observations, 2), actions).z
+        return self.policy.unsee(self.policy.model.emission.mean(z))
+
+    @th.no_grad()
+    def generate(self, observations: th.Tensor, actions: th.Tensor, noise: bool = True) -> th.Tensor:
+        """The means of observations that follow from a first state, (batch, T + 1, obs_dim), by the model alone.
+
+        :param observations: (batch, n, ...), from which the first state is drawn
+        :param actions: (batch, T, action_dim), of all steps
+        :param noise: whether the states are drawn, or each is the mean after the one before
+        """
+        x = self.policy.see(observations, 2)
+        first = self.policy.draw(x, actions[:, : x.shape[1] - 1]).z[:, 0]
+        silent = isinstance(self.policy.posterior, InitialStatePosterior)
+        return self.policy.unsee(self.policy.model.generate(first, actions, noise and not silent)[1])
+
+    def _loss(self, batch: Sequences) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        x = self.policy.see(batch.observations, 2)
+        terms, z = elbo(self.policy.model, self.policy.posterior, x, batch.actions)
+        share = 1.0 if self.anneal_steps == 0 else min(1.0, 0.01 + self._n_updates / self.anneal_steps)
+        if self.anneal == "dvbf":
+            bound = share * (terms.reconstruction + terms.log_prior) - terms.log_posterior
+        elif self.anneal == "kl":
+            bound = terms.reconstruction - share * terms.kl
+        else:
+            bound = terms.elbo
+        loss = -bound.mean() / x.shape[1]
+        parts = {"elbo": terms.elbo.mean(), "kl": terms.kl.mean(), "reconstruction": terms.reconstruction.mean()}
+        if self.reward_weight:
+            predicted = self.policy.expected_reward(z[:, :-1].detach(), batch.actions)
+            parts["reward_error"] = (predicted - batch.rewards).square().mean()
+            loss = loss + self.reward_weight * parts["reward_error"]
+        return loss, parts
+
+    @th.no_grad()
+    def _before_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
+        """In the first round, what vectors are standardised by: later, the model is used to it."""
+        if self._n_updates == 0 and not self.policy.pictures:
+            flat = sampler.sample(_MEASURED, rng).observations.flatten(0, 1).flatten(1).float()
+            self.policy.obs_mean.copy_(flat.mean(0))
+            self.policy.obs_std.copy_(flat.std(0).clamp_min(1e-3))

@@ -1,0 +1,118 @@
+"""What a grid of trainings says: tables in the form of Lim et al. (2020), aggregates over environments, curves."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ardae_rl.common.optional import require
+from ardae_rl.grid.curves import Array, Curve, names, normalised_scores, read_curves
+from ardae_rl.grid.figures import draw_curves, draw_profiles
+from ardae_rl.grid.grid import failed_runs
+
+_RESAMPLES = 10_000
+
+
+def report(out: Path) -> Path:
+    """Write ``report.md``, ``learning_curves.png`` and ``profiles.png`` into the folder of the runs.
+
+    :param out: of the runs
+    :return: path of the report
+    :raises ValueError: if it has no finished runs
+    :raises ImportError: without matplotlib or scipy
+    """
+    require("matplotlib", "plots")
+    require("scipy", "plots")
+    curves = read_curves(out)
+    draw_curves(curves, out / "learning_curves.png")
+    scores = normalised_scores(curves)
+    draw_profiles(scores, out / "profiles.png")
+    parts = ["# Benchmark", _what_was_run(curves, out)]
+    for title, summary in SUMMARIES.items():
+        parts += [f"## {title}", _table(curves, summary)]
+    parts += ["## Over all environments", _aggregates(scores), "![Performance profiles](profiles.png)"]
+    parts += ["## Learning curves", "![Learning curves](learning_curves.png)"]
+    parts += ["## What the algorithms logged", _logged(curves)]
+    path = out / "report.md"
+    path.write_text("\n\n".join(parts) + "\n")
+    return path
+
+
+SUMMARIES: dict[str, Callable[[Curve], float]] = {
+    "Final return": lambda curve: float(curve.returns[-1]),
+    "Maximum return (the paper's Tables 1 and 3)": lambda curve: float(curve.returns.max()),
+    "Mean return over training (the paper's Table 4)": lambda curve: float(curve.returns.mean()),
+    "Training minutes": lambda curve: float(curve.wall_seconds[-1]) / 60,
+}
+
+
+def _what_was_run(curves: Sequence[Curve], out: Path) -> str:
+    lines = ["Evaluations act deterministically on the unmodified environment. Mean ± standard deviation over seeds."]
+    for env in names(curves)[0]:
+        own = [c for c in curves if c.env == env]
+        seeds = ", ".join(f"{a} {sum(c.algo == a for c in own)}" for a in names(own)[1])
+        lines.append(f"- {env}, {own[0].steps[-1]:,.0f} steps, {len(own[0].steps)} evaluations; seeds: {seeds}")
+    lines += [f"- failed: {run['name']}: {reason}" for run, reason in failed_runs(out)]
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _table(curves: Sequence[Curve], summary: Callable[[Curve], float]) -> str:
+    envs, algos = names(curves)
+    rows = [["algorithm", *envs]]
+    for algo in algos:
+        cells = []
+        for env in envs:
+            values = [summary(c) for c in curves if (c.env, c.algo) == (env, algo)]
+            cells.append(f"{np.mean(values):.1f} ± {np.std(values):.1f}" if values else "")
+        rows.append([algo, *cells])
+    return _markdown(rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
+
+
+def interquartile_mean(values: Array) -> Array:
+    """The mean of the middle half over the last axis (Agarwal et al. 2021)."""
+    from scipy.stats import trim_mean
+
+    means: Array = trim_mean(values, 0.25, axis=-1)
+    return means
+
+
+def stratified_interval(scores: Sequence[Array], n_resamples: int = _RESAMPLES, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the interquartile mean, seeds resampled within each environment.
+
+    (rliable has the same; it needs arch below 8, which cannot be imported beside pandas 3.)
+
+    :param scores: of each environment, (seeds,)
+    """
+    rng = np.random.default_rng(seed)
+    resampled = [values[rng.integers(len(values), size=(n_resamples, len(values)))] for values in scores]
+    low, high = np.quantile(interquartile_mean(np.concatenate(resampled, axis=1)), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _aggregates(scores: dict[str, dict[str, Array]]) -> str:
+    rows = [["algorithm", "environments", "runs", "interquartile mean", "95 % interval"]]
+    for algo, by_env in scores.items():
+        values = np.concatenate(list(by_env.values()))
+        low, high = stratified_interval(list(by_env.values()))
+        interval = f"{low:.3f} to {high:.3f}"
+        rows.append([algo, str(len(by_env)), str(len(values)), f"{interquartile_mean(values):.3f}", interval])
+    text = "Final returns, scaled in each environment from the worst evaluation of any run (0) to the best (1); "
+    return text + "intervals by stratified bootstrap over seeds.\n\n" + _markdown(rows)
+
+
+def _logged(curves: Sequence[Curve]) -> str:
+    """Means over the last segment and the seeds; a blank where an algorithm does not have the quantity."""
+    columns = sorted({name for c in curves for name in c.metrics} - {"step", "learning_rate"})
+    rows = [["environment", "algorithm", *columns]]
+    for env in names(curves)[0]:
+        for algo in names(curves)[1]:
+            own = [c.metrics for c in curves if (c.env, c.algo) == (env, algo)]
+            if own:
+                values = [[float(m[name]) for m in own if m.get(name)] for name in columns]
+                rows.append([env, algo, *(f"{np.mean(v):.4g}" if v else "" for v in values)])
+    return _markdown(rows)

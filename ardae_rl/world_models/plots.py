@@ -1,0 +1,59 @@
+"""How the stages of a round went, as curves."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ardae_rl.common.optional import require
+from ardae_rl.runs.tables import read_csv
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FITS = {"vision": "validation_error", "memory": "validation_nll"}  # what is drawn of each
+
+
+def draw_learning(round_folder: Path, path: Path) -> Path:
+    """Errors of V and M on what was held out, and C's returns, from the CSV files that the stages leave.
+
+    :param round_folder: ``FOLDER/round_0``, or of another round
+    :param path: of the picture
+    :raises ImportError: without matplotlib
+    """
+    require("matplotlib", "plots")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    *fits, search = figure.subplots(1, 3)
+    for axes, (stage, name) in zip(fits, _FITS.items(), strict=True):
+        axes.plot(*_columns(round_folder / f"{stage}.csv", "step", name))
+        axes.set(title=stage, xlabel="gradient steps", ylabel=name.replace("_", " "))
+    _draw_search(search, round_folder / "controller.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _draw_search(axes: "Axes", table: Path) -> None:
+    generation, mean, best, held_out, error = _columns(
+        table, "generation", "mean_fitness", "max_fitness", "held_out_mean", "held_out_error"
+    )
+    axes.plot(generation, mean, color="C0", label="candidates, mean")
+    axes.plot(generation, best, color="0.8", lw=1, zorder=0, label="candidates, best")
+    measured = np.isfinite(held_out)
+    axes.errorbar(
+        generation[measured],
+        held_out[measured],
+        error[measured],
+        color="C1",
+        capsize=2,
+        label="the search's mean, held-out seeds",
+    )
+    axes.set(title="controller", xlabel="generations", ylabel="return")
+    axes.legend(fontsize="small")
+
+
+def _columns(table: Path, *names: str) -> list[np.ndarray]:
+    rows = read_csv(table)
+    return [np.array([float(row[name]) for row in rows]) for name in names]

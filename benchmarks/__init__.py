@@ -1,1 +1,0 @@
-"""Timed comparisons and trainings whose results are committed under `benchmarks/results`; never part of the tests."""

@@ -1,0 +1,272 @@
+"""Figure 5: a variational autoencoder with an implicit posterior on the 5 x 5 grid of Gaussians (Section 6.2, F.3).
+
+The entropy gradient of the posterior comes from a residual denoising autoencoder with one large or one small noise
+scale, or from AR-DAE: with the same network, as in the paper, and in this package's preconditioned form.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import torch as th
+from torch.optim.lr_scheduler import LinearLR
+
+from ardae_rl.common.training import Stateful
+from ardae_rl.runs.run import Records, Run
+from ardae_rl.runs.tables import Row, read_csv, write_csv
+from ardae_rl.score import ARDAE
+from experiments.ardae_paper.vae import GaussianDecoder, ImplicitEncoder, update_score, update_vae
+from experiments.reproduce import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SEEDS = {"quick": 2, "paper": 2}
+CENTRES = th.cartesian_prod(th.linspace(-4, 4, 5), th.linspace(-4, 4, 5))
+DEVIATION = 0.1**0.5  # of each Gaussian, and of the likelihood
+METHODS = {
+    "dae_large": "DAE, σ = 0.5",
+    "dae_small": "DAE, σ = 0.001",
+    "ardae_raw": "AR-DAE, same network",
+    "ardae": "AR-DAE, preconditioned",
+}
+FIXED_NOISE = {
+    "dae_large": 0.5,
+    "dae_small": 0.001,
+}  # in units of z, where a good posterior has a deviation of about 0.13
+_CURVE, _MAPS = "log_variance.csv", "maps.pt"
+_NEAR = 0.1  # length of the step between neighbouring data points that the roughness looks at
+
+
+def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
+    """Settings by method and seed; those of the paper are in its Tables 5 and 6, column "toy"."""
+    training: dict[str, Any] = {
+        "n_updates": 2500,
+        "batch_size": 256,
+        "n_latents": 8,  # for each data point, in an update of the estimator
+        "n_score_updates": 2,
+        "hidden": 128,
+        "learning_rates": {"encoder": 3e-4, "decoder": 3e-3},
+        "last_learning_rate": 0.1,  # as a share of the first, to which all decay linearly
+        "n_evaluated": 100_000,
+    }
+    if budget == "paper":
+        training |= {"n_updates": 62_500, "batch_size": 512, "n_latents": 256, "n_score_updates": 1, "hidden": 256}
+        training |= {"learning_rates": {"encoder": 1e-4, "decoder": 1e-4}, "last_learning_rate": 1.0}
+    return [
+        {
+            "name": f"{method}_seed{seed}",
+            "method": method,
+            "seed": seed,
+            **training,
+            "estimator": _estimator(method, budget),
+        }
+        for seed in range(n_seeds)
+        for method in METHODS
+    ]
+
+
+def _estimator(method: str, budget: str) -> dict[str, Any]:
+    """Arguments of the score estimator; all but "ardae" share a network, and differ in the noise scale alone."""
+    quick = budget == "quick"
+    if method == "ardae":
+        return {"head": "vector", "learning_rate": 3e-3 if quick else 1e-3}
+    shared = {"preconditioned": False, "loss": "ardae", "context_gain": False, "activation": "softplus", "averaging": 1}
+    if quick:
+        shared |= {"head": "vector", "input_scale": 10.0, "learning_rate": 3e-3}
+    else:
+        shared |= {"head": "gradient", "input_scale": 1e4, "learning_rate": 1e-4}
+        shared |= {"hidden": [256] * 3, "point_hidden": [256] * 3, "context_hidden": [256] * 3}
+    if method == "ardae_raw":
+        return shared | {"noise_scale": 0.1}
+    return shared | {"noise_distribution": "fixed", "relative_noise": False, "noise_scale": FIXED_NOISE[method]}
+
+
+def run(settings: dict[str, Any], at: Run) -> list[Row]:
+    """Train; leave the posteriors' variance over training, and some samples and latents, in the folder."""
+    th.manual_seed(settings["seed"])
+    encoder = ImplicitEncoder(2, 2, noise_dim=10, hidden=settings["hidden"])
+    decoder = GaussianDecoder(2, 2, hidden=settings["hidden"], deviation=DEVIATION)
+    estimator = ARDAE(dim=2, context_dim=2, log_partition=None, **settings["estimator"])
+    rates = settings["learning_rates"]
+    optimizer = th.optim.Adam(
+        [
+            {"params": encoder.parameters(), "lr": rates["encoder"]},
+            {"params": decoder.parameters(), "lr": rates["decoder"]},
+        ],
+        betas=(0.5, 0.999),
+        fused=True,
+    )
+    n_updates, records = settings["n_updates"], Records()
+    schedules = [LinearLR(o, 1.0, settings["last_learning_rate"], n_updates) for o in (optimizer, estimator.optimizer)]
+    parts: dict[str, Stateful] = {"encoder": encoder, "decoder": decoder, "estimator": estimator, "records": records}
+    parts |= {"optimizer": optimizer, "estimator_optimizer": estimator.optimizer}
+    parts |= {"schedule": schedules[0], "estimator_schedule": schedules[1]}
+    record_every = max(1, n_updates // 100)
+    for step in at.steps(n_updates, parts):
+        x = draw_data(settings["batch_size"])
+        for _ in range(settings["n_score_updates"]):
+            update_score(estimator, encoder, x, settings["n_latents"])
+        update_vae(encoder, decoder, estimator, optimizer, x)
+        for schedule in schedules:
+            schedule.step()
+        if step % record_every == 0 or step + 1 == n_updates:
+            spread = posterior_log_variance(encoder, draw_data(500)).mean().item()
+            records.append({"n_updates": step + 1, "log_variance": round(spread, 4)})
+    write_csv(at.folder / _CURVE, records)
+    _save_maps(encoder, decoder, at.folder / _MAPS)
+    numbers = evaluate(encoder, decoder, settings["n_evaluated"])
+    numbers["log_variance_jumps"] = round(jumps([record["log_variance"] for record in records]), 5)
+    return [{key: settings[key] for key in ("method", "seed", "n_updates")} | numbers]
+
+
+def draw_data(n: int) -> th.Tensor:
+    """(n, 2), of the 25 Gaussians."""
+    return CENTRES[th.randint(len(CENTRES), (n,))] + DEVIATION * th.randn(n, 2)
+
+
+@th.no_grad()
+def evaluate(encoder: ImplicitEncoder, decoder: GaussianDecoder, n: int) -> dict[str, float]:
+    """The numbers of a trained autoencoder, as columns of the table."""
+    x = draw_data(n)
+    z = encoder(x, 1).squeeze(1)
+    samples = decoder(th.randn(n, 2)).sample()
+    distance, mode = nearest_centre(samples)
+    shares = mode.bincount(minlength=len(CENTRES)) / n
+    numbers = {
+        "least_share": float(shares.min()),
+        "largest_share": float(shares.max()),
+        "far_share": float((distance > 3 * DEVIATION).float().mean()),
+        "total_variation": total_variation(samples),
+        "log_variance": float(posterior_log_variance(encoder, x[:4000]).mean()),
+        "aggregate_kl": aggregate_kl(z),
+        "log_variance_spread": float(posterior_log_variance(encoder, x[:4000]).std()),
+        "roughness": roughness(encoder, x[:4000]),
+        "reconstruction_error": float((decoder(z).mean - x).square().sum(-1).mean().sqrt()),
+    }
+    return {name: round(value, 5) for name, value in numbers.items()}
+
+
+def nearest_centre(x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Distance to, and index of, the nearest of the 25 centres: (n, 2) to (n,) each."""
+    nearest = th.cdist(x, CENTRES).min(dim=1)
+    return nearest.values, nearest.indices
+
+
+@th.no_grad()
+def posterior_log_variance(encoder: ImplicitEncoder, x: th.Tensor, n: int = 64) -> th.Tensor:
+    """ln Var[z|x], averaged over dimensions, from ``n`` latents for each data point: (batch,)."""
+    return encoder(x, n).var(dim=1).log().mean(-1)
+
+
+def jumps(curve: Sequence[float]) -> float:
+    """Mean absolute difference between one record of a curve and the next, over the second half of training."""
+    half = th.tensor(curve[len(curve) // 2 - 1 :])
+    return float(half.diff().abs().mean())
+
+
+@th.no_grad()
+def roughness(encoder: ImplicitEncoder, x: th.Tensor) -> float:
+    """Mean ‖g(0, x + δ) - 2 g(0, x) + g(0, x - δ)‖ / ‖δ‖ over directions of δ: by how much the slope changes."""
+    step = th.randn_like(x)
+    step *= _NEAR / step.norm(dim=-1, keepdim=True)
+    bend = encoder.centre(x + step) - 2 * encoder.centre(x) + encoder.centre(x - step)
+    return float(bend.norm(dim=-1).mean() / _NEAR)
+
+
+def histogram(x: th.Tensor, edges: th.Tensor) -> th.Tensor:
+    """Shares of points (n, 2) in the cells of a square grid, (k, k) for k + 1 edges; what lies outside has no cell."""
+    counts, _ = th.histogramdd(x, [edges, edges])
+    return counts / len(x)
+
+
+def aggregate_kl(z: th.Tensor) -> float:
+    """KL of the aggregate posterior, as latents (n, 2), to N(0, I): 40 x 40 cells on [-4, 4]², and one of the rest.
+
+    Exact draws of N(0, I) have about (number of cells that they reach) / 2n, 0.005 for 100,000.
+    """
+    edges = th.linspace(-4, 4, 41)
+    one = th.special.ndtr(edges).diff()
+    q, p = _with_rest(histogram(z, edges)), _with_rest(th.outer(one, one))
+    return float(th.xlogy(q, q / p).sum())
+
+
+def total_variation(samples: th.Tensor) -> float:
+    """Between the data's distribution and generated samples (n, 2): 60 x 60 cells on [-6, 6]², and one of the rest."""
+    edges = th.linspace(-6, 6, 61)
+    one = th.special.ndtr((edges[:, None] - th.linspace(-4, 4, 5)) / DEVIATION).mean(-1).diff()
+    return 0.5 * float((_with_rest(histogram(samples, edges)) - _with_rest(th.outer(one, one))).abs().sum())
+
+
+def _with_rest(shares: th.Tensor) -> th.Tensor:
+    flat = shares.double().flatten()
+    return th.cat([flat, (1 - flat.sum()).clamp_min(1e-12).unsqueeze(0)])
+
+
+@th.no_grad()
+def _save_maps(encoder: ImplicitEncoder, decoder: GaussianDecoder, path: Path, n: int = 5000) -> None:
+    x = draw_data(n)
+    th.save({"samples": decoder(th.randn(n, 2)).sample(), "latents": encoder(x, 1).squeeze(1), "x": x}, path)
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    """By method: the worst shares and the means over seeds of what tells a collapse and a poor map."""
+    result: list[Row] = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        means = {name: fmean(float(row[name]) for row in own) for name in ("log_variance", "aggregate_kl")}
+        least, largest = min(float(row["least_share"]) for row in own), max(float(row["largest_share"]) for row in own)
+        result.append({"method": method, "least_share": least, "largest_share": largest} | means)
+    return result
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """As in the paper, one column for each method: samples above, latents below, in the colours of the modes."""
+    from matplotlib.figure import Figure
+
+    th.manual_seed(0)
+    first = {result.settings["method"]: result for result in reversed(results)}
+    first = {method: first[method] for method in METHODS if method in first}
+    figure = Figure(figsize=(2.9 * (len(first) + 2), 5.8), layout="constrained")
+    axes = figure.subplots(2, len(first) + 2)
+    data = draw_data(5000)
+    _scatter(axes[0, 0], data, data, 6, "data x")
+    _scatter(axes[1, 0], th.randn(5000, 2), None, 4, "prior p(z)")
+    for column, (method, result) in enumerate(first.items(), start=1):
+        maps = th.load(result.folder / _MAPS, weights_only=True)
+        _scatter(axes[0, column], maps["samples"], maps["samples"], 6, f"{METHODS[method]}\nsamples x ~ p(x)")
+        _scatter(axes[1, column], maps["latents"], maps["x"], 4, "latents z ~ q(z|x)")
+    _draw_curves(axes[0, -1], results)
+    _draw_shares(axes[1, -1], results)
+    figure.savefig(path, dpi=130)
+
+
+def _scatter(axes: "Axes", points: th.Tensor, x: th.Tensor | None, limit: float, title: str) -> None:
+    colours = "0.5" if x is None else nearest_centre(x)[1].numpy() * 7 % 25  # neighbours in different colours
+    axes.scatter(points[:, 0], points[:, 1], c=colours, cmap=None if x is None else "nipy_spectral", s=1.5, lw=0)
+    axes.set(title=title, xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
+
+
+def _draw_curves(axes: "Axes", results: Sequence[Result]) -> None:
+    for result in results:
+        curve = read_csv(result.folder / _CURVE)
+        columns = ([float(row[name]) for row in curve] for name in ("n_updates", "log_variance"))
+        method, seed = result.settings["method"], result.settings["seed"]
+        axes.plot(*columns, color=_colour(method), label=METHODS[method] if seed == 0 else None)
+    axes.set(title="mean log-variance of q(z|x)", xlabel="updates")
+    axes.legend(fontsize="small")
+
+
+def _draw_shares(axes: "Axes", results: Sequence[Result]) -> None:
+    for result in results:
+        method, seed = result.settings["method"], result.settings["seed"]
+        ends = [100 * float(result.rows[0][name]) for name in ("least_share", "largest_share")]
+        axes.plot([list(METHODS).index(method) + 0.2 * seed] * 2, ends, "_-", color=_colour(method))
+    axes.axhspan(2, 8, color="0.9", zorder=0)  # half of and twice what each mode has in the data
+    axes.axhline(4, color="0.6", lw=1, zorder=0)
+    axes.set(title="least to largest share of a mode\nin the samples (%), by seed", xticks=[], ylim=(0, None))
+
+
+def _colour(method: str) -> str:
+    return f"C{list(METHODS).index(method)}"

@@ -1,0 +1,122 @@
+"""Figure S2: a denoiser that is told σ extrapolates to σ = 0 from both sides, one that is told |σ| from one (App. D.2).
+
+As in the paper, a hypernetwork (Ha et al. 2017) makes all of the denoiser's weights from σ or |σ|, so that the denoiser
+depends on it as freely as it can.
+"""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+from ardae_rl.common.training import Stateful
+from ardae_rl.runs.run import Run
+from ardae_rl.score import ardae_loss
+from experiments.ardae_paper import mixture
+from experiments.ardae_paper.error_curves import draw_errors, mean_errors
+from experiments.ardae_paper.fig3 import BATCH, N_NOISE, PAPER_DELTA, errors, noise_scales
+from experiments.reproduce import Result
+
+SEEDS = {"quick": 4, "paper": 5}
+BUDGETS: dict[str, dict[str, Any]] = {
+    "quick": {"n_updates": 2_000, "width": 32, "n_sigmas": 7},
+    "paper": {"n_updates": 10_000, "width": 256, "n_sigmas": 13},
+}
+CONDITIONS = {"AR-DAE (σ)": "signed", "AR-DAE (|σ|)": "absolute"}
+_HYPER_WIDTH = 64
+
+
+class HyperDenoiser(nn.Module):
+    """f(x; σ) = ∂ψ/∂x of a perceptron ψ of three hidden layers, whose weights are a function of σ / δ.
+
+    :param width: of ψ's hidden layers
+    :param absolute: whether that function is given |σ|
+    """
+
+    def __init__(self, width: int, absolute: bool):
+        super().__init__()
+        self.absolute = absolute
+        sizes = (1, width, width, width, 1)
+        self.shapes = list(itertools.pairwise(sizes))
+        n_weights = sum((n_in + 1) * n_out for n_in, n_out in self.shapes)
+        self.hypernetwork = nn.Sequential(nn.Linear(1, _HYPER_WIDTH), nn.Softplus(), nn.Linear(_HYPER_WIDTH, n_weights))
+        self._start_as_usual_networks()
+
+    @th.no_grad()
+    def _start_as_usual_networks(self) -> None:
+        """Weights of the usual size in the last bias, and a share of that which σ changes."""
+        output = self.hypernetwork[-1]
+        assert isinstance(output, nn.Linear)
+        layers = [nn.Linear(n_in, n_out) for n_in, n_out in self.shapes]
+        output.bias.copy_(th.cat([th.cat([layer.weight.t().flatten(), layer.bias]) for layer in layers]))
+        output.weight.mul_(0.1)
+
+    def forward(self, x: th.Tensor, sigma: th.Tensor) -> th.Tensor:
+        """
+        :param x: points of each noise scale, (n_scales, n, 1)
+        :param sigma: (n_scales,)
+        :return: (n_scales, n, 1)
+        """
+        condition = (sigma.abs() if self.absolute else sigma) / PAPER_DELTA
+        weights = self.hypernetwork(condition.unsqueeze(1))
+        h, slopes, matrices, first = x, [], [], 0
+        for n_in, n_out in self.shapes:
+            matrix = weights[:, first : first + n_in * n_out].view(-1, n_in, n_out)
+            first += n_in * n_out
+            pre_activation = th.baddbmm(weights[:, first : first + n_out].unsqueeze(1), h, matrix)
+            first += n_out
+            h = F.softplus(pre_activation)
+            slopes.append(th.sigmoid(pre_activation))
+            matrices.append(matrix)
+        # ψ is the last layer without its activation: back from there, by hand
+        g = matrices.pop().transpose(1, 2)
+        for matrix, slope in zip(reversed(matrices), reversed(slopes[:-1]), strict=True):
+            g = (g * slope) @ matrix.transpose(1, 2)
+        return g
+
+
+def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
+    return [
+        {"name": f"{name}_seed{seed}", "method": method, "absolute": name == "absolute", "seed": seed} | BUDGETS[budget]
+        for seed in range(n_seeds)
+        for method, name in CONDITIONS.items()
+    ]
+
+
+def run(settings: dict[str, Any], at: Run) -> list[dict[str, Any]]:
+    """The errors of one way of conditioning, by noise scale; the same samples and noise for both."""
+    th.manual_seed(settings["seed"])
+    denoiser = HyperDenoiser(settings["width"], settings["absolute"])
+    optimizer = th.optim.Adam(denoiser.parameters(), lr=1e-3)
+    schedule = th.optim.lr_scheduler.StepLR(optimizer, max(settings["n_updates"] // 10, 1), 0.5)
+    parts: dict[str, Stateful] = {"denoiser": denoiser, "optimizer": optimizer, "schedule": schedule}
+    for _ in at.steps(settings["n_updates"], parts):
+        sigma = PAPER_DELTA * th.randn(N_NOISE)
+        u = th.randn(N_NOISE, BATCH, 1)
+        scale = sigma.view(-1, 1, 1)
+        loss = ardae_loss(denoiser(mixture.sample(BATCH) + scale * u, sigma), u, scale)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    key = {name: settings[name] for name in ("method", "seed", "n_updates", "width")}
+    sigmas = [*noise_scales(settings["n_sigmas"]), 0.0]
+    return [key | row for row in errors(lambda x, sigma: score(denoiser, x, sigma), sigmas)]
+
+
+@th.no_grad()
+def score(denoiser: HyperDenoiser, x: th.Tensor, sigma: float) -> th.Tensor:
+    """f(x; σ) at points (n, 1)."""
+    return denoiser(x.unsqueeze(0), th.tensor([sigma])).squeeze(0)
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    return mean_errors(rows, tuple(CONDITIONS))
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    draw_errors([row for result in results for row in result.rows], tuple(CONDITIONS), path)

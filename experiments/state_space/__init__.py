@@ -1,0 +1,1 @@
+"""Figures of deep variational Bayes filters: what is learnt of a pendulum."""

@@ -1,0 +1,254 @@
+"""What one gradient step costs, as a multiple of Stable-Baselines3's SAC.
+
+    python -m experiments.timing.sac_update [--tables update,paper,scaling] [--threads 1,2] [--device cpu]
+
+Three tables: the defaults at HalfCheetah's and Humanoid's sizes; the paper's settings for three environments at their
+sizes, beside the straightforward form of the same mathematics; how the cost of the default grows with batch size,
+action samples, action dimension and width. A replay buffer of random transitions, batch 256 if nothing else is said.
+
+The cases of a table take turns in one process, so that a change of the machine's speed meets all of them alike; CPU
+time stands beside wall time because other work on the machine lengthens only the latter. GFLOP are counted by torch's
+counter (matrix products alone), and their rate is given as a share of the best rate of one large product in the same
+process. Written to results/sac_update.csv.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from rich.progress import track
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch.utils.flop_counter import FlopCounterMode
+
+from ardae_rl.runs.tables import merge_csv, print_table, versions
+from experiments.common import RESULTS, make_model
+from experiments.presets import ZOO_CONFIGS, load_preset
+from tests.oracles.straightforward import straightforward
+
+BUFFER_SIZE, WARM_UP = 5_000, 4
+HALF_CHEETAH, HOPPER, HUMANOID = (17, 6), (11, 3), (348, 17)
+SHOWN = "case wall_ms cpu_ms wall_ratio cpu_ratio gflop share_of_peak_gflop_rate peak_mb".split()
+LEAN_SAMPLES: dict[str, Any] = {"n_action_samples": 16, "n_importance": 10}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model to be timed: `name` with `arguments`, on spaces of these dimensions."""
+
+    label: str
+    algo: str
+    dims: tuple[int, int] = HALF_CHEETAH
+    batch_size: int = 256
+    arguments: dict[str, Any] = field(default_factory=dict)
+    straightforward: bool = False
+
+
+def sac(dims: tuple[int, int] = HALF_CHEETAH, batch_size: int = 256, width: int = 256) -> Case:
+    return Case("SB3 SAC", "sac", dims, batch_size, {"policy_kwargs": {"net_arch": [width, width]}})
+
+
+def update_table() -> Iterator[tuple[str, list[Case]]]:
+    for name, dims in (("HalfCheetah", HALF_CHEETAH), ("Humanoid", HUMANOID)):
+        yield (
+            name,
+            [
+                sac(dims),
+                Case("SACNF", "sac_nf", dims),
+                Case("SACARDAE", "sac_ardae", dims),
+                Case("SACARDAE, compile", "sac_ardae", dims, arguments={"compile": True}),
+            ],
+        )
+
+
+def paper_table() -> Iterator[tuple[str, list[Case]]]:
+    for name, dims in (("HalfCheetah", HALF_CHEETAH), ("Hopper", HOPPER), ("Humanoid", HUMANOID)):
+        paper = load_preset(ZOO_CONFIGS / "sac_ardae_paper.yml", f"{name}-v5")
+        yield (
+            name,
+            [
+                sac(dims),
+                Case("paper, straightforward", "sac_ardae", dims, arguments=paper, straightforward=True),
+                Case("paper", "sac_ardae", dims, arguments=paper),
+                Case("paper, compile", "sac_ardae", dims, arguments=paper | {"compile": True}),
+                Case("paper, n_a 16, n_Z 10", "sac_ardae", dims, arguments=paper | LEAN_SAMPLES),
+            ],
+        )
+
+
+def scaling_table() -> Iterator[tuple[str, list[Case]]]:
+    for size in (64, 256, 1024):
+        yield f"batch {size}", [sac(batch_size=size), Case("SACARDAE", "sac_ardae", batch_size=size)]
+    for n in (4, 16, 64):
+        yield f"n_action_samples {n}", [sac(), Case("SACARDAE", "sac_ardae", arguments={"n_action_samples": n})]
+    for dim in (1, 6, 17):
+        yield f"action dimension {dim}", [sac((17, dim)), Case("SACARDAE", "sac_ardae", (17, dim))]
+    for width in (64, 256, 512):
+        kwargs = {"policy_kwargs": {"net_arch": [width, width]}}
+        yield f"width {width}", [sac(width=width), Case("SACARDAE", "sac_ardae", arguments=kwargs)]
+
+
+TABLES = {"update": update_table, "paper": paper_table, "scaling": scaling_table}
+
+
+class Spaces(gym.Env[np.ndarray, np.ndarray]):
+    """Only the spaces matter here: transitions are random and never come from a simulator."""
+
+    def __init__(self, observation_dim: int, action_dim: int) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, shape=(observation_dim,), dtype=np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, shape=(action_dim,), dtype=np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+def make_case(case: Case, device: str = "cpu") -> OffPolicyAlgorithm:
+    """A model with a filled replay buffer that is ready for `train`."""
+    arguments = case.arguments | {"buffer_size": BUFFER_SIZE, "seed": 0, "device": device}
+    model = make_model(case.algo, Spaces(*case.dims), **arguments)
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    rng = np.random.default_rng(0)
+    buffer: Any = model.replay_buffer
+    for _ in range(BUFFER_SIZE):
+        obs, next_obs = rng.standard_normal((2, 1, case.dims[0])).astype(np.float32)
+        action = rng.uniform(-1, 1, (1, case.dims[1])).astype(np.float32)
+        buffer.add(obs, next_obs, action, rng.standard_normal(1), np.zeros(1), [{}])
+    return model
+
+
+class Measurements:
+    """Of one model: its gradient steps' times, arithmetic and memory."""
+
+    def __init__(self, case: Case, device: str) -> None:
+        self.case, self.device = case, device
+        self.model = make_case(case, device)
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+        self.peak_mb = self.gflop = float("nan")
+
+    def warm_up(self) -> None:
+        """First steps, of which the last also tells memory and arithmetic."""
+        for _ in range(WARM_UP):
+            self.train()
+        self.peak_mb = self._peak_mb()
+        # The counter sees through neither compiled code nor torch.autograd.grad: the plain form does the same products
+        if not (self.case.straightforward or self.case.arguments.get("compile")):
+            with FlopCounterMode(display=False) as counter:
+                self.train()
+            self.gflop = counter.get_total_flops() / 1e9
+
+    def train(self) -> None:
+        with straightforward(self.model) if self.case.straightforward else nullcontext():
+            self.model.train(1, self.case.batch_size)
+        if self.device == "cuda":
+            th.cuda.synchronize()
+
+    def time(self) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.train()
+        self.wall.append(1e3 * (time.perf_counter() - wall))
+        self.cpu.append(1e3 * (time.process_time() - cpu))
+
+    def _peak_mb(self) -> float:
+        """On a GPU, what a step needs beside what is there already. (A CPU's allocator does not tell.)"""
+        if self.device != "cuda":
+            return float("nan")
+        th.cuda.reset_peak_memory_stats()
+        before = th.cuda.memory_allocated()
+        self.train()
+        return (th.cuda.max_memory_allocated() - before) / 2**20
+
+
+def peak_gflop_rate(device: str) -> float:
+    """GFLOP/s of the best of some large single-precision products."""
+    best = 0.0
+    for n in (512, 1024, 2048):
+        a, b = (th.randn(n, n, device=device) for _ in range(2))
+        for _ in range(8):
+            start = time.perf_counter()
+            product = a @ b
+            if device == "cuda":
+                th.cuda.synchronize()
+            best = max(best, 2 * n**3 / 1e9 / (time.perf_counter() - start))
+            del product
+    return best
+
+
+def measure(cases: Sequence[Case], repeats: int, device: str, label: str) -> list[Measurements]:
+    measurements = [Measurements(case, device) for case in cases]
+    for each in measurements:
+        each.warm_up()
+    for _ in track(range(repeats), description=label):
+        for each in measurements:
+            each.time()
+    return measurements
+
+
+def result_rows(measurements: Sequence[Measurements], common: dict[str, Any]) -> list[dict[str, Any]]:
+    """CSV rows; the first case is what the others are compared to."""
+    peak = peak_gflop_rate(common["device"])
+    rows = []
+    baseline = measurements[0]
+    for each in measurements:
+        wall, cpu = statistics.median(each.wall), statistics.median(each.cpu)
+        figures = {
+            "wall_ms": wall,
+            "cpu_ms": cpu,
+            "wall_ratio": wall / statistics.median(baseline.wall),
+            "cpu_ratio": cpu / statistics.median(baseline.cpu),
+            "updates_per_second": 1e3 / wall,
+            "gflop": each.gflop,
+            "share_of_peak_gflop_rate": each.gflop / (wall / 1e3) / peak,
+            "peak_mb": each.peak_mb,
+        }
+        row = common | {"case": each.case.label, "batch_size": each.case.batch_size, "repeats": len(each.wall)}
+        rows.append(row | {name: f"{value:.4g}" for name, value in figures.items()} | versions())
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", default="update", help=f"of {', '.join(TABLES)}")
+    parser.add_argument("--threads", default="1", help="numbers of threads, separated by commas")
+    parser.add_argument("--repeats", type=int, default=30, help="timed gradient steps of each case")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(argv)
+    tables = options.tables.split(",")
+    if options.repeats < 1:
+        parser.error(f"--repeats {options.repeats}: at least 1")
+    if set(tables) - set(TABLES):
+        parser.error(f"--tables {options.tables}: accepted are {', '.join(TABLES)}, separated by commas")
+    try:
+        threads = [int(number) for number in options.threads.split(",")]
+    except ValueError:
+        parser.error(f"--threads {options.threads}: accepted are whole numbers, separated by commas")
+
+    path = options.out / "sac_update.csv"
+    for n_threads in threads:
+        th.set_num_threads(n_threads)
+        for table in tables:
+            for setting, cases in TABLES[table]():
+                common = {"table": table, "setting": setting, "device": options.device, "threads": n_threads}
+                rows = result_rows(measure(cases, options.repeats, options.device, setting), common)
+                merge_csv(path, rows, key=[*common, "case"])
+                title = f"One gradient step, median: {setting}, {n_threads} threads, {options.device}"
+                print_table([{name: row[name] for name in SHOWN} for row in rows], title)
+    print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The command line: names, errors, and RL Zoo's scripts around runs of a few hundred steps."""
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import yaml
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from typer.testing import CliRunner
+
+from ardae_rl.cli.main import app
+from tests.conftest import Command, untrained
+
+TINY = ("-n", 250, "--eval-freq", -1, "--no-progress", "--seed", 1)
+SMALL = {
+    "sac": ("-params", "learning_starts:200", "policy_kwargs:dict(net_arch=[8])"),
+    "ppo": ("-params", "n_envs:1", "n_steps:100", "batch_size:50", "n_epochs:1"),
+    "sac_ardae": ("-params", "learning_starts:200"),
+    "sac_nf": ("-params", "learning_starts:200"),
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "--algo", "sac_ardae", "--env", "Hoper-v5"), ["--env", "'Hoper-v5'", "Hopper-v5"]),
+        (("train", "--algo", "sac_ardea", "--env", "Hopper-v5"), ["--algo", "'sac_ardea'", "sac_ardae", "ppo"]),
+        (("train", "--algo", "sac_ardae", "--env", "Hopper-v5", "--preset", "x"), ["--preset", "'x'", "accepted"]),
+        (("train", "--algo", "sac", "--env", "x:Y-v0"), ["--env", "'x:Y-v0'", "cannot import"]),
+        (("train", "--algo", "sac", "--env", "Y-v0", "--gym-packages", "no_such"), ["--gym-packages", "'no_such'"]),
+        (("record", "--algo", "sac", "--env", "Pendulum-v1"), ["--folder", "logs/sac", "train one first"]),
+        (("enjoy", "--algo", "sac", "--env", "Pendulum-v1", "--no-render"), ["--folder", "logs/sac"]),
+        (("evaluate", "--algo", "sac", "--env", "Pendulm-v1", "--model", "m.zip"), ["--env", "Pendulum-v1"]),
+        (("evaluate", "--algo", "no", "--env", "Pendulum-v1", "--model", "m.zip"), ["--algo", "'no'", "sac_ardae"]),
+        (("evaluate", "--algo", "sac", "--env", "Pendulum-v1", "--model", "m.zip"), ["--model", "m.zip", "accepted"]),
+        (("train", "--algo", "airl", "--env", "Pendulum-v1"), ["--demos", "missing", "collect-demos", "minari:ID"]),
+        (("train", "--algo", "gail", "--env", "Pendulum-v1", "--demos", "no.npz"), ["no.npz", "minari:ID"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--demos", "d.npz"), ["--demos", "sac", "airl"]),
+        (("plot", "nowhere"), ["nowhere", "accepted"]),
+        (("demo", "--timesteps", "10"), ["--timesteps", "10", "200"]),
+    ],
+)
+def test_wrong_argument_is_one_line(
+    arguments: tuple[str, ...], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert [word for word in words if word not in lines[0]] == []
+
+
+def test_wrong_argument_has_no_traceback(ardae_rl: Command) -> None:
+    """As users see it, in a process of its own."""
+    done = ardae_rl("train", "--algo", "sac_ardae", "--env", "Hoper-v5")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --env: unknown environment 'Hoper-v5'; close matches: Hopper-v5")
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_names_the_commands() -> None:
+    done = CliRunner().invoke(app, ["--help"])
+    assert done.exit_code == 0
+    for command in ("train", "evaluate", "enjoy", "record", "plot", "demo"):
+        assert f" {command} " in done.stdout
+
+
+@pytest.mark.parametrize("algo", SMALL)
+def test_train_then_enjoy(ardae_rl: Command, tmp_path: Path, algo: str) -> None:
+    """The newest run that has a model is found below a newer folder without one."""
+    done = ardae_rl("train", "--algo", algo, "--env", "Pendulum-v1", *TINY, *SMALL[algo])
+    assert done.returncode == 0, done.stderr
+    assert f"{algo}.yml: hyper-parameters of block 'Pendulum-v1'" in done.stdout
+    run = tmp_path / "logs" / algo / "Pendulum-v1_1"
+    assert (run / "Pendulum-v1.zip").is_file()
+    assert yaml.unsafe_load((run / "Pendulum-v1/args.yml").read_text())["seed"] == 1
+
+    (run.parent / "Pendulum-v1_2/Pendulum-v1").mkdir(parents=True)  # as a crash or -optimize leaves it
+    done = ardae_rl("enjoy", "--algo", algo, "--env", "Pendulum-v1", "--no-render", "-n", 200)
+    assert done.returncode == 0, done.stderr
+    assert "1 Episodes" in done.stdout
+
+
+@pytest.mark.parametrize("algo", SMALL)
+def test_evaluate_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algo: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs/Pendulum-v1_1")
+    env = Monitor(gym.make("Pendulum-v1"), str(run / "0"))
+    model = untrained(algo, env)
+    for _ in range(2):
+        evaluate_policy(model, env, 1)
+    (run / "Pendulum-v1").mkdir()
+    (run / "Pendulum-v1/config.yml").touch()
+    model.save(run / "Pendulum-v1")
+
+    arguments = ["--algo", algo, "--env", "Pendulum-v1", "--model", str(run), "--episodes", "2", "--output", "e/e.json"]
+    done = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert done.exit_code == 0, done.output
+    record = json.loads(Path("e/e.json").read_text())
+    assert record["env_id"] == "Pendulum-v1" and record["n_episodes"] == 2 and record["algo"] == algo
+    assert f"mean return {record['mean_return']:.2f}, standard deviation {record['std_return']:.2f}" in done.output
+
+    done = CliRunner().invoke(app, ["plot", str(run), "--output", "curves/c.png"])
+    assert done.exit_code == 0, done.output
+    assert Path("curves/c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_progress_bar_and_default_block(ardae_rl: Command) -> None:
+    """An id that RL Zoo's file does not know trains on 'default', and the command says so."""
+    arguments = ("-n", 250, "--eval-freq", -1, "-params", "n_envs:1", "n_steps:100", "batch_size:50", "n_epochs:1")
+    done = ardae_rl("train", "--algo", "ppo", "--env", "ardae/MultiGoal-v0", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "ppo.yml: no block 'ardae/MultiGoal-v0'; hyper-parameters of block 'default'" in done.stdout
+    assert "100%" in done.stdout + done.stderr
+
+
+def test_conf_file_of_the_user_wins(ardae_rl: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text("Pendulum-v1: {n_timesteps: 150, policy: MlpPolicy, learning_starts: 149}\n")
+    done = ardae_rl(
+        "train", "--algo", "sac", "--env", "Pendulum-v1", "-conf", "mine.yml", "--eval-freq", -1, "--no-progress"
+    )
+    assert done.returncode == 0, done.stderr
+    config = yaml.unsafe_load((tmp_path / "logs/sac/Pendulum-v1_1/Pendulum-v1/config.yml").read_text())
+    assert config["learning_starts"] == 149
+
+
+@pytest.mark.parametrize("algo", ["sac", "sac_ardae"])
+def test_optimize(ardae_rl: Command, tmp_path: Path, algo: str) -> None:
+    """Two trials and the report at the end."""
+    arguments = ("-optimize", "--n-trials", 2, "--eval-episodes", 1, "-n", 220, "-params", "learning_starts:210")
+    done = ardae_rl("train", "--algo", algo, "--env", "Pendulum-v1", *arguments)
+    assert done.returncode == 0, done.stderr
+    report = next((tmp_path / "logs" / algo).glob("report_*.csv")).read_text()
+    assert report.count("COMPLETE") == 2
+    assert ("noise_dim" in report) == (algo == "sac_ardae")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", ["Pendulum-v1", "Hopper-v5"])
+def test_record(ardae_rl: Command, tmp_path: Path, env: str) -> None:
+    done = ardae_rl(
+        "train", "--algo", "sac", "--env", env, "-n", 150, "--eval-freq", -1, "-params", "learning_starts:149"
+    )
+    assert done.returncode == 0, done.stderr
+    done = ardae_rl("record", "--algo", "sac", "--env", env, "-n", 20)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "logs/sac" / f"{env}_1" / "videos").glob("*.mp4"))) == 1
+
+
+@pytest.mark.slow
+def test_subprocess_environments(ardae_rl: Command) -> None:
+    """Worker processes make our environments although they do not register them."""
+    arguments = ("--vec-env", "subproc", "-n", 250, "--eval-freq", -1, "-params", "n_envs:2", "learning_starts:249")
+    done = ardae_rl("train", "--algo", "sac", "--env", "ardae/MultiGoal-v0", *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_demo(ardae_rl: Command, tmp_path: Path) -> None:
+    done = ardae_rl("demo", "--timesteps", 400, "--out", "d")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "d/evaluation.json").read_text())["n_episodes"] == 20
+    assert {"model.zip", "learning_curve.png", "monitor.csv"} <= {path.name for path in (tmp_path / "d").iterdir()}
+
+
+def test_demonstrations_and_inverse_rl(ardae_rl: Command, tmp_path: Path) -> None:
+    """Collected by one agent, learnt from by another, which is evaluated by the environment's own reward."""
+    untrained("sac", seed=0).save(tmp_path / "expert")
+    done = ardae_rl(
+        *("collect-demos", "--algo", "sac", "--env", "Pendulum-v1", "--model", "expert.zip"),
+        *("--out", "demos.npz", "--episodes", 2),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("wrote demos.npz: 2 episodes, mean return -")
+    small = ("-params", "gradient_steps:2", "generator_kwargs:dict(learning_starts=200)")
+    done = ardae_rl("train", "--algo", "airl", "--env", "Pendulum-v1", "--demos", "demos.npz", *TINY, *small)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "logs/airl/Pendulum-v1_1"
+    assert "demos.npz" in (run / "Pendulum-v1/config.yml").read_text()
+    done = ardae_rl("evaluate", "--algo", "airl", "--env", "Pendulum-v1", "--model", run, "--episodes", 1)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pictures_of_e2c(ardae_rl: Command, tmp_path: Path) -> None:
+    small = ("-params", "n_collected:250", "gradient_steps:2", "policy_kwargs:dict(hidden=(8,))")
+    done = ardae_rl("train", "--algo", "e2c", "--env", "ardae/PlanarObstacles-v0", *TINY, *small)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "logs/e2c/ardae-PlanarObstacles-v0_1"
+    assert {path.name for path in run.glob("*.png")} == {"latent_map.png", "plan.png", "reconstructions.png"}

@@ -1,0 +1,149 @@
+"""Registration with RL Zoo: names, samplers, hyper-parameter files, runs to play."""
+
+import inspect
+from pathlib import Path
+
+import gymnasium as gym
+import optuna
+import pytest
+import yaml
+
+from ardae_rl import presets
+from ardae_rl.cli import zoo
+from ardae_rl.evaluation import playback_class
+from ardae_rl.registry import OUR_ALGORITHMS, STOCK_ALGORITHMS, algorithm_class, environment_id
+from tests.conftest import untrained
+
+TUNED = ("sac_ardae", "sac_nf")  # those that -optimize has a search space for
+
+RL_ZOO_KEYS = {
+    "n_timesteps",
+    "policy",
+    "n_envs",
+    "normalize",
+    "frame_stack",
+    "env_wrapper",
+    "callback",
+    "policy_kwargs",
+}
+
+
+def test_names_are_those_of_rl_zoo() -> None:
+    from rl_zoo3.utils import ALGOS
+
+    stock = {name: algorithm for name, algorithm in ALGOS.items() if name not in OUR_ALGORITHMS}
+    assert {name: algorithm_class(name) for name in STOCK_ALGORITHMS} == stock
+
+
+@pytest.mark.parametrize("algo", OUR_ALGORITHMS)
+def test_registration(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rl_zoo3.hyperparams_opt as hyperparams_opt
+    import rl_zoo3.utils as utils
+
+    monkeypatch.setattr(utils, "ALGOS", dict(utils.ALGOS))
+    zoo.register()
+    assert utils.ALGOS[algo] is algorithm_class(algo)
+    tuned = hyperparams_opt.HYPERPARAMS_SAMPLER.keys() & hyperparams_opt.HYPERPARAMS_CONVERTER.keys()
+    assert (algo in tuned) is (algo in TUNED)
+
+
+@pytest.mark.parametrize("algo", [*TUNED, "sac", "crossq", "ppo"])
+def test_playback_takes_no_replay_memory(algo: str, tmp_path: Path) -> None:
+    algorithm = algorithm_class(algo)
+    untrained(algo).save(tmp_path / "m")
+    loaded = playback_class(algorithm).load(tmp_path / "m")
+    assert isinstance(loaded, algorithm)
+    assert getattr(loaded, "buffer_size", 1) == 1
+
+
+@pytest.mark.parametrize("algo", TUNED)
+@pytest.mark.parametrize("n_actions", [1, 6])
+def test_sampler_yields_constructor_arguments(algo: str, n_actions: int) -> None:
+    """Every trial builds a model, and converting a stored trial gives the same arguments again."""
+    zoo.register()
+    from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
+
+    accepted = inspect.signature(algorithm_class(algo)).parameters.keys()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(5):
+        trial = study.ask()
+        sampled = HYPERPARAMS_SAMPLER[algo](trial, n_actions, 1, {"using_her_replay_buffer": False, "her_kwargs": {}})
+        assert sampled.keys() <= accepted
+        assert sampled["policy_kwargs"].get("noise_dim", n_actions) >= n_actions
+        assert HYPERPARAMS_CONVERTER[algo](trial.params) == sampled
+        assert {"gamma", "batch_size"} <= trial.user_attrs.keys()
+        assert trial.user_attrs == {name: sampled[name] for name in trial.user_attrs}
+    env = {1: "Pendulum-v1", 6: "HalfCheetah-v5"}[n_actions]
+    algorithm_class(algo)(env=env, policy="MlpPolicy", **{**sampled, "buffer_size": 10})
+
+
+@pytest.mark.parametrize("path", sorted(presets.config_dir().glob("*.yml")), ids=lambda path: path.stem)
+def test_hyperparameter_files(path: Path) -> None:
+    """Each block belongs to a registered environment and names arguments that the algorithm has."""
+    algo = presets.owner(path)
+    assert algo is not None
+    accepted = RL_ZOO_KEYS | inspect.signature(algorithm_class(algo)).parameters.keys()
+    blocks = yaml.safe_load(path.read_text())
+    for env_id, block in blocks.items():
+        assert env_id == "default" or environment_id(env_id) in gym.registry
+        assert block.keys() <= accepted, (env_id, block.keys() - accepted)
+        assert {"n_timesteps", "policy"} <= block.keys()
+
+
+@pytest.mark.parametrize("algo", TUNED)
+def test_default_file_covers_the_benchmarks(algo: str) -> None:
+    names = ("Hopper", "HalfCheetah", "Walker2d", "Ant", "Humanoid")
+    blocks = yaml.safe_load(presets.config_file(algo).read_text())
+    assert {f"{name}-v5" for name in names} | {"default", "Pendulum-v1", "ardae/MultiGoal-v0"} <= blocks.keys()
+
+
+def test_notice_says_which_block() -> None:
+    sac = presets.config_file("sac")
+    assert presets.used_block(sac, "Pendulum-v1") == "sac.yml: hyper-parameters of block 'Pendulum-v1'"
+    notice = presets.used_block(sac, "Hopper-v5")
+    assert "no block 'Hopper-v5' (it has Hopper-v4)" in notice and "'default'" in notice
+    assert "\n" not in notice
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(ValueError, match="--preset: sac has no preset 'paper'; accepted: none"):
+        presets.config_file("sac", "paper")
+
+
+def make_run(folder: Path, number: int, *files: str) -> None:
+    run = folder / f"sac/ardae-MultiGoal-v0_{number}"
+    run.mkdir(parents=True)
+    for name in files:
+        (run / name).touch()
+
+
+def test_newest_run_that_has_the_model(tmp_path: Path) -> None:
+    make_run(tmp_path, 2, "ardae-MultiGoal-v0.zip")
+    make_run(tmp_path, 10, "ardae-MultiGoal-v0.zip", "rl_model_500_steps.zip")
+    make_run(tmp_path, 11, "best_model.zip")
+    make_run(tmp_path, 12)
+
+    def find(exp_id: int, *arguments: str) -> int:
+        return zoo.find_run(tmp_path, "sac", "ardae/MultiGoal-v0", exp_id, list(arguments))
+
+    assert find(0) == 10
+    assert find(2) == 2
+    assert find(0, "--load-best") == 11
+    assert find(0, "--load-checkpoint", "500") == 10
+    assert find(0, "--load-last-checkpoint") == 10
+    with pytest.raises(ValueError, match=r"--exp-id: run 12 .* accepted: 2, 10"):
+        find(12)
+    with pytest.raises(ValueError, match=r"--folder: no rl_model_7_steps\.zip"):
+        find(0, "--load-checkpoint=7")
+
+
+def test_environment_with_its_module() -> None:
+    assert environment_id("ardae_envs:ardae/MultiGoal-v0") == "ardae/MultiGoal-v0"
+
+
+def test_options_among_arguments() -> None:
+    arguments = ["-n", "5", "--gym-packages", "a", "b", "-conf=x.yml", "--load-checkpoint=7"]
+    assert zoo.option_values(arguments, "--gym-packages") == ["a", "b"]
+    assert zoo.option_values(arguments, "--load-checkpoint") == ["7"]
+    assert zoo.option_values(arguments, "--seed") == []
+    assert zoo.has_option(arguments, "-conf", "--conf-file") and not zoo.has_option(arguments, "--conf-file")

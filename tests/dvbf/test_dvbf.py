@@ -1,0 +1,161 @@
+"""DVBF as an SB3 user meets it, at tiny sizes, with every posterior."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
+
+from ardae_rl.dvbf import DVBF
+from ardae_rl.dvbf.policies import POSTERIORS, TRANSITIONS, DVBFPolicy
+from tests.latent.toy import Walk
+
+SMALL: dict[str, Any] = {
+    "z_dim": 3,
+    "n_matrices": 2,
+    "encoder_hidden": 8,
+    "emission_hidden": (8,),
+    "horizon": 3,
+    "planner_kwargs": {"n_samples": 8, "n_iterations": 1, "n_elites": 2},
+    "n_draws": 2,
+}
+
+
+def agent(env: Any = None, policy: str = "MlpPolicy", **arguments: Any) -> DVBF:
+    defaults: dict[str, Any] = {"n_collected": 60, "gradient_steps": 3, "batch_size": 4, "sequence_length": 4}
+    policy_kwargs = SMALL | arguments.pop("policy_kwargs", {})
+    env = make_vec_env("Pendulum-v1", 1, seed=0) if env is None else env
+    return DVBF(policy, env, seed=0, device="cpu", policy_kwargs=policy_kwargs, **(defaults | arguments))
+
+
+def sequences(n: int = 3, length: int = 5) -> tuple[th.Tensor, th.Tensor]:
+    generator = th.Generator().manual_seed(0)
+    return th.randn(n, length + 1, 3, generator=generator), th.rand(n, length, 1, generator=generator) * 2 - 1
+
+
+@pytest.mark.parametrize("smoothing", [True, False])
+@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_learn_and_act(posterior: str, transition: str, smoothing: bool) -> None:
+    """A round of random actions and one of plans; then the bound, reconstructions and what the model makes up."""
+    model = agent(policy_kwargs={"posterior": posterior, "transition": transition, "smoothing": smoothing})
+    model.learn(120)
+    assert model.num_timesteps == 120 and model._n_updates == 6
+    env = gym.make("Pendulum-v1", max_episode_steps=10)
+    returns, _ = evaluate_policy(model, env, 1, warn=False)
+    assert np.isfinite(returns)
+    x, u = sequences()
+    assert all(term.shape == (3,) and bool(term.isfinite().all()) for term in model.elbo(x, u))
+    assert model.reconstruct(x, u).shape == x.shape
+    th.manual_seed(0)
+    made = model.generate(x[:, :1], u)
+    assert made.shape == x.shape
+    again = model.generate(x[:, :1], u)
+    assert not th.allclose(made, again), "the first state at least is drawn"
+
+
+def test_pictures() -> None:
+    """Goals in dictionaries are not for it, but pictures alone are, and their pixels come back in [0, 1]."""
+    model = agent(make_vec_env(Walk, 1, env_kwargs={"with_goal": False}, seed=0), "CnnPolicy", sequence_length=3)
+    model.learn(60)
+    frames, actions = th.randint(0, 255, (2, 4, 1, 8, 8), dtype=th.uint8), th.zeros(2, 3, 1)
+    made = model.reconstruct(frames, actions)
+    assert made.shape == (2, 4, 64) and bool(((made >= 0) & (made <= 1)).all())
+
+
+def test_vectors_are_standardised() -> None:
+    model = agent()
+    model.learn(60)
+    assert model.replay_buffer is not None
+    seen = model.policy.see(th.as_tensor(model.replay_buffer.observations[:60, 0]), 1)
+    assert float(seen.mean(0).abs().max()) < 0.5 and bool(((seen.std(0) > 0.5) & (seen.std(0) < 2)).all())
+    x, _ = sequences()
+    th.testing.assert_close(model.policy.unsee(model.policy.see(x, 2)), x)
+
+
+def test_memory_of_the_policy() -> None:
+    """The state is told from the last observations and the actions between them, and anew where an episode starts."""
+    model = agent(policy_kwargs={"window": 3, "n_draws": 200})
+    policy = model.policy
+    seen = [np.array([[0.1 * t, 0.2, -0.3 * t]], np.float32) for t in range(5)]
+    state: Any = None
+    actions: list[np.ndarray] = []
+    for observation in seen:
+        action, state = model.predict(observation, state, np.array([state is None]))
+        actions.append(policy.scale_action(action))
+    x, u, count = (th.as_tensor(part) for part in state[1:])
+    assert count.tolist() == [3]
+    th.testing.assert_close(x[0], policy.see(th.as_tensor(np.concatenate(seen[2:])), 1))
+    # The state holds the action that was planned at each of them but the last
+    np.testing.assert_allclose(u[0, 1:], np.concatenate(actions[2:4]), atol=1e-6)
+    _, begun = model.predict(seen[0], state, np.array([True]))
+    assert begun is not None and begun[3].tolist() == [1]
+    fresh, _ = model.predict(seen[0])
+    np.testing.assert_array_equal(fresh, model.predict(seen[0], state, np.array([True]))[0])
+
+
+def test_what_was_done_is_remembered() -> None:
+    """Where a random action stood in for the planned one, the policy's memory has the random one."""
+    model = agent(random_share=1.0)
+    model.learn(120)
+    assert model._planning_state is not None and model.replay_buffer is not None
+    plans, _, actions, _ = model._planning_state
+    done = model.replay_buffer.actions[:120, 0]
+    np.testing.assert_allclose(plans[0, 0], done[-1], atol=1e-6)
+    np.testing.assert_allclose(actions[0, 1:], done[-5:-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("anneal", ["dvbf", "kl", "none"])
+def test_annealing(anneal: str, tmp_path: Path) -> None:
+    """What is logged is the bound itself, whatever is annealed; and in the end all three are the same."""
+    model = agent(anneal=anneal, anneal_steps=10, reward_weight=0.0)
+    model.set_logger(configure(str(tmp_path), ["json"]))
+    model.learn(60)
+    line = json.loads((tmp_path / "progress.json").read_text().splitlines()[-1])
+    assert line["train/elbo"] == pytest.approx(line["train/reconstruction"] - line["train/kl"], rel=1e-4)
+    later = agent(anneal=anneal, anneal_steps=10, reward_weight=0.0)
+    later._n_updates = 10
+    x, u = sequences(4, 4)
+    batch: Any = type("Batch", (), {"observations": x, "actions": u, "rewards": th.zeros(4, 4)})
+    th.manual_seed(1)
+    loss, parts = later._loss(batch)
+    th.testing.assert_close(loss, -parts["elbo"] / 5)
+
+
+def test_save_load_and_go_on(tmp_path: Path) -> None:
+    model = agent().learn(60)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "buffer")
+    loaded = DVBF.load(tmp_path / "model", env=model.get_env(), device="cpu")
+    loaded.load_replay_buffer(tmp_path / "buffer")
+    for one in (model, loaded):
+        one.set_logger(configure(None, []))
+        th.manual_seed(1)
+        one.train(3, 4)
+    for a, b in zip(model.policy.state_dict().values(), loaded.policy.state_dict().values(), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"anneal": "cold"}, "anneal='cold': accepted are 'dvbf', 'kl', 'none'"),
+        ({"anneal_steps": -1}, "anneal_steps=-1: accepted are 0 and more"),
+        ({"policy_kwargs": {"posterior": "iaf"}}, "posterior='iaf': accepted are 'noise', 'initial_state',"),
+        ({"policy_kwargs": {"transition": "linear"}}, "transition='linear'"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        agent(**arguments)
+
+
+def test_dictionaries_are_refused() -> None:
+    with pytest.raises(ValueError, match="accepted are vectors and pictures"):
+        DVBFPolicy(Walk().observation_space, Walk().action_space, lambda _: 1e-3)

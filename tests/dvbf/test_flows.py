@@ -1,0 +1,104 @@
+"""Determinants against autograd, what depends on what, and that the context reaches every output."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch as th
+from torch.autograd.functional import jacobian
+
+from ardae_rl.dvbf.flows import FlowSequence, InverseAutoregressiveFlow, TrajectoryFlow
+
+D, C, T = 3, 2, 4
+
+
+def shaken(flow: th.nn.Module) -> Any:
+    """In float64, not near the identity, and not so far that determinants are lost to rounding."""
+    th.manual_seed(0)
+    for parameter in flow.parameters():
+        parameter.data.normal_(0, 0.3)
+    return flow.double()
+
+
+def points(*shape: int, seed: int = 1) -> th.Tensor:
+    return th.randn(shape, generator=th.Generator().manual_seed(seed), dtype=th.float64)
+
+
+FLOWS: dict[str, Callable[[], th.nn.Module]] = {
+    "one": partial(InverseAutoregressiveFlow, D, C),
+    "reversed": partial(InverseAutoregressiveFlow, D, C, reverse=True),
+    "sequence": partial(FlowSequence, 3, D, C),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_determinant(name: str) -> None:
+    flow = shaken(FLOWS[name]())
+    z, context = points(5, D), points(5, C, seed=2)
+    moved, log_determinant = flow(z, context)
+    assert moved.shape == (5, D)
+    for i in range(5):
+        matrix = jacobian(lambda x, i=i: flow(x[None], context[i : i + 1])[0][0], z[i])
+        th.testing.assert_close(log_determinant[i], th.linalg.slogdet(matrix)[1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_flows", [1, 2, 3])
+def test_determinant_of_a_trajectory(n_flows: int) -> None:
+    """Of the map of all (T + 1) d numbers."""
+    flow = shaken(TrajectoryFlow(n_flows, D, C, memory=5))
+    z, context = points(2, T, D), points(2, T, C, seed=2)
+    _, log_determinant = flow(z, context)
+    for i in range(2):
+        matrix = jacobian(lambda x, i=i: flow(x.view(1, T, D), context[i : i + 1])[0].flatten(), z[i].flatten())
+        th.testing.assert_close(log_determinant[i], th.linalg.slogdet(matrix)[1], rtol=1e-9, atol=1e-9)
+
+
+def test_order() -> None:
+    """One flow's Jacobian is triangular, in time and dimensions; the other way round in the second flow."""
+    z, context = points(1, T, D), points(1, T, C, seed=2)
+    flow = shaken(TrajectoryFlow(2, D, C, memory=5))
+    one, other = TrajectoryFlow(1, D, C, memory=5).double(), TrajectoryFlow(1, D, C, memory=5).double()
+    for single, i in ((one, 0), (other, 1)):
+        single.memories[0], single.flows[0] = flow.memories[i], flow.flows[i]
+    matrix = jacobian(lambda x: one(x.view(1, T, D), context)[0].flatten(), z.flatten())
+    assert bool((matrix.triu(1) == 0).all()) and bool((matrix.tril(-1).abs() > 0).any())
+    # Alone, the second flow goes forward in time, and backward in dimensions
+    matrix = jacobian(lambda x: other(x.view(1, T, D), context)[0].flatten(), z.flatten()).view(T, D, T, D)
+    for t in range(T):
+        assert bool((matrix[t, :, t].tril(-1) == 0).all()) and bool((matrix[t, :, t + 1 :] == 0).all())
+    # After both, everything depends on everything
+    matrix = jacobian(lambda x: flow(x.view(1, T, D), context)[0].flatten(), z.flatten())
+    assert bool((matrix.abs() > 0).all())
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_context_reaches_every_output(name: str) -> None:
+    """The first dimension among them, which the usual masks leave without."""
+    flow = shaken(FLOWS[name]())
+    matrix = jacobian(lambda c: flow(points(1, D), c)[0][0], points(1, C, seed=2))[:, 0]
+    assert matrix.shape == (D, C) and bool((matrix.abs() > 1e-6).all())
+
+
+def test_context_of_a_trajectory_reaches_every_output() -> None:
+    flow = shaken(TrajectoryFlow(1, D, C, memory=5))
+    matrix = jacobian(lambda c: flow(points(1, T, D), c)[0][0], points(1, T, C, seed=2))[:, :, 0]
+    for t in range(T):
+        assert bool((matrix[t, :, t].abs() > 1e-6).all()), "its own step's"
+
+
+def test_density_integrates_to_one() -> None:
+    """In one dimension, on a grid: N(ε) / |dz/dε| as a density of z."""
+    flow = shaken(InverseAutoregressiveFlow(1, 1))
+    noise = th.linspace(-9, 9, 20_001, dtype=th.float64)[:, None]
+    z, log_determinant = flow(noise, th.full_like(noise, 0.7))
+    z, log_determinant = z.detach(), log_determinant.detach()
+    density = (th.distributions.Normal(0, 1).log_prob(noise[:, 0]) - log_determinant).exp()
+    assert float(th.trapezoid(density, z[:, 0])) == pytest.approx(1, abs=1e-6)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="context_dim=0"):
+        InverseAutoregressiveFlow(2, 0)
+    with pytest.raises(ValueError, match="n_flows=0"):
+        TrajectoryFlow(0, 2, 1)

@@ -1,0 +1,169 @@
+"""E2C as an SB3 user meets it, at tiny sizes; and that it plans where its model says that it should."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.buffers import DictReplayBuffer
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
+
+import ardae_envs  # noqa: F401
+from ardae_rl.e2c import E2C
+from tests.latent.toy import Walk
+
+SMALL: dict[str, Any] = {"hidden": (16,), "transition_hidden": (8,), "horizon": 3}
+
+
+def agent(env: Any = None, **arguments: Any) -> E2C:
+    defaults: dict[str, Any] = {"n_collected": 30, "gradient_steps": 5, "batch_size": 8, "sequence_length": 2}
+    policy_kwargs = SMALL | arguments.pop("policy_kwargs", {})
+    env = gym.make("ardae/PlanarObstacles-v0", start="anywhere") if env is None else env
+    return E2C("MultiInputPolicy", env, seed=0, device="cpu", policy_kwargs=policy_kwargs, **(defaults | arguments))
+
+
+def first_observation(of: E2C) -> Any:
+    env = of.get_env()
+    assert env is not None
+    return env.reset()
+
+
+def parameters(of: E2C) -> list[th.Tensor]:
+    return [value.clone() for value in of.policy.state_dict().values()]
+
+
+def test_learn_and_act() -> None:
+    """Two rounds: random actions, then plans; all networks change, and the official environment is played."""
+    model = agent()
+    before = parameters(model)
+    model.learn(60)
+    assert model.num_timesteps == 60 and model._n_updates == 10
+    assert sum(not th.equal(a, b) for a, b in zip(before, parameters(model), strict=True)) >= len(before) - 1
+    env = gym.make("ardae/PlanarObstacles-v0")
+    returns, lengths = evaluate_policy(model, env, 2, return_episode_rewards=True, warn=False)
+    assert lengths == [40, 40] and np.isfinite(returns).all()
+
+
+@pytest.mark.parametrize("matrix", ["rank_one", "full"])
+@pytest.mark.parametrize("planner", ["ilqr", "cem", "mppi"])
+def test_planners(planner: str, matrix: str) -> None:
+    kwargs: dict[str, Any] = {"planner": planner, "matrix": matrix, "planner_kwargs": {"n_iterations": 1}}
+    model = agent(policy_kwargs=kwargs)
+    observation = first_observation(model)
+    actions, state = model.predict(observation)
+    assert actions.shape == (1, 2) and state is not None and state[0].shape == (1, 3, 2)
+    again, _ = model.predict(observation)
+    np.testing.assert_array_equal(actions, again)
+
+
+def test_state() -> None:
+    """What is left of the last plan is where the next begins, unless an episode starts."""
+    model = agent(policy_kwargs={"planner": "ilqr", "planner_kwargs": {"n_iterations": 1, "n_restarts": 0}})
+    observation = first_observation(model)
+    plan = np.full((1, 3, 2), 0.5, np.float32)
+    fresh, _ = model.predict(observation)
+    started, _ = model.predict(observation, (plan,), np.array([True]))
+    np.testing.assert_array_equal(started, fresh)
+    gone_on, _ = model.predict(observation, (plan,), np.array([False]))
+    assert not np.array_equal(gone_on, fresh)
+
+
+def test_it_goes_where_the_model_says() -> None:
+    """With a model by hand, whose latent is the position and whose actions move it, it reaches the goal's picture."""
+    model = agent(env=Walk(), policy_kwargs={"z_dim": 1, "horizon": 5})
+    policy = model.policy
+
+    class Position(th.nn.Module):
+        def forward(self, pictures: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+            z = pictures[:, 0, 0, :1] * 255 / 10
+            return z, th.full_like(z, -5)
+
+    policy.encoder = Position()  # type: ignore[assignment]
+    last = policy.transition.network[-1]
+    assert isinstance(last, th.nn.Linear)
+    last.weight.data.zero_()
+    last.bias.data = th.tensor([0.0, 0.0, 1.0, 0.0])  # v, r, B, o
+
+    def picture(position: int) -> Any:
+        frame = np.zeros((1, 1, 8, 8), np.uint8)
+        frame[0, 0, 0, 0] = position
+        return frame
+
+    position, state = 120, None
+    for _ in range(8):
+        action, state = model.predict({"observation": picture(position), "desired_goal": picture(80)}, state)
+        position += round(10 * float(action[0, 0]))
+    assert abs(position - 80) <= 1
+
+
+@pytest.mark.parametrize("with_goal", [True, False])
+def test_save_load_and_go_on(with_goal: bool, tmp_path: Path) -> None:
+    """The same numbers as without the interruption, also for pictures alone and a reward that is learnt."""
+
+    def make() -> E2C:
+        small: dict[str, Any] = {"n_collected": 20, "gradient_steps": 3, "batch_size": 4, "policy_kwargs": SMALL}
+        env = make_vec_env(Walk, 1, env_kwargs={"with_goal": with_goal}, seed=0)
+        return E2C("MultiInputPolicy" if with_goal else "CnnPolicy", env, seed=0, device="cpu", **small)
+
+    model = make().learn(20)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "buffer")
+    loaded = E2C.load(tmp_path / "model", env=make().get_env(), device="cpu")
+    loaded.load_replay_buffer(tmp_path / "buffer")
+    for a, b in zip(parameters(model), parameters(loaded), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+    for one in (model, loaded):
+        one.set_logger(configure(None, []))
+        th.manual_seed(1)
+        one.train(3, 4)
+    for a, b in zip(parameters(model), parameters(loaded), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+    loaded.learn(20, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 40
+
+
+def test_distances_are_in_units_of_the_latents() -> None:
+    """A map that is twice as wide costs the same; one that is wider along one axis has that axis count more."""
+    model = agent(policy_kwargs={"goal_weight": 3.0, "action_weight": 0.0})
+    model.learn(30)
+    policy = model.policy
+    buffer = model.replay_buffer
+    assert isinstance(buffer, DictReplayBuffer)
+    mean, _ = policy.encoder(th.as_tensor(buffer.observations["observation"][:30, 0]) / 255)
+    assert float(policy.latent_scale) == pytest.approx(float(mean.var(0).mean().sqrt()), rel=0.1)
+    policy.latent_scale.fill_(2.0)
+    z, goal = th.zeros(2, 2), th.tensor([[2.0, 0.0], [0.0, 0.5]])
+    costs = policy.problem().final_cost(th.cat([z, goal], 1))
+    th.testing.assert_close(costs, th.tensor([3.0, 3.0 / 16]))
+
+
+def test_log(tmp_path: Path) -> None:
+    """The parts of the loss, and how many latents say anything."""
+    model = agent(consistency_weight=1.0, curvature_weight=1.0)
+    model.set_logger(configure(str(tmp_path), ["json"]))
+    model.learn(30)
+    line = json.loads((tmp_path / "progress.json").read_text().splitlines()[-1])
+    parts = ["kl_prior", "kl_transition", "prediction", "reconstruction", "reward_error", "consistency", "curvature"]
+    assert all(np.isfinite(line[f"train/{name}"]) for name in [*parts, "active_latents"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"transition_sample": "other"}, "transition_sample='other': accepted are 'same', 'resample'"),
+        ({"transition_sample": "resample"}, "sequence_length=2 with 'resample': accepted is 1"),
+        ({"random_share": 2}, "random_share=2: accepted are numbers from 0 to 1"),
+        ({"prior_weight": -1}, "prior=-1: accepted are numbers from 0 up"),
+        ({"gradient_steps": 0}, "gradient_steps=0"),
+        ({"policy_kwargs": {"planner": "random"}}, "planner='random': accepted are 'ilqr', 'cem', 'mppi'"),
+        ({"env": gym.make("Pendulum-v1")}, "accepted are pictures of bytes"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        agent(**arguments)

@@ -1,0 +1,181 @@
+"""The joint law of a latent and the next one, by simulation against closed forms (three standard errors)."""
+
+import math
+
+import pytest
+import torch as th
+
+from ardae_rl.e2c.transition import LEAST_DETERMINANT, MATRICES, TRANSITION_SAMPLES, LocallyLinearTransition
+
+N = 50_000
+MEAN, LOG_STD = th.tensor([0.7, -1.2], dtype=th.float64), th.tensor([-0.4, 0.3], dtype=th.float64)
+U = th.tensor([0.5], dtype=th.float64)
+
+
+def constant(matrix: str = "full", process_noise: float = 0.0) -> LocallyLinearTransition:
+    """A, B and o are the same everywhere."""
+    th.manual_seed(0)
+    transition = LocallyLinearTransition(2, 1, matrix=matrix, process_noise=process_noise).double()
+    last = transition.network[-1]
+    assert isinstance(last, th.nn.Linear)
+    th.nn.init.zeros_(last.weight)
+    th.nn.init.normal_(last.bias)
+    return transition
+
+
+def check(estimate: th.Tensor, expected: th.Tensor, error: th.Tensor) -> None:
+    assert bool(((estimate - expected).abs() <= 3 * error + 1e-12).all()), (estimate, expected, error)
+
+
+def covariance(a: th.Tensor, b: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Of draws (n, d) each: the estimate, (d, d), and its standard error."""
+    products = (a - a.mean(0)).unsqueeze(-1) * (b - b.mean(0)).unsqueeze(-2)
+    return products.mean(0), products.std(0) / math.sqrt(len(a))
+
+
+def draws(kind: str, process_noise: float = 0.0, matrix: str = "full") -> tuple[th.Tensor, ...]:
+    """z, z', and the A, Σ and mean of z' of the closed forms."""
+    transition = constant(matrix, process_noise)
+    th.manual_seed(1)
+    with th.no_grad():
+        z, following, linearised = transition.transitions(
+            MEAN.expand(N, -1), LOG_STD.expand(N, -1), U.expand(N, -1), kind
+        )
+        a = linearised.a[0]
+        expected = a @ MEAN + linearised.b[0] @ U + linearised.offset[0]
+    return z, following, a, th.diag((2 * LOG_STD).exp()), expected
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("kind", TRANSITION_SAMPLES)
+@pytest.mark.parametrize("process_noise", [0.0, 0.5])
+def test_joint_law(kind: str, matrix: str, process_noise: float) -> None:
+    """The same marginal, mean and A Σ Aᵀ + H; the covariance with z is Σ Aᵀ for the same sample, 0 for another."""
+    z, following, a, sigma, mean = draws(kind, process_noise, matrix)
+    check(following.mean(0), mean, following.std(0) / math.sqrt(N))
+    noise = process_noise**2 * th.eye(2, dtype=th.float64)
+    estimate, error = covariance(following, following)
+    check(estimate, a @ sigma @ a.mT + noise, error)
+    estimate, error = covariance(z, following)
+    check(estimate, sigma @ a.mT if kind == "same" else th.zeros(2, 2, dtype=th.float64), error)
+
+
+@pytest.mark.parametrize(("kind", "spread"), [("same", 0.0), ("resample", 1.0)])
+def test_law_given_the_latent(kind: str, spread: float) -> None:
+    """Var(z' | z) is 0 for the same sample, and A Σ Aᵀ, whatever z, for another."""
+    transition, noise = constant(), th.tensor([[0.3, -1.1]], dtype=th.float64)
+    with th.no_grad():
+        _, following, linearised = transition.transitions(
+            MEAN.expand(N, -1), LOG_STD.expand(N, -1), U.expand(N, -1), kind, noise.expand(N, -1)
+        )
+    a = linearised.a[0]
+    estimate, error = covariance(following, following)
+    check(estimate, spread * a @ th.diag((2 * LOG_STD).exp()) @ a.mT, error)
+
+
+@pytest.mark.parametrize("kind", TRANSITION_SAMPLES)
+def test_spread_of_the_difference(kind: str) -> None:
+    """Cov(z' - z) is (A - I) Σ (A - I)ᵀ for the same sample, and A Σ Aᵀ + Σ for another."""
+    z, following, a, sigma, _ = draws(kind)
+    step = a - th.eye(2, dtype=th.float64)
+    estimate, error = covariance(following - z, following - z)
+    check(estimate, step @ sigma @ step.mT if kind == "same" else a @ sigma @ a.mT + sigma, error)
+
+
+def gradient_variance(kind: str, loss: str, a: float, std: float) -> tuple[th.Tensor, th.Tensor]:
+    """Of the loss's derivative by the mean of z, in one dimension, z' = a z + o; and its standard error."""
+    transition = LocallyLinearTransition(1, 1, matrix="full").double()
+    last = transition.network[-1]
+    assert isinstance(last, th.nn.Linear)
+    th.nn.init.zeros_(last.weight)
+    last.bias.data = th.tensor([a - 1, 0.0, 0.3], dtype=th.float64)
+    th.manual_seed(0)
+    mean = th.full((N, 1), 0.4, dtype=th.float64, requires_grad=True)
+    z, following, _ = transition.transitions(mean, th.full_like(mean, math.log(std)), th.zeros_like(mean), kind)
+    value = (following - z - 0.2).square() if loss == "residual" else z.square() + following.square()
+    (gradient,) = th.autograd.grad(value.sum(), mean)
+    squares = (gradient - gradient.mean()).square()
+    return squares.mean(), squares.std() / math.sqrt(N)
+
+
+@pytest.mark.parametrize("a", [-0.8, 0.5, 1.1])
+@pytest.mark.parametrize("kind", TRANSITION_SAMPLES)
+@pytest.mark.parametrize("loss", ["residual", "separable"])
+def test_gradient_variance(kind: str, loss: str, a: float) -> None:
+    """Pushing the same sample makes gradients of losses of z' - z quieter near A = I, and those of losses of z and z'
+    apart, as in E2C, noisier."""
+    s2 = 0.49
+    expected = {
+        ("residual", "same"): 4 * s2 * (a - 1) ** 4,
+        ("residual", "resample"): 4 * s2 * (a - 1) ** 2 * (1 + a**2),
+        ("separable", "same"): 4 * s2 * (1 + a**2) ** 2,
+        ("separable", "resample"): 4 * s2 * (1 + a**4),
+    }
+    estimate, error = gradient_variance(kind, loss, a, 0.7)
+    check(estimate, th.tensor(expected[loss, kind], dtype=th.float64), error)
+    quieter = expected[loss, "same"] < expected[loss, "resample"]
+    assert quieter == (loss == "residual" and a > 0)
+
+
+def test_linearised_at_its_own_point() -> None:
+    """A, B and o belong to the sample, and not to the mean: z' is a function of z and u."""
+    th.manual_seed(0)
+    transition = LocallyLinearTransition(2, 1)
+    mean, u = th.randn(50, 2), th.randn(50, 1)
+    z, following, linearised = transition.transitions(mean, th.zeros(50, 2), u)
+    th.testing.assert_close(following, transition.step(z, u))
+    assert not th.allclose(transition(mean).a, linearised.a)
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("process_noise", [0.0, 0.3])
+def test_divergence(matrix: str, process_noise: float) -> None:
+    """That of the pushed Gaussian, from torch's own, for each kind of matrix."""
+    transition = constant(matrix, process_noise)
+    other_mean, other_log_std = th.tensor([[1.0, -0.5]]).double(), th.tensor([[0.2, -0.3]]).double()
+    linearised = transition(MEAN[None])
+    result = transition.kl(linearised, MEAN[None], LOG_STD[None], U[None], other_mean, other_log_std)
+    a = linearised.a[0]
+    mean = linearised(MEAN[None], U[None])
+    covariance = (a @ th.diag((2 * LOG_STD).exp()) @ a.mT + process_noise**2 * th.eye(2, dtype=th.float64))[None]
+    expected = th.distributions.kl_divergence(
+        th.distributions.MultivariateNormal(mean, covariance),
+        th.distributions.MultivariateNormal(other_mean, th.diag_embed((2 * other_log_std).exp())),
+    )
+    th.testing.assert_close(result, expected, atol=1e-9, rtol=1e-9)
+
+
+def test_determinants() -> None:
+    """Above the least one whatever the network says, nearly as it says where that is far above, and A = I for v = 0."""
+    th.manual_seed(0)
+    transition = LocallyLinearTransition(4, 1).double()
+    for parameter in transition.parameters():
+        parameter.data *= 4
+    a = transition(5 * th.randn(1000, 4, dtype=th.float64)).a
+    determinants = th.linalg.det(a).detach()
+    assert float(determinants.min()) > 0.999 * LEAST_DETERMINANT and float(determinants.max()) > 2
+    assert bool((determinants < 0.5).any())
+    still = LocallyLinearTransition(4, 1)
+    last = still.network[-1]
+    assert isinstance(last, th.nn.Linear)
+    last.weight.data[:4] = 0
+    last.bias.data[:4] = 0
+    th.testing.assert_close(still(th.randn(5, 4)).a, th.eye(4).expand(5, 4, 4))
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="matrix='diagonal': accepted are 'rank_one', 'full'"):
+        LocallyLinearTransition(2, 1, matrix="diagonal")
+    with pytest.raises(ValueError, match="process_noise=-1"):
+        LocallyLinearTransition(2, 1, process_noise=-1)
+    with pytest.raises(ValueError, match="kind='both': accepted are 'same', 'resample'"):
+        constant().transitions(MEAN[None], LOG_STD[None], U[None], "both")
+
+
+@pytest.mark.parametrize("matrix", ["rank_one", "full"])
+def test_it_begins_near_where_it_is(matrix: str) -> None:
+    """Steps of an untrained transition are short beside the latents' spread."""
+    th.manual_seed(0)
+    z, u = th.randn(500, 3), 2 * th.rand(500, 2) - 1
+    step = LocallyLinearTransition(3, 2, matrix=matrix)(z)(z, u) - z
+    assert step.square().mean().sqrt() < 0.05

@@ -1,0 +1,139 @@
+"""A grid of tiny trainings: resumed after being killed, failures in the table, nothing of other settings replaced."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ardae_rl.cli.main import app
+from ardae_rl.grid import training
+from ardae_rl.grid.grid import benchmark, run_folder
+from ardae_rl.grid.suites import SUITES, grid
+from ardae_rl.registry import environment_id
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.tables import read_csv
+
+TINY: dict[str, Any] = {"n_seeds": 1, "steps": 90, "eval_freq": 30, "eval_episodes": 1}
+
+
+def settings_of(algo: str, env: str = "Pendulum-v1") -> dict[str, Any]:
+    (settings,) = grid([env], [algo], **TINY)
+    settings["arguments"] |= {"batch_size": 8, "policy_kwargs": {"net_arch": [8]}, "device": "cpu"}
+    return settings
+
+
+def numbers(folder: Path, name: str) -> list[dict[str, str]]:
+    """Rows without what depends on the machine."""
+    return [
+        {key: value for key, value in row.items() if key not in ("wall_seconds", "updates_per_second")}
+        for row in read_csv(folder / name)
+    ]
+
+
+@pytest.mark.parametrize("algo", ["sac", "sac_nf", "sac_ardae-unclamped", "sac_ardae-bases4", "tqc", "crossq"])
+def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after its first checkpoint and in the middle of the second segment."""
+    settings = settings_of(algo)
+    training.train(settings, Run(tmp_path / "whole"))
+
+    class KilledError(Exception):
+        pass
+
+    def kill(watch: Any) -> bool:
+        if watch.num_timesteps == 45:
+            raise KilledError
+        return original(watch)
+
+    original = training._Watch._on_step
+    monkeypatch.setattr(training._Watch, "_on_step", kill)
+    with pytest.raises(KilledError):
+        training.train(settings, Run(tmp_path / "cut"))
+    assert [path.name for path in (tmp_path / "cut").glob("checkpoint*")] == ["checkpoint_30"]
+    assert len(read_csv(tmp_path / "cut" / "evaluations.csv")) == 1
+    monkeypatch.setattr(training._Watch, "_on_step", original)
+    training.train(settings, Run(tmp_path / "cut"))
+
+    for name in ("evaluations.csv", "metrics.csv"):
+        assert numbers(tmp_path / "cut", name) == numbers(tmp_path / "whole", name)
+    assert [row["step"] for row in read_csv(tmp_path / "whole" / "evaluations.csv")] == ["30", "60", "90"]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["evaluations.csv", "metrics.csv", "model.zip"]
+    assert float(read_csv(tmp_path / "whole" / "metrics.csv")[-1]["critic_loss"]) > 0
+    model = (tmp_path / "cut" / "model.zip").read_bytes()
+    training.train(settings, Run(tmp_path / "cut"))
+    assert (tmp_path / "cut" / "model.zip").read_bytes() == model, "killed at its very end, it is not made again"
+
+
+def test_segments_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has random numbers of its own: else the same exploration would come again and again."""
+    settings = settings_of("sac") | {"steps": 60}
+    settings["arguments"] |= {"learning_starts": 1000}  # random actions only
+    actions: list[Any] = []
+    monkeypatch.setattr(
+        training, "_save", lambda model, *_: actions.append(model.replay_buffer.actions[: model.num_timesteps].copy())
+    )
+    training.train(settings, Run(tmp_path / "run"))
+    assert len(actions[1]) == 60
+    assert (actions[1][:30] == actions[0]).all()
+    assert (actions[1][:30] != actions[1][30:]).all()
+
+
+def test_the_command_and_its_report(tmp_path: Path) -> None:
+    """Finished runs are kept, a failing one is in the table, and the report is made of what there is."""
+    out = tmp_path / "out"
+    arguments = ["benchmark", "--envs", "Pendulum-v1,tests.grid.failing:Failing-v0", "--algos", "sac", "--seeds", "1"]
+    arguments += ["--steps", "40", "--eval-freq", "20", "--eval-episodes", "1", "--jobs", "1", "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    table = " ".join(result.output.split())
+    last = float(read_csv(out / "Pendulum-v1" / "sac_0" / "evaluations.csv")[-1]["mean_return"])
+    assert f"Pendulum-v1 │ sac │ 0 │ 40 │ {last} │ finished" in table
+    assert "failed: RuntimeError: as told" in table
+    first = (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text()
+    result = CliRunner().invoke(app, arguments)
+    assert "2 runs, 1 of them finished before" in result.output
+    assert (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text() == first
+
+    result = CliRunner().invoke(app, ["report", str(out)])
+    assert result.exit_code == 0, result.output
+    text = (out / "report.md").read_text()
+    assert f"| sac | {last:.1f} ± 0.0 |" in text
+    assert "failed: tests.grid.failing:Failing-v0 sac 0: RuntimeError: as told" in text
+    for name in ("learning_curves.png", "profiles.png"):
+        assert (out / name).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--suite", "atari"], "--suite='atari': accepted are 'mujoco', 'multigoal', 'classic'"),
+        (["--algos", "sac,ppo"], "--algos='ppo': accepted are 'sac', 'sac_nf', 'sac_ardae', 'tqc', 'crossq'"),
+        (["--envs", "Hopper-v99"], "unknown environment 'Hopper-v99'"),
+        (["--seeds", "0"], "--seeds 0: accepted are whole numbers from 1 up"),
+        (["--steps", "25", "--eval-freq", "10"], "--steps 25: accepted are multiples of --eval-freq 10"),
+        (["--jobs", "0"], "`--jobs` must be positive, got 0"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["benchmark", *arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert not any(tmp_path.iterdir()), "nothing was begun"
+
+
+def test_finished_runs_of_other_settings_are_safe(tmp_path: Path) -> None:
+    given: dict[str, Any] = TINY | {"jobs": 1, "out": tmp_path}
+    settings = settings_of("sac")
+    folder = run_folder(tmp_path, settings)
+    folder.mkdir(parents=True)
+    (folder / "finished.json").write_text(json.dumps(settings | {"steps": 1000}))
+    with pytest.raises(ValueError, match=r"has a finished run with other settings \(steps.*; accepted: another folder"):
+        benchmark("classic", ["sac"], ["Pendulum-v1"], **given)
+    assert (folder / "finished.json").exists()
+
+
+def test_suites_are_registered() -> None:
+    for envs in SUITES.values():
+        for env in envs:
+            assert environment_id(env) == env

@@ -1,0 +1,70 @@
+"""Runs through Ray: on a local cluster of two workers."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ardae_rl.runs.cluster import _collect, ray_workers
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.jobs import failure, finished, run_missing
+
+pytest.importorskip("ray")
+
+
+def _work(settings: dict[str, Any], at: Run) -> str:
+    import torch as th
+
+    at.report(1, 1)
+    attempts = at.folder / "attempts.txt"
+    done = len(attempts.read_text()) if attempts.exists() else 0
+    attempts.write_text("x" * (done + 1))
+    if done < settings["fails"]:
+        raise RuntimeError("as told")
+    (at.folder / "result.txt").write_text(f"{settings['value']} {th.get_num_threads()}")
+    return settings["name"]
+
+
+def _folder(root: Path, settings: dict[str, Any]) -> Path:
+    return root / settings["name"]
+
+
+@pytest.fixture
+def local_cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
+    import ray
+
+    # What workers import, also the functions of this file
+    paths = [str(Path(__file__).parents[level]) for level in (1, 2)] + [str(Path(__file__).parents[2] / "envs")]
+    environment = {"PYTHONPATH": ":".join(paths)}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
+    yield
+    ray.shutdown()
+
+
+def test_a_grid_on_two_workers(local_cluster: Any, tmp_path: Path) -> None:
+    """Runs are collected; a failed one is tried again, and one that fails always is reported, the others unharmed."""
+    runs = [
+        {"name": "first", "value": 1, "fails": 0},
+        {"name": "second", "value": 2, "fails": 1},
+        {"name": "never", "value": 3, "fails": 9},
+    ]
+    done = run_missing(_work, partial(_folder, tmp_path), runs, ray_workers())
+    assert done == runs[:2]
+    assert [(tmp_path / name / "result.txt").read_text() for name in ("first", "second")] == ["1 1", "2 1"]
+    assert (tmp_path / "second" / "attempts.txt").read_text() == "xx"
+    assert (tmp_path / "never" / "attempts.txt").read_text() == "xxx"
+    assert "RuntimeError: as told" in (failure(tmp_path / "never") or "")
+
+
+def test_files_come_back_from_other_machines(tmp_path: Path) -> None:
+    from concurrent.futures import Future
+
+    there: Future[tuple[str, str, dict[str, bytes]]] = Future()
+    here: Future[str] = Future()
+    settings = {"name": "far"}
+    there.set_result(("line", "another", {"finished.json": b'{"name": "far"}', "evaluations.csv": b"step\n1\n"}))
+    _collect(there, tmp_path / "far", here)
+    assert here.result() == "line (another)"
+    assert finished(tmp_path / "far", settings)
+    assert (tmp_path / "far" / "evaluations.csv").read_text() == "step\n1\n"
