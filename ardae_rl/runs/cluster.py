@@ -9,9 +9,9 @@ from typing import Any
 
 import torch as th
 
-from ardae_rl.runs.run import Run
-from ardae_rl.runs.jobs import Workers, make_run
 from ardae_rl.common.optional import require
+from ardae_rl.runs.jobs import Workers, make_run
+from ardae_rl.runs.run import Run
 
 _RETRIES = 2
 _COLLECTED = "*.*"  # what lies in the run's folder itself; checkpoints, in folders of their own, stay where they are

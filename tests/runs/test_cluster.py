@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ardae_rl.runs.cluster import _collect, ray_workers
-from ardae_rl.runs.run import Run
 from ardae_rl.runs.jobs import failure, finished, run_missing
+from ardae_rl.runs.run import Run
 
 pytest.importorskip("ray")
 

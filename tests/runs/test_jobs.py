@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch as th
-from tests.conftest import is_running, within_a_minute
 
-from ardae_rl.runs.run import Records, Run
 from ardae_rl.common.training import Stateful
 from ardae_rl.runs.jobs import Workers, failure, finished, processes, run_missing
+from ardae_rl.runs.run import Records, Run
 from ardae_rl.runs.tables import merge_csv, read_csv, write_csv
+from tests.conftest import is_running, within_a_minute
 
 
 class Walk:

@@ -1,0 +1,1 @@
+"""Long work as a set of runs: jobs that resume, tables of results, progress."""
