@@ -1,13 +1,20 @@
 """Checks of arguments, with one form of message: "`sigma` must be positive, got -1"."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """:raises ValueError: unless ``value`` is one of ``choices``"""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_keys(name: str, keys: Iterable[str], known: Collection[str]) -> None:
+    """:raises ValueError: unless every key of the dictionary of arguments called ``name`` is a known one"""
+    for key in keys:
+        if key not in known:
+            raise ValueError(f"`{name}` must only have the keys {', '.join(map(repr, known))}, got {key!r}")
 
 
 def check_positive(name: str, value: float) -> None:

@@ -1,0 +1,54 @@
+"""Checks of arguments: one form of message, and the exception that fits the mistake."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ardae_rl.common.checks import (
+    check_between,
+    check_choice,
+    check_count,
+    check_keys,
+    check_min,
+    check_number,
+    check_positive,
+)
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments"),
+    [
+        (check_choice, ("b", ("a", "b"))),
+        (check_keys, ({"a": 1}, ("a", "b"))),
+        (check_positive, (1e-9,)),
+        (check_min, (0, 0)),
+        (check_between, (1.0, 0, 1)),
+        (check_count, (1,)),
+        (check_number, (-math.inf,)),
+    ],
+)
+def test_accepted(check: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    check("x", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments", "error", "message"),
+    [
+        (check_choice, ("c", ("a", "b")), ValueError, "`x` must be one of 'a', 'b', got 'c'"),
+        (check_keys, ({"a": 1, "c": 2}, ("a", "b")), ValueError, "`x` must only have the keys 'a', 'b', got 'c'"),
+        (check_positive, (0,), ValueError, "`x` must be positive, got 0"),
+        (check_positive, ("1e-4",), TypeError, "`x` must be a number, got '1e-4'"),
+        (check_min, (-1, 0), ValueError, "`x` must be >= 0, got -1"),
+        (check_between, (1.5, 0, 1), ValueError, "`x` must be between 0 and 1, got 1.5"),
+        (check_count, (0,), ValueError, "`x` must be >= 1, got 0"),
+        (check_count, (1.5,), TypeError, "`x` must be an integer, got 1.5"),
+        (check_number, (None,), TypeError, "`x` must be a number, got None"),
+        (check_number, (math.nan,), ValueError, "`x` must be a number, got nan"),
+    ],
+)
+def test_refused(check: Callable[..., None], arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        check("x", *arguments)
+    assert str(raised.value) == message
