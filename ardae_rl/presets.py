@@ -1,54 +1,186 @@
-"""The hyper-parameter files of ``zoo_configs/``."""
+"""The hyper-parameter files of ``zoo_configs/``, and the one reader that turns a block of them into arguments.
+
+The files keep to the part of RL Zoo's format that needs no ``eval``, so that RL Zoo's own loader reads them alike:
+keyword arguments are YAML mappings, activation functions go by name, a number such as ``1e-4`` carries the tag
+``!!float``, and a learning rate that decays linearly to zero is written ``lin_3e-4``.
+"""
+
+from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ardae_rl.common.optional import require
 from ardae_rl.registry import OUR_ALGORITHMS
 
+if TYPE_CHECKING:
+    from yaml import SafeLoader
+
+# Keys that RL Zoo uses itself, for the environment or the run, and does not pass to the constructor
+_ZOO_KEYS = frozenset(
+    "n_timesteps n_envs normalize frame_stack env_wrapper vec_env_wrapper env_kwargs monitor_kwargs callback".split()
+)
+_SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf", "delta_std")
+_MAPPINGS = ("policy_kwargs", "replay_buffer_kwargs")
+_UNSUPPORTED = ("noise_type", "noise_std", "replay_buffer_class")
+
 
 def config_dir() -> Path:
-    """The folder of the ``<algo>.yml`` files: beside the package in a checkout, inside it when installed."""
+    """Return the folder of the ``<algo>.yml`` files: beside the package in a checkout, inside it when installed."""
     package = Path(__file__).parent
     for folder in (package / "zoo_configs", package.parent / "zoo_configs"):
         if folder.is_dir():
             return folder
-    raise FileNotFoundError(f"no folder zoo_configs in {package} nor in {package.parent}")
+    raise FileNotFoundError(f"there is no folder zoo_configs in {package} or {package.parent}")
 
 
 def config_file(algo: str, preset: str | None = None) -> Path:
-    """The hyper-parameter file that ``train`` reads: ours, RL Zoo's for a stock algorithm, or a named preset.
+    """Return the hyper-parameter file of an algorithm: ours, RL Zoo's for a stock algorithm, or a named preset.
 
-    :raises ValueError: for a preset that the algorithm does not have
+    :param algo: Name of the algorithm, e.g. ``"sac_ardae"``.
+    :param preset: Name of a preset, e.g. ``"paper"`` for ``sac_ardae_paper.yml``.
+    :raises ValueError: For a preset that the algorithm does not have.
     """
     if preset is None:
+        if algo in OUR_ALGORITHMS:
+            return config_dir() / f"{algo}.yml"
         require("rl_zoo3", "zoo")
         import rl_zoo3
 
-        folder = config_dir() if algo in OUR_ALGORITHMS else Path(rl_zoo3.__file__).parent / "hyperparams"
-        return folder / f"{algo}.yml"
+        return Path(rl_zoo3.__file__).parent / "hyperparams" / f"{algo}.yml"
     presets = {path.stem.removeprefix(f"{algo}_"): path for path in config_dir().glob("*.yml") if owner(path) == algo}
     presets.pop(algo, None)
+    if not presets:
+        raise ValueError(f"`preset` must be None for {algo}, which has no presets, got {preset!r}")
     if preset not in presets:
-        accepted = ", ".join(sorted(presets)) or "none"
-        raise ValueError(f"--preset: {algo} has no preset {preset!r}; accepted: {accepted}")
+        raise ValueError(f"`preset` must be one of {', '.join(map(repr, sorted(presets)))}, got {preset!r}")
     return presets[preset]
 
 
 def owner(config: Path) -> str | None:
-    """The algorithm of ours that a file is for: ``sac_ardae`` for ``sac_ardae.yml`` and ``sac_ardae_paper.yml``."""
+    """Return the algorithm that a file is for: sac_ardae for ``sac_ardae.yml`` and ``sac_ardae_paper.yml``."""
     names = [name for name in OUR_ALGORITHMS if config.stem == name or config.stem.startswith(f"{name}_")]
     return max(names, key=len, default=None)
 
 
 def used_block(config: Path, env_id: str) -> str:
-    """One line that says which block of a yml file RL Zoo takes; it falls back to ``default`` without a word."""
-    import yaml
-
-    blocks = yaml.safe_load(config.read_text())
+    """Return a line that says which block of a file is used for an environment: its own one, or ``default``."""
+    blocks = _read(config)
     if env_id in blocks:
         return f"{config.name}: hyper-parameters of block {env_id!r}"
     name = re.sub(r"-v\d+$", "", env_id)
     versions = [key for key in blocks if re.fullmatch(re.escape(name) + r"-v\d+", key)]
     hint = f" (it has {', '.join(versions)})" if versions else ""
     return f"{config.name}: no block {env_id!r}{hint}; hyper-parameters of block 'default'"
+
+
+def constructor_arguments(algo: str, env_id: str, preset: str | None = None) -> tuple[dict[str, Any], int]:
+    """Return the keyword arguments of an algorithm's constructor, and the number of environment steps to train for.
+
+    Without a block for the environment, the block ``default`` is used, and a warning says so. What a block sets for the
+    environment itself (wrappers, normalization) is left out.
+
+    Example:
+
+    >>> from ardae_rl.presets import constructor_arguments
+    >>> constructor_arguments("sac_ardae", "Pendulum-v1")
+    ({'policy': 'MlpPolicy', 'learning_rate': 0.001}, 20000)
+
+    :param algo: Name of the algorithm, e.g. ``"sac_ardae"``.
+    :param env_id: Id of the environment.
+    :param preset: Name of a preset, e.g. ``"paper"``.
+    :raises ValueError: For an unknown preset, or a block that uses Python expressions, as some files of RL Zoo do.
+    """
+    config = config_file(algo, preset)
+    blocks = _read(config)
+    if env_id not in blocks:
+        warnings.warn(used_block(config, env_id), stacklevel=2)
+    block = blocks[env_id] if env_id in blocks else blocks["default"]
+    arguments = {name: value for name, value in block.items() if name not in _ZOO_KEYS}
+    for name in arguments.keys() & {*_MAPPINGS, *_UNSUPPORTED}:
+        if name in _UNSUPPORTED or not isinstance(arguments[name], Mapping):
+            raise ValueError(f"{config.name} has `{name}` as RL Zoo alone reads it, got {arguments[name]!r}")
+    for name in arguments.keys() & {*_SCHEDULES}:
+        arguments[name] = _schedule(arguments[name])
+    if isinstance(arguments.get("train_freq"), list):
+        arguments["train_freq"] = tuple(arguments["train_freq"])
+    return arguments, int(block["n_timesteps"])
+
+
+def overridden(arguments: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Return ``arguments`` with the values of ``NAME=VALUE`` assignments; those of a mapping are merged into it.
+
+    Example:
+
+    >>> from ardae_rl.presets import overridden
+    >>> overridden({"policy_kwargs": {"z_dim": 32, "width": 8}}, ["policy_kwargs.z_dim=64", "sigma=1e-1"])
+    {'policy_kwargs': {'z_dim': 64, 'width': 8}, 'sigma': 0.1}
+
+    :param arguments: Keyword arguments of a constructor.
+    :param assignments: YAML values by name. A dot in a name leads into a mapping.
+    :raises ValueError: For an assignment that is none, or whose value is no YAML.
+    """
+    import yaml
+
+    result = dict(arguments)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not (name and equals):
+            raise ValueError(f"`assignments` must have the form NAME=VALUE, got {assignment!r}")
+        try:
+            value = yaml.load(text, _loader())
+        except yaml.YAMLError as error:
+            raise ValueError(f"`assignments` must have values in YAML, got {assignment!r}") from error
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        result = _merged(result, value)
+    return result
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _merged(old[name], new[name]) for name in new if _is_mapping(old.get(name)) and _is_mapping(new[name])
+    }
+    return {**old, **new, **both}
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _schedule(value: Any) -> Any:
+    """Return a number as it is, and "lin_3e-4" as a schedule that falls linearly to zero."""
+    if not isinstance(value, str):
+        return value
+    from stable_baselines3.common.utils import LinearSchedule
+
+    name, _, start = value.partition("_")
+    if name != "lin":
+        raise ValueError(f"a schedule must be a number or have the form lin_3e-4, got {value!r}")
+    return LinearSchedule(float(start), 0.0, 1.0)
+
+
+def _read(config: Path) -> dict[str, dict[str, Any]]:
+    loader = _loader()
+    import yaml
+
+    blocks: dict[str, dict[str, Any]] = yaml.load(config.read_text(), loader)
+    return blocks
+
+
+@cache
+def _loader() -> type[SafeLoader]:
+    """Return YAML's safe loader, except that ``1e-4`` is a number, not text as in YAML 1.1."""
+    require("yaml", "zoo")
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return Loader

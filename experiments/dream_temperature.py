@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from ardae_rl.cli.world_model import configured_model
 from ardae_rl.evaluation import bootstrap_interval, evaluate
+from ardae_rl.presets import constructor_arguments, overridden
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import print_table, versions, write_csv
 from ardae_rl.world_models import WorldModels
@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
     th.set_num_threads(1)
-    model, _ = configured_model(ENV, options.folder, None, options.seed, options.set)
+    arguments, _ = constructor_arguments("world_models", ENV)
+    arguments = overridden(arguments, options.set or [])
+    model = WorldModels(env=ENV, folder=options.folder, seed=options.seed, verbose=1, **arguments)
     model.collect()
     model.train_vision()
     model.train_memory()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 try:
     import typer
@@ -49,7 +50,7 @@ def train(
     --n-trials and the rest of `python -m rl_zoo3.train --help`.
     """
     arguments = list(ctx.args)
-    with one_line_errors():
+    with one_line_errors(train):
         env_id = zoo.check_names(algo, env, arguments)
         zoo.add_demonstrations(algo, demos, arguments)
         if not zoo.has_option(arguments, "-conf", "--conf-file"):
@@ -60,7 +61,7 @@ def train(
             raise ValueError(f"--preset: got {preset!r} beside -conf; accepted: one of the two")
     if progress:
         arguments.append("--progress")
-    with one_line_errors((DependencyNotInstalled,)):
+    with one_line_errors(train, (DependencyNotInstalled,)):
         zoo.run_script("train", ["--algo", algo, "--env", env_id, *arguments])
     if algo in AFTER_TRAINING and not zoo.has_option(arguments, "-optimize"):
         _draw(algo, env_id, arguments)
@@ -69,7 +70,7 @@ def train(
 def _draw(algo: str, env_id: str, arguments: list[str]) -> None:
     """Pictures of what the newest run has learnt, into its folder."""
     logs = [*zoo.option_values(arguments, "-f"), *zoo.option_values(arguments, "--log-folder"), "logs"]
-    with one_line_errors():
+    with one_line_errors(train):
         number = zoo.find_run(Path(logs[0]), algo, env_id, 0, [])
         run = Path(logs[0]) / algo / f"{env_id.replace('/', '-')}_{number}"
         model = evaluation.load_for_evaluation(algo, evaluation.find_model(run)[0])
@@ -85,10 +86,10 @@ def enjoy(ctx: typer.Context, algo: Algo, env: Env, folder: Folder = Path("logs"
     Further options are RL Zoo's: -n STEPS, --no-render, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.enjoy --help`.
     """
-    with one_line_errors():
+    with one_line_errors(enjoy):
         if not zoo.has_display() and not zoo.has_option(ctx.args, "--no-render"):
             raise ValueError("enjoy: there is no display; use `ardae-rl record`, or --no-render")
-    _play("enjoy", ctx.args, algo, env, folder, exp_id)
+    _play(enjoy, "enjoy", ctx.args, algo, env, folder, exp_id)
 
 
 @app.command(context_settings=PASS_THROUGH)
@@ -98,16 +99,18 @@ def record(ctx: typer.Context, algo: Algo, env: Env, folder: Folder = Path("logs
     Further options are RL Zoo's: -n STEPS, -o FOLDER, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.record_video --help`.
     """
-    _play("record_video", ctx.args, algo, env, folder, exp_id)
+    _play(record, "record_video", ctx.args, algo, env, folder, exp_id)
 
 
-def _play(script: str, arguments: list[str], algo: str, env: str, folder: Path, exp_id: int) -> None:
+def _play(
+    command: Callable[..., Any], script: str, arguments: list[str], algo: str, env: str, folder: Path, exp_id: int
+) -> None:
     """Run ``script`` on the chosen run, or on the newest that has the wanted model."""
-    with one_line_errors():
+    with one_line_errors(command):
         env_id = zoo.check_names(algo, env, arguments)
         run = zoo.find_run(folder, algo, env_id, exp_id, arguments)
     fixed = ["--algo", algo, "--env", env_id, "--folder", str(folder), "--exp-id", str(run)]
-    with one_line_errors((DependencyNotInstalled,)):
+    with one_line_errors(command, (DependencyNotInstalled,)):
         zoo.run_script(script, [*fixed, *arguments])
 
 
@@ -123,7 +126,7 @@ def evaluate(
     allow_wrappers: Annotated[bool, typer.Option(help="Accept an id registered with additional wrappers.")] = False,
 ) -> None:
     """Evaluate on the official, unmodified environment."""
-    with one_line_errors():
+    with one_line_errors(evaluate):
         algorithm_class(algo)
         environment_id(env)
         path, statistics = evaluation.find_model(model)
@@ -150,7 +153,7 @@ def collect_demos(
 
     from ardae_rl.irl import collect_demonstrations, save_trajectories
 
-    with one_line_errors():
+    with one_line_errors(collect_demos):
         algorithm_class(algo)
         venv = evaluation.official_env(env, seed, n_episodes=episodes)
         path, statistics = evaluation.find_model(model)
@@ -173,7 +176,7 @@ def plot(
     window: Annotated[int, typer.Option(help="Episodes that a Monitor's curve is averaged over.")] = 20,
 ) -> None:
     """Draw learning curves: mean and standard deviation over runs."""
-    with one_line_errors():
+    with one_line_errors(plot):
         output.parent.mkdir(parents=True, exist_ok=True)
         learning_curves(runs, source, window).savefig(output, dpi=150)
     typer.echo(f"wrote {output}")
@@ -192,7 +195,7 @@ def demo(
 
     # More threads gain nothing with networks of this size, and lose a lot where other work wants the cores
     th.set_num_threads(1)
-    with one_line_errors():
+    with one_line_errors(demo):
         result = run_demo(out, seed, timesteps)
     typer.echo(result)
     typer.echo(f"wrote {out}/model.zip, {out}/learning_curve.png, {out}/evaluation.json")
@@ -214,7 +217,7 @@ def reproduce(
     """
     run_reproduction = importlib.import_module("experiments.reproduce").reproduce
 
-    with one_line_errors((*USER_ERRORS, RuntimeError)):
+    with one_line_errors(reproduce, (*USER_ERRORS, RuntimeError)):
         table, picture = run_reproduction(figure, budget, seeds, jobs, out)
     typer.echo(f"wrote {table}, {picture}")
 
@@ -245,7 +248,7 @@ def benchmark(
     from ardae_rl.grid.grid import benchmark as run_benchmark
     from ardae_rl.runs.tables import print_table
 
-    with one_line_errors():
+    with one_line_errors(benchmark):
         rows = run_benchmark(
             suite,
             algos.split(","),
@@ -271,7 +274,7 @@ def report(
     """Tables and curves of a benchmark's finished runs: report.md and two pictures beside them."""
     from ardae_rl.grid.report import report as write_report
 
-    with one_line_errors():
+    with one_line_errors(report):
         path = write_report(out)
     typer.echo(f"wrote {path}")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,11 +33,11 @@ _SHARE_OF_TRAINING = 0.8  # of a budget; the rest is for 100 episodes of evaluat
 
 @app.command()
 def collect(
-    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
+    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
 ) -> None:
     """Collect episodes."""
-    with one_line_errors():
-        model, _ = configured_model(env, folder, preset, seed, values)
+    with one_line_errors(collect):
+        model, _ = _configured(env, folder, preset, seed, assignments)
         model.collect()
         store = model.store()
     typer.echo(f"{len(store)} episodes, {store.n_steps} steps, mean return {store.returns.mean():.1f}: {store.folder}")
@@ -44,11 +45,11 @@ def collect(
 
 @app.command()
 def vision(
-    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
+    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
 ) -> None:
     """Train the vision model."""
-    with one_line_errors():
-        model, _ = configured_model(env, folder, preset, seed, values)
+    with one_line_errors(vision):
+        model, _ = _configured(env, folder, preset, seed, assignments)
         model.collect()
         rows = model.train_vision()
     _say(rows[-1])
@@ -56,11 +57,11 @@ def vision(
 
 @app.command()
 def memory(
-    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
+    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
 ) -> None:
     """Train the memory."""
-    with one_line_errors():
-        model, _ = configured_model(env, folder, preset, seed, values)
+    with one_line_errors(memory):
+        model, _ = _configured(env, folder, preset, seed, assignments)
         model.collect()
         model.train_vision()
         rows = model.train_memory()
@@ -69,10 +70,10 @@ def memory(
 
 @app.command()
 def controller(
-    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, values: Set = None
+    env: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
 ) -> None:
     """Evolve the controller; FOLDER/model.zip is the agent then."""
-    _learn(env, folder, preset, seed, values)
+    _learn(env, folder, preset, seed, assignments)
 
 
 @app.command()
@@ -81,7 +82,7 @@ def train(
     folder: Folder = _FOLDER,
     preset: Preset = None,
     seed: Seed = 0,
-    values: Set = None,
+    assignments: Set = None,
     budget: Annotated[
         str | None,
         typer.Option(help="Time for all of it, as 90m or 2h: the search for the controller ends earlier, if need be."),
@@ -89,11 +90,11 @@ def train(
     episodes: Annotated[int, typer.Option(help="Of the evaluation.")] = 100,
 ) -> None:
     """All stages, the evaluation, the stages' curves and the video."""
-    with one_line_errors():
+    with one_line_errors(train):
         seconds = None if budget is None else _seconds(budget)
-    _learn(env, folder, preset, seed, values, seconds)
+    _learn(env, folder, preset, seed, assignments, seconds)
     evaluate(env, folder, episodes)
-    with one_line_errors():
+    with one_line_errors(train):
         from ardae_rl.world_models.plots import draw_learning
 
         # A budget can end before the first search, or in a later round's collection
@@ -114,7 +115,7 @@ def evaluate(
     ),
 ) -> None:
     """Evaluate FOLDER/model.zip on the unmodified environment, into evaluation.json and evaluation.csv there."""
-    with one_line_errors():
+    with one_line_errors(evaluate):
         from ardae_rl.evaluation import evaluate as run_evaluation
         from ardae_rl.runs.tables import write_csv
 
@@ -134,7 +135,7 @@ def dream(
     seed: Annotated[int, typer.Option(help="Of the environment and the dream.")] = 0,
 ) -> None:
     """Film FOLDER/model.zip: in the environment, as its vision model sees that, and in a dream from the same start."""
-    with one_line_errors():
+    with one_line_errors(dream):
         from ardae_rl.world_models.film import film
 
         path = film(_load(folder).policy, env, folder / "dream.mp4", steps, temperature, seed)
@@ -142,12 +143,12 @@ def dream(
 
 
 def _learn(
-    env: str, folder: Path, preset: str | None, seed: int, values: list[str] | None, seconds: float | None = None
+    env: str, folder: Path, preset: str | None, seed: int, assignments: list[str] | None, seconds: float | None = None
 ) -> None:
-    with one_line_errors():
+    with one_line_errors(train):
         from ardae_rl.common.callbacks import StopAfter
 
-        model, n_timesteps = configured_model(env, folder, preset, seed, values)
+        model, n_timesteps = _configured(env, folder, preset, seed, assignments)
         callback = None if seconds is None else StopAfter(_SHARE_OF_TRAINING * seconds)
         model.learn(n_timesteps, callback, progress_bar=True)
         model.save(folder / "model")
@@ -162,32 +163,22 @@ def _seconds(text: str) -> float:
     return float(number) * _UNITS[unit]
 
 
-def configured_model(
-    env: str, folder: Path, preset: str | None, seed: int, values: list[str] | None
+def _configured(
+    env: str, folder: Path, preset: str | None, seed: int, assignments: list[str] | None
 ) -> tuple[WorldModels, int]:
-    """The model of a hyper-parameter file's block, and its number of environment steps."""
-    import yaml
-
+    """Return the model that a block of a hyper-parameter file describes, and its number of environment steps."""
     from ardae_rl import presets
     from ardae_rl.registry import environment_id
     from ardae_rl.world_models import WorldModels
 
     env_id = environment_id(env)
-    config = presets.config_file("world_models", preset)
-    typer.echo(presets.used_block(config, env_id))
-    blocks = yaml.safe_load(config.read_text())
-    arguments: dict[str, Any] = dict(blocks.get(env_id, blocks["default"]))
-    for value in values or []:
-        name, equals, text = value.partition("=")
-        if not equals:
-            raise ValueError(f"--set {value!r}: accepted is NAME=VALUE")
-        arguments[name] = yaml.safe_load(text)
+    typer.echo(presets.used_block(presets.config_file("world_models", preset), env_id))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the line above has said which block it is
+        arguments, n_timesteps = presets.constructor_arguments("world_models", env_id, preset)
+    arguments = presets.overridden({**arguments, "n_timesteps": n_timesteps}, assignments or [])
     n_timesteps = int(arguments.pop("n_timesteps"))
-    try:
-        model = WorldModels(env=env_id, folder=folder, seed=seed, verbose=1, **arguments)
-    except TypeError as error:
-        raise ValueError(f"--set or {config.name}: {error}") from error
-    return model, n_timesteps
+    return WorldModels(env=env_id, folder=folder, seed=seed, verbose=1, **arguments), n_timesteps
 
 
 def _load(folder: Path) -> WorldModels:

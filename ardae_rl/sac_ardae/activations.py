@@ -1,7 +1,9 @@
-"""Activation functions that torch lacks."""
+"""Activation functions: one that torch lacks, and the names that configuration files use."""
 
 import torch as th
 from torch import nn
+
+from ardae_rl.common.checks import check_choice
 
 
 class LogisticTanh(nn.Module):
@@ -12,3 +14,26 @@ class LogisticTanh(nn.Module):
         if th.is_grad_enabled():
             return th.rsub(scaled.sigmoid(), 1, alpha=2)
         return scaled.sigmoid_().mul_(-2).add_(1)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "logistic_tanh": LogisticTanh,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+def activation_class(name: str, value: str | type[nn.Module]) -> type[nn.Module]:
+    """Return the activation function of an argument, given as a class or by name.
+
+    :param name: Name of the argument.
+    :param value: The class, or one of ``ACTIVATIONS``.
+    :raises ValueError: For an unknown name.
+    """
+    if not isinstance(value, str):
+        return value
+    check_choice(name, value, ACTIVATIONS)
+    return ACTIVATIONS[value]

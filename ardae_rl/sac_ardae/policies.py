@@ -20,7 +20,7 @@ from torch import nn
 
 from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions
-from ardae_rl.sac_ardae.activations import LogisticTanh
+from ardae_rl.sac_ardae.activations import LogisticTanh, activation_class
 from ardae_rl.sac_ardae.whitening import FRAMES, Frame, sigma_point_frame, sigma_points
 from ardae_rl.score import ARDAE
 
@@ -215,9 +215,9 @@ class SACARDAEPolicy(SACPolicy):
     :param action_space: action space
     :param lr_schedule: learning rate schedule of actor and critics
     :param net_arch: hidden layers of actor and critics, or ``dict(pi=[...], qf=[...])``
-    :param activation_fn: activation function of the critics
-    :param actor_activation_fn: activation function of the actor's state encoder
-    :param generator_activation_fn: activation function of the actor from where the noise joins
+    :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
+    :param actor_activation_fn: Activation function of the actor's state encoder.
+    :param generator_activation_fn: Activation function of the actor's layers after the noise joins.
     :param location_path: whether a perceptron of the state alone is added to what the noise goes through
     :param noise_dim: dimension of the policy's noise; by default max(10, action_dim + 4)
     :param n_encoder_layers: how many of the actor's layers see the state alone, before the noise joins; by default
@@ -247,9 +247,9 @@ class SACARDAEPolicy(SACPolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
-        activation_fn: type[nn.Module] = nn.ReLU,
-        actor_activation_fn: type[nn.Module] = nn.ELU,
-        generator_activation_fn: type[nn.Module] = LogisticTanh,
+        activation_fn: str | type[nn.Module] = nn.ReLU,
+        actor_activation_fn: str | type[nn.Module] = nn.ELU,
+        generator_activation_fn: str | type[nn.Module] = LogisticTanh,
         location_path: bool = True,
         noise_dim: int | None = None,
         n_encoder_layers: int | None = None,
@@ -271,8 +271,8 @@ class SACARDAEPolicy(SACPolicy):
             "noise_dim": noise_dim,
             "n_encoder_layers": n_encoder_layers,
             "generator_arch": generator_arch,
-            "activation_fn": actor_activation_fn,
-            "generator_activation_fn": generator_activation_fn,
+            "activation_fn": activation_class("actor_activation_fn", actor_activation_fn),
+            "generator_activation_fn": activation_class("generator_activation_fn", generator_activation_fn),
             "location_path": location_path,
             "n_bases": n_bases,
         }
@@ -287,7 +287,7 @@ class SACARDAEPolicy(SACPolicy):
             action_space,
             lr_schedule,
             net_arch=net_arch,
-            activation_fn=activation_fn,
+            activation_fn=activation_class("activation_fn", activation_fn),
             features_extractor_class=features_extractor_class or self.default_features_extractor,
             features_extractor_kwargs=features_extractor_kwargs,
             normalize_images=normalize_images,

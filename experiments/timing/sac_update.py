@@ -30,9 +30,9 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch.utils.flop_counter import FlopCounterMode
 
+from ardae_rl.presets import constructor_arguments
 from ardae_rl.runs.tables import merge_csv, print_table, versions
 from experiments.common import RESULTS, make_model
-from experiments.presets import ZOO_CONFIGS, load_preset
 from tests.oracles.straightforward import straightforward
 
 BUFFER_SIZE, WARM_UP = 5_000, 4
@@ -72,7 +72,8 @@ def update_table() -> Iterator[tuple[str, list[Case]]]:
 
 def paper_table() -> Iterator[tuple[str, list[Case]]]:
     for name, dims in (("HalfCheetah", HALF_CHEETAH), ("Hopper", HOPPER), ("Humanoid", HUMANOID)):
-        paper = load_preset(ZOO_CONFIGS / "sac_ardae_paper.yml", f"{name}-v5")
+        paper, _ = constructor_arguments("sac_ardae", f"{name}-v5", "paper")
+        del paper["policy"]  # make_model says it
         yield (
             name,
             [

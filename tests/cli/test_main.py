@@ -27,7 +27,7 @@ SMALL = {
     [
         (("train", "--algo", "sac_ardae", "--env", "Hoper-v5"), ["--env", "'Hoper-v5'", "Hopper-v5"]),
         (("train", "--algo", "sac_ardea", "--env", "Hopper-v5"), ["--algo", "'sac_ardea'", "sac_ardae", "ppo"]),
-        (("train", "--algo", "sac_ardae", "--env", "Hopper-v5", "--preset", "x"), ["--preset", "'x'", "accepted"]),
+        (("train", "--algo", "sac_ardae", "--env", "Hopper-v5", "--preset", "x"), ["--preset", "'x'", "'paper'"]),
         (("train", "--algo", "sac", "--env", "x:Y-v0"), ["--env", "'x:Y-v0'", "cannot import"]),
         (("train", "--algo", "sac", "--env", "Y-v0", "--gym-packages", "no_such"), ["--gym-packages", "'no_such'"]),
         (("record", "--algo", "sac", "--env", "Pendulum-v1"), ["--folder", "logs/sac", "train one first"]),

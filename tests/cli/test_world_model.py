@@ -68,10 +68,10 @@ def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vision", "--set", "sizes"], "--set 'sizes': accepted is NAME=VALUE"),
+        (["vision", "--set", "sizes"], "--set must have the form NAME=VALUE, got 'sizes'"),
         (["vision", "--set", "size=3"], "unexpected keyword argument 'size'"),
         (["vision", "--env", "CarRacing-v33"], "unknown environment 'CarRacing-v33'"),
-        (["vision", "--preset", "huge"], "world_models has no preset 'huge'"),
+        (["vision", "--preset", "huge"], "--preset must be None for world_models, which has no presets, got 'huge'"),
         (["train", "--budget", "1 hour"], "--budget: got '1 hour'; accepted: a number with one of s, m, h, as 90m"),
         (["dream"], "has no model.zip"),
     ],

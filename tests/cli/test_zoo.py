@@ -97,19 +97,6 @@ def test_default_file_covers_the_benchmarks(algo: str) -> None:
     assert {f"{name}-v5" for name in names} | {"default", "Pendulum-v1", "ardae/MultiGoal-v0"} <= blocks.keys()
 
 
-def test_notice_says_which_block() -> None:
-    sac = presets.config_file("sac")
-    assert presets.used_block(sac, "Pendulum-v1") == "sac.yml: hyper-parameters of block 'Pendulum-v1'"
-    notice = presets.used_block(sac, "Hopper-v5")
-    assert "no block 'Hopper-v5' (it has Hopper-v4)" in notice and "'default'" in notice
-    assert "\n" not in notice
-
-
-def test_unknown_preset() -> None:
-    with pytest.raises(ValueError, match="--preset: sac has no preset 'paper'; accepted: none"):
-        presets.config_file("sac", "paper")
-
-
 def make_run(folder: Path, number: int, *files: str) -> None:
     run = folder / f"sac/ardae-MultiGoal-v0_{number}"
     run.mkdir(parents=True)
