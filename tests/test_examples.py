@@ -1,0 +1,192 @@
+"""Every example that a user can copy runs: those of docstrings, of the README and of `docs/`."""
+
+import ast
+import doctest
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import ardae_envs
+import ardae_rl
+from tests.conftest import ROOT
+
+PARSER = doctest.DocTestParser()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+SOURCES = [path for folder in ("ardae_rl", "envs/ardae_envs") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+# Public names whose docstring has no example yet. The list may only shrink.
+WITHOUT_EXAMPLE: set[str] = {
+    "ardae_envs.absorbing.AbsorbingState",
+    "ardae_envs.action_repeat.ActionRepeat",
+    "ardae_envs.action_repeat.Undrawn",
+    "ardae_envs.actions.OneAxisToDiscrete",
+    "ardae_envs.actions.ReducedActionSpace",
+    "ardae_envs.actions.SteerAndPedal",
+    "ardae_envs.car_racing_fast.CarRacingFast",
+    "ardae_envs.car_racing_fast.CarRacingLowRes",
+    "ardae_envs.car_racing_random_start.CarRacingFastRandomStart",
+    "ardae_envs.car_racing_random_start.CarRacingRandomStart",
+    "ardae_envs.car_shape.CarShape",
+    "ardae_envs.collection.Brownian",
+    "ardae_envs.collection.CollectionPolicy",
+    "ardae_envs.collection.Hold",
+    "ardae_envs.collection.Mixture",
+    "ardae_envs.collection.Predicts",
+    "ardae_envs.collection.RandomWeights",
+    "ardae_envs.collection.StickyRandom",
+    "ardae_envs.multi_goal.MultiGoalEnv",
+    "ardae_envs.patience.Patience",
+    "ardae_envs.planar.PlanarObstacles",
+    "ardae_envs.poles.CartPolePixels",
+    "ardae_envs.poles.PendulumPixels",
+    "ardae_envs.poles.PixelPole",
+    "ardae_envs.start_anywhere.StartAnywhere",
+    "ardae_envs.take_cover.TakeCover",
+    "ardae_rl.dvbf.dvbf.DVBF",
+    "ardae_rl.dvbf.linear_gaussian.LinearGaussianSSM",
+    "ardae_rl.dvbf.policies.DVBFPolicy",
+    "ardae_rl.e2c.e2c.E2C",
+    "ardae_rl.e2c.policies.E2CPolicy",
+    "ardae_rl.e2c.transition.LocallyLinearTransition",
+    "ardae_rl.ebm.gan.EnergyBasedGAN",
+    "ardae_rl.ebm.gan.MarkovChainEBM",
+    "ardae_rl.ebm.partition.PartitionFunction",
+    "ardae_rl.irl.airl.AIRL",
+    "ardae_rl.irl.gail.GAIL",
+    "ardae_rl.irl.gan_gcl.GANGCL",
+    "ardae_rl.irl.reward_nets.BasicRewardNet",
+    "ardae_rl.irl.reward_nets.RewardNet",
+    "ardae_rl.irl.reward_nets.ShapedRewardNet",
+    "ardae_rl.irl.trajectories.Trajectory",
+    "ardae_rl.irl.trajectories.collect_demonstrations",
+    "ardae_rl.irl.trajectories.load_trajectories",
+    "ardae_rl.irl.trajectories.save_trajectories",
+    "ardae_rl.planning.ilqr.ILQR",
+    "ardae_rl.planning.lqr.Gains",
+    "ardae_rl.planning.lqr.finite_horizon_lqr",
+    "ardae_rl.planning.problem.Plan",
+    "ardae_rl.planning.problem.Planner",
+    "ardae_rl.planning.problem.Problem",
+    "ardae_rl.planning.problem.rollout",
+    "ardae_rl.planning.sampling.CEM",
+    "ardae_rl.planning.sampling.MPPI",
+    "ardae_rl.sac_ardae.policies.CnnPolicy",
+    "ardae_rl.sac_ardae.policies.MultiInputPolicy",
+    "ardae_rl.sac_ardae.policies.SACARDAEPolicy",
+    "ardae_rl.sac_ardae.sac_ardae.SACARDAE",
+    "ardae_rl.sac_nf.policies.CnnPolicy",
+    "ardae_rl.sac_nf.policies.MultiInputPolicy",
+    "ardae_rl.sac_nf.policies.SACNFPolicy",
+    "ardae_rl.sac_nf.sac_nf.SACNF",
+    "ardae_rl.score.ardae.ARDAE",
+    "ardae_rl.score.losses.ardae_loss",
+    "ardae_rl.score.losses.contrastive_loss",
+    "ardae_rl.score.losses.cv_loss",
+    "ardae_rl.score.losses.entropy_surrogate",
+    "ardae_rl.score.losses.noise_level_loss",
+    "ardae_rl.world_models.data.collect.collect",
+    "ardae_rl.world_models.data.frame_store.Episode",
+    "ardae_rl.world_models.data.frame_store.FrameStore",
+    "ardae_rl.world_models.data.latent_store.LatentStore",
+    "ardae_rl.world_models.data.latent_store.encode",
+    "ardae_rl.world_models.data.latent_store.fingerprint",
+    "ardae_rl.world_models.data.playing.frame_shape",
+    "ardae_rl.world_models.data.sequences.SequenceBatch",
+    "ardae_rl.world_models.data.sequences.SequenceSampler",
+    "ardae_rl.world_models.evolution.base.Episodes",
+    "ardae_rl.world_models.evolution.base.Evaluator",
+    "ardae_rl.world_models.evolution.base.Returns",
+    "ardae_rl.world_models.evolution.cma.CMAES",
+    "ardae_rl.world_models.evolution.evaluate.Pilot",
+    "ardae_rl.world_models.evolution.evaluate.RolloutEvaluator",
+    "ardae_rl.world_models.evolution.evolve.Evolution",
+    "ardae_rl.world_models.evolution.evolve.evolve",
+    "ardae_rl.world_models.evolution.processes.ProcessEvaluator",
+    "ardae_rl.world_models.evolution.ray_evaluator.RayEvaluator",
+    "ardae_rl.world_models.policies.WorldModelPolicy",
+    "ardae_rl.world_models.world_models.WorldModels",
+}
+
+
+def docstring_examples(path: Path) -> Iterator[doctest.DocTest]:
+    """Yield the examples of one source file, found without importing it; each docstring is one test."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            text = ast.get_docstring(node, clean=True)
+            if text and ">>>" in text:
+                name = f"{path.relative_to(ROOT)}:{getattr(node, 'name', 'module')}"
+                line = node.body[0].lineno - 1
+                yield PARSER.get_doctest(text, {"__name__": "__main__"}, name, str(path), line)
+
+
+def code_blocks(document: Path) -> Iterator[tuple[int, str]]:
+    """Yield the Python blocks of a Markdown file, with the number of the line before each block's code."""
+    text = document.read_text()
+    for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, block.start(1)), block[1]
+
+
+EXAMPLES = [example for path in SOURCES for example in docstring_examples(path)]
+
+
+@pytest.fixture(autouse=True)
+def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each example in an empty folder and without a display."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_docstring(example: doctest.DocTest) -> None:
+    report: list[str] = []
+    doctest.DocTestRunner().run(example, out=report.append)
+    assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_document(document: Path) -> None:
+    """The blocks of one document build on each other, as a reader would type them."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for line, code in code_blocks(document):
+        exec(compile("\n" * line + code, str(document), "exec"), names)
+
+
+def exported(module: ModuleType) -> dict[str, object]:
+    """Return what a module declares public, by where it is defined: `MlpPolicy` is an alias of `SACARDAEPolicy`."""
+    values = [getattr(module, name) for name in getattr(module, "__all__", ())]
+    return {f"{value.__module__}.{value.__qualname__}": value for value in values if hasattr(value, "__qualname__")}
+
+
+def defined(module: ModuleType) -> dict[str, object]:
+    """Return the classes without a leading underscore that a module defines."""
+    return {
+        f"{module.__name__}.{name}": value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+def public_names() -> dict[str, object]:
+    """Return all that the packages export, and the classes of `ardae_envs`, which users import from its modules."""
+    names = exported(ardae_rl)
+    for found in pkgutil.walk_packages(ardae_rl.__path__, "ardae_rl."):
+        if found.name != "ardae_rl.__main__":
+            names |= exported(importlib.import_module(found.name))
+    for found in pkgutil.walk_packages(ardae_envs.__path__, "ardae_envs."):
+        names |= defined(importlib.import_module(found.name))
+    return names
+
+
+def test_public_names_have_examples() -> None:
+    public = public_names()
+    lacking = {name for name, value in public.items() if ">>>" not in (value.__doc__ or "")}
+    assert len(public) > 40
+    assert lacking - WITHOUT_EXAMPLE == set(), "these need a runnable example in their docstring"
+    assert WITHOUT_EXAMPLE - lacking == set(), "these have an example: take them off WITHOUT_EXAMPLE"
