@@ -76,7 +76,5 @@ def _ends(network: nn.Module, policy_class: type[BasePolicy]) -> tuple[int, int]
     if any(
         isinstance(layer, nn.modules.batchnorm._NormBase) or "BatchRenorm" in type(layer).__name__ for layer in layers
     ):
-        raise ValueError(
-            f"policy_class={policy_class.__name__}: its critics have batch normalisation; accepted without"
-        )
+        raise ValueError(f"`policy_class` must have critics without batch normalization, got {policy_class.__name__}")
     return linear[0].in_features, linear[-1].out_features

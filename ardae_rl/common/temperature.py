@@ -11,7 +11,7 @@ from ardae_rl.common.checks import check_choice
 def check_continuous(action_space: spaces.Space[Any]) -> None:
     """:raises ValueError: unless actions are continuous"""
     if not isinstance(action_space, spaces.Box):
-        raise ValueError(f"action_space={action_space}: accepted are Box spaces, continuous actions")
+        raise ValueError(f"`action_space` must be a Box (continuous actions), got {action_space}")
 
 
 def check_temperature(ent_coef: str | float, target_entropy: str | float) -> None:
@@ -37,5 +37,5 @@ def initial_ent_coef(ent_coef: str | float) -> float:
         initial = float(ent_coef)
         valid = 0 <= initial < math.inf
     if not valid:
-        raise ValueError(f"ent_coef={ent_coef!r}: accepted are numbers from 0 up, 'auto' and 'auto_<number above 0>'")
+        raise ValueError(f"`ent_coef` must be a number >= 0, 'auto' or 'auto_<positive number>', got {ent_coef!r}")
     return initial

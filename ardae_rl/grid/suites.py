@@ -29,7 +29,7 @@ class Variant:
 
 VARIANTS = {
     **{name: Variant(name) for name in OFF_POLICY},
-    "sac_ardae-unclamped": Variant("sac_ardae", {"clamp_eta": 0}),
+    "sac_ardae-unclamped": Variant("sac_ardae", {"clamping_kwargs": {"eta": 0}}),
     "sac_ardae-bases4": Variant("sac_ardae", {"policy_kwargs": {"n_bases": 4}}),
     **{f"{name}-simba": Variant(name, critic="simba") for name in RESIDUAL_CRITICS},
 }

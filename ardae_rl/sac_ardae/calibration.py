@@ -25,7 +25,7 @@ class TargetCalibration(nn.Module):
     def __init__(self, gamma: float):
         super().__init__()
         if not 0 <= gamma < 1:
-            raise ValueError(f"gamma={gamma!r} with target_calibration=True: accepted are numbers from 0 to below 1")
+            raise ValueError(f"`gamma` must be in [0, 1) if `target_calibration` is True, got {gamma!r}")
         self.gamma = gamma
         self.register_buffer("mean_bonus", th.zeros(()))
         self.register_buffer("count", th.zeros(()))

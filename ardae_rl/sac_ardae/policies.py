@@ -15,10 +15,11 @@ from stable_baselines3.common.torch_layers import (
     create_mlp,
 )
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions
 from ardae_rl.sac_ardae.activations import LogisticTanh, activation_class
 from ardae_rl.sac_ardae.whitening import FRAMES, Frame, sigma_point_frame, sigma_points
@@ -81,21 +82,19 @@ class ImplicitActor(BasePolicy):
         if noise_dim is None:
             noise_dim = max(10, self.action_dim + 4)
         if noise_dim < self.action_dim:
-            raise ValueError(
-                f"noise_dim={noise_dim}: accepted are integers from the action dimension {self.action_dim} up"
-            )
+            raise ValueError(f"`noise_dim` must be >= {self.action_dim}, the action dimension, got {noise_dim}")
         if n_encoder_layers is None:
             n_encoder_layers = len(net_arch) // 2
         if not 0 <= n_encoder_layers < len(net_arch):
             raise ValueError(
-                f"n_encoder_layers={n_encoder_layers} with net_arch={net_arch}: accepted are 0 to {len(net_arch) - 1}, "
-                "so that a layer is left where the noise joins"
+                f"`n_encoder_layers` must be between 0 and {len(net_arch) - 1}, to leave a layer of {net_arch} for the "
+                f"noise, got {n_encoder_layers}"
             )
         encoder_arch, location_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
         if generator_arch is None:
             generator_arch = [max(width // 2, 1) for width in location_arch] if location_path else location_arch
         if not generator_arch:
-            raise ValueError(f"generator_arch={generator_arch!r}: accepted is at least one width")
+            raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")
         self.net_arch = net_arch
         self.features_dim = features_dim
         self.noise_dim = noise_dim
@@ -104,7 +103,7 @@ class ImplicitActor(BasePolicy):
         self.activation_fn = activation_fn
         self.generator_activation_fn = generator_activation_fn
         self.location_path = location_path
-        check_positive("n_bases", n_bases)
+        check_count("n_bases", n_bases)
         self.n_bases = n_bases
 
         self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
@@ -227,7 +226,9 @@ class SACARDAEPolicy(SACPolicy):
     :param n_bases: orthonormal bases of sigma points; more of them standardise a bent policy better, and take longer
     :param frame: coordinates in which the estimator sees pre-tanh actions: "sigma_points" (standardised by the
         policy's own sigma points), "centre" (less g(0, s), the paper's) or "none"
-    :param score_kwargs: arguments of :class:`~ardae_rl.score.ARDAE`
+    :param score_kwargs: Arguments of the score estimator :class:`~ardae_rl.score.ARDAE`, such as ``loss`` or
+        ``learning_rate``, which may be a schedule here. Three defaults differ from the estimator's own:
+        ``learning_rate`` is 3e-3, ``averaging`` is 5, and ``standardise`` is False if ``frame`` is "sigma_points".
     :param features_extractor_class: features extractor; None for the policy's own kind
     :param features_extractor_kwargs: its arguments
     :param normalize_images: whether to divide images by 255
@@ -279,9 +280,11 @@ class SACARDAEPolicy(SACPolicy):
         self.frame_kind = frame
         if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
             optimizer_kwargs = {"fused": True}  # one kernel instead of a dozen for each parameter
-        # A shorter average than the estimator's own default: what it is late by, policy and estimator chase. And the
-        # sigma points have standardised the actions already
-        self.score_kwargs = {"averaging": 5, "standardise": frame != "sigma_points"} | (score_kwargs or {})
+        # A short average, because policy and estimator chase each other over whatever delay it causes. And the sigma
+        # points have standardized the actions already
+        defaults = {"averaging": 5, "learning_rate": 3e-3, "standardise": frame != "sigma_points"}
+        self.score_kwargs = defaults | (score_kwargs or {})
+        self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
         super().__init__(
             observation_space,
             action_space,
@@ -299,7 +302,8 @@ class SACARDAEPolicy(SACPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
-        self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **self.score_kwargs).to(self.device)
+        score_kwargs = self.score_kwargs | {"learning_rate": self.score_lr_schedule(1)}
+        self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **score_kwargs).to(self.device)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> ImplicitActor:  # type: ignore[override]
         kwargs = self._update_features_extractor(self.net_args | self.implicit_kwargs, features_extractor)
@@ -318,7 +322,7 @@ class SACARDAEPolicy(SACPolicy):
             generator_arch=self.implicit_kwargs["generator_arch"],
             n_bases=self.implicit_kwargs["n_bases"],
             frame=self.frame_kind,
-            score_kwargs=self.score_kwargs,
+            score_kwargs=self.score_kwargs | {"learning_rate": self.score_lr_schedule(1)},  # schedules are not saved
             share_features_extractor=self.share_features_extractor,
         )
         return data

@@ -1,5 +1,6 @@
 """SAC with an implicit policy: the policy's score comes from AR-DAE, its log density from the same network."""
 
+from dataclasses import fields
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -9,21 +10,16 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, ReplayBufferSamples, Schedule
-from stable_baselines3.common.utils import FloatSchedule, get_parameters_by_name, polyak_update
+from stable_baselines3.common.utils import get_parameters_by_name, polyak_update
 from torch.nn import functional as F
 
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
 from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.temperature import check_continuous, check_temperature, initial_ent_coef
 from ardae_rl.common.training import GradientLimit, MetricMeans, follow, held_fixed
 from ardae_rl.sac_ardae.calibration import TargetCalibration
-from ardae_rl.sac_ardae.jacobian_clamping import (
-    clamping_penalty,
-    clamping_weight,
-    squared_singular_value_estimates,
-    with_perturbed,
-)
+from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping
 from ardae_rl.sac_ardae.policies import (
     CnnPolicy,
     EncodedStates,
@@ -34,18 +30,8 @@ from ardae_rl.sac_ardae.policies import (
 )
 from ardae_rl.sac_ardae.whitening import Frame
 from ardae_rl.score import ARDAE, entropy_surrogate
-from ardae_rl.score.ardae import HEADS, LOSSES, resolve_log_partition
 
 SelfSACARDAE = TypeVar("SelfSACARDAE", bound="SACARDAE")
-
-# The estimator's arguments that are the algorithm's own, and their names there
-_SCORE_ARGUMENTS = {
-    "loss": "score_loss",
-    "head": "score_head",
-    "log_partition": "log_partition",
-    "n_importance": "n_importance",
-    "learning_rate": "score_learning_rate",
-}
 
 # Where torch.compile pays: many small operations. (The critics' loss is a few matrix products, as fast without.)
 _COMPILED_ON_CPU = ("_encode_states", "_score_samples", "_target_q_values", "_actor_loss")
@@ -77,22 +63,12 @@ class SACARDAE(OffPolicyAlgorithm):
     :param target_entropy: of the learned temperature; "auto" is minus the action dimension
     :param backup_entropy: whether the critics' targets contain the entropy of the next action
     :param target_calibration: whether the critics learn values less a constant (:class:`TargetCalibration`)
-    :param score_learning_rate: of the score estimator; may be a schedule
-    :param score_loss: "cv" (control variate) or "ardae" (the paper's)
-    :param score_head: "gradient" (has a density) or "vector"
-    :param log_partition: "contrastive", "dual", "importance", "immse", None or "auto"
-        (see :class:`~ardae_rl.score.ARDAE`)
-    :param n_importance: draws for ``log_partition="importance"``
     :param n_score_updates: steps of the estimator for each step of the policy
     :param score_batch_size: states in each
     :param n_action_samples: actions sampled for each of these states
     :param score_warmup: steps of the estimator before the first step of the policy
-    :param clamp_eta: η, the least squared singular value that Jacobian clamping allows; 0 switches it off
-    :param clamp_xi: ξ, length of its finite differences
-    :param clamp_nu: ν, growth of its weight λ_i = min(1 + i^ν / 1000, clamp_max_weight)
-    :param clamp_max_weight: bound of that weight
-    :param clamp_on: "tanh" or "pre_tanh", the output whose Jacobian is clamped
-    :param n_perturb: directions for each state
+    :param clamping_kwargs: Settings of :class:`~ardae_rl.sac_ardae.jacobian_clamping.JacobianClamping`: ``eta`` (0
+        switches clamping off), ``xi``, ``nu``, ``max_weight``, ``output``, ``n_perturbations``.
     :param actor_gradient_limit: bound of the actor's gradient norm, as a multiple of what that usually is
         (:class:`~ardae_rl.common.training.GradientLimit`); 0 for none. Near 1 it shortens ordinary ones, too
     :param compile: train through torch.compile on a CPU (the first steps then take a minute or two), or as a CUDA graph
@@ -141,21 +117,11 @@ class SACARDAE(OffPolicyAlgorithm):
         target_entropy: str | float = "auto",
         backup_entropy: bool = True,
         target_calibration: bool = False,
-        score_learning_rate: float | Schedule = 3e-3,
-        score_loss: str = "cv",
-        score_head: str = "gradient",
-        log_partition: str | None = "auto",
-        n_importance: int = 100,
         n_score_updates: int = 2,
         score_batch_size: int = 32,
         n_action_samples: int = 16,
         score_warmup: int = 300,
-        clamp_eta: float = 0.001,
-        clamp_xi: float = 0.01,
-        clamp_nu: float = 1.1,
-        clamp_max_weight: float = 1e5,
-        clamp_on: str = "tanh",
-        n_perturb: int = 1,
+        clamping_kwargs: dict[str, Any] | None = None,
         actor_gradient_limit: float = 4.0,
         compile: bool = False,
         stats_window_size: int = 100,
@@ -199,21 +165,11 @@ class SACARDAE(OffPolicyAlgorithm):
         self.backup_entropy = backup_entropy
         self.target_calibration = target_calibration
         self.calibration: TargetCalibration | None = None
-        self.score_learning_rate = score_learning_rate
-        self.score_loss = score_loss
-        self.score_head = score_head
-        self.log_partition = log_partition
-        self.n_importance = n_importance
         self.n_score_updates = n_score_updates
         self.score_batch_size = score_batch_size
         self.n_action_samples = n_action_samples
         self.score_warmup = score_warmup
-        self.clamp_eta = clamp_eta
-        self.clamp_xi = clamp_xi
-        self.clamp_nu = clamp_nu
-        self.clamp_max_weight = clamp_max_weight
-        self.clamp_on = clamp_on
-        self.n_perturb = n_perturb
+        self.clamping_kwargs = clamping_kwargs
         self.actor_gradient_limit = actor_gradient_limit
         self.limit_actor_gradient: GradientLimit | None = None
         self.compile = compile
@@ -222,48 +178,29 @@ class SACARDAE(OffPolicyAlgorithm):
 
     def _check_arguments(self) -> None:
         check_continuous(self.action_space)
-        check_choice("clamp_on", self.clamp_on, ("tanh", "pre_tanh"))
-        check_choice("score_head", self.score_head, HEADS)
-        check_choice("score_loss", self.score_loss, LOSSES)
-        for name in ("n_score_updates", "score_batch_size", "n_perturb", "clamp_xi", "clamp_max_weight"):
-            check_positive(name, getattr(self, name))
-        for name, least in {
-            "n_action_samples": 2,
-            "score_warmup": 0,
-            "clamp_eta": 0,
-            "actor_gradient_limit": 0,
-        }.items():
-            value = getattr(self, name)
-            if not value >= least:
-                raise ValueError(f"{name}={value!r}: accepted are numbers from {least} up")
+        minima = {"n_score_updates": 1, "score_batch_size": 1, "n_action_samples": 2, "score_warmup": 0}
+        for name, minimum in minima.items():
+            check_count(name, getattr(self, name), minimum)
+        check_min("actor_gradient_limit", self.actor_gradient_limit, 0)
         check_temperature(self.ent_coef, self.target_entropy)
-        learned = isinstance(self.ent_coef, str)
-        if resolve_log_partition(self.log_partition, self.score_head) is None and (learned or self.backup_entropy):
-            raise ValueError(
-                f"log_partition={self.log_partition!r} with score_head={self.score_head!r} gives no log density: "
-                "accepted with it are backup_entropy=False and a fixed ent_coef"
-            )
 
-    def _estimator_arguments(self) -> dict[str, Any]:
-        """``score_kwargs`` with the algorithm's own arguments of the estimator."""
-        arguments = dict(self.policy_kwargs.get("score_kwargs") or {})
-        for name, argument in _SCORE_ARGUMENTS.items():
-            value = getattr(self, argument)
-            if arguments.setdefault(name, value) != value:
-                raise ValueError(f"score_kwargs[{name!r}]={arguments[name]!r}: accepted is {argument}, outside of it")
-        del arguments["learning_rate"]  # maybe a schedule: set in the optimizer
-        return arguments
+    def _check_density(self) -> None:
+        learned = isinstance(self.ent_coef, str)
+        if self.estimator.log_partition is None and (learned or self.backup_entropy):
+            raise ValueError(
+                "`backup_entropy` must be False and `ent_coef` a number if the estimator has no log-density, got "
+                f"{self.backup_entropy} and {self.ent_coef!r}"
+            )
 
     def _setup_model(self) -> None:
         self._check_arguments()
+        clamping_kwargs = self.clamping_kwargs or {}
+        check_keys("clamping_kwargs", clamping_kwargs, [field.name for field in fields(JacobianClamping)])
+        self.clamping = JacobianClamping(**clamping_kwargs)
         keep_freed_memory()
-        given = self.policy_kwargs
-        self.policy_kwargs = {**given, "score_kwargs": self._estimator_arguments()}
         super()._setup_model()
-        self.policy_kwargs = given  # load() compares what is saved with what it is given
         self._create_aliases()
-        self.score_lr_schedule = FloatSchedule(self.score_learning_rate)
-        set_learning_rate(self.estimator.optimizer, self.score_lr_schedule(1), graphed=False)
+        self._check_density()
         self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
         self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
         if self.target_entropy == "auto":
@@ -324,7 +261,7 @@ class SACARDAE(OffPolicyAlgorithm):
         for optimizer in (self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer):
             if optimizer is not None:
                 set_learning_rate(optimizer, learning_rate, graphed)
-        set_learning_rate(self.estimator.optimizer, self.score_lr_schedule(progress), graphed)
+        set_learning_rate(self.estimator.optimizer, self.policy.score_lr_schedule(progress), graphed)
 
     def _update_networks(self, replay_data: ReplayBufferSamples, iteration: th.Tensor) -> dict[str, th.Tensor]:
         """A gradient step of everything but the target critics."""
@@ -412,8 +349,8 @@ class SACARDAE(OffPolicyAlgorithm):
     ) -> tuple[th.Tensor, dict[str, th.Tensor], th.Tensor | None]:
         """A scalar with the gradient that the policy descends, metrics, the log density as above."""
         noise = self.actor.sample_noise(states.code)
-        if self.clamp_eta > 0:
-            noise = with_perturbed(noise, self.n_perturb, self.clamp_xi)
+        if self.clamping.enabled:
+            noise = self.clamping.perturb(noise)
         outputs = self.actor.generate(states.code, noise)
         pre_tanh = outputs[:, :1]
         actions = th.tanh(pre_tanh.squeeze(1))
@@ -422,10 +359,9 @@ class SACARDAE(OffPolicyAlgorithm):
         score, log_prob = self.policy.pre_tanh_score(pre_tanh, states.frame, states.features, density)
         actor_loss = -self.ent_coef_value * entropy_surrogate(pre_tanh, score) - values.mean()
         metrics = {"saturation": (actions.detach().abs() > 0.99).float().mean()}
-        if self.clamp_eta > 0:
-            clamped = th.tanh(outputs) if self.clamp_on == "tanh" else outputs
-            penalty = clamping_penalty(squared_singular_value_estimates(noise, clamped), self.clamp_eta)
-            actor_loss = actor_loss + clamping_weight(iteration, self.clamp_nu, self.clamp_max_weight) * penalty
+        if self.clamping.enabled:
+            penalty = self.clamping.penalty(noise, outputs)
+            actor_loss = actor_loss + self.clamping.weight(iteration) * penalty
             metrics["clamping_penalty"] = penalty.detach()
         # The surrogate's value means nothing: what it stands for is logged where the density is known
         metrics["actor_loss"] = -values.detach().mean()
@@ -474,7 +410,7 @@ class SACARDAE(OffPolicyAlgorithm):
             self._update_networks.reset()  # the optimizers' state is in other memory now
 
     def _excluded_save_params(self) -> list[str]:
-        networks = ["actor", "critic", "critic_target", "estimator", "calibration", "limit_actor_gradient"]
+        networks = ["actor", "critic", "critic_target", "estimator", "calibration", "limit_actor_gradient", "clamping"]
         return [*super()._excluded_save_params(), *networks, *_COMPILED_ON_CPU, "_update_networks"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
 from torch import nn
 from torch.distributions import Normal
 
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions
 from ardae_rl.sac_nf.flows import FLOWS, make_flow
 
@@ -163,9 +163,9 @@ class SACNFPolicy(SACPolicy):
         share_features_extractor: bool = False,
     ):
         check_choice("flow", flow, FLOWS)
-        check_positive("n_flows", n_flows)
+        check_count("n_flows", n_flows)
         if use_sde:
-            raise ValueError("use_sde=True: accepted is False, a flow has no exploration matrix")
+            raise ValueError("`use_sde` must be False, because a flow has no exploration matrix, got True")
         # Before the base class builds the networks
         self.flow_kwargs = {"flow": flow, "n_flows": n_flows, "state_dependent_std": state_dependent_std}
         super().__init__(

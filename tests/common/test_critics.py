@@ -56,7 +56,9 @@ def test_train_save_load(name: str, tmp_path: Path) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="critic='simbad': accepted are 'plain', 'simba'"):
+    with pytest.raises(ValueError, match="`critic` must be one of 'plain', 'simba', got 'simbad'"):
         make("sac", "simbad")
-    with pytest.raises(ValueError, match="CrossQPolicy: its critics have batch normalisation"):
+    with pytest.raises(
+        ValueError, match="`policy_class` must have critics without batch normalization, got CrossQPolicy"
+    ):
         make("crossq", "simba")

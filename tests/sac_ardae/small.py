@@ -6,7 +6,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from ardae_rl import SACARDAE
 
-SCORE_KWARGS: dict[str, Any] = {"hidden": [16, 16], "context_hidden": [16]}
+SCORE_KWARGS: dict[str, Any] = {"hidden": [16, 16], "context_hidden": [16], "n_importance": 10}
 POLICY_KWARGS: dict[str, Any] = {"net_arch": [16, 16], "score_kwargs": SCORE_KWARGS}
 ARGUMENTS: dict[str, Any] = {
     "batch_size": 32,
@@ -15,11 +15,15 @@ ARGUMENTS: dict[str, Any] = {
     "n_score_updates": 1,
     "score_warmup": 5,
     "n_action_samples": 4,
-    "n_importance": 10,
     "device": "cpu",
     "seed": 0,
 }
 NO_DENSITY: dict[str, Any] = {"backup_entropy": False, "ent_coef": 0.1}  # what does without
+
+
+def score(**arguments: Any) -> dict[str, Any]:
+    """Arguments of :func:`make` for a small estimator with these settings."""
+    return {"policy_kwargs": {"score_kwargs": SCORE_KWARGS | arguments}}
 
 
 def make(env: GymEnv | str = "Pendulum-v1", policy: str = "MlpPolicy", **arguments: Any) -> SACARDAE:

@@ -16,7 +16,7 @@ from tests.sac_ardae.small import make
 FORMS: dict[str, dict[str, Any]] = {
     "default": {},
     "calibration, schedule": {"target_calibration": True, "learning_rate": lambda progress: 1e-3 * progress},
-    "no clamping, fixed temperature": {"clamp_eta": 0, "ent_coef": 0.1},
+    "no clamping, fixed temperature": {"clamping_kwargs": {"eta": 0}, "ent_coef": 0.1},
 }
 
 

@@ -1,21 +1,24 @@
 """Jacobian clamping of a linear generator, whose finite differences are exact."""
 
+import math
+from typing import Any
+
 import pytest
 import torch as th
 
-from ardae_rl.sac_ardae.jacobian_clamping import (
-    clamping_penalty,
-    clamping_weight,
-    squared_singular_value_estimates,
-    with_perturbed,
-)
+from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping, squared_ratios
 
 WEIGHT = th.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=th.float64)
 
 
-def ratios(weight: th.Tensor, n_states: int, n_perturb: int, xi: float = 0.01) -> th.Tensor:
-    noise = with_perturbed(th.randn(n_states, 1, weight.shape[1], dtype=weight.dtype), n_perturb, xi)
-    return squared_singular_value_estimates(noise, noise @ weight.t())
+def perturbed(clamping: JacobianClamping, weight: th.Tensor, n_states: int) -> tuple[th.Tensor, th.Tensor]:
+    """Noise for so many states, and the linear sampler's outputs."""
+    noise = clamping.perturb(th.randn(n_states, 1, weight.shape[1], dtype=weight.dtype))
+    return noise, noise @ weight.t()
+
+
+def ratios(weight: th.Tensor, n_states: int, n_perturbations: int) -> th.Tensor:
+    return squared_ratios(*perturbed(JacobianClamping(n_perturbations=n_perturbations), weight, n_states))
 
 
 @pytest.mark.parametrize("xi", [1e-3, 0.01, 1.0])
@@ -24,12 +27,12 @@ def test_closed_form(xi: float) -> None:
     th.manual_seed(0)
     noise = th.randn(5, 1, 3, dtype=th.float64)
     th.manual_seed(1)
-    perturbed = with_perturbed(noise, 4, xi)
-    assert th.equal(perturbed[:, :1], noise)
-    estimates = squared_singular_value_estimates(perturbed, perturbed @ WEIGHT.t())
+    with_perturbations = JacobianClamping(xi=xi, n_perturbations=4).perturb(noise)
+    assert th.equal(with_perturbations[:, :1], noise)
+    estimates = squared_ratios(with_perturbations, with_perturbations @ WEIGHT.t())
     th.manual_seed(1)
     direction = th.randn(5, 4, 3, dtype=th.float64)
-    th.testing.assert_close(perturbed[:, 1:] - noise, xi * direction)
+    th.testing.assert_close(with_perturbations[:, 1:] - noise, xi * direction)
     expected = (direction @ WEIGHT.t()).square().sum(-1) / direction.square().sum(-1)
     assert estimates.shape == (5, 4)
     th.testing.assert_close(estimates, expected, rtol=1e-8, atol=1e-8)
@@ -45,10 +48,26 @@ def test_mean_and_bounds() -> None:
 
 
 def test_penalty_by_hand() -> None:
-    assert clamping_penalty(th.tensor([[0.1, 0.5], [2.0, 0.1]]), eta=0.1) == 0
+    """Ratios that are given by the squared outputs, because the noise moves by one in each direction."""
+    clamping = JacobianClamping(eta=0.1, output="pre_tanh")
+    noise = th.tensor([0.0, 1.0, 1.0]).expand(2, -1).unsqueeze(-1)
+
+    def penalty(ratios: list[list[float]]) -> float:
+        outputs = th.cat([th.zeros(2, 1), th.tensor(ratios).sqrt()], dim=1).unsqueeze(-1)
+        return clamping.penalty(noise, outputs).item()
+
+    assert penalty([[0.1001, 0.5], [2.0, 0.1001]]) == 0
     # (0.05² + 0 + 0.1² + 0) / 4
-    penalty = clamping_penalty(th.tensor([[0.05, 0.5], [0.0, 0.2]]), eta=0.1)
-    assert penalty.item() == pytest.approx(0.0125 / 4)
+    assert penalty([[0.05, 0.5], [0.0, 0.2]]) == pytest.approx(0.0125 / 4)
+
+
+def test_output_that_is_clamped() -> None:
+    """An action near its bound hardly moves with the noise, whatever its value before tanh does."""
+    noise, pre_tanh = th.tensor([[[0.0], [1.0]]]), th.tensor([[[2.0], [3.0]]])
+    step = math.tanh(3) - math.tanh(2)
+    expected = {"tanh": (step**2 - 0.5) ** 2, "pre_tanh": 0}
+    for output, penalty in expected.items():
+        assert JacobianClamping(eta=0.5, output=output).penalty(noise, pre_tanh).item() == pytest.approx(penalty)
 
 
 def test_penalty_widens_a_narrow_sampler_alone() -> None:
@@ -56,7 +75,8 @@ def test_penalty_widens_a_narrow_sampler_alone() -> None:
     for scale, sign in ((0.1, -1), (1.0, 0)):
         th.manual_seed(0)
         weight = (scale * th.eye(2)).requires_grad_()
-        clamping_penalty(ratios(weight, 50, 1), eta=0.1).backward()
+        clamping = JacobianClamping(eta=0.1, output="pre_tanh")
+        clamping.penalty(*perturbed(clamping, weight, 50)).backward()
         assert weight.grad is not None
         assert th.equal(weight.grad.diagonal().sign(), th.full((2,), float(sign)))
 
@@ -73,4 +93,20 @@ def test_penalty_widens_a_narrow_sampler_alone() -> None:
     ],
 )
 def test_weight_by_hand(iteration: int, nu: float, weight: float) -> None:
-    assert clamping_weight(th.tensor(float(iteration)), nu, 1e5).item() == pytest.approx(weight, rel=1e-5)
+    clamping = JacobianClamping(nu=nu, max_weight=1e5)
+    assert clamping.weight(th.tensor(float(iteration))).item() == pytest.approx(weight, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eta": -0.1}, "`eta` must be >= 0, got -0.1"),
+        ({"xi": 0.0}, r"`xi` must be positive, got 0\.0"),
+        ({"max_weight": 0}, "`max_weight` must be positive, got 0"),
+        ({"output": "relu"}, "`output` must be one of 'tanh', 'pre_tanh', got 'relu'"),
+        ({"n_perturbations": 0}, "`n_perturbations` must be >= 1, got 0"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        JacobianClamping(**settings)

@@ -71,13 +71,16 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"noise_dim": 1}, "noise_dim=1: accepted are integers from the action dimension 2 up"),
-        ({"n_encoder_layers": 2}, r"n_encoder_layers=2 with net_arch=\[16, 16\]: accepted are 0 to 1"),
-        ({"n_encoder_layers": -1}, "n_encoder_layers=-1"),
-        ({"generator_arch": []}, r"generator_arch=\[\]: accepted is at least one width"),
-        ({"n_bases": 0}, "`n_bases` must be positive, got 0"),
-        ({"frame": "sigma"}, "frame='sigma': accepted are 'sigma_points', 'centre', 'none'"),
-        ({"score_kwargs": {"head": "scalar"}}, "head='scalar': accepted are 'gradient', 'vector'"),
+        ({"noise_dim": 1}, "`noise_dim` must be >= 2, the action dimension, got 1"),
+        (
+            {"n_encoder_layers": 2},
+            r"`n_encoder_layers` must be between 0 and 1, to leave a layer of \[16, 16\] for the noise, got 2",
+        ),
+        ({"n_encoder_layers": -1}, r"`n_encoder_layers` must be between 0 and 1.* got -1"),
+        ({"generator_arch": []}, r"`generator_arch` must have at least one width, got \[\]"),
+        ({"n_bases": 0}, "`n_bases` must be >= 1, got 0"),
+        ({"frame": "sigma"}, "`frame` must be one of 'sigma_points', 'centre', 'none', got 'sigma'"),
+        ({"score_kwargs": {"head": "scalar"}}, "`head` must be one of 'gradient', 'vector', got 'scalar'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:

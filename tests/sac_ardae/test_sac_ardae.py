@@ -9,46 +9,57 @@ import torch as th
 from stable_baselines3.common.envs import FakeImageEnv
 
 from ardae_rl import SACARDAE
+from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping
 from ardae_rl.sac_ardae.policies import EncodedStates
-from tests.common.models import changed, parameters, temperature
-from tests.sac_ardae.small import ARGUMENTS, NO_DENSITY, POLICY_KWARGS, SCORE_KWARGS, make
+from tests.common.models import assert_same_predictions, changed, parameters, temperature
+from tests.sac_ardae.small import ARGUMENTS, SCORE_KWARGS, make, score
 
 
-def test_loaded_with_other_arguments_of_the_estimator(tmp_path: Path) -> None:
-    """They are no part of policy_kwargs, as given or as saved; those given are checked as the constructor does."""
-    model = make(n_importance=7)
-    assert model.policy_kwargs == POLICY_KWARGS
-    model.save(tmp_path / "model.zip")
-    loaded = SACARDAE.load(tmp_path / "model.zip", policy_kwargs=POLICY_KWARGS, score_loss="ardae")
-    assert loaded.estimator.loss == "ardae" and loaded.estimator.n_importance == 7
-    with pytest.raises(ValueError, match="score_head='scalar': accepted are"):
-        SACARDAE.load(tmp_path / "model.zip", score_head="scalar")
-
-
-def test_arguments_of_the_estimator() -> None:
-    given = {"net_arch": [16, 16], "score_kwargs": SCORE_KWARGS | {"noise_scale": 0.2}}
+def test_settings_of_the_estimator(tmp_path: Path) -> None:
+    """They are those of ``score_kwargs``, which are saved as they were given."""
+    given = {"net_arch": [16, 16], "score_kwargs": SCORE_KWARGS | {"noise_scale": 0.2, "loss": "ardae"}}
     before = copy.deepcopy(given)
-    model = SACARDAE("MlpPolicy", "Pendulum-v1", policy_kwargs=given, **ARGUMENTS | {"score_loss": "ardae"})
-    estimator = model.estimator
-    assert (estimator.noise_scale.scale, estimator.loss, estimator.log_partition) == (0.2, "ardae", "contrastive")
-    assert given == before, "the caller's"
+    model = SACARDAE("MlpPolicy", "Pendulum-v1", policy_kwargs=given, **ARGUMENTS)
+    model.save(tmp_path / "model.zip")
+    for estimator in (model.estimator, SACARDAE.load(tmp_path / "model.zip", policy_kwargs=before).estimator):
+        assert (estimator.noise_scale.scale, estimator.loss, estimator.log_partition) == (0.2, "ardae", "contrastive")
+        assert estimator.n_importance == 10
+    assert given == before == model.policy_kwargs, "the caller's"
 
 
 def test_estimator_starts_with_its_own_learning_rate() -> None:
     """Before any training too: the closed loop steps the estimator without it."""
-    model = make(learning_rate=1e-5, score_learning_rate=2e-3)
+    model = make(learning_rate=1e-5, **score(learning_rate=2e-3))
     assert {group["lr"] for group in model.estimator.optimizer.param_groups} == {2e-3}
+    assert {group["lr"] for group in make().estimator.optimizer.param_groups} == {3e-3}
 
 
 def test_learning_rate_of_the_estimator() -> None:
-    model = make(learning_rate=lambda progress: 1e-3 * progress, score_learning_rate=lambda progress: 1e-2 * progress)
+    model = make(
+        learning_rate=lambda progress: 1e-3 * progress, **score(learning_rate=lambda progress: 1e-2 * progress)
+    )
     model.learn(15)
     model._current_progress_remaining = 0.25
     model.train(gradient_steps=1, batch_size=8)
     for optimizer, initial in ((model.actor.optimizer, 1e-3), (model.estimator.optimizer, 1e-2)):
         assert all(group["lr"] == pytest.approx(initial / 4) for group in optimizer.param_groups)
-    constant = make(score_learning_rate=5e-3).learn(12)
+    constant = make(**score(learning_rate=5e-3)).learn(12)
     assert {group["lr"] for group in constant.estimator.optimizer.param_groups} == {5e-3}
+
+
+def test_policy_with_a_schedule_of_the_estimator_is_saved_alone(tmp_path: Path) -> None:
+    model = make(**score(learning_rate=lambda progress: 1e-2 * progress))
+    model.policy.save(str(tmp_path / "policy"))
+    loaded = type(model.policy).load(str(tmp_path / "policy"), device="cpu")
+    assert_same_predictions(model, loaded)
+    assert {group["lr"] for group in loaded.estimator.optimizer.param_groups} == {1e-2}
+
+
+def test_clamping_is_saved_and_may_be_changed(tmp_path: Path) -> None:
+    model = make(clamping_kwargs={"eta": 0.1})
+    model.save(tmp_path / "model.zip")
+    assert SACARDAE.load(tmp_path / "model.zip").clamping == JacobianClamping(eta=0.1)
+    assert SACARDAE.load(tmp_path / "model.zip", clamping_kwargs=None).clamping == JacobianClamping()
 
 
 def test_value_of_the_temperature() -> None:
@@ -113,7 +124,7 @@ def test_density_is_sampled_where_it_is_needed(
     ent_coef: float | str, n_calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a fixed temperature for the targets alone, once a gradient step; what is logged does not depend on it."""
-    model = make(log_partition="importance", ent_coef=ent_coef)
+    model = make(ent_coef=ent_coef, **score(log_partition="importance"))
     calls: list[Any] = []
     importance = model.estimator._importance
 
@@ -146,39 +157,23 @@ def test_features_extractor_is_trained_with_the_actor() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"score_head": "scalar"}, "score_head='scalar': accepted are 'gradient', 'vector'"),
-        ({"score_loss": "mse"}, "score_loss='mse': accepted are 'cv', 'ardae'"),
         (
-            {"log_partition": "exact"},
-            "log_partition='exact': accepted are 'contrastive', 'dual', 'importance', 'immse'",
+            score(head="vector"),
+            "`backup_entropy` must be False and `ent_coef` a number if the estimator has no log-density, got True",
         ),
+        (score(head="vector") | {"backup_entropy": False}, "got False and 'auto'"),
+        (score(log_partition=None) | {"ent_coef": 0.1}, r"no log-density, got True and 0\.1"),
+        ({"clamping_kwargs": {"eta": -0.1}}, "`eta` must be >= 0, got -0.1"),
         (
-            {"score_head": "vector"},
-            "log_partition='auto' with score_head='vector' gives no log density: accepted with it are "
-            "backup_entropy=False and a fixed ent_coef",
+            {"clamping_kwargs": {"clamp_eta": 0.1}},
+            "`clamping_kwargs` must only have the keys 'eta', 'xi', 'nu', .*, got 'clamp_eta'",
         ),
-        ({"score_head": "vector", "backup_entropy": False}, "a fixed ent_coef"),
-        (
-            {"log_partition": None, "ent_coef": 0.1},
-            "log_partition=None with score_head='gradient' gives no log density",
-        ),
-        ({"score_head": "vector", "log_partition": "dual", **NO_DENSITY}, "accepted are 'immse', None"),
-        ({"clamp_on": "relu"}, "clamp_on='relu': accepted are 'tanh', 'pre_tanh'"),
-        ({"clamp_eta": -0.1}, "clamp_eta=-0.1: accepted are numbers from 0 up"),
-        ({"clamp_xi": 0.0}, r"`clamp_xi` must be positive, got 0\.0"),
-        ({"n_perturb": 0}, "n_perturb=0"),
-        ({"actor_gradient_limit": -1}, "actor_gradient_limit=-1: accepted are numbers from 0 up"),
-        ({"n_score_updates": 0}, "n_score_updates=0"),
-        ({"score_batch_size": 0}, "score_batch_size=0"),
-        ({"n_action_samples": 1}, "n_action_samples=1: accepted are numbers from 2 up"),
-        ({"n_importance": 0}, "n_importance=0"),
-        ({"score_warmup": -1}, "score_warmup=-1: accepted are numbers from 0 up"),
-        ({"policy_kwargs": {"noise_dim": 0}}, "noise_dim=0: accepted are integers from the action dimension 1 up"),
-        (
-            {"policy_kwargs": {"score_kwargs": {"loss": "ardae"}}},
-            r"score_kwargs\['loss'\]='ardae': accepted is score_loss, outside of it",
-        ),
-        ({"policy_kwargs": {"score_kwargs": {"learning_rate": 1.0}}}, "accepted is score_learning_rate, outside of it"),
+        ({"actor_gradient_limit": -1}, "`actor_gradient_limit` must be >= 0, got -1"),
+        ({"n_score_updates": 0}, "`n_score_updates` must be >= 1, got 0"),
+        ({"score_batch_size": 0}, "`score_batch_size` must be >= 1, got 0"),
+        ({"n_action_samples": 1}, "`n_action_samples` must be >= 2, got 1"),
+        ({"score_warmup": -1}, "`score_warmup` must be >= 0, got -1"),
+        ({"policy_kwargs": {"noise_dim": 0}}, "`noise_dim` must be >= 1, the action dimension, got 0"),
     ],
     ids=str,
 )

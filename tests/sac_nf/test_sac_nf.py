@@ -67,9 +67,9 @@ def test_entropy_is_minus_the_mean_log_prob() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"flow": "spline"}, "flow='spline': accepted are 'radial', 'planar', 'autoregressive', 'coupling'"),
-        ({"n_flows": 0}, "`n_flows` must be positive, got 0"),
-        ({"use_sde": True}, "use_sde=True: accepted is False"),
+        ({"flow": "spline"}, "`flow` must be one of 'radial', 'planar', 'autoregressive', 'coupling', got 'spline'"),
+        ({"n_flows": 0}, "`n_flows` must be >= 1, got 0"),
+        ({"use_sde": True}, "`use_sde` must be False, .* got True"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
