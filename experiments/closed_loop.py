@@ -57,7 +57,7 @@ class KnownReward(SACARDAE):
         angles = angles + 2 * math.pi * th.arange(self.n_modes) / self.n_modes
         return RADIUS * th.stack([angles.cos(), angles.sin()], dim=-1)
 
-    def _action_value(self, observations: Any, actions: th.Tensor) -> th.Tensor:
+    def action_value(self, observations: Any, actions: th.Tensor) -> th.Tensor:
         residual = actions.unsqueeze(1) - self.mode_means(observations)
         log_modes = -0.5 * (residual / MODE_STD).square().sum(-1) - 2 * math.log(MODE_STD * math.sqrt(2 * math.pi))
         return log_modes.logsumexp(1, keepdim=True) - math.log(self.n_modes)
@@ -68,8 +68,8 @@ class KnownReward(SACARDAE):
         for update in range(n_updates):
             states = self.policy.encode_states(random_states(self.batch_size))
             warmup = self.score_warmup if update == 0 else 0
-            means.add(self._update_score(states, warmup + self.n_score_updates))
-            metrics, _ = self._update_actor(states, th.tensor(float(update)))
+            means.add(self.update_score(states, warmup + self.n_score_updates))
+            metrics, _ = self.update_actor(states, th.tensor(float(update)))
             means.add(metrics)
             if (update + 1) % CHECK_EVERY == 0:
                 yield means.finite(after=f"{update + 1} updates")
@@ -91,8 +91,8 @@ def compare_to_optimum(model: KnownReward, n_states: int = 8, n_samples: int = 1
     edges = th.linspace(-1, 1, n_cells + 1)
     rows = []
     for state, means in zip(states.unsqueeze(1), model.mode_means(states), strict=True):
-        code = model.actor.encode(state)
-        actions = th.tanh(model.actor.generate(code, model.actor.sample_noise(code, n_samples)))[0]
+        embedding = model.actor.encode(state)
+        actions = th.tanh(model.actor.generate(embedding, model.actor.sample_noise(embedding, n_samples)))[0]
         exact = means[th.randint(model.n_modes, (n_samples,))] + MODE_STD * th.randn(n_samples, 2)
         cdf = th.special.ndtr((edges - means.unsqueeze(-1)) / MODE_STD).diff(dim=-1)  # modes x 2 x cells
         masses = (cdf[:, 0].unsqueeze(2) * cdf[:, 1].unsqueeze(1)).mean(0)
@@ -100,7 +100,7 @@ def compare_to_optimum(model: KnownReward, n_states: int = 8, n_samples: int = 1
         shares = th.bincount(nearest, minlength=model.n_modes) / n_samples
         spread = (actions - means[nearest]).square().mean().sqrt()
         log_prob = model.policy.log_prob(state.expand(2000, -1), actions[:2000])
-        error = log_prob - model._action_value(state.expand(2000, -1), actions[:2000]).squeeze(1)
+        error = log_prob - model.action_value(state.expand(2000, -1), actions[:2000]).squeeze(1)
         rows.append(
             {
                 "total_variation": _total_variation(actions, masses, edges),

@@ -61,8 +61,8 @@ def entropies(model: SACARDAE, states: NDArray[Any], n_samples: int) -> tuple[ND
     policy, space = model.policy, model.policy.actor.action_space
     for state in states:
         obs, _ = policy.obs_to_tensor(state)
-        code = policy.encode_states(obs).code
-        before = policy.actor.generate(code, policy.actor.sample_noise(code, n_samples))[0]
+        embedding = policy.encode_states(obs).embedding
+        before = policy.actor.generate(embedding, policy.actor.sample_noise(embedding, n_samples))[0]
         slope = float(log_tanh_slope(before).mean())
         measured.append(neighbour_entropy(before.double().numpy()) + slope)
         per_unit = policy.entropy(obs, n_samples) - log_half_range(space, policy.device)

@@ -75,11 +75,11 @@ OWN_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "vector": small.NO_DENSITY | small.score(head="vector"),
         "vector, immse": {"batch_size": 8} | small.score(head="vector", log_partition="immse"),
         "ardae loss": small.score(loss="ardae"),
-        "centre": {"policy_kwargs": {"frame": "centre"}},
+        "center": {"policy_kwargs": {"frame": "center"}},
         "more sigma points": {"policy_kwargs": {"n_bases": 2}},
         "no frame": {"policy_kwargs": {"frame": "none"}},
         "paper": {
-            "policy_kwargs": {"frame": "centre"} | small.score(loss="ardae", preconditioned=False)["policy_kwargs"],
+            "policy_kwargs": {"frame": "center"} | small.score(loss="ardae", preconditioned=False)["policy_kwargs"],
             "ent_coef": 0.05,
         },
         "no clamping": {"clamping_kwargs": {"eta": 0}},
@@ -443,7 +443,7 @@ def test_rewards_that_are_not_finite(make: Make, value: float) -> None:
     [
         *[
             ("SACARDAE", {"frame": frame}, *broken)
-            for frame in ("sigma_points", "centre")
+            for frame in ("sigma_points", "center")
             for broken in (("actor", r"score_\w+"), ("critic", "critic_loss"), ("estimator", r"score_\w+"))
         ],
         *[("SACNF", {"flow": flow}, network, "critic_loss") for flow in FLOWS for network in ("actor", "critic")],

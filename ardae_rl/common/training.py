@@ -45,9 +45,7 @@ class MetricMeans:
         broken = [name for name, value in result.items() if not math.isfinite(value)]
         if broken:
             name = min(broken, key=self._first_broken_step)
-            raise ValueError(
-                f"{name} is {result[name]} after {after}: training has diverged; accepted are finite values"
-            )
+            raise ValueError(f"{name} is {result[name]} after {after}: training has diverged")
         return result
 
     def _first_broken_step(self, name: str) -> int:
@@ -56,8 +54,8 @@ class MetricMeans:
 
 
 @contextmanager
-def held_fixed(parameters: Iterable[th.nn.Parameter]) -> Iterator[None]:
-    """No gradient for these parameters from what is computed inside, though through the network they belong to."""
+def frozen(parameters: Iterable[th.nn.Parameter]) -> Iterator[None]:
+    """Compute no gradients for these parameters inside the block; gradients still flow through their network."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -69,9 +67,9 @@ def held_fixed(parameters: Iterable[th.nn.Parameter]) -> Iterator[None]:
 
 
 @th.no_grad()
-def follow(targets: Iterable[th.Tensor], newest: Iterable[th.Tensor], tau: float) -> None:
-    """Polyak's average in place, (1 - τ) target + τ newest: by one call, where SB3's ``polyak_update`` makes dozens."""
-    th._foreach_lerp_(list(targets), list(newest), tau)
+def polyak_update_foreach(params: Iterable[th.Tensor], target_params: Iterable[th.Tensor], tau: float) -> None:
+    """Update the target parameters in place: (1 - τ) target + τ parameter, as SB3's ``polyak_update`` in one call."""
+    th._foreach_lerp_(list(target_params), list(params), tau)
 
 
 class GradientLimit(th.nn.Module):

@@ -1,22 +1,23 @@
-"""Target calibration: critics that learn Q less a constant, so that they need not grow to the entropy's share of it."""
+"""Target calibration: critics that learn Q minus a constant, so that they need not grow to the entropy's share of Q."""
 
 import torch as th
 from torch import nn
 
 
 class TargetCalibration(nn.Module):
-    """Keeps B, the mean of the entropy bonus in the target, and shifts the targets by C = B / (1 - γ).
+    """Running mean B of the entropy bonus in the targets, which are shifted by C = B / (1 - γ).
 
-    The paper subtracts B from every target and leaves the value after a terminal step at zero (App. G.2). That is a
-    reward of r - B while the episode lasts: it changes the task wherever episodes can end, because ending early
-    saves the rest of the Bs. A shift that preserves the order of policies must be the same for all states, the
-    terminal one included, whose value becomes -C: with Q̃ = Q - C,
+    The paper subtracts B from every target and keeps the value after a terminal step at zero (App. G.2). This is a
+    reward of r - B while the episode lasts, which changes the task wherever episodes can end: ending early saves the
+    remaining Bs. A shift that preserves the order of policies must be the same in all states. This includes the
+    terminal state, whose value becomes -C: with Q̃ = Q - C,
 
         Q̃(s, a) = r + γ (1 - done) (Q̃(s', a') + C - α ln π(a' | s')) - C.
 
-    Without terminal steps this is the paper's form; at a terminal step it subtracts C and not B.
+    Without terminal steps this is the paper's form; at a terminal step it subtracts C instead of B.
 
-    :param gamma: discount factor γ, below 1
+    :param gamma: Discount factor γ, below 1.
+    :raises ValueError: For another discount factor.
     """
 
     mean_bonus: th.Tensor
@@ -32,10 +33,13 @@ class TargetCalibration(nn.Module):
 
     @property
     def shift(self) -> th.Tensor:
-        """C, what the critics' values lie below the true ones."""
+        """C, the constant by which the critics underestimate the true Q-values."""
         return self.mean_bonus / (1 - self.gamma)
 
-    def observe(self, bonus: th.Tensor) -> None:
-        """:param bonus: (1 - done) γ (-α ln π(a' | s')), any shape"""
+    def update(self, bonus: th.Tensor) -> None:
+        """Update the running mean.
+
+        :param bonus: (1 - done) γ (-α ln π(a' | s')), of any shape.
+        """
         self.count += 1
         self.mean_bonus += (bonus.mean() - self.mean_bonus) / self.count

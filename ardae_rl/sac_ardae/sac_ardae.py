@@ -1,7 +1,7 @@
-"""SAC with an implicit policy: the policy's score comes from AR-DAE, its log density from the same network."""
+"""SAC with an implicit policy, whose score and log-density AR-DAE estimates."""
 
 from dataclasses import fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -9,79 +9,83 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, ReplayBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBufferSamples, Schedule
 from stable_baselines3.common.utils import get_parameters_by_name, polyak_update
 from torch.nn import functional as F
 
+from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
 from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.temperature import check_continuous, check_temperature, initial_ent_coef
-from ardae_rl.common.training import GradientLimit, MetricMeans, follow, held_fixed
+from ardae_rl.common.training import GradientLimit, MetricMeans, frozen, polyak_update_foreach
+from ardae_rl.sac_ardae.actor import ImplicitActor
 from ardae_rl.sac_ardae.calibration import TargetCalibration
+from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob, pre_tanh_score
 from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping
-from ardae_rl.sac_ardae.policies import (
-    CnnPolicy,
-    EncodedStates,
-    ImplicitActor,
-    MlpPolicy,
-    MultiInputPolicy,
-    SACARDAEPolicy,
-)
-from ardae_rl.sac_ardae.whitening import Frame
+from ardae_rl.sac_ardae.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, SACARDAEPolicy
+from ardae_rl.sac_ardae.whitening import AffineFrame
 from ardae_rl.score import ARDAE, entropy_surrogate
 
-SelfSACARDAE = TypeVar("SelfSACARDAE", bound="SACARDAE")
-
-# Where torch.compile pays: many small operations. (The critics' loss is a few matrix products, as fast without.)
+# Methods with many small operations, which torch.compile fuses. (The critics' loss is a few matrix products.)
 _COMPILED_ON_CPU = ("_encode_states", "_score_samples", "_target_q_values", "_actor_loss")
 
 
-class SACARDAE(OffPolicyAlgorithm):
-    """Soft actor-critic whose policy is a sampler a = tanh g(ε, s) without a density (SAC-AR-DAE).
+class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
+    """Soft actor-critic with an implicit policy: a sampler a = tanh g(ε, s) without a closed-form density (SAC-AR-DAE).
 
-    Reference: Lim, Courville, Pal and Huang (2020), App. G, https://arxiv.org/abs/2006.05164. The defaults are lean;
-    ``zoo_configs/sac_ardae_paper.yml`` has the paper's. Arguments that SB3's SAC has mean the same here.
+    Reference: Lim, Courville, Pal and Huang (2020), App. G, https://arxiv.org/abs/2006.05164. The defaults are
+    cheaper than the paper's settings, which are in ``zoo_configs/sac_ardae_paper.yml``. Arguments with the names of
+    those of SB3's SAC mean the same.
 
-    :param policy: "MlpPolicy", "CnnPolicy" or "MultiInputPolicy", or a subclass of ``SACARDAEPolicy``
-    :param env: the environment, or its id
-    :param learning_rate: of actor, critics and temperature; may be a schedule
-    :param buffer_size: size of the replay buffer
-    :param learning_starts: environment steps before training
-    :param batch_size: transitions in a gradient step
-    :param tau: Polyak coefficient of the target critics
-    :param gamma: discount factor
-    :param train_freq: environment steps between trainings, or ``(n, "step" | "episode")``
-    :param gradient_steps: gradient steps in a training; -1 for as many as environment steps
-    :param action_noise: exploration noise added to the policy's actions
-    :param replay_buffer_class: replay buffer class, chosen automatically if None
-    :param replay_buffer_kwargs: its arguments
-    :param optimize_memory_usage: memory-efficient replay buffer
-    :param n_steps: n of n-step returns
-    :param ent_coef: temperature α, fixed, or "auto" or "auto_<initial value>" to learn it
-    :param target_update_interval: gradient steps between updates of the target critics
-    :param target_entropy: of the learned temperature; "auto" is minus the action dimension
-    :param backup_entropy: whether the critics' targets contain the entropy of the next action
-    :param target_calibration: whether the critics learn values less a constant (:class:`TargetCalibration`)
-    :param n_score_updates: steps of the estimator for each step of the policy
-    :param score_batch_size: states in each
-    :param n_action_samples: actions sampled for each of these states
-    :param score_warmup: steps of the estimator before the first step of the policy
+    Example:
+
+    >>> from ardae_rl import SACARDAE
+    >>> model = SACARDAE("MlpPolicy", "Pendulum-v1", learning_starts=50, score_warmup=20).learn(60)
+    >>> action, _ = model.predict(model.get_env().reset(), deterministic=True)
+
+    :param policy: "MlpPolicy", "CnnPolicy" or "MultiInputPolicy", or a subclass of
+        :class:`~ardae_rl.sac_ardae.policies.SACARDAEPolicy`.
+    :param env: Environment, or its id.
+    :param learning_rate: Learning rate of actor, critics and temperature. May be a schedule.
+    :param buffer_size: Size of the replay buffer.
+    :param learning_starts: Number of environment steps before training starts.
+    :param batch_size: Number of transitions in a gradient step.
+    :param tau: Polyak coefficient of the target critics.
+    :param gamma: Discount factor.
+    :param train_freq: Number of environment steps between trainings, or ``(n, "step" | "episode")``.
+    :param gradient_steps: Number of gradient steps of a training. -1 means as many as environment steps.
+    :param action_noise: Exploration noise added to the policy's actions.
+    :param replay_buffer_class: Class of the replay buffer. None chooses it by the observations.
+    :param replay_buffer_kwargs: Arguments of the replay buffer.
+    :param optimize_memory_usage: Whether to store observations once, which takes half the memory.
+    :param n_steps: Number of steps n of n-step returns.
+    :param ent_coef: Temperature α: a fixed number, or "auto" or "auto_<initial value>" to learn it.
+    :param target_update_interval: Number of gradient steps between updates of the target critics.
+    :param target_entropy: Target of a learned temperature. "auto" is minus the action dimension.
+    :param backup_entropy: Whether the critics' targets include the entropy of the next action.
+    :param target_calibration: Whether the critics learn values shifted by a constant
+        (:class:`~ardae_rl.sac_ardae.calibration.TargetCalibration`).
+    :param n_score_updates: Number of updates of the score estimator in a gradient step.
+    :param score_batch_size: Number of states in an update of the estimator.
+    :param n_action_samples: Number of actions sampled in each of these states.
+    :param score_warmup: Number of updates of the estimator before the first gradient step.
     :param clamping_kwargs: Settings of :class:`~ardae_rl.sac_ardae.jacobian_clamping.JacobianClamping`: ``eta`` (0
         switches clamping off), ``xi``, ``nu``, ``max_weight``, ``output``, ``n_perturbations``.
-    :param actor_gradient_limit: bound of the actor's gradient norm, as a multiple of what that usually is
-        (:class:`~ardae_rl.common.training.GradientLimit`); 0 for none. Near 1 it shortens ordinary ones, too
-    :param compile: train through torch.compile on a CPU (the first steps then take a minute or two), or as a CUDA graph
-        on a GPU, with the same results to rounding; with a warning, and as without it, where that cannot be done
-    :param stats_window_size: episodes over which rollout statistics are averaged
-    :param tensorboard_log: folder for tensorboard
-    :param policy_kwargs: arguments of the policy, among them ``noise_dim``, ``n_encoder_layers``, ``net_arch`` and
-        ``score_kwargs`` (widths and other arguments of the estimator)
-    :param verbose: 0 nothing, 1 info, 2 debug
-    :param seed: seed of all random generators
-    :param device: device
-    :param _init_setup_model: whether to build the networks at once
-    :raises ValueError: for arguments outside of what is accepted
+    :param actor_gradient_limit: Clip the actor's gradient norm to this multiple of its running mean
+        (:class:`~ardae_rl.common.training.GradientLimit`). 0 disables clipping.
+    :param compile: Train with torch.compile on a CPU (the first steps then take a minute or two), or as a CUDA graph
+        on a GPU. The results are the same up to rounding. Where this fails, a warning says so and training runs
+        without it.
+    :param stats_window_size: Number of episodes over which rollout statistics are averaged.
+    :param tensorboard_log: Folder of the TensorBoard log.
+    :param policy_kwargs: Arguments of :class:`~ardae_rl.sac_ardae.policies.SACARDAEPolicy`, such as ``net_arch``,
+        ``noise_dim`` and ``score_kwargs``, the settings of the estimator.
+    :param verbose: 0 for no output, 1 for information, 2 for debugging.
+    :param seed: Seed of all random generators.
+    :param device: Device of the networks.
+    :param _init_setup_model: Whether to build the networks in the constructor.
+    :raises ValueError: For an argument out of its range.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -220,9 +224,9 @@ class SACARDAE(OffPolicyAlgorithm):
             self._compile()
 
     def _compile(self) -> None:
-        """Replace methods by faster forms of themselves."""
+        """Wrap the update steps in torch.compile (CPU) or a CUDA graph (GPU)."""
         if self.device.type == "cuda":
-            self._update_networks = GraphedStep(self._update_networks, CudaRecorder())  # type: ignore[assignment,method-assign]
+            self.update_networks = GraphedStep(self.update_networks, CudaRecorder())  # type: ignore[assignment,method-assign]
         else:
             self.estimator.compile_updates()
             for name in _COMPILED_ON_CPU:
@@ -242,10 +246,10 @@ class SACARDAE(OffPolicyAlgorithm):
             replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
             iteration = self._n_updates + gradient_step
             if iteration == 0 and self.score_warmup > 0:
-                self._update_score(self._encode_states(replay_data.observations), self.score_warmup)
-            means.add(self._update_networks(replay_data, th.full((), float(iteration), device=self.device)))
+                self.update_score(self._encode_states(replay_data.observations), self.score_warmup)
+            means.add(self.update_networks(replay_data, th.full((), float(iteration), device=self.device)))
             if gradient_step % self.target_update_interval == 0:
-                follow(self.critic_target.parameters(), self.critic.parameters(), self.tau)
+                polyak_update_foreach(self.critic.parameters(), self.critic_target.parameters(), self.tau)
                 polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
 
         self._n_updates += gradient_steps
@@ -257,20 +261,24 @@ class SACARDAE(OffPolicyAlgorithm):
         progress = self._current_progress_remaining
         learning_rate = self.lr_schedule(progress)
         self.logger.record("train/learning_rate", learning_rate)
-        graphed = isinstance(self._update_networks, GraphedStep)
+        graphed = isinstance(self.update_networks, GraphedStep)
         for optimizer in (self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer):
             if optimizer is not None:
                 set_learning_rate(optimizer, learning_rate, graphed)
         set_learning_rate(self.estimator.optimizer, self.policy.score_lr_schedule(progress), graphed)
 
-    def _update_networks(self, replay_data: ReplayBufferSamples, iteration: th.Tensor) -> dict[str, th.Tensor]:
-        """A gradient step of everything but the target critics."""
+    def update_networks(self, replay_data: ReplayBufferSamples, iteration: th.Tensor) -> dict[str, th.Tensor]:
+        """Make a gradient step of everything but the target critics, and return its metrics.
+
+        :param replay_data: Transitions from the replay buffer.
+        :param iteration: Number of gradient steps so far, a scalar.
+        """
         states = self._encode_states(replay_data.observations)
-        metrics = self._update_score(states, self.n_score_updates)
-        metrics |= self._update_critic(replay_data)
-        actor_metrics, log_prob = self._update_actor(states, iteration)
+        metrics = self.update_score(states, self.n_score_updates)
+        metrics |= self.update_critic(replay_data)
+        actor_metrics, log_prob = self.update_actor(states, iteration)
         metrics |= actor_metrics
-        metrics |= self._update_temperature(log_prob)
+        metrics |= self.update_temperature(log_prob)
         return metrics
 
     @property
@@ -281,23 +289,29 @@ class SACARDAE(OffPolicyAlgorithm):
     def _encode_states(self, observations: PyTorchObs) -> EncodedStates:
         return self.policy.encode_states(observations)
 
-    def _update_score(self, states: EncodedStates, n_updates: int) -> dict[str, th.Tensor]:
-        """Follow the policy: steps of the estimator on fresh samples of it, each at other states of the batch."""
+    def update_score(self, states: EncodedStates, n_updates: int) -> dict[str, th.Tensor]:
+        """Update the estimator on fresh samples of the policy, each time in other states of the batch.
+
+        :param states: States from :meth:`SACARDAEPolicy.encode_states`.
+        :param n_updates: Number of updates.
+        :return: Metrics of the last update.
+        """
         for update in range(n_updates):
             first = update * self.score_batch_size
-            rows = th.arange(first, first + self.score_batch_size, device=self.device) % len(states.code)
-            samples, local = self._score_samples(states.code[rows].detach(), states.frame.of_states(rows))
+            rows = th.arange(first, first + self.score_batch_size, device=self.device) % len(states.embedding)
+            samples, local = self._score_samples(states.embedding[rows].detach(), states.frame.select(rows))
             metrics = self.estimator.step(local, states.features[rows])
-        metrics["sample_std"] = samples.std(1).mean()  # a collapse or a run-away shows here first
+        metrics["sample_std"] = samples.std(1).mean()  # the first to show a collapsing or diverging policy
         return {f"score_{name}": value for name, value in metrics.items()}
 
     @th.no_grad()
-    def _score_samples(self, code: th.Tensor, frame: Frame) -> tuple[th.Tensor, th.Tensor]:
-        """Pre-tanh actions (batch, n_action_samples, dim), and the same in the estimator's coordinates."""
-        samples = self.actor.generate(code, self.actor.sample_noise(code, self.n_action_samples))
+    def _score_samples(self, embedding: th.Tensor, frame: AffineFrame) -> tuple[th.Tensor, th.Tensor]:
+        """Sample actions before tanh, shape (batch, n_action_samples, dim); also return their local coordinates."""
+        samples = self.actor.generate(embedding, self.actor.sample_noise(embedding, self.n_action_samples))
         return samples, frame.to_local(samples)
 
-    def _update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
+    def update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
+        """Make a gradient step of the critics, and return its metrics."""
         target_q_values, metrics = self._target_q_values(replay_data)
         current_q_values = self.critic(replay_data.observations, replay_data.actions)
         critic_loss = th.stack([0.5 * F.mse_loss(q, target_q_values) for q in current_q_values]).sum()
@@ -308,34 +322,41 @@ class SACARDAE(OffPolicyAlgorithm):
 
     @th.no_grad()
     def _target_q_values(self, replay_data: ReplayBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        """r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), less the calibration's shift, (batch, 1), and metrics."""
+        """Return the targets r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), shape (batch, 1), and metrics.
+
+        Target calibration shifts them by a constant.
+        """
         metrics = {}
         discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
-        next_observations = replay_data.next_observations
-        features = self.actor.extract_features(next_observations, self.actor.features_extractor)
-        code = self.actor.encode(features)
-        pre_tanh = self.actor.generate(code, self.actor.sample_noise(code))
+        next_states = self.policy.encode_states(replay_data.next_observations)
+        pre_tanh = self.actor.generate(next_states.embedding, self.actor.sample_noise(next_states.embedding))
         next_actions = th.tanh(pre_tanh.squeeze(1))
-        next_q_values = th.cat(self.critic_target(next_observations, next_actions), dim=1)
+        next_q_values = th.cat(self.critic_target(next_states.observations, next_actions), dim=1)
         next_values, _ = th.min(next_q_values, dim=1, keepdim=True)
         if self.backup_entropy:
-            log_prob = self.policy.pre_tanh_log_prob(pre_tanh, self.policy.frame(code), features)
+            log_prob = pre_tanh_log_prob(self.estimator, next_states, pre_tanh)
             bonus = -self.ent_coef_value * log_prob
             metrics["entropy"] = -log_prob.mean()
             next_values = next_values + bonus
             if self.calibration is not None:
-                self.calibration.observe((1 - replay_data.dones) * discounts * bonus)
+                self.calibration.update((1 - replay_data.dones) * discounts * bonus)
                 next_values = next_values + self.calibration.shift
         target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_values
         if self.calibration is not None:
             target_q_values = target_q_values - self.calibration.shift
         return target_q_values, metrics
 
-    def _update_actor(
+    def update_actor(
         self, states: EncodedStates, iteration: th.Tensor
     ) -> tuple[dict[str, th.Tensor], th.Tensor | None]:
-        """One step of the policy; its log density at the sampled actions (batch, 1), where needed or free."""
-        with held_fixed(self.critic.optimizer.param_groups[0]["params"]):
+        """Make a gradient step of the actor.
+
+        :param states: States from :meth:`SACARDAEPolicy.encode_states`.
+        :param iteration: Number of gradient steps so far, a scalar.
+        :return: Metrics, and the log-density of the sampled actions, shape (batch, 1). The density is None if no one
+            needs it and it would take extra time.
+        """
+        with frozen(self.critic.optimizer.param_groups[0]["params"]):
             actor_loss, metrics, log_prob = self._actor_loss(states, iteration)
         self.actor.optimizer.zero_grad()
         actor_loss.backward()
@@ -347,36 +368,40 @@ class SACARDAE(OffPolicyAlgorithm):
     def _actor_loss(
         self, states: EncodedStates, iteration: th.Tensor
     ) -> tuple[th.Tensor, dict[str, th.Tensor], th.Tensor | None]:
-        """A scalar with the gradient that the policy descends, metrics, the log density as above."""
-        noise = self.actor.sample_noise(states.code)
+        """Return a scalar with the gradient of the actor's loss, metrics, and the log-density as in update_actor."""
+        noise = self.actor.sample_noise(states.embedding)
         if self.clamping.enabled:
             noise = self.clamping.perturb(noise)
-        outputs = self.actor.generate(states.code, noise)
+        outputs = self.actor.generate(states.embedding, noise)
         pre_tanh = outputs[:, :1]
         actions = th.tanh(pre_tanh.squeeze(1))
-        values = self._action_value(states.observations, actions)
-        density = self.log_ent_coef is not None or self.estimator.density_is_free
-        score, log_prob = self.policy.pre_tanh_score(pre_tanh, states.frame, states.features, density)
+        values = self.action_value(states.observations, actions)
+        with_log_prob = self.log_ent_coef is not None or self.estimator.density_is_free
+        score, log_prob = pre_tanh_score(self.estimator, states, pre_tanh, with_log_prob)
         actor_loss = -self.ent_coef_value * entropy_surrogate(pre_tanh, score) - values.mean()
         metrics = {"saturation": (actions.detach().abs() > 0.99).float().mean()}
         if self.clamping.enabled:
             penalty = self.clamping.penalty(noise, outputs)
             actor_loss = actor_loss + self.clamping.weight(iteration) * penalty
             metrics["clamping_penalty"] = penalty.detach()
-        # The surrogate's value means nothing: what it stands for is logged where the density is known
+        # The value of the surrogate means nothing. The loss itself is logged, with its entropy if that is known
         metrics["actor_loss"] = -values.detach().mean()
         if log_prob is not None:
             metrics["actor_loss"] = (self.ent_coef_value * log_prob - values.detach()).mean()
             metrics["entropy"] = -log_prob.mean()
         return actor_loss, metrics, log_prob
 
-    # Left out of compiled functions: torch.compile is slow at writing the masks of the critics' ReLUs
+    # Excluded from compiled functions, because torch.compile is slow with the masks of the critics' ReLUs
     @th.compiler.disable
-    def _action_value(self, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
-        """What the actor maximises beside the entropy, (batch, 1)."""
+    def action_value(self, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
+        """Return what the actor maximizes besides the entropy: the smallest Q-value, shape (batch, 1)."""
         return th.cat(self.critic(observations, actions), dim=1).min(dim=1, keepdim=True)[0]
 
-    def _update_temperature(self, log_prob: th.Tensor | None) -> dict[str, th.Tensor]:
+    def update_temperature(self, log_prob: th.Tensor | None) -> dict[str, th.Tensor]:
+        """Make a gradient step of the temperature if it is learned, and return its metrics.
+
+        :param log_prob: Log-density of sampled actions, shape (batch, 1).
+        """
         if self.log_ent_coef is None or self.ent_coef_optimizer is None:
             return {"ent_coef": self.ent_coef_tensor}
         assert isinstance(self.target_entropy, float) and log_prob is not None
@@ -386,32 +411,14 @@ class SACARDAE(OffPolicyAlgorithm):
         self.ent_coef_optimizer.step()
         return {"ent_coef": self.ent_coef_value, "ent_coef_loss": ent_coef_loss.detach()}
 
-    def learn(
-        self: SelfSACARDAE,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "SACARDAE",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfSACARDAE:
-        return super().learn(
-            total_timesteps=total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
-
     def set_parameters(self, *args: Any, **kwargs: Any) -> None:
         super().set_parameters(*args, **kwargs)
-        if isinstance(self._update_networks, GraphedStep):
-            self._update_networks.reset()  # the optimizers' state is in other memory now
+        if isinstance(self.update_networks, GraphedStep):
+            self.update_networks.reset()  # the optimizers' state is in other memory now
 
     def _excluded_save_params(self) -> list[str]:
         networks = ["actor", "critic", "critic_target", "estimator", "calibration", "limit_actor_gradient", "clamping"]
-        return [*super()._excluded_save_params(), *networks, *_COMPILED_ON_CPU, "_update_networks"]
+        return [*super()._excluded_save_params(), *networks, *_COMPILED_ON_CPU, "update_networks"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts = ["policy", "actor.optimizer", "critic.optimizer", "estimator.optimizer"]

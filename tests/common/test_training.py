@@ -5,7 +5,7 @@ import math
 import pytest
 import torch as th
 
-from ardae_rl.common.training import GradientLimit, MetricMeans, follow, held_fixed
+from ardae_rl.common.training import GradientLimit, MetricMeans, frozen, polyak_update_foreach
 
 
 def test_means_over_steps() -> None:
@@ -34,23 +34,23 @@ def test_the_metric_that_broke_first_is_named() -> None:
         means.finite(after="2 steps")
 
 
-def test_follow() -> None:
-    """(1 - τ) target + τ newest, in place; parameters are not tracked."""
+def test_polyak_update() -> None:
+    """(1 - τ) target + τ parameter, in place; parameters are not tracked."""
     newest, target = th.nn.Linear(1, 1), th.nn.Linear(1, 1)
     for network, value in ((newest, 3.0), (target, 1.0)):
         for parameter in network.parameters():
             th.nn.init.constant_(parameter, value)
-    follow(target.parameters(), newest.parameters(), 0.25)
+    polyak_update_foreach(newest.parameters(), target.parameters(), 0.25)
     assert [parameter.item() for parameter in target.parameters()] == [1.5, 1.5]
     assert [parameter.item() for parameter in newest.parameters()] == [3, 3]
 
 
-def test_held_fixed() -> None:
+def test_frozen() -> None:
     """Gradients go through the network to its input, not to its parameters; which of these are trained is kept."""
     network = th.nn.Linear(3, 1)
     network.bias.requires_grad_(False)
     x = th.ones(2, 3, requires_grad=True)
-    with pytest.raises(KeyError), held_fixed(network.parameters()):
+    with pytest.raises(KeyError), frozen(network.parameters()):
         network(x).sum().backward()
         raise KeyError
     assert x.grad is not None and th.equal(x.grad, network.weight.detach().expand(2, 3))

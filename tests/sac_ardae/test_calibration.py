@@ -30,7 +30,7 @@ def soft_values(added: float, taken: float, reward_less: float = 0.0, done: th.T
 
 def calibration_of_the_chain() -> TargetCalibration:
     calibration = TargetCalibration(GAMMA).double()
-    calibration.observe((1 - DONE) * GAMMA * BONUS[NEXT])
+    calibration.update((1 - DONE) * GAMMA * BONUS[NEXT])
     return calibration
 
 
@@ -56,7 +56,7 @@ def test_running_mean() -> None:
     calibration = TargetCalibration(0.75)
     assert calibration.shift == 0
     for bonus in (th.tensor([1.0, 3.0]), th.tensor([[5.0]]), th.tensor([-1.0, 0.0, 1.0])):
-        calibration.observe(bonus)
+        calibration.update(bonus)
     assert calibration.mean_bonus.item() == pytest.approx((2 + 5 + 0) / 3)
     assert calibration.shift.item() == pytest.approx(4 * 7 / 3)
     restored = TargetCalibration(0.75)
@@ -118,7 +118,7 @@ def test_targets_of_the_algorithm(discounts: th.Tensor | None, targets: list[th.
             for q_network in model.critic_target.q_networks:
                 list(q_network.parameters())[-1].data -= shift  # the output bias
         th.manual_seed(1)
-        model._update_critic(batch)
+        model.update_critic(batch)
     plain, other, lower, _ = targets
     assert th.equal(plain, other)
     th.testing.assert_close(lower, plain - shift, rtol=0, atol=1e-5)
@@ -132,7 +132,7 @@ def test_discounts_of_the_algorithm(backup_entropy: bool, targets: list[th.Tenso
     future = []
     for discounts in (None, N_STEP_DISCOUNTS):
         th.manual_seed(1)
-        model._update_critic(batch := transitions(discounts))
+        model.update_critic(batch := transitions(discounts))
         future.append(targets[-1] - batch.rewards)
     one_step, n_step = future
     assert one_step[1] == n_step[1] == 0 and one_step[[0, 2, 3]].abs().min() > 1e-3

@@ -23,7 +23,7 @@ FORMS: dict[str, dict[str, Any]] = {
 def with_graph(model: SACARDAE) -> Tape:
     """What compile=True does to a model on a GPU, with a recorder for the CPU."""
     tape = Tape()
-    model._update_networks = GraphedStep(model._update_networks, tape)  # type: ignore[assignment,method-assign]
+    model.update_networks = GraphedStep(model.update_networks, tape)  # type: ignore[assignment,method-assign]
     return tape
 
 
@@ -62,7 +62,7 @@ def test_recorded_steps_saved_loaded_and_continued(tmp_path: Path) -> None:
         continued = [SACARDAE.load(tmp_path / "model", env=model.get_env()) for _ in range(2)]
         with_graph(continued[1])
         for other in continued:
-            assert isinstance(other._update_networks, GraphedStep) == (other is continued[1])
+            assert isinstance(other.update_networks, GraphedStep) == (other is continued[1])
             other.load_replay_buffer(tmp_path / "buffer")
             learn(other, 6)
         assert_same_training(continued[0], continued[1], 1e-6)

@@ -15,6 +15,7 @@ from torch import nn
 
 from ardae_rl import SACARDAE
 from ardae_rl.sac_ardae import CnnPolicy, MlpPolicy, MultiInputPolicy
+from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob, pre_tanh_score
 from tests.common.models import assert_same_predictions
 from tests.sac_ardae.small import POLICY_KWARGS, SCORE_KWARGS, make
 
@@ -43,12 +44,12 @@ def test_shapes_of_the_actor(n_encoder_layers: int, location_path: bool, generat
     if location_path:
         assert widths(actor.location) == full
     assert widths(actor.generator) == (generator_arch or ([n // 2 for n in full] if location_path else full))
-    code = actor.encode(th.randn(4, 3))
-    assert len(code) == 4
-    noise = actor.sample_noise(code, 7)
+    embedding = actor.encode(th.randn(4, 3))
+    assert len(embedding) == 4
+    noise = actor.sample_noise(embedding, 7)
     assert noise.shape == (4, 7, 5)
-    assert actor.generate(code, noise).shape == (4, 7, 2)
-    assert actor.centre(code).shape == (4, 1, 2)
+    assert actor.generate(embedding, noise).shape == (4, 7, 2)
+    assert actor.center(embedding).shape == (4, 1, 2)
     assert actor(th.randn(4, 3)).shape == (4, 2)
 
 
@@ -79,7 +80,7 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
         ({"n_encoder_layers": -1}, r"`n_encoder_layers` must be between 0 and 1.* got -1"),
         ({"generator_arch": []}, r"`generator_arch` must have at least one width, got \[\]"),
         ({"n_bases": 0}, "`n_bases` must be >= 1, got 0"),
-        ({"frame": "sigma"}, "`frame` must be one of 'sigma_points', 'centre', 'none', got 'sigma'"),
+        ({"frame": "sigma"}, "`frame` must be one of 'sigma_points', 'center', 'none', got 'sigma'"),
         ({"score_kwargs": {"head": "scalar"}}, "`head` must be one of 'gradient', 'vector', got 'scalar'"),
     ],
 )
@@ -89,11 +90,11 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("arguments", [{"frame": "centre"}, {"score_kwargs": SCORE_KWARGS | {"log_partition": None}}])
+@pytest.mark.parametrize("arguments", [{"frame": "center"}, {"score_kwargs": SCORE_KWARGS | {"log_partition": None}}])
 def test_deterministic_is_the_centre_without_frame_or_density(arguments: dict[str, Any]) -> None:
     model = policy(**arguments)
     obs = th.randn(4, 3)
-    expected = th.tanh(model.actor.centre(model.actor.encode(obs)).squeeze(1))
+    expected = th.tanh(model.actor.center(model.actor.encode(obs)).squeeze(1))
     th.testing.assert_close(model(obs, deterministic=True), expected)
 
 
@@ -123,19 +124,19 @@ def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyP
     def replace_sampler(function: Callable[[th.Tensor, th.Tensor], th.Tensor]) -> None:
         monkeypatch.setattr(model.actor, "generate", function)
         points = model.actor.sigma_points.unsqueeze(0)
-        monkeypatch.setattr(model.actor, "at_sigma_points", lambda code: function(code, points))
+        monkeypatch.setattr(model.actor, "generate_at_sigma_points", lambda embedding: function(embedding, points))
 
-    def one_mode(code: th.Tensor, noise: th.Tensor) -> th.Tensor:
+    def one_mode(embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
         # The squares have mean one over the sigma points: the mean is not where no noise is
         shape = 0.2 * noise[..., :2] + 0.3 * (noise[..., :2].square() - 1)
-        return (mean + shape).expand(len(code), -1, -1)
+        return (mean + shape).expand(len(embedding), -1, -1)
 
     replace_sampler(one_mode)
     monkeypatch.setattr(model.estimator, "log_prob", lambda x, features: -0.5 * x.square().sum(-1))
     th.testing.assert_close(model.most_probable(obs), mean.tanh().unsqueeze(0), rtol=0, atol=1e-5)
 
-    def two_modes(code: th.Tensor, noise: th.Tensor) -> th.Tensor:
-        return (mean * noise[..., :1].sign()).expand(len(code), -1, -1)
+    def two_modes(embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
+        return (mean * noise[..., :1].sign()).expand(len(embedding), -1, -1)
 
     def two_mode_density(x: th.Tensor, features: th.Tensor) -> th.Tensor:
         return x.square().sum(-1)  # low where the mean is, in between
@@ -150,24 +151,26 @@ def test_location_and_bounded_gain(location_path: bool) -> None:
     """What the noise goes through is the same with a location and without; the gain stays between 0 and 2."""
     actor = policy(location_path=location_path).actor
     features = 100 * th.randn(8, 3)
-    code = actor.encode(features)
+    embedding = actor.encode(features)
     width = actor.noise_layer.out_features
-    gain = code[:, width : 2 * width]
+    gain = embedding[:, width : 2 * width]
     assert 0 <= gain.min() < 0.1 and 1.9 < gain.max() <= 2
-    noise = actor.sample_noise(code, 4)
+    noise = actor.sample_noise(embedding, 4)
     if location_path:
         th.testing.assert_close(
-            code[:, 2 * width :], actor.location(actor.state_layer(actor.encoder(features))[:, 2 * width :])
+            embedding[:, 2 * width :], actor.location(actor.state_layer(actor.encoder(features))[:, 2 * width :])
         )
-        moved = th.cat([code[:, : 2 * width], code[:, 2 * width :] + 5], dim=1)
-        th.testing.assert_close(actor.generate(moved, noise), actor.generate(code, noise) + 5)
+        moved = th.cat([embedding[:, : 2 * width], embedding[:, 2 * width :] + 5], dim=1)
+        th.testing.assert_close(actor.generate(moved, noise), actor.generate(embedding, noise) + 5)
     else:
-        assert code.shape == (8, 2 * width)
+        assert embedding.shape == (8, 2 * width)
 
 
 def test_broad_unsaturated_start() -> None:
     model = policy(net_arch=[256, 256])
-    pre_tanh = model.actor.generate(code := model.actor.encode(th.randn(64, 3)), model.actor.sample_noise(code, 64))
+    pre_tanh = model.actor.generate(
+        embedding := model.actor.encode(th.randn(64, 3)), model.actor.sample_noise(embedding, 64)
+    )
     assert 0.3 < pre_tanh.std(1).mean() < 1
     assert (th.tanh(pre_tanh).abs() > 0.99).float().mean() < 0.03
 
@@ -179,22 +182,26 @@ def test_activation_functions() -> None:
     assert nn.Tanh in in_critic and nn.ReLU not in in_critic | in_actor
 
 
-@pytest.mark.parametrize("frame", ["sigma_points", "centre", "none"])
+@pytest.mark.parametrize("frame", ["sigma_points", "center", "none"])
 def test_score_is_the_gradient_of_log_prob(frame: str) -> None:
     """Before tanh, through frame and squashing: by finite differences, in double precision."""
     model = policy(frame=frame).double()
     features = th.randn(4, 3, dtype=th.float64)
-    code = model.actor.encode(features)
-    pre_tanh = model.actor.generate(code, model.actor.sample_noise(code)).detach()
+    embedding = model.actor.encode(features)
+    pre_tanh = model.actor.generate(embedding, model.actor.sample_noise(embedding)).detach()
     for _ in range(10):  # away from the Gaussian at the start
-        samples = model.actor.generate(code, model.actor.sample_noise(code, 8)).detach()
-        model.estimator.step(model.frame(code).to_local(samples), features)
-    where = model.frame(code), features
-    score, log_prob = model.pre_tanh_score(pre_tanh, *where)
+        samples = model.actor.generate(embedding, model.actor.sample_noise(embedding, 8)).detach()
+        model.estimator.step(model.frame(embedding).to_local(samples), features)
+    states = EncodedStates(features, features, embedding, model.frame(embedding))
+
+    def log_prob_at(x: th.Tensor) -> th.Tensor:
+        return pre_tanh_log_prob(model.estimator, states, x)
+
+    score, log_prob = pre_tanh_score(model.estimator, states, pre_tanh)
     assert log_prob is not None
-    th.testing.assert_close(log_prob, model.pre_tanh_log_prob(pre_tanh, *where))
+    th.testing.assert_close(log_prob, log_prob_at(pre_tanh))
     step = 1e-6 * th.tensor([0.6, -0.8], dtype=th.float64)
-    slope = model.pre_tanh_log_prob(pre_tanh + step, *where) - model.pre_tanh_log_prob(pre_tanh - step, *where)
+    slope = log_prob_at(pre_tanh + step) - log_prob_at(pre_tanh - step)
     th.testing.assert_close(slope / 2e-6, score @ step * 1e6, rtol=1e-5, atol=1e-6)
 
 
@@ -208,7 +215,7 @@ def trained() -> Iterator[SACARDAE]:
     for update in range(600):
         for group in model.estimator.optimizer.param_groups:
             group["lr"] = 1e-3 if update < 400 else 2e-4
-        model._update_score(model.policy.encode_states(random_observations(32)), 1)
+        model.update_score(model.policy.encode_states(random_observations(32)), 1)
     yield model
 
 
@@ -280,7 +287,7 @@ POLICIES: dict[str, tuple[type[MlpPolicy], gym.Env[Any, Any], dict[str, Any]]] =
         {
             "noise_dim": 4,
             "n_critics": 1,
-            "frame": "centre",
+            "frame": "center",
             "actor_activation_fn": nn.Tanh,
             "generator_activation_fn": nn.SiLU,
             "n_encoder_layers": 0,

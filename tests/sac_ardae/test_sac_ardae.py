@@ -9,8 +9,8 @@ import torch as th
 from stable_baselines3.common.envs import FakeImageEnv
 
 from ardae_rl import SACARDAE
+from ardae_rl.sac_ardae.density import EncodedStates
 from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping
-from ardae_rl.sac_ardae.policies import EncodedStates
 from tests.common.models import assert_same_predictions, changed, parameters, temperature
 from tests.sac_ardae.small import ARGUMENTS, SCORE_KWARGS, make, score
 
@@ -87,20 +87,20 @@ def test_each_update_changes_its_own_networks(arguments: dict[str, Any]) -> None
     model, batch = trained_with_batch(**arguments)
     before = parameters(model)
     states = model.policy.encode_states(batch.observations)
-    model._update_score(states, 2)
+    model.update_score(states, 2)
     after_score = parameters(model)
     assert changed(before, after_score) == {"estimator"}
-    model._update_critic(batch)
+    model.update_critic(batch)
     after_critic = parameters(model)
     assert changed(after_score, after_critic) == {"critic"}
     own = model.critic.optimizer.param_groups[0]["params"]
     critic_gradients = [(parameter, parameter.grad.clone()) for parameter in own]
-    _, log_prob = model._update_actor(states, th.tensor(0.0))
+    _, log_prob = model.update_actor(states, th.tensor(0.0))
     after_actor = parameters(model)
     assert changed(after_critic, after_actor) == {"actor"}
     assert all(th.equal(p.grad, g) for p, g in critic_gradients), "the actor's update computes none for the critics"
     assert log_prob is not None and log_prob.shape == (32, 1) and not log_prob.requires_grad
-    model._update_temperature(log_prob)
+    model.update_temperature(log_prob)
     assert changed(after_actor, parameters(model)) == {"ent_coef"}
 
 
@@ -108,13 +108,13 @@ def test_warm_up_of_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first step of the policy alone, and not again after loading or in a later call."""
     model = make(score_warmup=5, n_score_updates=2)
     n_steps: list[int] = []
-    update = model._update_score
+    update = model.update_score
 
     def count(states: EncodedStates, n_updates: int) -> dict[str, th.Tensor]:
         n_steps.append(n_updates)
         return update(states, n_updates)
 
-    monkeypatch.setattr(model, "_update_score", count)
+    monkeypatch.setattr(model, "update_score", count)
     model.learn(13).learn(12)
     assert n_steps == [5, 2, 2, 2, 2, 2]
 
@@ -145,7 +145,7 @@ def test_features_extractor_is_trained_with_the_actor() -> None:
     assert model.replay_buffer is not None
     batch = model.replay_buffer.sample(8)
     before = parameters(model)
-    model._update_actor(model.policy.encode_states(batch.observations), th.tensor(0.0))
+    model.update_actor(model.policy.encode_states(batch.observations), th.tensor(0.0))
     after = parameters(model)
     extractor = [name for name in before if name.startswith("actor.features_extractor") and "weight" in name]
     assert extractor and all(not th.equal(before[name], after[name]) for name in extractor)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch as th
 
-from ardae_rl.sac_ardae.whitening import Frame, sigma_point_frame, sigma_points
+from ardae_rl.sac_ardae.whitening import AffineFrame, sigma_point_frame, sigma_points
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_change_of_variables_of_a_gaussian() -> None:
     """Density and score in any frame, brought back, are those of x itself."""
     batch, n, dim = 3, 4, 2
     factor = th.randn(batch, dim, dim).tril(-1) + th.diag_embed(0.1 + th.rand(batch, dim))
-    frame = Frame(th.randn(batch, 1, dim), factor)
+    frame = AffineFrame(th.randn(batch, 1, dim), factor)
     mean, root = th.randn(batch, 1, dim), th.randn(batch, 1, dim, dim)
     covariance = root @ root.mT + 0.1 * th.eye(dim)
     x = th.randn(batch, n, dim, requires_grad=True)
@@ -116,8 +116,8 @@ def test_change_of_variables_of_a_gaussian() -> None:
 
 def test_without_a_factor_the_frame_only_shifts() -> None:
     x, origin = th.randn(3, 4, 2), th.randn(3, 1, 2)
-    frame = Frame(origin)
+    frame = AffineFrame(origin)
     assert th.equal(frame.to_local(x), x - origin)
     assert frame.score_from_local(x) is x
     assert frame.log_det() == 0
-    assert th.equal(Frame(th.zeros(1, 1, 1)).to_local(x), x)
+    assert th.equal(AffineFrame(th.zeros(1, 1, 1)).to_local(x), x)

@@ -1,0 +1,183 @@
+"""The base of policies like SB3's SAC with an actor of their own: saving, features extractors, densities of actions."""
+
+import functools
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, cast
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.sac.policies import SACPolicy
+from torch import nn
+
+from ardae_rl.common.squashed import log_half_range, pre_tanh_actions
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def record_arguments(init: Init) -> Init:
+    """Decorate a constructor so that it keeps its arguments in ``constructor_arguments``, by name and with defaults.
+
+    A saved policy is rebuilt from them: an argument of a policy or actor is written down in its signature alone. They
+    are there before the constructor's first line, which may change what is saved.
+    """
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        if "constructor_arguments" not in self.__dict__:  # a subclass's constructor has recorded its own
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            _, *arguments = bound.arguments.items()
+            self.constructor_arguments = {}
+            for name, value in arguments:
+                by_name = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+                self.constructor_arguments |= value if by_name else {name: value}
+        init(self, *args, **kwargs)
+
+    return cast(Init, wrapper)
+
+
+class SquashedActor(BasePolicy):
+    """Base of actors whose actions are tanh of unbounded ones; decorate constructors with :func:`record_arguments`.
+
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param features_extractor: Network that extracts features from observations.
+    :param normalize_images: Whether to divide images by 255.
+    """
+
+    action_space: spaces.Box
+    constructor_arguments: dict[str, Any]
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        features_extractor: BaseFeaturesExtractor,
+        normalize_images: bool = True,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+            squash_output=True,
+        )
+        self.action_dim = get_action_dim(action_space)
+
+    @abstractmethod
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        """Return actions in [-1, 1], shape (batch, action_dim)."""
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self(observation, deterministic)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return dict(self.constructor_arguments)
+
+
+class SquashedPolicy(SACPolicy):
+    """Base of policies that hold an ``actor_class`` of their own with SB3's critics, and know their actions' density.
+
+    An argument that is not listed here goes to the actor.
+
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param lr_schedule: Learning rate schedule of actor and critics.
+    :param net_arch: Widths of the hidden layers of actor and critics, or ``dict(pi=[...], qf=[...])``.
+    :param activation_fn: Activation function of the critics.
+    :param actor_activation_fn: Activation function of the actor. None chooses that of the critics.
+    :param features_extractor_class: Class of the features extractor. None chooses the policy's default.
+    :param features_extractor_kwargs: Arguments of the features extractor.
+    :param normalize_images: Whether to divide images by 255.
+    :param optimizer_class: Optimizer of actor and critics.
+    :param optimizer_kwargs: Arguments of the optimizer, except the learning rate.
+    :param n_critics: Number of critics.
+    :param share_features_extractor: Whether the critics use the actor's features extractor.
+    :param actor_kwargs: Arguments of the actor.
+    """
+
+    default_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
+    actor_class: ClassVar[type[SquashedActor]]
+    constructor_arguments: dict[str, Any]
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        actor_activation_fn: str | type[nn.Module] | None = None,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        n_critics: int = 2,
+        share_features_extractor: bool = False,
+        **actor_kwargs: Any,
+    ):
+        self.constructor_arguments["lr_schedule"] = self._dummy_schedule  # no schedule is needed to load a policy alone
+        # The base class builds the actor from them
+        self.own_actor_kwargs = {"activation_fn": actor_activation_fn or activation_fn} | actor_kwargs
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=net_arch,
+            activation_fn=activation_fn,
+            features_extractor_class=features_extractor_class or self.default_features_extractor,
+            features_extractor_kwargs=features_extractor_kwargs,
+            normalize_images=normalize_images,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            n_critics=n_critics,
+            share_features_extractor=share_features_extractor,
+        )
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        kwargs = self._update_features_extractor(self.net_args | self.own_actor_kwargs, features_extractor)
+        return self.actor_class(**kwargs).to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return dict(self.constructor_arguments)
+
+    @abstractmethod
+    def squashed_log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:
+        """Return the log-density of actions in [-1, 1], shape (batch,).
+
+        :param obs: Observations as returned by ``obs_to_tensor``.
+        :param pre_tanh: Actions before tanh, shape (batch, action_dim).
+        """
+
+    @abstractmethod
+    def sample_log_prob(self, obs: PyTorchObs, n_samples: int) -> th.Tensor:
+        """Sample actions and return their log-densities in [-1, 1], shape (batch, n_samples)."""
+
+    @th.no_grad()
+    def log_prob(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
+        """Return ln π(a | s) per unit of the environment's action range, shape (batch,).
+
+        :param obs: Observations as returned by ``obs_to_tensor``.
+        :param actions: Actions in the environment's range, shape (batch, action_dim).
+        :raises ValueError: If the policy has no density.
+        """
+        pre_tanh = pre_tanh_actions(actions.to(self.device), self.actor.action_space)
+        return self.squashed_log_prob(obs, pre_tanh) - log_half_range(self.actor.action_space, self.device)
+
+    @th.no_grad()
+    def entropy(self, obs: PyTorchObs, n_samples: int = 64) -> th.Tensor:
+        """Estimate the entropy of π(· | s) in nats, per unit of the environment's action range, shape (batch,).
+
+        :param obs: Observations as returned by ``obs_to_tensor``.
+        :param n_samples: Number of actions to sample for each observation.
+        :raises ValueError: If the policy has no density.
+        """
+        return log_half_range(self.actor.action_space, self.device) - self.sample_log_prob(obs, n_samples).mean(1)

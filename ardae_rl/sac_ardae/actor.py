@@ -1,0 +1,156 @@
+"""The implicit actor a = tanh g(ε, s)."""
+
+import math
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+from ardae_rl.common.checks import check_count
+from ardae_rl.common.policies import SquashedActor, record_arguments
+from ardae_rl.sac_ardae.activations import LogisticTanh, activation_class
+from ardae_rl.sac_ardae.whitening import sigma_points
+
+_STATES_IN_CACHE = 64
+
+
+class ImplicitActor(SquashedActor):
+    """A sampler without a closed-form density, g(ε, s) = location(s) + generator(ε, s) before tanh.
+
+    The state is embedded once for all noise vectors. The embedding shifts the hidden units that the noise enters, and
+    multiplies the noise's contribution to them by a gain between 0 and 2. So the spread can depend on the state as
+    directly as the location; without an upper bound, the gain grows until most units are saturated. The location is an
+    ordinary perceptron of the state, like the mean of SAC's policy, and extrapolates like it.
+
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param net_arch: Widths of the hidden layers. The first ``n_encoder_layers`` see the state alone.
+    :param features_extractor: Network that extracts features from observations.
+    :param features_dim: Number of features.
+    :param noise_dim: Dimension of ε, at least that of the action. None chooses max(10, action_dim + 4).
+    :param n_encoder_layers: Number of layers before the noise enters. None chooses half of them, rounded down.
+    :param generator_arch: Widths of the hidden layers of the generator. None chooses those of ``net_arch`` after the
+        encoder, halved if there is a location path.
+    :param activation_fn: Activation function of encoder and location: a class, or a name such as "elu".
+    :param generator_activation_fn: Activation function of the generator. It should be smooth, because kinks become
+        steps in the density, and bounded, because sharp and separate modes then need moderate weights only.
+    :param location_path: Whether the location is added. Without it, the policy is the generator alone, as in the paper.
+    :param n_bases: Number of orthonormal bases of sigma points. More of them whiten a nonlinear policy better, and take
+        longer.
+    :param normalize_images: Whether to divide images by 255.
+    :raises ValueError: If ``noise_dim`` is below the action dimension, or no layer is left for the noise.
+    """
+
+    sigma_points: th.Tensor
+
+    @record_arguments
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        noise_dim: int | None = None,
+        n_encoder_layers: int | None = None,
+        generator_arch: list[int] | None = None,
+        activation_fn: str | type[nn.Module] = nn.ELU,
+        generator_activation_fn: str | type[nn.Module] = LogisticTanh,
+        location_path: bool = True,
+        n_bases: int = 1,
+        normalize_images: bool = True,
+    ):
+        super().__init__(observation_space, action_space, features_extractor, normalize_images)
+        if noise_dim is None:
+            noise_dim = max(10, self.action_dim + 4)
+        if noise_dim < self.action_dim:
+            raise ValueError(f"`noise_dim` must be >= {self.action_dim}, the action dimension, got {noise_dim}")
+        if n_encoder_layers is None:
+            n_encoder_layers = len(net_arch) // 2
+        if not 0 <= n_encoder_layers < len(net_arch):
+            raise ValueError(
+                f"`n_encoder_layers` must be between 0 and {len(net_arch) - 1}, to leave a layer of {net_arch} for the "
+                f"noise, got {n_encoder_layers}"
+            )
+        encoder_arch, location_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
+        if generator_arch is None:
+            generator_arch = [max(width // 2, 1) for width in location_arch] if location_path else location_arch
+        if not generator_arch:
+            raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")
+        check_count("n_bases", n_bases)
+        activation_fn = activation_class("actor_activation_fn", activation_fn)
+        generator_activation_fn = activation_class("generator_activation_fn", generator_activation_fn)
+        self.features_dim, self.noise_dim = features_dim, noise_dim
+        self.location_path = location_path
+
+        self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
+        encoding_dim, width = [features_dim, *encoder_arch][-1], generator_arch[0]
+        # Shift, gain and the location's first hidden layer: one matrix product instead of three
+        n_hidden = location_arch[0] if location_path else 0
+        self.state_layer = nn.Linear(encoding_dim, 2 * width + n_hidden)
+        if location_path:
+            self.location = nn.Sequential(
+                activation_fn(), *create_mlp(n_hidden, self.action_dim, location_arch[1:], activation_fn)
+            )
+        self.noise_layer = nn.Linear(noise_dim, width, bias=False)
+        nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
+        self.register_buffer("sigma_points", sigma_points(noise_dim, n_bases))
+        self.generator = nn.Sequential(
+            generator_activation_fn(),
+            *create_mlp(width, self.action_dim, generator_arch[1:], generator_activation_fn),
+        )
+        output_layer = self.generator[-1]
+        assert isinstance(output_layer, nn.Linear)
+        # Broad initial actions (a standard deviation of about 0.6 before tanh), few of them saturated
+        nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
+
+    def encode(self, features: th.Tensor) -> th.Tensor:
+        """Return embeddings of the states, shape (batch, 2 width + dim): shift and gain for the noise, location."""
+        shift, gain, hidden = self._split(self.state_layer(self.encoder(features)))
+        parts = [shift, 2 * th.sigmoid(2 * gain)]  # 1 + tanh(gain)
+        if self.location_path:
+            parts.append(self.location(hidden))
+        return th.cat(parts, dim=-1)
+
+    def generate(self, embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
+        """Return g(ε, s), the actions before tanh, shape (batch, n, action_dim).
+
+        :param embedding: Embedding of the states from :meth:`encode`.
+        :param noise: ε, shape (batch, n, noise_dim), or (1, n, noise_dim) for the same noise in all states.
+        """
+        return self._generate(embedding, self.noise_layer(noise))
+
+    def _generate(self, embedding: th.Tensor, projected_noise: th.Tensor) -> th.Tensor:
+        shift, gain, location = self._split(embedding.unsqueeze(1))
+        generated = self.generator(th.addcmul(shift, gain, projected_noise))
+        return generated + location if self.location_path else generated
+
+    def _split(self, embedding: th.Tensor) -> tuple[th.Tensor, ...]:
+        """Split into shift and gain of the units that the noise enters, and the rest."""
+        width = self.noise_layer.out_features
+        return embedding.split((width, width, embedding.shape[-1] - 2 * width), dim=-1)
+
+    def sample_noise(self, embedding: th.Tensor, n_samples: int = 1) -> th.Tensor:
+        """Sample ε ~ N(0, I), shape (batch, n_samples, noise_dim)."""
+        return th.randn(len(embedding), n_samples, self.noise_dim, device=embedding.device, dtype=embedding.dtype)
+
+    def center(self, embedding: th.Tensor) -> th.Tensor:
+        """Return g(0, s), shape (batch, 1, action_dim): the paper's deterministic action before tanh."""
+        return self.generate(embedding, embedding.new_zeros(len(embedding), 1, self.noise_dim))
+
+    def generate_at_sigma_points(self, embedding: th.Tensor) -> th.Tensor:
+        """Return g at the sigma points of the noise, shape (batch, 2 noise_dim n_bases, action_dim)."""
+        projected = self.noise_layer(self.sigma_points.unsqueeze(0))
+        # On a CPU in parts that stay in its cache: the hidden units are batch x points x width numbers
+        on_cpu = embedding.device.type == "cpu" and not th.compiler.is_compiling()
+        n_states = _STATES_IN_CACHE if on_cpu else len(embedding)
+        return th.cat([self._generate(part, projected) for part in embedding.split(n_states)])
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        """Return actions in [-1, 1], shape (batch, action_dim). The deterministic action is tanh g(0, s)."""
+        embedding = self.encode(self.extract_features(obs, self.features_extractor))
+        pre_tanh = self.center(embedding) if deterministic else self.generate(embedding, self.sample_noise(embedding))
+        return th.tanh(pre_tanh.squeeze(1))
