@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from ardae_rl.version import __version__
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SEARCH_PATH, TIMEOUT
 
 HEAVY = ("rl_zoo3", "matplotlib", "typer", "mujoco", "Box2D", "pandas", "optuna")
 
 
 def python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a fresh process that finds the package in ``path``, by default the checkout."""
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path or (ROOT, ROOT / "envs")))}
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)) or SEARCH_PATH}
     command = [sys.executable, "-P", "-c", code]  # -P: the current folder is not searched
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize("module", ["ardae_rl", "ardae_rl.evaluation", "ardae_envs"])
@@ -109,7 +109,7 @@ def test_constraints_are_exact() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     return next(folder.glob("*.whl"))
 

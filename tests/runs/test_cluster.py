@@ -30,18 +30,6 @@ def _folder(root: Path, settings: dict[str, Any]) -> Path:
     return root / settings["name"]
 
 
-@pytest.fixture
-def local_cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
-    import ray
-
-    # What workers import, also the functions of this file
-    paths = [str(Path(__file__).parents[level]) for level in (1, 2)] + [str(Path(__file__).parents[2] / "envs")]
-    environment = {"PYTHONPATH": ":".join(paths)}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
-    yield
-    ray.shutdown()
-
-
 def test_a_grid_on_two_workers(local_cluster: Any, tmp_path: Path) -> None:
     """Runs are collected; a failed one is tried again, and one that fails always is reported, the others unharmed."""
     runs = [

@@ -16,7 +16,7 @@ from ardae_rl.common.training import Stateful
 from ardae_rl.runs.jobs import Workers, failure, finished, processes, run_missing
 from ardae_rl.runs.run import Records, Run
 from ardae_rl.runs.tables import merge_csv, read_csv, write_csv
-from tests.conftest import is_running, within_a_minute
+from tests.conftest import TIMEOUT, is_running, wait_until
 
 
 class Walk:
@@ -90,7 +90,7 @@ def test_runs_are_made_once_for_their_settings(tmp_path: Path, capfd: pytest.Cap
 
 def _write_pid_and_wait(settings: dict[str, Any], at: Run) -> str:
     (at.folder / "pid").write_text(str(os.getpid()))
-    time.sleep(60)
+    time.sleep(2 * TIMEOUT)  # until it is killed
     return "waited"
 
 
@@ -111,10 +111,10 @@ def test_what_a_command_starts_ends_with_it(tmp_path: Path) -> None:
     command = multiprocessing.get_context("spawn").Process(target=_run_long, args=(tmp_path,))
     command.start()
     pid = tmp_path / "long" / "pid"
-    assert within_a_minute(lambda: pid.exists() and pid.read_text() != "")
+    assert wait_until(lambda: pid.exists() and pid.read_text() != "")
     command.kill()
-    assert within_a_minute(lambda: not is_running(int(pid.read_text())))
-    assert within_a_minute(lambda: not is_running(int((tmp_path / "manager").read_text())))
+    assert wait_until(lambda: not is_running(int(pid.read_text())))
+    assert wait_until(lambda: not is_running(int((tmp_path / "manager").read_text())))
 
 
 def test_tables(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from ardae_rl.world_models.evolution import Evaluator, ProcessEvaluator, RayEvaluator, processes
-from tests.conftest import is_running, within_a_minute
+from tests.conftest import TIMEOUT, is_running, wait_until
 from tests.world_models.evolution_toys import EXITS, FAILS, drifting, parameters
 
 SEEDS = [3, 1, 4, 15]
@@ -34,7 +33,7 @@ def check_equal_to_one_process(evaluator: Evaluator) -> None:
 
 
 def test_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_SECONDS_TO_END", 60.0)  # so that a busy machine does not have them killed
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", TIMEOUT)  # so that a busy machine does not have them killed
     with ProcessEvaluator(partial(drifting, 2), n_workers=2) as evaluator:
         workers = list(evaluator._processes.values())
         check_equal_to_one_process(evaluator)
@@ -68,7 +67,7 @@ def test_errors_of_workers(make: Any, first: float, kind: type[Exception], messa
 
 def _make_slow(pid: Path) -> Evaluator:
     pid.write_text(str(os.getpid()))
-    time.sleep(60)
+    time.sleep(2 * TIMEOUT)  # until it is killed
     return drifting()
 
 
@@ -81,21 +80,10 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     parent = multiprocessing.get_context("spawn").Process(target=_evaluate_slowly, args=(pid,))
     parent.start()
-    assert within_a_minute(lambda: pid.exists() and pid.read_text() != "")
+    assert wait_until(lambda: pid.exists() and pid.read_text() != "")
     parent.kill()
-    assert within_a_minute(lambda: not is_running(int(pid.read_text())))
+    assert wait_until(lambda: not is_running(int(pid.read_text())))
     parent.join()
-
-
-@pytest.fixture
-def local_cluster() -> Iterator[None]:
-    ray = pytest.importorskip("ray")
-    # What workers import, also the functions of the tests
-    root = Path(__file__).parents[2]
-    environment = {"PYTHONPATH": ":".join(map(str, (root, root / "tests", root / "envs")))}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
-    yield
-    ray.shutdown()
 
 
 def test_ray(local_cluster: None) -> None:
