@@ -28,7 +28,7 @@ from ardae_rl.sac_ardae.whitening import AffineFrame
 from ardae_rl.score import ARDAE, entropy_surrogate
 
 # Methods with many small operations, which torch.compile fuses. (The critics' loss is a few matrix products.)
-_COMPILED_ON_CPU = ("_encode_states", "_score_samples", "_target_q_values", "_actor_loss")
+_COMPILED_ON_CPU = ("_encode_states", "_score_samples", "target_q_values", "_actor_loss")
 
 
 class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
@@ -312,7 +312,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
 
     def update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
         """Make a gradient step of the critics, and return its metrics."""
-        target_q_values, metrics = self._target_q_values(replay_data)
+        target_q_values, metrics = self.target_q_values(replay_data)
         current_q_values = self.critic(replay_data.observations, replay_data.actions)
         critic_loss = th.stack([0.5 * F.mse_loss(q, target_q_values) for q in current_q_values]).sum()
         self.critic.optimizer.zero_grad()
@@ -321,7 +321,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         return metrics | {"critic_loss": critic_loss.detach(), "target_q": target_q_values.mean()}
 
     @th.no_grad()
-    def _target_q_values(self, replay_data: ReplayBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+    def target_q_values(self, replay_data: ReplayBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         """Return the targets r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), shape (batch, 1), and metrics.
 
         Target calibration shifts them by a constant.

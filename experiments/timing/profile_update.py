@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         (model, "_score_samples", "(score: samples)"),
         (model.estimator, "_score_terms", "(score: losses, forward)"),
         (model, "update_critic", "critic"),
-        (model, "_target_q_values", "(critic: targets)"),
+        (model, "target_q_values", "(critic: targets)"),
         (model, "update_actor", "actor"),
         (model, "_actor_loss", "(actor: loss, forward)"),
         (model, "update_temperature", "temperature"),

@@ -84,7 +84,7 @@ def test_compiled_training(tmp_path: Path) -> None:
     plain, compiled = make(compile=False), make(compile=True)
     for model in (plain, compiled):
         learn(model, 15)
-    for function in ("_encode_states", "_score_samples", "_target_q_values", "_actor_loss"):
+    for function in ("_encode_states", "_score_samples", "target_q_values", "_actor_loss"):
         assert isinstance(getattr(compiled, function), CompiledFunction)
         assert getattr(compiled, function)._compiled is not None
     assert_same_training(plain, compiled, 1e-5)
