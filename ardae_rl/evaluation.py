@@ -1,15 +1,14 @@
-"""Evaluation on the official, unmodified environment: returns, a bootstrap interval, and a JSON record."""
+"""Evaluation on the official, unmodified environment: returns, a bootstrap interval and a JSON record."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import platform
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,27 +25,27 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.utils import check_for_correct_spaces, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
-from ardae_rl.registry import algorithm_class, environment_id
-from ardae_rl.version import __version__
-
-
-def _versions() -> dict[str, str]:
-    """What the numbers depend on; MuJoCo and Box2D only when they are installed."""
-    versions = {"python": platform.python_version(), "ardae-rl": __version__}
-    for name in ("stable-baselines3", "gymnasium", "torch", "numpy", "mujoco", "box2d"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+from ardae_rl.common.checks import check_count
+from ardae_rl.registry import ALGORITHMS, algorithm_class, environment_id
+from ardae_rl.runs.files import write_json
+from ardae_rl.runs.versions import package_versions
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of `evaluate`: undiscounted, unnormalised returns and what they were measured with.
+    """The result of :func:`evaluate`: undiscounted, unnormalized returns, and how they were measured.
 
-    ``std_return`` is the population standard deviation over episodes (as SB3 reports it); ``interval`` is the 95 %
-    bootstrap interval of the mean. Episode k, from 0, has the seed ``seed`` + k.
+    Example:
+
+    >>> from stable_baselines3 import SAC
+    >>> from ardae_rl.evaluation import evaluate
+    >>> model = SAC("MlpPolicy", "Pendulum-v1", buffer_size=10)
+    >>> result = evaluate(model, "Pendulum-v1", n_episodes=2, seed=7)
+    >>> [row["seed"] for row in result.rows()], result.lengths
+    ([7, 8], [200, 200])
+
+    ``std_return`` is the population standard deviation over episodes (as SB3 reports it), ``interval`` the 95 %
+    bootstrap interval of the mean. Episode k, counted from 0, has the seed ``seed`` + k.
     """
 
     env_id: str
@@ -62,7 +61,7 @@ class Evaluation:
     additional_wrappers: list[str]
     algo: str | None = None
     model: str | None = None
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=package_versions)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -73,29 +72,31 @@ class Evaluation:
         )
 
     def rows(self) -> list[dict[str, float]]:
-        """Of the episodes: seed, return, length."""
+        """Return one row per episode, with its seed, return and length."""
         columns = zip(self.returns, self.lengths, strict=True)
         return [{"seed": self.seed + k, "return": r, "length": n} for k, (r, n) in enumerate(columns)]
 
     def write(self, path: str | Path) -> None:
-        """Write every field as JSON, making the folder when needed."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        """Write all fields as JSON. A missing folder is made."""
+        write_json(Path(path), asdict(self))
 
 
 def bootstrap_interval(
     values: ArrayLike, confidence: float = 0.95, n_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean.
+    """Return the percentile bootstrap interval of the mean.
 
-    :raises ValueError: for an empty or non-finite sample, or a confidence outside (0, 1)
+    :param values: The sample, of shape (n,).
+    :param confidence: Probability that the interval covers, between 0 and 1.
+    :param n_resamples: Number of bootstrap samples.
+    :param seed: Seed of the resampling.
+    :raises ValueError: For an empty or non-finite sample, or a confidence outside (0, 1).
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or sample.size == 0 or not np.isfinite(sample).all():
-        raise ValueError(f"values: got {values!r}; accepted: a non-empty sequence of finite numbers")
+        raise ValueError(f"`values` must be a non-empty sequence of finite numbers, got {values!r}")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence: got {confidence}; accepted: between 0 and 1, both excluded")
+        raise ValueError(f"`confidence` must be above 0 and below 1, got {confidence!r}")
     rng = np.random.default_rng(seed)
     # One resample at a time: resamples x values would not fit in memory for long evaluations.
     means = [sample[rng.integers(sample.size, size=sample.size)].mean() for _ in range(n_resamples)]
@@ -104,9 +105,17 @@ def bootstrap_interval(
 
 
 class SeededEpisodes(Monitor[Any, Any]):
-    """Records episodes, and gives each a seed of its own.
+    """Environment that records its episodes and seeds each of them separately.
 
-    :param seeds: of the first episodes
+    Example:
+
+    >>> from ardae_rl.evaluation import SeededEpisodes
+    >>> env = SeededEpisodes("Pendulum-v1", seeds=[3, 3])
+    >>> bool((env.reset()[0] == env.reset()[0]).all())
+    True
+
+    :param env_id: Id of the environment.
+    :param seeds: Seeds of the first episodes. Later ones are not seeded.
     """
 
     def __init__(self, env_id: str, seeds: Iterable[int]) -> None:
@@ -120,20 +129,24 @@ class SeededEpisodes(Monitor[Any, Any]):
 def official_env(
     env_id: str, seed: int = 0, allow_wrappers: bool = False, n_episodes: int = 1, n_envs: int = 1
 ) -> VecEnv:
-    """``gymnasium.make(env_id)`` and nothing else, in the vector form that SB3 acts in.
+    """Return ``gymnasium.make(env_id)``, without any wrapper that changes it, as an SB3 vector environment.
 
-    :param seed: of the first episode; each of ``n_episodes`` has the next
-    :param n_envs: that ``evaluate_policy`` spreads them over, each in a process of its own if there are several
-    :raises ValueError: for an unknown id, or for one registered with extra wrappers unless ``allow_wrappers``
+    :param env_id: Id of the environment.
+    :param seed: Seed of the first episode; the following ones have the next seeds.
+    :param allow_wrappers: Whether to accept an id that is registered with additional wrappers.
+    :param n_episodes: Number of seeded episodes.
+    :param n_envs: Number of environments that ``evaluate_policy`` spreads the episodes over. Several environments
+        run in processes of their own.
+    :raises ValueError: For an unknown id, or one with additional wrappers unless ``allow_wrappers``.
     """
     env_id = environment_id(env_id)
     wrappers = additional_wrappers(env_id)
     if wrappers and not allow_wrappers:
         raise ValueError(
-            f"--env: {env_id!r} is registered with additional wrappers ({', '.join(wrappers)}); accepted: an "
-            "unmodified environment, or --allow-wrappers"
+            f"`env_id` must be registered without additional wrappers unless `allow_wrappers` is set, got {env_id!r}, "
+            f"which has {', '.join(wrappers)}"
         )
-    targets = [(n_episodes + i) // n_envs for i in range(n_envs)]  # as evaluate_policy has them
+    targets = [(n_episodes + i) // n_envs for i in range(n_envs)]  # as in evaluate_policy
     firsts = [seed + sum(targets[:i]) for i in range(n_envs)]
     makes: list[Callable[[], gym.Env[Any, Any]]] = [
         partial(SeededEpisodes, env_id, range(first, first + n)) for first, n in zip(firsts, targets, strict=True)
@@ -142,21 +155,21 @@ def official_env(
 
 
 def additional_wrappers(env_id: str) -> list[str]:
-    """Names of the wrappers that an id's registration adds around the environment."""
+    """Return the names of the wrappers that the registration of an id adds to the environment."""
     return [wrapper.name for wrapper in gym.spec(env_id).additional_wrappers]
 
 
 @contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """The generators that SB3 seeds are seeded, and set back at the end."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()
+def _separate_randomness(seed: int) -> Iterator[None]:
+    """Seed the random generators that SB3 seeds, and restore their states at the end."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with th.random.fork_rng(range(th.cuda.device_count())):
             set_random_seed(seed)
             yield
     finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
 
 
 def evaluate(
@@ -169,25 +182,30 @@ def evaluate(
     allow_wrappers: bool = False,
     n_envs: int = 1,
 ) -> Evaluation:
-    """Run ``model`` for ``n_episodes`` on fresh environments made by their id, episode k with the seed ``seed`` + k.
+    """Evaluate a model on fresh environments made from their id; episode k, from 0, has the seed ``seed`` + k.
 
-    The global random generators are as they were afterwards: a training that is evaluated in between is the same.
+    The states of the global random generators are restored, so that evaluations do not change a training.
 
-    :param n_envs: environments played at once, each in a process of its own
-    :param vecnormalize: saved VecNormalize whose observation statistics the model was trained with
-    :raises ValueError: for an unknown or wrapped environment, one with other spaces than the model's, or numbers
-        below 1
+    :param model: The agent, or its policy.
+    :param env_id: Id of the environment.
+    :param n_episodes: Number of episodes.
+    :param seed: Seed of the first episode, and of sampled actions.
+    :param deterministic: Whether actions are deterministic rather than sampled.
+    :param vecnormalize: File of a VecNormalize, whose observation statistics the model was trained with.
+    :param allow_wrappers: Whether to accept an id that is registered with additional wrappers.
+    :param n_envs: Number of environments played at once, in processes of their own if there are several.
+    :raises ValueError: For an unknown or wrapped environment, one whose spaces differ from the model's, or counts
+        below 1.
     """
-    for name, value in {"--episodes": n_episodes, "n_envs": n_envs}.items():
-        if value < 1:
-            raise ValueError(f"{name}: got {value}; accepted: 1 or more")
+    check_count("n_episodes", n_episodes)
+    check_count("n_envs", n_envs)
     env = official_env(env_id, seed, allow_wrappers, n_episodes, min(n_envs, n_episodes))
     try:
         if vecnormalize is not None:
             env = VecNormalize.load(str(vecnormalize), env)
             env.training = env.norm_reward = False
         if isinstance(model, BaseAlgorithm):
-            env = model._wrap_env(env, verbose=0)  # channels first for image policies, as in training
+            env = model._wrap_env(env, verbose=0)  # channels first for policies of images, as in training
         check_for_correct_spaces(env, model.observation_space, model.action_space)
         episodes: list[list[dict[str, float]]] = [[] for _ in range(env.num_envs)]
 
@@ -195,11 +213,11 @@ def evaluate(
             if step["done"]:
                 episodes[step["i"]].append(step["info"]["episode"])
 
-        with _own_randomness(seed):
+        with _separate_randomness(seed):
             evaluate_policy(model, env, n_episodes, deterministic, callback=note)
     finally:
         env.close()
-    in_order = [episode for of_env in episodes for episode in of_env]
+    in_order = list(chain.from_iterable(episodes))
     returns = [float(episode["r"]) for episode in in_order]
     return Evaluation(
         env_id=env_id,
@@ -217,10 +235,10 @@ def evaluate(
 
 
 def find_model(path: str | Path) -> tuple[Path, Path | None]:
-    """The model file and, if the run has one, its VecNormalize file.
+    """Return the file of a model and, if the run has one, its VecNormalize file.
 
-    :param path: a ``.zip``, or RL Zoo's run folder, of which the final model is taken
-    :raises ValueError: when there is no such file, or the folder has no final model
+    :param path: A ``.zip`` file, or a run folder of RL Zoo, whose final model is taken.
+    :raises ValueError: If there is no such file, or the folder has no final model.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
@@ -229,33 +247,65 @@ def find_model(path: str | Path) -> tuple[Path, Path | None]:
     name = names[0] if len(names) == 1 else None
     model = folder / f"{name}.zip" if path.is_dir() else path
     if not model.is_file():
-        found = ", ".join(sorted(zip_file.name for zip_file in folder.glob("*.zip"))) or "no .zip"
-        raise ValueError(
-            f"--model: no model at {path} ({folder} has {found}); accepted: a .zip or an RL Zoo run folder"
-        )
+        found = ", ".join(sorted(file.name for file in folder.glob("*.zip"))) or "no .zip"
+        raise ValueError(f"`path` must be a .zip or a run folder of RL Zoo, got {path} ({folder} has {found})")
     statistics = folder / f"{name}/vecnormalize.pkl"
     return model, statistics if statistics.is_file() else None
 
 
 def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
-    """A trained model for acting: no replay memory, and none of its learning-rate schedules.
+    """Load a trained model for acting only: without replay memory and learning-rate schedules.
 
-    :raises ValueError: when the file is no model, or one of another algorithm
+    :param algo: Name of the algorithm that trained the model.
+    :param path: The ``.zip`` file.
+    :raises ValueError: If the file is no model, or the model of another algorithm.
     """
     # A pickled schedule of RL Zoo would import rl_zoo3, which replaces Gymnasium's TimeLimit.
     constants = {"learning_rate": 0.0, "lr_schedule": None, "clip_range": 0.1, "clip_range_vf": None}
     algorithm = algorithm_class(algo)
     data, _, _ = load_from_zip_file(path, device="cpu", custom_objects=constants)
-    policy = (data or {})["policy_class"]
-    if not issubclass(policy, tuple(algorithm.policy_aliases.values())):
-        raise ValueError(f"--algo: got {algo!r}, but {path} has a {policy.__name__}; accepted: what it was trained by")
+    policy = (data or {}).get("policy_class")
+    if policy is None:
+        raise ValueError(f"`path` must be a model saved by Stable-Baselines3, got {path}, which names no policy")
+    owners = _more_special(algorithm, policy)
+    if owners or not issubclass(policy, tuple(algorithm.policy_aliases.values())):
+        hint = f": use {' or '.join(map(repr, owners))}" if owners else ""
+        raise ValueError(
+            f"`algo` must be the algorithm that trained the model, got {algo!r}, but {path} has a "
+            f"{policy.__name__}{hint}"
+        )
     return playback_class(algorithm).load(path, custom_objects=constants)
 
 
+def _more_special(algorithm: type[BaseAlgorithm], policy: type[BasePolicy]) -> list[str]:
+    """Return the names of registered subclasses of ``algorithm`` that the policy belongs to.
+
+    Only modules that have been imported count: reading the policy has imported its algorithm.
+    """
+    names = []
+    for name, entry in ALGORITHMS.items():
+        if entry.path.split(":")[0] in sys.modules:
+            other = entry.load()
+            is_subclass = other is not algorithm and issubclass(other, algorithm)
+            if is_subclass and issubclass(policy, tuple(other.policy_aliases.values())):
+                names.append(name)
+    return names
+
+
 def playback_class(algorithm: type[BaseAlgorithm]) -> type[BaseAlgorithm]:
-    """``algorithm`` for acting only: its ``load`` allocates no replay memory. On-policy classes come back as is."""
+    """Return the algorithm for acting only: its ``load`` allocates no replay memory.
+
+    On-policy algorithms, which have none, are returned unchanged.
+    """
     if not issubclass(algorithm, OffPolicyAlgorithm):
         return algorithm
-    # The one-row buffer cannot use the memory-saving layout, whatever the model was trained with.
-    load = partial(algorithm.load, buffer_size=1, optimize_memory_usage=False)
+    # A buffer of one row cannot have the memory-saving layout that the model may have been trained with. Hindsight
+    # experience replay would ask for the environment.
+    load = partial(
+        algorithm.load,
+        buffer_size=1,
+        optimize_memory_usage=False,
+        replay_buffer_class=None,
+        replay_buffer_kwargs={},
+    )
     return cast(type[BaseAlgorithm], type(algorithm.__name__, (algorithm,), {"load": staticmethod(load)}))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.optional import require
 
 if TYPE_CHECKING:
@@ -18,43 +19,52 @@ SOURCES = ("monitor", "evaluations")
 
 
 def monitor_curve(run: Path, window: int = 20) -> Curve:
-    """Training return, averaged over ``window`` episodes, against environment steps; several Monitors are merged.
+    """Return environment steps and the training return, averaged over the last ``window`` episodes.
 
-    :raises ValueError: when the folder has no finished episode
+    :param run: Folder with one or more Monitor files, which are merged.
+    :param window: Number of episodes to average over.
+    :raises ValueError: If the folder has no finished episode.
     """
-    # Two header lines, then one row an episode: return, length, seconds since the start
-    lines = [line for file in sorted(run.glob("*monitor.csv")) for line in file.read_text().splitlines()[2:]]
+    lines = [line for file in sorted(run.glob("*monitor.csv")) for line in _episode_lines(file)]
     if not lines:
-        raise ValueError(f"run: {run} has no Monitor file with a finished episode; accepted: a training run's folder")
+        raise ValueError(f"`runs` must be folders of training runs, got {run}, which has no finished episode")
     episodes = np.array([line.split(",")[:3] for line in lines], dtype=np.float64)
     episodes = episodes[np.argsort(episodes[:, 2], kind="stable")]
     totals = np.cumsum(np.concatenate([[0.0], episodes[:, 0]]))
     last = np.arange(1, len(episodes) + 1)
-    first = np.maximum(last - window, 0)  # the first averages have fewer episodes behind them
+    first = np.maximum(last - window, 0)  # the first averages are over fewer episodes
     return np.cumsum(episodes[:, 1]), (totals[last] - totals[first]) / (last - first)
 
 
-def evaluations_curve(run: Path) -> Curve:
-    """Mean evaluation return against environment steps, from RL Zoo's ``evaluations.npz``.
+def _episode_lines(monitor: Path) -> list[str]:
+    """Return one line per episode: return, length, seconds since the start. An incomplete last line is left out."""
+    text = monitor.read_text()
+    return text[: text.rfind("\n") + 1].splitlines()[2:]  # after two lines of header
 
-    :raises ValueError: when the folder has none
+
+def evaluations_curve(run: Path) -> Curve:
+    """Return environment steps and the mean evaluation return, from RL Zoo's ``evaluations.npz``.
+
+    :param run: Folder of the run.
+    :raises ValueError: If the folder has no such file.
     """
     file = run / "evaluations.npz"
     if not file.is_file():
-        raise ValueError(f"run: {run} has no evaluations.npz; accepted: a run trained with --eval-freq above 0")
+        raise ValueError(f"`runs` must have been evaluated during training, got {run}, which has no evaluations.npz")
     data = np.load(file)
     return data["timesteps"].astype(np.float64), data["results"].mean(axis=1)
 
 
 def group_runs(runs: list[Path]) -> dict[str, list[Path]]:
-    """Runs of one algorithm on one environment together: RL Zoo's ``<algo>/<env>_<number>``, seeds differing.
+    """Group runs of the same algorithm and environment, by RL Zoo's layout ``<algo>/<env>_<number>``.
 
-    :raises ValueError: for a path that is no folder
+    :param runs: Folders of the runs.
+    :raises ValueError: For a path that is not a folder.
     """
     groups: dict[str, list[Path]] = {}
     for run in (path.resolve() for path in runs):
         if not run.is_dir():
-            raise ValueError(f"run: {run} is no folder; accepted: the folder of a training run")
+            raise ValueError(f"`runs` must be folders of training runs, got {run}")
         env_name, _, number = run.name.rpartition("_")
         label = f"{run.parent.name} {env_name}" if number.isdigit() else run.name
         groups.setdefault(label, []).append(run)
@@ -62,17 +72,17 @@ def group_runs(runs: list[Path]) -> dict[str, list[Path]]:
 
 
 def learning_curves(runs: list[Path], source: str = "monitor", window: int = 20) -> Figure:
-    """A figure with one line a group of runs, and a band of one standard deviation when it has two or more.
+    """Draw one line per group of runs, with a band of one standard deviation if the group has several runs.
 
-    :param window: episodes that a Monitor's curve is averaged over
-    :raises ValueError: for an unknown source, no runs, a window below 1, or a run without data
+    :param runs: Folders of the runs, grouped as by :func:`group_runs`.
+    :param source: "monitor" for returns during training, "evaluations" for RL Zoo's evaluations.
+    :param window: Number of episodes that a Monitor's curve is averaged over.
+    :raises ValueError: For an unknown source, no runs, a window below 1, or a run without data.
     """
-    if source not in SOURCES:
-        raise ValueError(f"--source: got {source!r}; accepted: {', '.join(SOURCES)}")
+    check_choice("source", source, SOURCES)
+    check_count("window", window)
     if not runs:
-        raise ValueError("run: got none; accepted: one or more run folders")
-    if window < 1:
-        raise ValueError(f"--window: got {window}; accepted: 1 or more")
+        raise ValueError("`runs` must not be empty")
     require("matplotlib", "plots")
     from matplotlib.figure import Figure
 
@@ -92,7 +102,11 @@ def learning_curves(runs: list[Path], source: str = "monitor", window: int = 20)
 
 
 def aggregate(curves: list[Curve], n_points: int = 200) -> tuple[NDArray[np.float64], ...]:
-    """Steps, mean and standard deviation of several curves on the stretch that all of them cover."""
+    """Return steps, mean and standard deviation of several curves, over the range of steps that all of them cover.
+
+    :param curves: The curves.
+    :param n_points: Number of points at which several curves are interpolated.
+    """
     if len(curves) == 1:
         steps, values = curves[0]
         return steps, values, np.zeros_like(values)

@@ -1,86 +1,128 @@
-"""The names that users type: algorithms and environments, and what to say when one is unknown."""
+"""The names that users type, for algorithms and environments, and what to say when one is unknown."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from ardae_rl.common.checks import check_choice
 from ardae_rl.common.optional import require
 
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What the ``ardae-rl`` command knows about an algorithm.
+
+    Example:
+
+    >>> from ardae_rl.registry import ALGORITHMS
+    >>> ALGORITHMS["sac_ardae"].load().__name__
+    'SACARDAE'
+
+    :param path: Where the class is, as ``module:Class``.
+    :param requires: Optional module without which the class cannot be imported, and the extra that installs it.
+    :param needs_demonstrations: Whether the algorithm learns from demonstrations.
+    :param search_space: Module with the functions ``sample`` and ``convert`` of RL Zoo's hyper-parameter search.
+    :param after_training: Function that draws plots of a trained model into the folder of its run, as
+        ``module:function``. It takes the model, the id of the environment and the folder, and returns the files.
+    """
+
+    path: str
+    requires: tuple[str, str] | None = None
+    needs_demonstrations: bool = False
+    search_space: str | None = None
+    after_training: str | None = None
+
+    def load(self) -> type[BaseAlgorithm]:
+        """Return the class.
+
+        :raises ImportError: If the module that it requires is not installed.
+        """
+        if self.requires is not None:
+            require(*self.requires)
+        algorithm: type[BaseAlgorithm] = imported(self.path)
+        return algorithm
+
+
 OUR_ALGORITHMS = {
-    "sac_ardae": "ardae_rl.sac_ardae:SACARDAE",
-    "sac_nf": "ardae_rl.sac_nf:SACNF",
-    "world_models": "ardae_rl.world_models:WorldModels",
-    "e2c": "ardae_rl.e2c:E2C",
-    "dvbf": "ardae_rl.dvbf:DVBF",
-    "airl": "ardae_rl.irl:AIRL",
-    "gail": "ardae_rl.irl:GAIL",
-    "gan_gcl": "ardae_rl.irl:GANGCL",
+    "sac_ardae": Algorithm("ardae_rl.sac_ardae:SACARDAE", search_space="ardae_rl.sac_ardae.search_space"),
+    "sac_nf": Algorithm("ardae_rl.sac_nf:SACNF", search_space="ardae_rl.sac_nf.search_space"),
+    "world_models": Algorithm("ardae_rl.world_models:WorldModels"),
+    "e2c": Algorithm("ardae_rl.e2c:E2C", after_training="ardae_rl.e2c.plots:draw_run"),
+    "dvbf": Algorithm("ardae_rl.dvbf:DVBF"),
+    "airl": Algorithm("ardae_rl.irl:AIRL", needs_demonstrations=True),
+    "gail": Algorithm("ardae_rl.irl:GAIL", needs_demonstrations=True),
+    "gan_gcl": Algorithm("ardae_rl.irl:GANGCL", needs_demonstrations=True),
 }
-
-# What draws plots of a trained model into its folder: a function of (model, environment id, folder).
-AFTER_TRAINING = {"e2c": "ardae_rl.e2c.plots:draw_run"}
-
+_CONTRIB = ("sb3_contrib", "zoo")
 # RL Zoo's names. Its own table is not read here, because importing rl_zoo3 replaces Gymnasium's TimeLimit
 # in the whole process, and `evaluate` promises the unmodified environment.
 STOCK_ALGORITHMS = {
-    "a2c": "stable_baselines3:A2C",
-    "ars": "sb3_contrib:ARS",
-    "crossq": "sb3_contrib:CrossQ",
-    "ddpg": "stable_baselines3:DDPG",
-    "dqn": "stable_baselines3:DQN",
-    "ppo": "stable_baselines3:PPO",
-    "ppo_lstm": "sb3_contrib:RecurrentPPO",
-    "qrdqn": "sb3_contrib:QRDQN",
-    "sac": "stable_baselines3:SAC",
-    "td3": "stable_baselines3:TD3",
-    "tqc": "sb3_contrib:TQC",
-    "trpo": "sb3_contrib:TRPO",
+    "a2c": Algorithm("stable_baselines3:A2C"),
+    "ars": Algorithm("sb3_contrib:ARS", _CONTRIB),
+    "crossq": Algorithm("sb3_contrib:CrossQ", _CONTRIB),
+    "ddpg": Algorithm("stable_baselines3:DDPG"),
+    "dqn": Algorithm("stable_baselines3:DQN"),
+    "ppo": Algorithm("stable_baselines3:PPO"),
+    "ppo_lstm": Algorithm("sb3_contrib:RecurrentPPO", _CONTRIB),
+    "qrdqn": Algorithm("sb3_contrib:QRDQN", _CONTRIB),
+    "sac": Algorithm("stable_baselines3:SAC"),
+    "td3": Algorithm("stable_baselines3:TD3"),
+    "tqc": Algorithm("sb3_contrib:TQC", _CONTRIB),
+    "trpo": Algorithm("sb3_contrib:TRPO", _CONTRIB),
 }
 ALGORITHMS = OUR_ALGORITHMS | STOCK_ALGORITHMS
 
 
-def algorithm_class(name: str) -> type[BaseAlgorithm]:
-    """The class behind a name such as ``"sac_ardae"`` or ``"ppo"``.
+def algorithm_class(algo: str, argument: str = "algo") -> type[BaseAlgorithm]:
+    """Return the class behind a name such as ``"sac_ardae"`` or ``"ppo"``.
 
-    :raises ValueError: for an unknown name, listing those accepted
-    :raises ImportError: for an algorithm of sb3-contrib when that is not installed
+    :param algo: The name.
+    :param argument: What the caller's user knows the name as, for the error.
+    :raises ValueError: For an unknown name.
+    :raises ImportError: For an algorithm of sb3-contrib if that is not installed.
     """
-    if name not in ALGORITHMS:
-        raise ValueError(f"--algo: unknown algorithm {name!r}; accepted: {', '.join(sorted(ALGORITHMS))}")
-    module_name, class_name = ALGORITHMS[name].split(":")
-    if module_name == "sb3_contrib":
-        require("sb3_contrib", "zoo")
-    algorithm: type[BaseAlgorithm] = getattr(importlib.import_module(module_name), class_name)
-    return algorithm
+    check_choice(argument, algo, sorted(ALGORITHMS))
+    return ALGORITHMS[algo].load()
 
 
-def environment_id(name: str) -> str:
-    """The registered id for ``name``, importing the module first when it has the form ``module:Id-v0``.
+def imported(path: str) -> Any:
+    """Return the object at ``module:name``."""
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)
 
-    :raises ValueError: for an id that is not registered, listing close matches
+
+def environment_id(env_id: str) -> str:
+    """Return the registered id; one of the form ``module:Id-v0`` has its module imported first.
+
+    :raises ValueError: For an id that is not registered, naming close matches.
     """
     importlib.import_module("ardae_envs")  # registers the ardae/ environments
-    module_name, _, env_id = name.rpartition(":")
+    module_name, _, registered_id = env_id.rpartition(":")
     if module_name:
         try:
             importlib.import_module(module_name)
         except ModuleNotFoundError as error:
-            raise ValueError(f"--env: cannot import {module_name!r} of {name!r}: {error}") from error
-    if env_id not in gym.registry:
-        matches = _close_matches(env_id)
-        accepted = (
-            f"close matches: {', '.join(matches)}" if matches else "accepted: an id that Gymnasium has registered"
-        )
-        raise ValueError(f"--env: unknown environment {name!r}; {accepted}")
-    return env_id
+            raise ValueError(f"`env_id` must start with a module to import, got {env_id!r}: {error}") from error
+    if registered_id not in gym.registry:
+        matches = _close_matches(registered_id)
+        hint = f"; close matches: {', '.join(matches)}" if matches else ""
+        raise ValueError(f"`env_id` must be registered with Gymnasium, got {env_id!r}{hint}")
+    return registered_id
+
+
+def folder_name(env_id: str) -> str:
+    """Return the name that RL Zoo gives to an environment's folders, without the slash of a namespace."""
+    return env_id.replace("/", "-")
 
 
 def _close_matches(env_id: str) -> list[str]:
-    """Registered ids that resemble ``env_id``, upper and lower case and a missing namespace forgiven."""
+    """Return the registered ids that resemble ``env_id``, ignoring case and namespaces."""
     by_key: dict[str, str] = {}
     for registered in gym.registry:
         by_key.setdefault(registered.lower().split("/")[-1], registered)

@@ -65,7 +65,7 @@ class Evaluate(BaseCallback):
 
 
 def run_folder(settings: dict[str, Any]) -> Path:
-    env = str(settings["env"]).replace("/", "-")
+    env = registry.folder_name(str(settings["env"]))
     return common.RUNS / "compare" / env / f"{settings['algo']}_seed{settings['seed']}"
 
 

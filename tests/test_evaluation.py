@@ -2,19 +2,22 @@
 
 import json
 import random
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
 from gymnasium.envs.registration import WrapperSpec
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import PPO, SAC, HerReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ardae_rl.evaluation import bootstrap_interval, evaluate, find_model, load_for_evaluation, official_env
+from tests.conftest import untrained
 
 WRAPPED = "WrappedPendulum-v1"
 
@@ -47,7 +50,7 @@ def test_interval_of_normal_returns_has_the_textbook_width() -> None:
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [[1.0]]])
 def test_interval_refuses(values: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"values: .* accepted"):
+    with pytest.raises(ValueError, match=r"`values` must be a non-empty sequence of finite numbers"):
         bootstrap_interval(values)
 
 
@@ -104,7 +107,7 @@ def test_training_goes_on_as_if_not_evaluated() -> None:
 
 
 def test_wrapped_environment_is_refused_unless_asked(model: SAC, wrapped_id: str) -> None:
-    with pytest.raises(ValueError, match=r"--env: .*Flattering.*--allow-wrappers"):
+    with pytest.raises(ValueError, match=r"`env_id` .*`allow_wrappers`.*Flattering"):
         evaluate(model, wrapped_id, 1)
     result = evaluate(model, wrapped_id, 1, allow_wrappers=True)
     assert result.returns == [0.0]
@@ -120,8 +123,8 @@ def test_environment_is_what_gymnasium_makes() -> None:
     ("arguments", "message"),
     [
         ({"env_id": "Pendulm-v1"}, "close matches: Pendulum-v1"),
-        ({"n_episodes": 0}, "--episodes: got 0; accepted"),
-        ({"n_envs": 0}, "n_envs: got 0"),
+        ({"n_episodes": 0}, "`n_episodes` must be >= 1, got 0"),
+        ({"n_envs": 0}, "`n_envs` must be >= 1, got 0"),
     ],
 )
 def test_wrong_arguments(model: SAC, arguments: dict[str, object], message: str) -> None:
@@ -163,7 +166,7 @@ def test_observation_statistics_of_the_run_folder(tmp_path: Path) -> None:
 def test_find_model(tmp_path: Path) -> None:
     (tmp_path / "best_model.zip").touch()
     assert find_model(tmp_path / "best_model.zip") == (tmp_path / "best_model.zip", None)
-    with pytest.raises(ValueError, match=r"--model: .*best_model.zip.*accepted"):
+    with pytest.raises(ValueError, match=r"`path` must be .*best_model\.zip"):
         find_model(tmp_path)
 
 
@@ -177,8 +180,44 @@ def test_loading_takes_no_replay_memory(model: SAC, tmp_path: Path) -> None:
 
 def test_model_of_another_algorithm_is_refused(model: SAC, tmp_path: Path) -> None:
     model.save(tmp_path / "m.zip")
-    with pytest.raises(ValueError, match=r"--algo: got 'ppo', but .* has a SACPolicy; accepted"):
+    with pytest.raises(ValueError, match=r"`algo` must be .*, got 'ppo', but .* has a SACPolicy"):
         load_for_evaluation("ppo", tmp_path / "m.zip")
+
+
+def test_model_of_a_derived_algorithm_is_refused(tmp_path: Path) -> None:
+    """A SACNF is a SAC to Python; its results must not be called SAC's."""
+    untrained("sac_nf").save(tmp_path / "m.zip")
+    with pytest.raises(ValueError, match=r"got 'sac', but .* has a SACNFPolicy: use 'sac_nf'"):
+        load_for_evaluation("sac", tmp_path / "m.zip")
+
+
+def test_file_without_a_model_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as file:
+        file.writestr("notes.txt", "none")
+    with pytest.raises(ValueError, match=r"`path` must be a model .*m\.zip, which names no policy"):
+        load_for_evaluation("sac", tmp_path / "m.zip")
+
+
+def test_a_model_trained_with_hindsight_experience(tmp_path: Path) -> None:
+    """Its replay buffer would ask for the environment, which loading for evaluation does not have."""
+
+    box = gym.spaces.Box(-1, 1, (2,))
+
+    class Goal(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Dict({name: box for name in ("observation", "achieved_goal", "desired_goal")})
+        action_space = box
+
+        def reset(self, **kwargs: Any) -> Any:
+            return self.observation_space.sample(), {}
+
+        def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+            return np.zeros(len(achieved))
+
+    env = gym.wrappers.TimeLimit(Goal(), 5)
+    SAC("MultiInputPolicy", env, replay_buffer_class=HerReplayBuffer, buffer_size=100).save(tmp_path / "m.zip")
+    loaded = load_for_evaluation("sac", tmp_path / "m.zip")
+    action, _ = loaded.predict(Goal().observation_space.sample())
+    assert action.shape == (2,)
 
 
 def test_record(model: SAC, tmp_path: Path) -> None:

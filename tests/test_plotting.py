@@ -25,6 +25,14 @@ def test_monitor_curve_merges_environments_and_averages(tmp_path: Path) -> None:
     np.testing.assert_allclose(returns, [4.0, 3.0, 1.5])
 
 
+def test_an_incomplete_last_line_is_left_out(tmp_path: Path) -> None:
+    """As a killed process leaves it."""
+    write_monitor(tmp_path, "0.monitor.csv", [(4.0, 10, 1.0), (1.0, 10, 3.0)])
+    with (tmp_path / "0.monitor.csv").open("a") as file:
+        file.write("-12.5,2")
+    assert monitor_curve(tmp_path)[0].tolist() == [10, 20]
+
+
 def test_evaluations_curve(tmp_path: Path) -> None:
     np.savez(tmp_path / "evaluations.npz", timesteps=[100, 200], results=[[1.0, 3.0], [5.0, 5.0]])
     steps, returns = evaluations_curve(tmp_path)
@@ -64,12 +72,12 @@ def test_seeds_are_grouped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"source": "tensorboard"}, "--source: got 'tensorboard'; accepted: monitor, evaluations"),
-        ({"window": 0}, "--window: got 0; accepted"),
-        ({"runs": []}, "run: got none; accepted"),
-        ({}, "has no Monitor file with a finished episode; accepted"),
-        ({"source": "evaluations"}, "has no evaluations.npz; accepted"),
-        ({"runs": [Path("missing")]}, "is no folder; accepted"),
+        ({"source": "tensorboard"}, "`source` must be one of 'monitor', 'evaluations', got 'tensorboard'"),
+        ({"window": 0}, "`window` must be >= 1, got 0"),
+        ({"runs": []}, "`runs` must not be empty"),
+        ({}, "which has no finished episode"),
+        ({"source": "evaluations"}, "which has no evaluations.npz"),
+        ({"runs": [Path("missing")]}, "must be folders of training runs"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Train on Pendulum, look at the result: the package's smallest whole."""
+"""A complete example: train on Pendulum-v1, draw the learning curve, evaluate."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from pathlib import Path
 import gymnasium as gym
 from stable_baselines3.common.monitor import Monitor
 
+from ardae_rl.common.checks import check_count
 from ardae_rl.common.optional import require
 from ardae_rl.evaluation import Evaluation, evaluate
 from ardae_rl.plotting import learning_curves
+from ardae_rl.sac_ardae import SACARDAE
 
 ENV_ID = "Pendulum-v1"
+_EPISODE_STEPS = 200  # fewer would leave nothing to draw
 
 
 def demo(out: str | Path = "runs/demo", seed: int = 0, timesteps: int = 5_000) -> Evaluation:
-    """Train on Pendulum-v1 and write ``model.zip``, ``learning_curve.png`` and ``evaluation.json`` into ``out``.
+    """Train on Pendulum-v1 and write ``model.zip``, ``learning_curve.png`` and ``evaluation.json``.
 
-    :raises ValueError: for fewer time steps than one episode
+    :param out: Folder for the files.
+    :param seed: Seed of training and evaluation.
+    :param timesteps: Number of environment steps to train for.
+    :raises ValueError: For fewer time steps than one episode has.
     """
-    if timesteps < 200:
-        raise ValueError(f"--timesteps: got {timesteps}; accepted: 200 (one episode) or more")
-    from ardae_rl.sac_ardae import SACARDAE
-
+    check_count("timesteps", timesteps, _EPISODE_STEPS)
     require("matplotlib", "plots")  # before the training, not after it
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""RL Zoo with our algorithms in it: registration, hyper-parameter files, and its scripts run in this process."""
+"""RL Zoo with our algorithms in it: registration, and its scripts run in this process."""
 
 from __future__ import annotations
 
@@ -11,35 +11,44 @@ from pathlib import Path
 
 from ardae_rl.common.optional import require
 from ardae_rl.evaluation import playback_class
-from ardae_rl.registry import OUR_ALGORITHMS, algorithm_class, environment_id
+from ardae_rl.registry import OUR_ALGORITHMS, algorithm_class, environment_id, folder_name
 
-FROM_DEMONSTRATIONS = ("airl", "gail", "gan_gcl")
+FROM_DEMONSTRATIONS = tuple(name for name, algorithm in OUR_ALGORITHMS.items() if algorithm.needs_demonstrations)
+# RL Zoo's names of the options that matter here
+_HYPERPARAMS = ("-params", "--hyperparams")
+CONF_FILE = ("-conf", "--conf-file")
+LOG_FOLDER = ("-f", "--log-folder")
+OPTIMIZE = ("-optimize", "--optimize-hyperparameters")
 
 
 def register(playback: bool = False) -> None:
-    """Put our algorithms into RL Zoo's tables, which all of its scripts share.
+    """Add our algorithms to RL Zoo's tables, which all of its scripts share.
 
-    :param playback: for scripts that only act: load every off-policy algorithm with a replay buffer of one row.
+    :param playback: For scripts that only act: load every off-policy algorithm with a replay buffer of one row.
         RL Zoo does so for the names it knows, and would fill the memory with an empty buffer for all others.
     """
     require("rl_zoo3", "zoo")
     from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
     from rl_zoo3.utils import ALGOS
 
-    from ardae_rl.cli import samplers as zoo_samplers
-
-    ALGOS.update({name: algorithm_class(name) for name in OUR_ALGORITHMS})
-    HYPERPARAMS_SAMPLER.update(zoo_samplers.SAMPLERS)
-    HYPERPARAMS_CONVERTER.update(zoo_samplers.CONVERTERS)
+    for name, algorithm in OUR_ALGORITHMS.items():
+        ALGOS[name] = algorithm.load()
+        if algorithm.search_space is not None:
+            search_space = importlib.import_module(algorithm.search_space)
+            HYPERPARAMS_SAMPLER[name] = search_space.sample
+            HYPERPARAMS_CONVERTER[name] = search_space.convert
     if playback:
-        for name, algorithm in ALGOS.items():
-            ALGOS[name] = playback_class(algorithm)
+        for name, loaded in ALGOS.items():
+            ALGOS[name] = playback_class(loaded)
 
 
-def check_names(algo: str, env: str, arguments: list[str]) -> str:
-    """The registered id of ``env``, after everything that RL Zoo knows by name has been imported.
+def check_names(algo: str, env_id: str, arguments: list[str]) -> str:
+    """Return the registered id of the environment, after importing everything that RL Zoo knows by name.
 
-    :raises ValueError: for an unknown algorithm, environment or ``--gym-packages`` module
+    :param algo: Name of the algorithm.
+    :param env_id: Id of the environment, perhaps with its module.
+    :param arguments: RL Zoo's options.
+    :raises ValueError: For an unknown algorithm, environment or ``--gym-packages`` module.
     """
     algorithm_class(algo)
     require("rl_zoo3", "zoo")
@@ -48,58 +57,83 @@ def check_names(algo: str, env: str, arguments: list[str]) -> str:
         try:
             importlib.import_module(package)
         except ModuleNotFoundError as error:
-            raise ValueError(f"--gym-packages: cannot import {package!r}: {error}") from error
-    return environment_id(env)
+            raise ValueError(f"--gym-packages must be modules to import, got {package!r}: {error}") from error
+    return environment_id(env_id)
 
 
 def add_demonstrations(algo: str, source: str | None, arguments: list[str]) -> None:
-    """Put demonstrations among RL Zoo's hyper-parameters.
+    """Add demonstrations to RL Zoo's hyper-parameters.
 
-    :param source: a file, or ``minari:ID``; None for those that ``arguments`` or a file have
-    :param arguments: RL Zoo's options, changed in place
-    :raises ValueError: for an algorithm that has no use for them, one that lacks them, and a source without any
+    :param algo: Name of the algorithm.
+    :param source: A file or ``minari:ID``; None if ``arguments`` or a file name the demonstrations.
+    :param arguments: RL Zoo's options, changed in place.
+    :raises ValueError: For an algorithm without any use for demonstrations, one that lacks them, and a source
+        that has none.
     """
     if algo not in FROM_DEMONSTRATIONS:
         if source is not None:
-            raise ValueError(f"--demos: {algo} learns without; accepted with it are {', '.join(FROM_DEMONSTRATIONS)}")
+            users = ", ".join(FROM_DEMONSTRATIONS)
+            raise ValueError(f"`demonstrations` must be left out for {algo}, got {source!r}; they are for {users}")
         return
     if source is None:
-        given = any(value.startswith("demonstrations:") for value in option_values(arguments, "-params"))
-        if not given and not has_option(arguments, "-conf", "--conf-file"):
-            raise ValueError(f"--demos: missing; {algo} learns from an .npz of `ardae-rl collect-demos`, or minari:ID")
+        given = any(value.startswith("demonstrations:") for value in option_values(arguments, *_HYPERPARAMS))
+        if not given and not has_option(arguments, *CONF_FILE):
+            raise ValueError(
+                f"`demonstrations` must be given for {algo}: an .npz of `ardae-rl collect-demos`, or minari:ID"
+            )
         return
     from ardae_rl.irl import load_trajectories
 
     load_trajectories(source)  # before any work starts
-    if "-params" not in arguments:
-        arguments.append("-params")
-    arguments.insert(arguments.index("-params") + 1, f"demonstrations:{source!r}")
+    add_hyperparameter(arguments, f"demonstrations:{source!r}")
 
 
-def find_run(folder: Path, algo: str, env_id: str, exp_id: int, arguments: list[str]) -> int:
-    """Number of the run to play: ``exp_id``, or for 0 the newest that holds the wanted model.
+def add_hyperparameter(arguments: list[str], value: str) -> None:
+    """Add ``NAME:VALUE`` to RL Zoo's ``-params``, in place; of several such options, RL Zoo takes the last alone."""
+    places = [index for index, argument in enumerate(arguments) if argument.split("=")[0] in _HYPERPARAMS]
+    if not places:
+        arguments += [_HYPERPARAMS[0], value]
+        return
+    name, equals, first = arguments[places[-1]].partition("=")
+    arguments[places[-1] : places[-1] + 1] = [name, value, *([first] if equals else [])]
+
+
+def find_run(log_folder: Path, algo: str, env_id: str, exp_id: int, arguments: list[str]) -> int:
+    """Return the number of the run to play: ``exp_id``, or for 0 the newest run that holds the model.
 
     RL Zoo takes the newest folder alone, and stops when that one is left over from ``-optimize`` or a crash.
 
-    :param arguments: RL Zoo's options, of which ``--load-best`` and ``--load-checkpoint`` want other files
-    :raises ValueError: when no such run has the model
+    :param log_folder: Folder that RL Zoo logged to.
+    :param algo: Name of the algorithm.
+    :param env_id: Id of the environment.
+    :param exp_id: Number of the run, or 0.
+    :param arguments: RL Zoo's options, of which ``--load-best`` and ``--load-checkpoint`` ask for other files.
+    :raises ValueError: If no such run has the model.
     """
-    if exp_id < 0 or folder.name == "rl-trained-agents":
+    if exp_id < 0 or log_folder.name == "rl-trained-agents":
         return exp_id  # RL Zoo's own layouts: no run folders, or downloaded ones
-    env_name = env_id.replace("/", "-")
+    env_name = folder_name(env_id)
     pattern = _model_pattern(env_name, arguments)
-    runs = {run.name.removeprefix(f"{env_name}_"): run for run in (folder / algo).glob(f"{env_name}_*")}
+    runs = {run.name.removeprefix(f"{env_name}_"): run for run in (log_folder / algo).glob(f"{env_name}_*")}
     numbers = [int(number) for number, run in runs.items() if number.isdigit() and any(run.glob(pattern))]
     if not numbers:
-        raise ValueError(f"--folder: no {pattern} of {algo} on {env_id} under {folder / algo}; train one first")
+        raise ValueError(
+            f"`folder` must hold a trained model, but there is no {pattern} of {algo} on {env_id} under "
+            f"{log_folder / algo}; train one first"
+        )
     if exp_id and exp_id not in numbers:
-        accepted = ", ".join(map(str, sorted(numbers)))
-        raise ValueError(f"--exp-id: run {exp_id} of {algo} on {env_id} has no {pattern}; accepted: {accepted}")
+        choices = ", ".join(map(str, sorted(numbers)))
+        raise ValueError(f"`exp_id` must be one of {choices}, got {exp_id}, a run that has no {pattern}")
     return exp_id or max(numbers)
 
 
+def run_folder(log_folder: Path, algo: str, env_id: str, number: int) -> Path:
+    """Return the folder of a run in RL Zoo's layout."""
+    return log_folder / algo / f"{folder_name(env_id)}_{number}"
+
+
 def _model_pattern(env_name: str, arguments: list[str]) -> str:
-    """Glob of the file that RL Zoo will load."""
+    """Return the glob of the file that RL Zoo will load."""
     if has_option(arguments, "--load-best"):
         return "best_model.zip"
     if has_option(arguments, "--load-checkpoint", "--load-last-checkpoint"):
@@ -109,7 +143,7 @@ def _model_pattern(env_name: str, arguments: list[str]) -> str:
 
 
 def has_display() -> bool:
-    """Whether a window can be opened."""
+    """Return whether a window can be opened."""
     return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
@@ -129,14 +163,20 @@ def run_script(script: str, arguments: list[str]) -> None:
 
 
 def has_option(arguments: list[str], *names: str) -> bool:
-    """Whether one of the options stands among ``arguments``, as ``name`` or ``name=value``."""
+    """Return whether one of the options is among ``arguments``, as ``name`` or ``name=value``."""
     return any(argument.split("=")[0] in names for argument in arguments)
 
 
-def option_values(arguments: list[str], name: str) -> list[str]:
-    """The values of option ``name``: those after it up to the next option, or the one in ``name=value``."""
+def option_values(arguments: list[str], *names: str) -> list[str]:
+    """Return the values of an option, from its last occurrence: ``name value value``, or ``name=value``.
+
+    :param arguments: RL Zoo's options.
+    :param names: The option's names.
+    """
+    values: list[str] = []
     for index, argument in enumerate(arguments):
-        option, _, value = argument.partition("=")
-        if option == name:
-            return [value] if value else list(takewhile(lambda other: other[:1] != "-", arguments[index + 1 :]))
-    return []
+        option, equals, value = argument.partition("=")
+        if option in names:
+            following = takewhile(lambda other: other[:1] != "-", arguments[index + 1 :])
+            values = [value] if equals else list(following)
+    return values

@@ -40,7 +40,7 @@ def read_curves(out: Path) -> list[Curve]:
         metrics = read_csv(folder / METRICS)[-1]
         curves.append(Curve(settings["env"], settings["algo"], settings["seed"], steps, returns, seconds, metrics))
     if not curves:
-        raise ValueError(f"{out}: no finished runs; accepted: a folder that `ardae-rl benchmark --out` wrote")
+        raise ValueError(f"`out` must have finished runs of `ardae-rl benchmark`, got {out}, which has none")
     return curves
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.grid.suites import SUITES, grid
 from ardae_rl.grid.training import EVALUATIONS, train
+from ardae_rl.registry import folder_name
 from ardae_rl.runs.cluster import ray_workers
 from ardae_rl.runs.jobs import failure, finished, processes, run_missing
 from ardae_rl.runs.tables import Row, read_csv
@@ -27,25 +28,24 @@ def benchmark(
     ray: bool = False,
     gpus: float = 0,
 ) -> list[Row]:
-    """Make what is missing of a grid of trainings; one row a run, with its state and last return.
+    """Make the missing runs of a grid, and return one row per run, with its state and last return.
 
-    :param suite: of ``SUITES``
-    :param algos: of ``VARIANTS``
-    :param envs: ids, in place of the suite's
-    :param n_seeds: seeds 0, 1, ...
-    :param steps: environment steps of a run
-    :param eval_freq: steps between evaluations
-    :param eval_episodes: episodes of an evaluation
-    :param jobs: one-thread processes; not with ``ray``
-    :param out: folder of the runs, <env>/<algo>_<seed>
-    :param ray: whether Ray schedules the runs
-    :param gpus: GPUs of a run, with Ray
-    :raises ValueError: for an argument outside of what is accepted, and where ``out`` has finished runs of other
-        settings
-    :raises ImportError: if an extra is missing
+    :param suite: Name in ``SUITES``.
+    :param algos: Names in ``VARIANTS``.
+    :param envs: Ids of environments to use instead of the suite's.
+    :param n_seeds: Number of seeds: 0, 1, ...
+    :param steps: Environment steps per run, a multiple of ``eval_freq``.
+    :param eval_freq: Environment steps between evaluations.
+    :param eval_episodes: Episodes per evaluation.
+    :param jobs: Number of processes with one thread each; not used with ``ray``.
+    :param out: Folder of the runs. Each works in ``<env>/<algo>_<seed>`` there.
+    :param ray: Whether Ray schedules the runs.
+    :param gpus: GPUs per run, with Ray.
+    :raises ValueError: For an unknown name, a number out of range, and if ``out`` has runs of other settings.
+    :raises ImportError: If an extra is missing.
     """
-    check_choice("--suite", suite, tuple(SUITES))
-    check_positive("--jobs", jobs)
+    check_choice("suite", suite, tuple(SUITES))
+    check_count("jobs", jobs)
     runs = grid(envs or SUITES[suite], algos, n_seeds, steps, eval_freq, eval_episodes)
     for settings in runs:
         _check_not_other(run_folder(out, settings), settings)
@@ -55,7 +55,8 @@ def benchmark(
 
 
 def run_folder(out: Path, settings: dict[str, Any]) -> Path:
-    return out / settings["env"].replace("/", "-").replace(":", "-") / f"{settings['algo']}_{settings['seed']}"
+    """Return the folder that a run works in."""
+    return out / folder_name(settings["env"]).replace(":", "-") / f"{settings['algo']}_{settings['seed']}"
 
 
 def _check_not_other(folder: Path, settings: dict[str, Any]) -> None:
@@ -65,8 +66,8 @@ def _check_not_other(folder: Path, settings: dict[str, Any]) -> None:
         there = json.loads(path.read_text())
         differing = [name for name in settings if there.get(name) != json.loads(json.dumps(settings[name]))]
         raise ValueError(
-            f"--out: {folder} has a finished run with other settings ({', '.join(differing)}); accepted: another "
-            "folder, or none there"
+            f"`out` must not have finished runs of other settings, got {folder}, where these differ: "
+            f"{', '.join(differing)}"
         )
 
 

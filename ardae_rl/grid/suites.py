@@ -1,10 +1,10 @@
-"""What a benchmark compares: environments, algorithms and their variants, and the settings that all share."""
+"""What a benchmark compares: environments, algorithms, variants of them, and the settings that all runs share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.critics import RESIDUAL_CRITICS
 from ardae_rl.registry import algorithm_class, environment_id
 
@@ -14,13 +14,24 @@ SUITES = {
     "classic": ("Pendulum-v1", "MountainCarContinuous-v0"),
 }
 OFF_POLICY = ("sac", "sac_nf", "sac_ardae", "tqc", "crossq")
-# The most random steps before training; short runs have a tenth of their steps
-_LEARNING_STARTS = 10_000
+DEFAULT_ALGORITHMS = ("sac", "sac_nf", "sac_ardae")
+# Random steps before training; shorter runs take a tenth of their steps
+_MAX_LEARNING_STARTS = 10_000
 
 
 @dataclass(frozen=True)
 class Variant:
-    """An algorithm with other arguments than its defaults."""
+    """An algorithm whose arguments differ from the defaults.
+
+    Example:
+
+    >>> from ardae_rl.grid.suites import Variant
+    >>> many_bases = Variant("sac_ardae", {"policy_kwargs": {"n_bases": 4}})
+
+    :param algorithm: Name of the algorithm.
+    :param arguments: Arguments of its constructor.
+    :param critic: Kind of critic networks, see :func:`~ardae_rl.common.critics.policy_with_critic`.
+    """
 
     algorithm: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -38,29 +49,28 @@ VARIANTS = {
 def grid(
     envs: Sequence[str], algos: Sequence[str], n_seeds: int, steps: int, eval_freq: int, eval_episodes: int
 ) -> list[dict[str, Any]]:
-    """Settings of the runs, seed by seed, so that an interrupted grid has whole comparisons.
+    """Return the settings of the runs, seed by seed, so that an interrupted grid contains complete comparisons.
 
     Each algorithm keeps its constructor's defaults, except for the number of random steps at the start.
 
-    :param envs: ids, also of the form module:Id-v0
-    :param algos: names of ``VARIANTS``
-    :param n_seeds: seeds 0, 1, ...
-    :param steps: environment steps of a run
-    :param eval_freq: steps between evaluations, which ``steps`` is a multiple of
-    :param eval_episodes: episodes of an evaluation
-    :raises ValueError: for an argument outside of what is accepted
-    :raises ImportError: for an algorithm of sb3-contrib when that is not installed
+    :param envs: Ids of environments, perhaps of the form ``module:Id-v0``.
+    :param algos: Names in ``VARIANTS``.
+    :param n_seeds: Number of seeds: 0, 1, ...
+    :param steps: Environment steps per run, a multiple of ``eval_freq``.
+    :param eval_freq: Environment steps between evaluations.
+    :param eval_episodes: Episodes per evaluation.
+    :raises ValueError: For an unknown name, or a number out of range.
+    :raises ImportError: For an algorithm of sb3-contrib if that is not installed.
     """
     for algo in algos:
-        check_choice("--algos", algo, tuple(VARIANTS))
+        check_choice("algos", algo, tuple(VARIANTS))
         algorithm_class(VARIANTS[algo].algorithm)
     for env in envs:
         environment_id(env)
-    for option, value in {"--seeds": n_seeds, "--eval-freq": eval_freq, "--eval-episodes": eval_episodes}.items():
-        if value < 1:
-            raise ValueError(f"{option} {value}: accepted are whole numbers from 1 up")
+    for name, value in {"n_seeds": n_seeds, "eval_freq": eval_freq, "eval_episodes": eval_episodes}.items():
+        check_count(name, value)
     if steps < eval_freq or steps % eval_freq:
-        raise ValueError(f"--steps {steps}: accepted are multiples of --eval-freq {eval_freq}")
+        raise ValueError(f"`steps` must be a multiple of `eval_freq`, {eval_freq}, got {steps}")
     common = {"steps": steps, "eval_freq": eval_freq, "eval_episodes": eval_episodes}
     return [
         {"name": f"{env} {algo} {seed}", "env": env, "algo": algo, "seed": seed} | common | _model(algo, steps)
@@ -72,5 +82,5 @@ def grid(
 
 def _model(algo: str, steps: int) -> dict[str, Any]:
     variant = VARIANTS[algo]
-    arguments = {"learning_starts": min(_LEARNING_STARTS, steps // 10), "buffer_size": min(steps, 1_000_000)}
+    arguments = {"learning_starts": min(_MAX_LEARNING_STARTS, steps // 10), "buffer_size": min(steps, 1_000_000)}
     return {"algorithm": variant.algorithm, "critic": variant.critic, "arguments": arguments | variant.arguments}

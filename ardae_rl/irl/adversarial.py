@@ -87,7 +87,7 @@ class AdversarialIRL(BaseAlgorithm):
         seed: int | None,
         device: th.device | str,
     ) -> None:
-        self.generator_class: Any = algorithm_class(generator) if isinstance(generator, str) else generator
+        self.generator_class: Any = algorithm_class(generator, "generator") if isinstance(generator, str) else generator
         if isinstance(policy, str):
             if policy not in self.generator_class.policy_aliases:
                 accepted = ", ".join(self.generator_class.policy_aliases)

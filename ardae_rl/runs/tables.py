@@ -1,31 +1,25 @@
-"""Result tables: CSV files that a repeated run updates in place, the versions that go into them, and on the screen."""
+"""Result tables: CSV files that a repeated run updates in place, and tables on the screen."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch as th
-
-import ardae_rl
 from ardae_rl.common.optional import require
+from ardae_rl.runs.versions import package_versions
 
 Row = Mapping[str, Any]
+_VERSION_COLUMNS = {"torch": "torch", "sb3": "stable-baselines3", "gymnasium": "gymnasium", "ardae_rl": "ardae-rl"}
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on, as CSV columns."""
-    return {
-        "torch": th.__version__,
-        "sb3": version("stable_baselines3"),
-        "gymnasium": version("gymnasium"),
-        "ardae_rl": ardae_rl.__version__,
-    }
+    """Return the versions that a result depends on, as columns of a table."""
+    installed = package_versions()
+    return {column: installed[name] for column, name in _VERSION_COLUMNS.items()}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a result file, or none if there is no such file yet."""
+    """Return the rows of a table; none if the file does not exist yet."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -33,7 +27,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows of the same columns; an interruption leaves the old file, not half a one."""
+    """Write rows that have the same columns. An interruption leaves the old file, never a part of the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", newline="") as file:
@@ -44,22 +38,29 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def merge_csv(path: Path, rows: Sequence[Row], key: Iterable[str]) -> None:
-    """Add rows to a result file, in place of the rows there that agree in all of `key`.
+    """Add rows to a table, replacing the rows that agree with them in all columns of ``key``.
 
-    A repeated run thus replaces its own rows and leaves all others; raise ValueError if the columns differ.
+    A repeated run thus replaces its own rows and leaves all others.
+
+    :param path: The CSV file.
+    :param rows: The new rows.
+    :param key: Columns that identify a row.
+    :raises ValueError: If the new rows have other columns than the table.
     """
     key = tuple(key)
     old = read_csv(path)
     if old and list(old[0]) != list(rows[0]):
-        raise ValueError(f"{path} has the columns {list(old[0])}, the new rows {list(rows[0])}: move it away first")
+        raise ValueError(
+            f"`rows` must have the columns of {path}, {', '.join(old[0])}, got {', '.join(rows[0])}; move the file away"
+        )
     replaced = {tuple(str(row[k]) for k in key) for row in rows}
     write_csv(path, [*(row for row in old if tuple(row[k] for k in key) not in replaced), *rows])
 
 
 def print_table(rows: Sequence[Row], title: str) -> None:
-    """Numbers to four digits; what goes to a file instead of a terminal is not cut at eighty columns.
+    """Print rows as a table, with numbers to four digits. Output to a file is not cut to the width of a terminal.
 
-    :raises ImportError: without rich
+    :raises ImportError: If rich is not installed.
     """
     require("rich", "zoo")
     from rich.console import Console

@@ -28,17 +28,20 @@ SMALL = {
         (("train", "--algo", "sac_ardae", "--env", "Hoper-v5"), ["--env", "'Hoper-v5'", "Hopper-v5"]),
         (("train", "--algo", "sac_ardea", "--env", "Hopper-v5"), ["--algo", "'sac_ardea'", "sac_ardae", "ppo"]),
         (("train", "--algo", "sac_ardae", "--env", "Hopper-v5", "--preset", "x"), ["--preset", "'x'", "'paper'"]),
-        (("train", "--algo", "sac", "--env", "x:Y-v0"), ["--env", "'x:Y-v0'", "cannot import"]),
+        (("train", "--algo", "sac", "--env", "x:Y-v0"), ["--env must start with a module to import", "'x:Y-v0'"]),
         (("train", "--algo", "sac", "--env", "Y-v0", "--gym-packages", "no_such"), ["--gym-packages", "'no_such'"]),
         (("record", "--algo", "sac", "--env", "Pendulum-v1"), ["--folder", "logs/sac", "train one first"]),
         (("enjoy", "--algo", "sac", "--env", "Pendulum-v1", "--no-render"), ["--folder", "logs/sac"]),
         (("evaluate", "--algo", "sac", "--env", "Pendulm-v1", "--model", "m.zip"), ["--env", "Pendulum-v1"]),
         (("evaluate", "--algo", "no", "--env", "Pendulum-v1", "--model", "m.zip"), ["--algo", "'no'", "sac_ardae"]),
-        (("evaluate", "--algo", "sac", "--env", "Pendulum-v1", "--model", "m.zip"), ["--model", "m.zip", "accepted"]),
-        (("train", "--algo", "airl", "--env", "Pendulum-v1"), ["--demos", "missing", "collect-demos", "minari:ID"]),
+        (
+            ("evaluate", "--algo", "sac", "--env", "Pendulum-v1", "--model", "m.zip"),
+            ["--model must be a .zip", "m.zip"],
+        ),
+        (("train", "--algo", "airl", "--env", "Pendulum-v1"), ["--demos must be given", "collect-demos", "minari:ID"]),
         (("train", "--algo", "gail", "--env", "Pendulum-v1", "--demos", "no.npz"), ["no.npz", "minari:ID"]),
         (("train", "--algo", "sac", "--env", "Pendulum-v1", "--demos", "d.npz"), ["--demos", "sac", "airl"]),
-        (("plot", "nowhere"), ["nowhere", "accepted"]),
+        (("plot", "nowhere"), ["RUNS must be folders", "nowhere"]),
         (("demo", "--timesteps", "10"), ["--timesteps", "10", "200"]),
     ],
 )
@@ -58,7 +61,9 @@ def test_wrong_argument_has_no_traceback(ardae_rl: Command) -> None:
     """As users see it, in a process of its own."""
     done = ardae_rl("train", "--algo", "sac_ardae", "--env", "Hoper-v5")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --env: unknown environment 'Hoper-v5'; close matches: Hopper-v5")
+    assert done.stderr.startswith(
+        "error: --env must be registered with Gymnasium, got 'Hoper-v5'; close matches: Hopper-v5"
+    )
     assert done.stderr.count("\n") == 1
 
 

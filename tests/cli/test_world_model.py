@@ -70,10 +70,13 @@ def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
     [
         (["vision", "--set", "sizes"], "--set must have the form NAME=VALUE, got 'sizes'"),
         (["vision", "--set", "size=3"], "unexpected keyword argument 'size'"),
-        (["vision", "--env", "CarRacing-v33"], "unknown environment 'CarRacing-v33'"),
+        (["vision", "--env", "CarRacing-v33"], "--env must be registered with Gymnasium, got 'CarRacing-v33'"),
         (["vision", "--preset", "huge"], "--preset must be None for world_models, which has no presets, got 'huge'"),
-        (["train", "--budget", "1 hour"], "--budget: got '1 hour'; accepted: a number with one of s, m, h, as 90m"),
-        (["dream"], "has no model.zip"),
+        (
+            ["train", "--budget", "1 hour"],
+            "--budget must be a positive number with a unit of s, m or h, such as 90m, got '1 hour'",
+        ),
+        (["dream"], "--folder must be one that `ardae-rl world-model train` wrote"),
     ],
 )
 def test_errors_in_one_line(arguments: list[str], message: str, ardae_rl: Any) -> None:

@@ -14,7 +14,7 @@ from ardae_rl.evaluation import playback_class
 from ardae_rl.registry import OUR_ALGORITHMS, STOCK_ALGORITHMS, algorithm_class, environment_id
 from tests.conftest import untrained
 
-TUNED = ("sac_ardae", "sac_nf")  # those that -optimize has a search space for
+TUNED = [name for name, algorithm in OUR_ALGORITHMS.items() if algorithm.search_space is not None]
 
 RL_ZOO_KEYS = {
     "n_timesteps",
@@ -118,9 +118,9 @@ def test_newest_run_that_has_the_model(tmp_path: Path) -> None:
     assert find(0, "--load-best") == 11
     assert find(0, "--load-checkpoint", "500") == 10
     assert find(0, "--load-last-checkpoint") == 10
-    with pytest.raises(ValueError, match=r"--exp-id: run 12 .* accepted: 2, 10"):
+    with pytest.raises(ValueError, match=r"`exp_id` must be one of 2, 10, got 12"):
         find(12)
-    with pytest.raises(ValueError, match=r"--folder: no rl_model_7_steps\.zip"):
+    with pytest.raises(ValueError, match=r"`folder` must hold a trained model.*no rl_model_7_steps\.zip"):
         find(0, "--load-checkpoint=7")
 
 
@@ -133,4 +133,27 @@ def test_options_among_arguments() -> None:
     assert zoo.option_values(arguments, "--gym-packages") == ["a", "b"]
     assert zoo.option_values(arguments, "--load-checkpoint") == ["7"]
     assert zoo.option_values(arguments, "--seed") == []
+    assert zoo.option_values(["-f", "a", "--log-folder=b"], "-f", "--log-folder") == ["b"], "the last one counts"
     assert zoo.has_option(arguments, "-conf", "--conf-file") and not zoo.has_option(arguments, "--conf-file")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], ["-params", "d:1"]),
+        (["-params", "a:1", "-n", "5"], ["-params", "d:1", "a:1", "-n", "5"]),
+        (["--hyperparams", "a:1"], ["--hyperparams", "d:1", "a:1"]),
+        (["-params=a:1"], ["-params", "d:1", "a:1"]),
+    ],
+)
+def test_a_hyperparameter_is_added_to_the_user_s(before: list[str], after: list[str]) -> None:
+    """RL Zoo would replace the user's by a second option of the kind."""
+    zoo.add_hyperparameter(before, "d:1")
+    assert before == after
+
+
+@pytest.mark.parametrize("option", ["-params", "--hyperparams"])
+def test_demonstrations_among_the_hyperparameters(option: str) -> None:
+    arguments = [option, "demonstrations:'d.npz'"]
+    zoo.add_demonstrations("airl", None, arguments)
+    assert arguments == [option, "demonstrations:'d.npz'"]

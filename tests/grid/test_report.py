@@ -54,5 +54,5 @@ def test_smoothing() -> None:
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no finished runs; accepted: a folder that"):
+    with pytest.raises(ValueError, match="must have finished runs"):
         read_curves(tmp_path)

@@ -123,5 +123,5 @@ def test_tables(tmp_path: Path) -> None:
     write_csv(path, [{"seed": 0, "value": 1.5}, {"seed": 1, "value": 2.5}])
     merge_csv(path, [{"seed": 1, "value": 3.5}, {"seed": 2, "value": 4.5}], key=["seed"])
     assert [(row["seed"], row["value"]) for row in read_csv(path)] == [("0", "1.5"), ("1", "3.5"), ("2", "4.5")]
-    with pytest.raises(ValueError, match="has the columns"):
+    with pytest.raises(ValueError, match="must have the columns"):
         merge_csv(path, [{"seed": 1}], key=["seed"])
