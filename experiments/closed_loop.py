@@ -136,7 +136,7 @@ def run_folder(settings: dict[str, Any]) -> Path:
     return common.RUNS / "closed_loop" / f"{settings['task'].replace(' ', '_')}_seed{settings['seed']}"
 
 
-def run(settings: dict[str, Any], at: Run) -> str:
+def run(settings: dict[str, Any], run: Run) -> str:
     """One training: leaves checks.csv, a row for each check, in its folder."""
     model = make_model(settings["task"], settings["seed"])
     start = time.process_time()
@@ -145,8 +145,8 @@ def run(settings: dict[str, Any], at: Run) -> str:
         row = {"task": settings["task"], "seed": settings["seed"], "update": check * CHECK_EVERY}
         row |= {name: round(value, 4) for name, value in compare_to_optimum(model).items()}
         row |= {"entropy": round(metrics["entropy"], 4), "cpu_seconds": round(time.process_time() - start, 1)}
-        merge_csv(at.folder / "checks.csv", [row | versions()], key=("update",))
-        at.report(row["update"], settings["updates"])
+        merge_csv(run.folder / "checks.csv", [row | versions()], key=("update",))
+        run.report(row["update"], settings["updates"])
     return f"{settings['task']} seed {settings['seed']}: total variation {row['total_variation']}"
 
 

@@ -69,16 +69,16 @@ def run_folder(settings: dict[str, Any]) -> Path:
     return common.RUNS / "compare" / env / f"{settings['algo']}_seed{settings['seed']}"
 
 
-def run(settings: dict[str, Any], at: Run) -> str:
+def run(settings: dict[str, Any], run: Run) -> str:
     """One training: leaves model.zip and evaluations.csv in its folder."""
     algo, env_id, seed = settings["algo"], settings["env"], settings["seed"]
     evaluate = Evaluate(env_id, settings["eval_freq"], settings["eval_episodes"], seed)
     model = common.make_model(algo, env_id, seed=seed, **settings["arguments"])
     model.learn(settings["steps"], callback=evaluate)
-    model.save(at.folder / "model")
+    model.save(run.folder / "model")
     first = {"algo": algo, "env": env_id, "seed": seed}
     rows = [first | row | versions() for row in evaluate.rows]
-    merge_csv(at.folder / "evaluations.csv", rows, key=("step",))
+    merge_csv(run.folder / "evaluations.csv", rows, key=("step",))
     last = rows[-1]
     return f"{algo} seed {seed}: return {last['mean_return']} after {last['wall_seconds']} s of training"
 

@@ -26,14 +26,14 @@ _FIRST_SEED, _EPISODES = 10_000, 20
 folder = partial(run_folder, "dvbf_control")
 
 
-def run(settings: dict[str, Any], at: Run) -> str:
+def run(settings: dict[str, Any], run: Run) -> str:
     start = time.monotonic()
     kwargs = {"posterior": settings["posterior"], "planner": settings["planner"], "smoothing": False}
     model = DVBF(
         "MlpPolicy", ENV, seed=settings["seed"], device="cpu", policy_kwargs=kwargs | {"seed": settings["seed"]}
     )
     model.learn(settings["steps"])
-    model.save(at.folder / "model")
+    model.save(run.folder / "model")
     trained = time.monotonic() - start
     result = evaluate(model, ENV, _EPISODES, _FIRST_SEED)
     low, high = result.interval
@@ -41,7 +41,7 @@ def run(settings: dict[str, Any], at: Run) -> str:
     times = {"training_seconds": round(trained), "evaluation_seconds": round(time.monotonic() - start - trained)}
     settled = {name: settings[name] for name in ("posterior", "planner", "seed", "steps")}
     rounded = {name: round(value, 2) for name, value in figures.items()}
-    write_csv(at.folder / "row.csv", [settled | rounded | times | versions()])
+    write_csv(run.folder / "row.csv", [settled | rounded | times | versions()])
     return f"{settings['name']}: {result.mean_return:.1f} [{low:.1f}, {high:.1f}]"
 
 

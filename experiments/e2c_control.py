@@ -78,7 +78,7 @@ def settings_of(data: str, variant: str, seed: int) -> dict[str, Any]:
     return {"name": name, "data": data, "variant": variant, "seed": seed, "arguments": arguments} | DATA[data]
 
 
-def run(settings: dict[str, Any], at: Run) -> str:
+def run(settings: dict[str, Any], run: Run) -> str:
     """Train a model, leave it and its numbers in the folder."""
     start = time.monotonic()
     everywhere, arguments = training_env(settings), dict(settings["arguments"])
@@ -93,7 +93,7 @@ def run(settings: dict[str, Any], at: Run) -> str:
         **arguments,
     )
     model.learn(settings["steps"])
-    model.save(at.folder / "model")
+    model.save(run.folder / "model")
     trained = time.monotonic() - start
     settled = {name: settings[name] for name in ("variant", "seed", "steps", "gradient_steps")}
     latent, rows = measures(model, everywhere), []
@@ -102,7 +102,7 @@ def run(settings: dict[str, Any], at: Run) -> str:
         share = share_in_goal(model, settings["env"], env_kwargs, 10_000 + settings["seed"])
         times = {"training_seconds": round(trained), "evaluation_seconds": round(time.monotonic() - start)}
         rows.append({"task": task} | settled | {"share_in_goal": round(share, 4)} | latent | times | versions())
-    write_csv(at.folder / "row.csv", rows)
+    write_csv(run.folder / "row.csv", rows)
     shares = ", ".join(f"{row['task']} {100 * row['share_in_goal']:.1f} %" for row in rows)
     return f"{settings['name']}, steps in the goal: {shares}"
 

@@ -81,7 +81,7 @@ def measures(model: Any, n_modes: int) -> dict[str, float]:
     return {"kl": float(kl), "grid_log_z": float(log_z), "log_z": own, "log_z_error": own - float(log_z)}
 
 
-def run(settings: dict[str, Any], at: Run) -> str:
+def run(settings: dict[str, Any], run: Run) -> str:
     start = time.monotonic()
     th.manual_seed(settings["seed"])
     n_modes, method = settings["modes"], settings["method"]
@@ -90,23 +90,23 @@ def run(settings: dict[str, Any], at: Run) -> str:
     kind = EnergyBasedGAN if is_gan else MarkovChainEBM
     model: Any = kind(2, energy_kwargs=ENERGY, **METHODS[method]["arguments"])
     model.fit(data, settings["steps"], **({"instance_noise": INSTANCE_NOISE} if is_gan else {}))
-    th.save(model.energy.state_dict(), at.folder / "energy.pt")
+    th.save(model.energy.state_dict(), run.folder / "energy.pt")
     figures = {name: round(value, 4) for name, value in measures(model, n_modes).items()}
     settled = {name: settings[name] for name in ("modes", "method", "seed", "steps")}
-    write_csv(at.folder / "row.csv", [settled | figures | {"seconds": round(time.monotonic() - start)} | versions()])
+    write_csv(run.folder / "row.csv", [settled | figures | {"seconds": round(time.monotonic() - start)} | versions()])
     return f"{settings['name']}: KL {figures['kl']:.4f}, error of ln Z {figures['log_z_error']:.4f}"
 
 
 def picture(done: Sequence[dict[str, Any]], path: Path) -> None:
     """Densities of the models of seed 0 beside the data's."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
     from ardae_rl.ebm.energy import EnergyNetwork
 
     points, log_area = grid()
     names = [name for name in METHODS if any(settings["method"] == name for settings in done)]
     data = sorted({int(settings["modes"]) for settings in done})
-    figure = Figure(figsize=(2.4 * (1 + len(names)), 2.5 * len(data)), layout="constrained")
+    figure = Plot(figsize=(2.4 * (1 + len(names)), 2.5 * len(data)), layout="constrained")
     for line, n_modes in zip(figure.subplots(len(data), 1 + len(names), squeeze=False), data, strict=True):
         shown = {"data": log_density(n_modes, points)}
         for settings in done:

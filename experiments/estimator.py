@@ -110,12 +110,12 @@ def run_folder(settings: dict[str, Any]) -> Path:
     return common.RUNS / "estimator" / "_".join(str(settings[k]) for k in KEY)
 
 
-def run(settings: dict[str, Any], at: Run) -> str:
+def run(settings: dict[str, Any], run: Run) -> str:
     """One run: leaves row.json in its folder."""
     name, seed = settings["estimator"], settings["seed"]
     row = measure(name, Target(settings["dim"], settings["modes"], seed), seed, settings["updates"])
     key = {k: settings[k] for k in KEY}
-    (at.folder / "row.json").write_text(json.dumps(key | row | versions()) + "\n")
+    (run.folder / "row.json").write_text(json.dumps(key | row | versions()) + "\n")
     return ", ".join(f"{k} {v}" for k, v in (key | row).items())
 
 

@@ -50,30 +50,30 @@ def expert_settings(env: str, steps: int, n_demos: int) -> dict[str, Any]:
     return {"name": f"{env} expert", "env": env, "steps": steps, "n_demos": n_demos}
 
 
-def train_expert(settings: dict[str, Any], at: Run) -> str:
+def train_expert(settings: dict[str, Any], run: Run) -> str:
     """Leaves the model, its demonstrations, and the two returns that others are measured by."""
     env_id = settings["env"]
     model = SAC("MlpPolicy", env_id, seed=0, device="cpu", **GENERATOR_ARGUMENTS.get(env_id, {}))
-    learn(model, settings, at)
+    learn(model, settings, run)
     demos = collect_demonstrations(model, gym.make(env_id), settings["n_demos"], seed=1)
-    save_trajectories(at.folder / "demos.npz", demos)
+    save_trajectories(run.folder / "demos.npz", demos)
     expert = evaluate(model, env_id, _EPISODES, _FIRST_SEED).mean_return
     demonstrated = float(np.mean([trajectory.rewards.sum() for trajectory in demos if trajectory.rewards is not None]))
     row = {"expert": expert, "demonstrated": demonstrated, "random": random_return(env_id)}
-    write_csv(at.folder / "returns.csv", [row])
+    write_csv(run.folder / "returns.csv", [row])
     return f"expert of {env_id}: {expert:.1f}, its demonstrations {demonstrated:.1f}, random {row['random']:.1f}"
 
 
-def learn(model: Any, settings: dict[str, Any], at: Run) -> None:
+def learn(model: Any, settings: dict[str, Any], run: Run) -> None:
     """In ten parts, with the return after each; leaves these, and the model."""
     curve = []
     for k in range(10):
         model.learn(settings["steps"] // 10, reset_num_timesteps=k == 0)
         result = evaluate(model, settings["env"], 5, _FIRST_SEED)
         curve.append({"step": model.num_timesteps, "return": round(result.mean_return, 4)} | versions())
-        write_csv(at.folder / "curve.csv", curve)
-        at.report(k + 1, 10, f"return {result.mean_return:.0f}")
-    model.save(at.folder / "model")
+        write_csv(run.folder / "curve.csv", curve)
+        run.report(k + 1, 10, f"return {result.mean_return:.0f}")
+    model.save(run.folder / "model")
 
 
 def random_return(env_id: str) -> float:
@@ -91,7 +91,7 @@ def random_return(env_id: str) -> float:
     return float(np.mean(returns))
 
 
-def run(settings: dict[str, Any], at: Run) -> str:
+def run(settings: dict[str, Any], run: Run) -> str:
     start = time.monotonic()
     env_id, expert = settings["env"], folder(settings["expert"])
     method = METHODS[settings["method"]]
@@ -106,7 +106,7 @@ def run(settings: dict[str, Any], at: Run) -> str:
         device="cpu",
         **method["arguments"],
     )
-    learn(model, settings, at)
+    learn(model, settings, run)
     result = evaluate(model, env_id, _EPISODES, _FIRST_SEED)
     returns = {name: float(value) for name, value in read_csv(expert / "returns.csv")[0].items()}
     normalised = (result.mean_return - returns["random"]) / (returns["expert"] - returns["random"])
@@ -116,7 +116,7 @@ def run(settings: dict[str, Any], at: Run) -> str:
     anchors = {f"{name}_return": value for name, value in returns.items()}
     rounded = {name: round(value, 4) for name, value in (figures | anchors).items()}
     write_csv(
-        at.folder / "row.csv", [settled | demos | rounded | {"seconds": round(time.monotonic() - start)} | versions()]
+        run.folder / "row.csv", [settled | demos | rounded | {"seconds": round(time.monotonic() - start)} | versions()]
     )
     return f"{settings['name']}: return {result.mean_return:.1f}, normalised {normalised:.3f}"
 
@@ -134,9 +134,9 @@ def curves(settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 def picture(rows: Sequence[dict[str, str]], env_id: str, path: Path) -> None:
     """A line for each run, a colour for each method."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Plot(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     colours = {"expert": "black"} | {method: f"C{k}" for k, method in enumerate(METHODS)}
     lines: dict[tuple[str, ...], list[tuple[int, float]]] = {}

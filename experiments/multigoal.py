@@ -71,16 +71,18 @@ def run_folder(settings: dict[str, Any]) -> Path:
     return common.RUNS / "multigoal" / f"{settings['algo']}_seed{settings['seed']}"
 
 
-def run(settings: dict[str, Any], at: Run) -> str:
+def run(settings: dict[str, Any], run: Run) -> str:
     """Train and roll out: leaves model.zip and rollouts.npz in its folder."""
     arguments = settings["arguments"] | {"ent_coef": settings["ent_coef"], "seed": settings["seed"]}
     model = common.make_model(settings["algo"], ENV_ID, **arguments)
     model.learn(settings["steps"])
-    model.save(at.folder / "model")
+    model.save(run.folder / "model")
     paths, returns = rollouts(model, settings["seed"])
     first, _ = model.predict(np.zeros((ORIGIN_ACTIONS, 2), dtype=np.float32), deterministic=False)
     lengths = np.array([len(path) for path in paths])
-    np.savez(at.folder / "rollouts.npz", positions=np.concatenate(paths), lengths=lengths, returns=returns, first=first)
+    np.savez(
+        run.folder / "rollouts.npz", positions=np.concatenate(paths), lengths=lengths, returns=returns, first=first
+    )
     return f"{settings['algo']} seed {settings['seed']}: trained"
 
 

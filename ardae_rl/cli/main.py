@@ -38,6 +38,8 @@ ExpId = Annotated[int, typer.Option(help="Number of the run; 0 is the newest run
 Seed = Annotated[int, typer.Option(help="Seed of the environment and of sampled actions.")]
 Model = Annotated[Path, typer.Option("--model", help="A saved model (.zip), or a run folder of `train`.")]
 
+_CHECKOUT = "git clone it; pip install -e '.[experiments]' in its folder; then there: python -m experiments run"
+
 
 @app.command(context_settings=PASS_THROUGH)
 def train(
@@ -213,34 +215,32 @@ def demo(
 
 @app.command()
 def reproduce(
-    figure: Annotated[
+    name: Annotated[
         str, typer.Argument(help="fig3, figS2, fig4, figS4, fig5, fig7 (AR-DAE's paper), dvbf-pendulum, dvbf-pixels.")
     ],
     budget: Annotated[str, typer.Option(help="quick (minutes), or paper (the paper's numbers of updates: hours).")] = (
         "quick"
     ),
-    seeds: Annotated[int | None, typer.Option(help="Number of repetitions; by default the budget's.")] = None,
-    jobs: Annotated[int, typer.Option(help="Number of processes, with one thread each.")] = 2,
-    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("runs/reproduce"),
+    n_seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Number of repetitions; by default the budget's.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Number of processes, with one thread each; by default 2.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("runs/experiments"),
 ) -> None:
     """Reproduce a figure of a paper: its numbers as a table, and the figure. Needs a checkout of the repository.
 
-    An interrupted command resumes where it stopped. Numbers and verdicts are in docs/reproduction.md.
+    `python -m experiments list` shows all experiments. An interrupted command resumes where it stopped.
     """
     with one_line_errors(reproduce, (*USER_ERRORS, RuntimeError)):
-        table, image = _experiment("experiments.reproduce").reproduce(figure, budget, seeds, jobs, out)
-    typer.echo(f"wrote {table}, {image}")
-
-
-def _experiment(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not module.startswith(str(error.name)):
-            raise
-        raise ImportError(
-            "the experiments are not installed; run the command in a checkout of the repository"
-        ) from error
+        try:
+            run_experiment = importlib.import_module("experiments.figure").run_experiment
+        except ModuleNotFoundError as error:
+            if error.name not in ("experiments", "experiments.figure"):
+                raise
+            raise ImportError(f"reproduce needs a checkout of the repository: {_CHECKOUT} {name}") from error
+        written = run_experiment(name, budget, n_seeds, jobs, out)
+    for path in written:
+        typer.echo(f"wrote {path}")
 
 
 @app.command()

@@ -38,9 +38,9 @@ def draw_errors(rows: Sequence[dict[str, str]], methods: Sequence[str], path: Pa
     :param rows: with "method", "seed", "sigma" and "error"
     :param methods: in the order of the legend
     """
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    figure = Plot(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.subplots()
     sigmas = np.logspace(-3, 0, 61)
     axes.plot(sigmas, [optimal_error(sigma) for sigma in sigmas], "k:", label="optimal f*(x; σ)")

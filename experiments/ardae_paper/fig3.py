@@ -17,10 +17,11 @@ from ardae_rl.runs.run import Run
 from ardae_rl.score import ARDAE
 from experiments.ardae_paper import mixture
 from experiments.ardae_paper.error_curves import draw_errors, mean_errors
-from experiments.reproduce import Result
+from experiments.figure import Figure, Result
 
-SEEDS = {"quick": 2, "paper": 5}
+SEEDS = {"smoke": 1, "quick": 2, "paper": 5}
 BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"n_updates": 3, "width": 8, "n_sigmas": 2},
     "quick": {"n_updates": 1_500, "width": 64, "n_sigmas": 7},
     "paper": {"n_updates": 10_000, "width": 256, "n_sigmas": 13},
 }
@@ -114,43 +115,43 @@ def noise_scales(n: int) -> list[float]:
     return th.logspace(0, -3, n, dtype=th.float64).tolist()
 
 
-def run(settings: dict[str, Any], at: Run) -> list[dict[str, Any]]:
+def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
     """The errors of one method, by noise scale."""
     th.manual_seed(settings["seed"])
     method, width, n_updates = settings["method"], settings["width"], settings["n_updates"]
     sigmas = noise_scales(settings["n_sigmas"])
     if method in AMORTISED:
-        score = train_amortised(settings["estimator"], n_updates, at)
+        score = train_amortised(settings["estimator"], n_updates, run)
         sigmas.append(0.0)
     else:
-        score = train_fixed(method, width, sigmas, n_updates, at)
+        score = train_fixed(method, width, sigmas, n_updates, run)
     key = {name: settings[name] for name in ("method", "seed", "n_updates", "width")}
     return [key | row for row in errors(score, sigmas)]
 
 
-def train_amortised(arguments: dict[str, Any], n_updates: int, at: Run) -> ScoreAtNoise:
+def train_amortised(arguments: dict[str, Any], n_updates: int, run: Run) -> ScoreAtNoise:
     """One estimator for all noise scales."""
     estimator = ARDAE(1, **arguments)
-    train(estimator, n_updates, at, "estimator")
+    train(estimator, n_updates, run, "estimator")
     return lambda x, sigma: estimator.score(x, noise_scale=sigma / unit(estimator))
 
 
-def train_fixed(method: str, width: int, sigmas: Sequence[float], n_updates: int, at: Run) -> ScoreAtNoise:
+def train_fixed(method: str, width: int, sigmas: Sequence[float], n_updates: int, run: Run) -> ScoreAtNoise:
     """A denoiser for each noise scale, where annealed with the weights of the one before at the start."""
     denoisers: dict[float, ARDAE | RegularDAE] = {}
     for k, sigma in enumerate(sigmas):
         denoiser = denoisers[sigma] = make_fixed(method, sigma, width)
         if k > 0 and method.endswith("annealed"):
             denoiser.load_state_dict(denoisers[sigmas[k - 1]].state_dict())
-        train(denoiser, n_updates, at, f"sigma_{sigma:.4g}")
+        train(denoiser, n_updates, run, f"sigma_{sigma:.4g}")
     return lambda x, sigma: denoisers[sigma].score(x)
 
 
-def train(model: ARDAE | RegularDAE, n_updates: int, at: Run, checkpoint: str) -> None:
+def train(model: ARDAE | RegularDAE, n_updates: int, run: Run, checkpoint: str) -> None:
     """Adam, its learning rate halved every tenth of the updates."""
     schedule = th.optim.lr_scheduler.StepLR(model.optimizer, max(n_updates // 10, 1), 0.5)
     parts: dict[str, Stateful] = {"model": model, "optimizer": model.optimizer, "schedule": schedule}
-    for _ in at.steps(n_updates, parts, checkpoint=checkpoint):
+    for _ in run.steps(n_updates, parts, checkpoint=checkpoint):
         model.update(mixture.sample(BATCH))
         schedule.step()
 
@@ -179,3 +180,6 @@ def draw(results: Sequence[Result], path: Path) -> None:
     """Error by noise scale, a line for each method, and the optimum's."""
     rows = [row for result in results for row in result.rows]
     draw_errors(rows, (*FIXED, *AMORTISED), path)
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS)

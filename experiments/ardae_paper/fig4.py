@@ -24,9 +24,9 @@ from ardae_rl.score.samplers import (
 )
 from experiments.ardae_paper.distances import earth_movers_distance
 from experiments.ardae_paper.energies import ENERGIES, Energy, GridDensity
-from experiments.reproduce import Result
+from experiments.figure import Figure, Result
 
-SEEDS = {"quick": 1, "paper": 3}
+SEEDS = {"smoke": 1, "quick": 1, "paper": 3}
 BETAS = [0.5, 0.999]
 # The network sees x itself, whose scale is known here, and noise of standard deviation 0.1
 RAW = {
@@ -59,7 +59,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "AR-DAE implicit, paper's estimator": IMPLICIT | PAPERS,
 }
 MEASURED = {"hidden": [256, 256, 256], "learning_rate": 1e-3, "n_samples": 1_000_000, "n_transported": 2000}
+_TINY = {"hidden": [16, 16, 16], "learning_rate": 1e-3, "n_samples": 1000, "n_transported": 50}
 BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": _TINY | {"n_updates": 3, "n_score_updates": 1, "batch_size": 16, "anneal_updates": 2, "decay_updates": 2},
     "quick": MEASURED
     | {"n_updates": 16_000, "n_score_updates": 2, "batch_size": 256, "anneal_updates": 8000, "decay_updates": 2300},
     # Annealed over as many updates as in the authors' code; their text does not say
@@ -86,17 +88,17 @@ def fits(methods: dict[str, dict[str, Any]], settings: dict[str, Any], n_seeds: 
     ]
 
 
-def run(settings: dict[str, Any], at: Run) -> Sequence[Row]:
+def run(settings: dict[str, Any], run: Run) -> Sequence[Row]:
     th.manual_seed(settings["seed"])
     keep_freed_memory()
     energy = ENERGIES[settings["energy"]]
-    sampler = fit(energy, settings, at)
+    sampler = fit(energy, settings, run)
     row, shares = measure(sampler, GridDensity(energy), settings["n_samples"], settings["n_transported"])
-    np.save(at.folder / _HISTOGRAM, shares.numpy())
+    np.save(run.folder / _HISTOGRAM, shares.numpy())
     return [{name: settings[name] for name in ("energy", "method", "seed", "n_updates")} | row]
 
 
-def fit(energy: Energy, settings: dict[str, Any], at: Run) -> Sampler:
+def fit(energy: Energy, settings: dict[str, Any], run: Run) -> Sampler:
     """Minimise -H(p) + α E[U(x)] with α rising from 0.01 to 1 (Lim et al. 2020, Eq. 15)."""
     sampler, entropy = _sampler(settings)
     parameters = [*sampler.parameters(), *entropy.trained_with_sampler()]
@@ -104,7 +106,7 @@ def fit(energy: Energy, settings: dict[str, Any], at: Run) -> Sampler:
     schedule = StepLR(optimizer, settings["decay_updates"], 0.5)
     parts: dict[str, Stateful] = {"sampler": sampler, "optimizer": optimizer, "schedule": schedule, **entropy.parts()}
     annealed_after = settings.get("annealing", 1.0) * settings["anneal_updates"]
-    for step in at.steps(settings["n_updates"], parts):
+    for step in run.steps(settings["n_updates"], parts):
         alpha = min(1.0, 0.01 + 0.99 * step / annealed_after)
         x, surrogate = entropy(settings["batch_size"])
         optimizer.zero_grad()
@@ -163,11 +165,11 @@ def summary(rows: Sequence[dict[str, str]]) -> Sequence[Row]:
 
 def draw(results: Sequence[Result], path: Path) -> None:
     """Energies by rows; the target and the first seed's fit of each method by columns."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
     first = {(r.settings["energy"], r.settings["method"]): r for r in results if r.settings["seed"] == 0}
     numbers, methods = (list(dict.fromkeys(names)) for names in zip(*first, strict=True))
-    figure = Figure(figsize=(2.5 * (1 + len(methods)), 2.3 * len(numbers)), layout="constrained")
+    figure = Plot(figsize=(2.5 * (1 + len(methods)), 2.3 * len(numbers)), layout="constrained")
     panels = figure.subplots(len(numbers), 1 + len(methods), squeeze=False)
     for row, number in enumerate(numbers):
         left, right, bottom, top = ENERGIES[number].bounds
@@ -190,3 +192,6 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
 def _file_name(method: str) -> str:
     return method.replace("'", "").replace(",", "").replace(" ", "_")
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS)

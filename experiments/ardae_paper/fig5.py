@@ -17,12 +17,12 @@ from ardae_rl.runs.run import Records, Run
 from ardae_rl.runs.tables import Row, read_csv, write_csv
 from ardae_rl.score import ARDAE
 from experiments.ardae_paper.vae import GaussianDecoder, ImplicitEncoder, update_score, update_vae
-from experiments.reproduce import Result
+from experiments.figure import Figure, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SEEDS = {"quick": 2, "paper": 2}
+SEEDS = {"smoke": 1, "quick": 2, "paper": 2}
 CENTRES = th.cartesian_prod(th.linspace(-4, 4, 5), th.linspace(-4, 4, 5))
 DEVIATION = 0.1**0.5  # of each Gaussian, and of the likelihood
 METHODS = {
@@ -35,31 +35,35 @@ FIXED_NOISE = {
     "dae_large": 0.5,
     "dae_small": 0.001,
 }  # in units of z, where a good posterior has a deviation of about 0.13
+QUICK: dict[str, Any] = {
+    "n_updates": 2500,
+    "batch_size": 256,
+    "n_latents": 8,  # per data point, in an update of the estimator
+    "n_score_updates": 2,
+    "hidden": 128,
+    "learning_rates": {"encoder": 3e-4, "decoder": 3e-3},
+    "last_learning_rate": 0.1,  # fraction of the first, to which all learning rates decay linearly
+    "n_evaluated": 100_000,
+}
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": QUICK | {"n_updates": 4, "batch_size": 16, "n_latents": 2, "hidden": 8, "n_evaluated": 500},
+    "quick": QUICK,
+    "paper": QUICK
+    | {"n_updates": 62_500, "batch_size": 512, "n_latents": 256, "n_score_updates": 1, "hidden": 256}
+    | {"learning_rates": {"encoder": 1e-4, "decoder": 1e-4}, "last_learning_rate": 1.0},
+}
 _CURVE, _MAPS = "log_variance.csv", "maps.pt"
 _NEAR = 0.1  # length of the step between neighbouring data points that the roughness looks at
 
 
 def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
     """Settings by method and seed; those of the paper are in its Tables 5 and 6, column "toy"."""
-    training: dict[str, Any] = {
-        "n_updates": 2500,
-        "batch_size": 256,
-        "n_latents": 8,  # for each data point, in an update of the estimator
-        "n_score_updates": 2,
-        "hidden": 128,
-        "learning_rates": {"encoder": 3e-4, "decoder": 3e-3},
-        "last_learning_rate": 0.1,  # as a share of the first, to which all decay linearly
-        "n_evaluated": 100_000,
-    }
-    if budget == "paper":
-        training |= {"n_updates": 62_500, "batch_size": 512, "n_latents": 256, "n_score_updates": 1, "hidden": 256}
-        training |= {"learning_rates": {"encoder": 1e-4, "decoder": 1e-4}, "last_learning_rate": 1.0}
     return [
         {
             "name": f"{method}_seed{seed}",
             "method": method,
             "seed": seed,
-            **training,
+            **BUDGETS[budget],
             "estimator": _estimator(method, budget),
         }
         for seed in range(n_seeds)
@@ -69,7 +73,7 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
 
 def _estimator(method: str, budget: str) -> dict[str, Any]:
     """Arguments of the score estimator; all but "ardae" share a network, and differ in the noise scale alone."""
-    quick = budget == "quick"
+    quick = budget != "paper"
     if method == "ardae":
         return {"head": "vector", "learning_rate": 3e-3 if quick else 1e-3}
     shared = {"preconditioned": False, "loss": "ardae", "context_gain": False, "activation": "softplus", "averaging": 1}
@@ -83,7 +87,7 @@ def _estimator(method: str, budget: str) -> dict[str, Any]:
     return shared | {"noise_distribution": "fixed", "relative_noise": False, "noise_scale": FIXED_NOISE[method]}
 
 
-def run(settings: dict[str, Any], at: Run) -> list[Row]:
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train; leave the posteriors' variance over training, and some samples and latents, in the folder."""
     th.manual_seed(settings["seed"])
     encoder = ImplicitEncoder(2, 2, noise_dim=10, hidden=settings["hidden"])
@@ -104,7 +108,7 @@ def run(settings: dict[str, Any], at: Run) -> list[Row]:
     parts |= {"optimizer": optimizer, "estimator_optimizer": estimator.optimizer}
     parts |= {"schedule": schedules[0], "estimator_schedule": schedules[1]}
     record_every = max(1, n_updates // 100)
-    for step in at.steps(n_updates, parts):
+    for step in run.steps(n_updates, parts):
         x = draw_data(settings["batch_size"])
         for _ in range(settings["n_score_updates"]):
             update_score(estimator, encoder, x, settings["n_latents"])
@@ -114,8 +118,8 @@ def run(settings: dict[str, Any], at: Run) -> list[Row]:
         if step % record_every == 0 or step + 1 == n_updates:
             spread = posterior_log_variance(encoder, draw_data(500)).mean().item()
             records.append({"n_updates": step + 1, "log_variance": round(spread, 4)})
-    write_csv(at.folder / _CURVE, records)
-    _save_maps(encoder, decoder, at.folder / _MAPS)
+    write_csv(run.folder / _CURVE, records)
+    _save_maps(encoder, decoder, run.folder / _MAPS)
     numbers = evaluate(encoder, decoder, settings["n_evaluated"])
     numbers["log_variance_jumps"] = round(jumps([record["log_variance"] for record in records]), 5)
     return [{key: settings[key] for key in ("method", "seed", "n_updates")} | numbers]
@@ -223,12 +227,12 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 def draw(results: Sequence[Result], path: Path) -> None:
     """As in the paper, one column for each method: samples above, latents below, in the colours of the modes."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
     th.manual_seed(0)
     first = {result.settings["method"]: result for result in reversed(results)}
     first = {method: first[method] for method in METHODS if method in first}
-    figure = Figure(figsize=(2.9 * (len(first) + 2), 5.8), layout="constrained")
+    figure = Plot(figsize=(2.9 * (len(first) + 2), 5.8), layout="constrained")
     axes = figure.subplots(2, len(first) + 2)
     data = draw_data(5000)
     _scatter(axes[0, 0], data, data, 6, "data x")
@@ -270,3 +274,6 @@ def _draw_shares(axes: "Axes", results: Sequence[Result]) -> None:
 
 def _colour(method: str) -> str:
     return f"C{list(METHODS).index(method)}"
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS)

@@ -28,10 +28,11 @@ from experiments.ardae_paper.max_entropy import (
     flow_samples,
     inverse_autoregressive_flow,
 )
-from experiments.reproduce import Result
+from experiments.figure import Figure, Result
 
-SEEDS = {"quick": 32, "paper": 256}
+SEEDS = {"smoke": 2, "quick": 32, "paper": 256}
 BUDGETS = {
+    "smoke": {"n_updates": 4, "n_entropy_updates": 2, "n_warm_up": 2, "n_distance": 20, "n_moments": 200},
     "quick": {"n_updates": 2_000, "n_entropy_updates": 500},
     "paper": {"n_updates": 20_000, "n_entropy_updates": 5_000},
 }
@@ -58,21 +59,21 @@ COLOURS = {"AR-DAE": "tab:red", "IAF": "tab:green"}
 
 
 def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
-    shared = BUDGETS[budget] | TRAINING | EVALUATION
+    shared = TRAINING | EVALUATION | BUDGETS[budget]
     return [{"name": f"seed{seed}", "seed": seed} | shared for seed in range(n_seeds)]
 
 
-def run(settings: dict[str, Any], at: Run) -> list[dict[str, Any]]:
+def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
     """Both models on one draw of the constraints."""
     th.manual_seed(settings["seed"])
     constraints = MomentConstraints.draw(DIM)
-    flow = train_flow(constraints, settings, at)
-    sampler = train_sampler(constraints, settings, at)
+    flow = train_flow(constraints, settings, run)
+    sampler = train_sampler(constraints, settings, run)
     models = {
         "AR-DAE": Model(sampler, sampler.entropy),
         "IAF": Model(partial(flow_samples, flow), partial(flow_entropy, flow)),
     }
-    estimates = {name: estimate_entropy(models[name], settings, at, f"entropy_{name}") for name in MODELS}
+    estimates = {name: estimate_entropy(models[name], settings, run, f"entropy_{name}") for name in MODELS}
     exact, reference = (constraints.solution.sample((settings["n_distance"],)) for _ in range(2))
     floor = {"emd_floor": earth_movers_distance(exact, reference)}
     rows = []
@@ -92,12 +93,12 @@ def schedule(settings: dict[str, Any], step: int) -> tuple[float, float]:
     return first * (last / first) ** min(2 * progress, 1), min(2 - 2 * progress, 1)
 
 
-def train_flow(constraints: MomentConstraints, settings: dict[str, Any], at: Run) -> nn.Module:
+def train_flow(constraints: MomentConstraints, settings: dict[str, Any], run: Run) -> nn.Module:
     """By the exact log density of its samples."""
     flow = inverse_autoregressive_flow(DIM, settings["n_transforms"], settings["width"])
     optimizer = th.optim.Adam(flow.parameters(), fused=True)
     parts: dict[str, Stateful] = {"flow": flow, "optimizer": optimizer}
-    for step in at.steps(settings["n_updates"], parts, checkpoint="flow"):
+    for step in run.steps(settings["n_updates"], parts, checkpoint="flow"):
         weight, decay = schedule(settings, step)
         set_learning_rate(optimizer, decay * settings["flow_learning_rate"])
         x, log_prob = flow().rsample_and_log_prob((settings["batch"],))
@@ -108,7 +109,7 @@ def train_flow(constraints: MomentConstraints, settings: dict[str, Any], at: Run
     return flow
 
 
-def train_sampler(constraints: MomentConstraints, settings: dict[str, Any], at: Run) -> SmoothSampler:
+def train_sampler(constraints: MomentConstraints, settings: dict[str, Any], run: Run) -> SmoothSampler:
     """By AR-DAE's score of its samples in whitened coordinates: one update of the estimator, one of the sampler."""
     sampler = SmoothSampler(DIM, settings["noise_dim"], settings["width"])
     optimizer = th.optim.Adam(sampler.parameters(), fused=True)
@@ -117,7 +118,7 @@ def train_sampler(constraints: MomentConstraints, settings: dict[str, Any], at: 
     parts: dict[str, Stateful] = {"sampler": sampler, "optimizer": optimizer, "whitening": whitening}
     parts |= {"estimator": estimator, "estimator_optimizer": estimator.optimizer}
     n_warm_up = settings["n_warm_up"]
-    for step in at.steps(n_warm_up + settings["n_updates"], parts, checkpoint="sampler"):
+    for step in run.steps(n_warm_up + settings["n_updates"], parts, checkpoint="sampler"):
         weight, decay = schedule(settings, max(step - n_warm_up, 0))
         set_learning_rate(optimizer, decay * settings["sampler_learning_rate"])
         set_learning_rate(estimator.optimizer, max(decay, 0.1) * settings["score_learning_rate"])
@@ -141,7 +142,7 @@ def set_learning_rate(optimizer: th.optim.Optimizer, learning_rate: float) -> No
         group["lr"] = learning_rate
 
 
-def estimate_entropy(model: Model, settings: dict[str, Any], at: Run, checkpoint: str) -> float:
+def estimate_entropy(model: Model, settings: dict[str, Any], run: Run, checkpoint: str) -> float:
     """H by a fresh estimator, normalised against a Gaussian of the samples' moments; in nats."""
     n_updates, n_moments = settings["n_entropy_updates"], settings["n_moments"]
     whitening = Whitening(DIM)
@@ -151,7 +152,7 @@ def estimate_entropy(model: Model, settings: dict[str, Any], at: Run, checkpoint
     decay = th.optim.lr_scheduler.LinearLR(estimator.optimizer, 1.0, 0.05, n_updates)
     parts: dict[str, Stateful] = {"whitening": whitening, "estimator": estimator}
     parts |= {"optimizer": estimator.optimizer, "decay": decay}
-    for _ in at.steps(n_updates, parts, checkpoint=checkpoint):
+    for _ in run.steps(n_updates, parts, checkpoint=checkpoint):
         with th.no_grad():
             y = whitening(model.sample(settings["entropy_batch"]))
         estimator.step(y)
@@ -212,12 +213,12 @@ def summary(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
 
 def draw(results: Sequence[Result], path: Path) -> None:
     """Histograms of the earth mover's distances, of their difference, and of the KL divergences."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
     rows = [row for result in results for row in result.rows]
     emd = {model: column(rows, model, "emd") for model in MODELS}
     floor = column(rows, MODELS[0], "emd_floor")
-    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    figure = Plot(figsize=(12, 3.8), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     everything = np.concatenate([*emd.values(), floor])
     bins = np.linspace(everything.min(), everything.max(), 16)
@@ -247,3 +248,6 @@ def outlines(axes: Any, values: dict[str, np.ndarray], bins: np.ndarray) -> None
         axes.hist(numbers, bins, color=COLOURS[model], histtype="step", linewidth=1.8, label=label)
     axes.legend(frameon=False, fontsize=8)
     axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS)

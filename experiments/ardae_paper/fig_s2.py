@@ -19,10 +19,11 @@ from ardae_rl.score import ardae_loss
 from experiments.ardae_paper import mixture
 from experiments.ardae_paper.error_curves import draw_errors, mean_errors
 from experiments.ardae_paper.fig3 import BATCH, N_NOISE, PAPER_DELTA, errors, noise_scales
-from experiments.reproduce import Result
+from experiments.figure import Figure, Result
 
-SEEDS = {"quick": 4, "paper": 5}
+SEEDS = {"smoke": 1, "quick": 4, "paper": 5}
 BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"n_updates": 3, "width": 8, "n_sigmas": 2},
     "quick": {"n_updates": 2_000, "width": 32, "n_sigmas": 7},
     "paper": {"n_updates": 10_000, "width": 256, "n_sigmas": 13},
 }
@@ -87,14 +88,14 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
     ]
 
 
-def run(settings: dict[str, Any], at: Run) -> list[dict[str, Any]]:
+def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
     """The errors of one way of conditioning, by noise scale; the same samples and noise for both."""
     th.manual_seed(settings["seed"])
     denoiser = HyperDenoiser(settings["width"], settings["absolute"])
     optimizer = th.optim.Adam(denoiser.parameters(), lr=1e-3)
     schedule = th.optim.lr_scheduler.StepLR(optimizer, max(settings["n_updates"] // 10, 1), 0.5)
     parts: dict[str, Stateful] = {"denoiser": denoiser, "optimizer": optimizer, "schedule": schedule}
-    for _ in at.steps(settings["n_updates"], parts):
+    for _ in run.steps(settings["n_updates"], parts):
         sigma = PAPER_DELTA * th.randn(N_NOISE)
         u = th.randn(N_NOISE, BATCH, 1)
         scale = sigma.view(-1, 1, 1)
@@ -120,3 +121,6 @@ def summary(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
 
 def draw(results: Sequence[Result], path: Path) -> None:
     draw_errors([row for result in results for row in result.rows], tuple(CONDITIONS), path)
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS)

@@ -22,10 +22,10 @@ from ardae_rl.dvbf.policies import make_posterior
 from ardae_rl.dvbf.posteriors import InitialStatePosterior, SequenceEncoder
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, read_csv, write_csv
-from experiments.reproduce import Result
+from experiments.figure import Figure, Result
 from experiments.state_space.training import bounds, fit
 
-SEEDS = {"quick": 1, "paper": 5}
+SEEDS = {"smoke": 1, "quick": 1, "paper": 5}
 LENGTH, OBS_DIM, ACT_DIM = 50, 3, 1
 SPLIT = {"training": 500, "validation": 128, "test": 128}
 METHODS: dict[str, dict[str, Any]] = {
@@ -39,6 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 MODEL = {"z_dim": 4, "n_matrices": 16, "encoder_hidden": 64, "n_flows": 2}
 BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"n_updates": 2, "batch_size": 4, "learning_rate": 1e-3, "anneal_updates": 1, "length": 5},
     "quick": {"n_updates": 8000, "batch_size": 64, "learning_rate": 4e-3, "anneal_updates": 500, "length": 20},
     "paper": {"n_updates": 80_000, "batch_size": 64, "learning_rate": 1e-3, "anneal_updates": 5000, "length": 20},
 }
@@ -81,7 +82,7 @@ def data(part: str, late: bool) -> tuple[th.Tensor, th.Tensor]:
     return x, th.cat([th.zeros_like(u[:, :1]), u[:, :-1]], 1) if late else u
 
 
-def run(settings: dict[str, Any], at: Run) -> list[Row]:
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
     th.manual_seed(settings["seed"])
     z_dim = settings["z_dim"]
     model = LearnedSSM(LocallyLinearDynamics(z_dim, ACT_DIM, settings["n_matrices"]), GaussianEmission(z_dim, OBS_DIM))
@@ -89,11 +90,11 @@ def run(settings: dict[str, Any], at: Run) -> list[Row]:
     posterior = make_posterior(settings["posterior"], encoder, z_dim, settings["n_flows"])
     x, u = data("training", settings["late"])
     validation = data("validation", settings["late"])
-    records = fit(model, posterior, x, u, settings, at, lambda: bounds(model, posterior, *validation))
-    write_csv(at.folder / _CURVE, records)
+    records = fit(model, posterior, x, u, settings, run, lambda: bounds(model, posterior, *validation))
+    write_csv(run.folder / _CURVE, records)
     numbers = bounds(model, posterior, *data("test", settings["late"]))
     true, made = made_up(model, posterior, settings["smoothing"], *data("test", settings["late"]))
-    np.savez(at.folder / _PATHS, true=true[:_N_DRAWN].numpy(), made=made[:_N_DRAWN].numpy())
+    np.savez(run.folder / _PATHS, true=true[:_N_DRAWN].numpy(), made=made[:_N_DRAWN].numpy())
     numbers["mad"] = float((true - made).abs().mean())
     numbers["least_kl"] = min(record["kl"] for record in records)
     settled = {name: settings[name] for name in ("method", "seed", "n_updates")}
@@ -127,11 +128,11 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 def draw(results: Sequence[Result], path: Path) -> None:
     """Some trajectories of each method's first seed, sin θ, beside the true ones; divergences over training."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
     first = {result.settings["method"]: result for result in reversed(results)}
     first = {method: first[method] for method in METHODS if method in first}
-    figure = Figure(figsize=(2.6 * (len(first) + 1), 1.5 * _N_DRAWN), layout="constrained")
+    figure = Plot(figsize=(2.6 * (len(first) + 1), 1.5 * _N_DRAWN), layout="constrained")
     grid = figure.add_gridspec(_N_DRAWN, len(first) + 1)
     for column, (method, result) in enumerate(first.items()):
         paths = np.load(result.folder / _PATHS)
@@ -149,3 +150,6 @@ def draw(results: Sequence[Result], path: Path) -> None:
     axes.set(title="divergence a step (nats)", xlabel="updates", yscale="symlog")
     axes.legend(fontsize="x-small")
     figure.savefig(path, dpi=130)
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS)

@@ -22,16 +22,17 @@ from ardae_rl.dvbf.policies import make_posterior
 from ardae_rl.dvbf.posteriors import SequenceEncoder
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, write_csv
-from experiments.reproduce import Result
+from experiments.figure import Figure, Result
 from experiments.state_space.training import bounds, fit
 
-SEEDS = {"quick": 1, "paper": 5}
+SEEDS = {"smoke": 1, "quick": 1, "paper": 5}
 LENGTH, SIDE, ACT_DIM = 15, 16, 1
 N_SEQUENCES = 500  # of each part
 PARTS = ("training", "regression", "test")
 METHODS = {"A: initial state": "initial_state", "C: step flow": "step_iaf", "D: noise": "noise"}
 MODEL = {"z_dim": 3, "n_matrices": 16, "encoder_hidden": 64, "n_flows": 2}
 BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"n_updates": 2, "batch_size": 4, "learning_rate": 1e-3, "anneal_updates": 1, "length": 5},
     "quick": {"n_updates": 6000, "batch_size": 64, "learning_rate": 2e-3, "anneal_updates": 1000, "length": LENGTH},
     "paper": {"n_updates": 60_000, "batch_size": 64, "learning_rate": 1e-3, "anneal_updates": 10_000, "length": LENGTH},
 }
@@ -86,7 +87,7 @@ def pictures(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     return drawn.reshape(*angles.shape, SIDE**2)
 
 
-def run(settings: dict[str, Any], at: Run) -> list[Row]:
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
     th.manual_seed(settings["seed"])
     z_dim = settings["z_dim"]
     model = LearnedSSM(LocallyLinearDynamics(z_dim, ACT_DIM, settings["n_matrices"]), PictureEmission(z_dim, SIDE**2))
@@ -94,14 +95,14 @@ def run(settings: dict[str, Any], at: Run) -> list[Row]:
     posterior = make_posterior(settings["posterior"], encoder, z_dim, settings["n_flows"])
     x, u, _ = sequences("training")
     test_x, test_u, _ = sequences("test")
-    records = fit(model, posterior, x, u, settings, at, lambda: bounds(model, posterior, test_x[:100], test_u[:100]))
-    write_csv(at.folder / _CURVE, records)
+    records = fit(model, posterior, x, u, settings, run, lambda: bounds(model, posterior, test_x[:100], test_u[:100]))
+    write_csv(run.folder / _CURVE, records)
     numbers = bounds(model, posterior, test_x, test_u)
     drawn = {part: states_of(model, posterior, part) for part in PARTS[1:]}
     for degree, name in ((1, "linear"), (2, "quadratic")):
         scores = explained(drawn["regression"], drawn["test"], degree)
         numbers |= {f"{name}_{target}": score for target, score in zip(TARGETS, scores, strict=True)}
-    np.savez(at.folder / _STATES, z=drawn["test"][0], targets=drawn["test"][1])
+    np.savez(run.folder / _STATES, z=drawn["test"][0], targets=drawn["test"][1])
     settled = {name: settings[name] for name in ("method", "seed", "n_updates")}
     return [settled | {name: round(value, 5) for name, value in numbers.items()}]
 
@@ -145,11 +146,11 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 def draw(results: Sequence[Result], path: Path) -> None:
     """The drawn states of each method's first seed, coloured by angle and by velocity."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
     first = {result.settings["method"]: result for result in reversed(results)}
     first = {method: first[method] for method in METHODS if method in first}
-    figure = Figure(figsize=(3.4 * len(first), 6.4), layout="constrained")
+    figure = Plot(figsize=(3.4 * len(first), 6.4), layout="constrained")
     for column, (method, result) in enumerate(first.items()):
         kept = np.load(result.folder / _STATES)
         angle = np.arctan2(kept["targets"][:, 0], kept["targets"][:, 1])
@@ -161,3 +162,6 @@ def draw(results: Sequence[Result], path: Path) -> None:
             axes.set_title(f"{method}, {name}" if row == 0 else name)
             axes.tick_params(labelsize="xx-small")
     figure.savefig(path, dpi=110)
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS)

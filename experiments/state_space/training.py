@@ -20,7 +20,7 @@ def fit(
     x: th.Tensor,
     u: th.Tensor,
     settings: dict[str, Any],
-    at: Run,
+    run: Run,
     validate: Callable[[], dict[str, float]],
 ) -> Records:
     """Train both on sequences; what was measured on the way, fifty times.
@@ -28,7 +28,7 @@ def fit(
     :param x: (n, T + 1, obs_dim)
     :param u: (n, T, act_dim)
     :param settings: n_updates, batch_size, learning_rate, anneal_updates, and the length of the windows to train on
-    :param at: where the training goes on from, if it was interrupted
+    :param run: where the training goes on from, if it was interrupted
     :param validate: what to measure
     """
     parameters = [*model.parameters(), *posterior.parameters()]
@@ -38,7 +38,7 @@ def fit(
     parts: dict[str, Stateful] = {"model": model, "posterior": posterior, "optimizer": optimizer}
     parts |= {"schedule": schedule, "records": records}
     record_every = max(1, n_updates // _RECORDS)
-    for step in at.steps(n_updates, parts):
+    for step in run.steps(n_updates, parts):
         rows = th.randint(len(x), (settings["batch_size"],))
         starts = th.randint(x.shape[1] - length + 1, (settings["batch_size"],))
         columns = starts.unsqueeze(1) + th.arange(length)

@@ -10,7 +10,7 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import read_csv, write_csv
 from ardae_rl.score import ARDAE
 from experiments.ardae_paper import error_curves, fig3, fig_s2, mixture
-from experiments.reproduce import Result
+from experiments.figure import Result
 
 
 def density(x: th.Tensor) -> th.Tensor:

@@ -11,7 +11,7 @@ from ardae_rl.runs.run import Run
 from ardae_rl.score.samplers import ConditionalGaussian, EntropyBound, HierarchicalSampler, ImplicitSampler
 from experiments.ardae_paper import fig4, fig_s4
 from experiments.ardae_paper.energies import ENERGIES, N_CELLS, Energy, GridDensity
-from experiments.reproduce import Result
+from experiments.figure import Result
 
 
 def _gauss(x: float) -> float:

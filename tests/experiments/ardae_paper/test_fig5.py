@@ -12,8 +12,9 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import read_csv, write_csv
 from ardae_rl.score import ARDAE
 from experiments.ardae_paper import fig5
+from experiments.ardae_paper.fig5 import BUDGETS
 from experiments.ardae_paper.vae import GaussianDecoder, ImplicitEncoder, log_joint, update_score, update_vae
-from experiments.reproduce import BUDGETS, Result
+from experiments.figure import Result
 
 
 class LinearEncoder(ImplicitEncoder):

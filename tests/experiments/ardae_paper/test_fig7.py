@@ -21,7 +21,7 @@ from experiments.ardae_paper.max_entropy import (
     flow_samples,
     inverse_autoregressive_flow,
 )
-from experiments.reproduce import Result
+from experiments.figure import Result
 
 CONSTRAINTS = MomentConstraints(
     th.tensor([1.0, -2.0, 0.5]), th.tensor([[2.0, 0.5, 0.0], [0.3, 1.0, 0.2], [0.0, -0.2, 0.7]])
@@ -233,7 +233,7 @@ def test_run(tmp_path: Path) -> None:
 
 
 def test_runs() -> None:
-    assert fig7.SEEDS == {"quick": 32, "paper": 256}
+    assert fig7.SEEDS == {"smoke": 2, "quick": 32, "paper": 256}
     for budget in fig7.SEEDS:
         runs = fig7.runs(budget, 3)
         assert [run["name"] for run in runs] == ["seed0", "seed1", "seed2"]

@@ -7,7 +7,7 @@ import pytest
 import torch as th
 
 from ardae_rl.runs.run import Run
-from experiments.reproduce import Result
+from experiments.figure import Result
 from experiments.state_space import dvbf_pixels
 
 _SMALL = {"n_updates": 3, "batch_size": 4, "encoder_hidden": 8, "n_matrices": 2}

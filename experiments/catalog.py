@@ -1,0 +1,37 @@
+"""The names of the experiments, and the modules that define them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from ardae_rl.common.checks import check_choice
+
+if TYPE_CHECKING:
+    from experiments.figure import Figure
+
+EXPERIMENTS = {
+    "fig3": "experiments.ardae_paper.fig3",
+    "figS2": "experiments.ardae_paper.fig_s2",
+    "fig4": "experiments.ardae_paper.fig4",
+    "figS4": "experiments.ardae_paper.fig_s4",
+    "fig5": "experiments.ardae_paper.fig5",
+    "fig7": "experiments.ardae_paper.fig7",
+    "dvbf-pendulum": "experiments.state_space.dvbf_pendulum",
+    "dvbf-pixels": "experiments.state_space.dvbf_pixels",
+}
+
+
+def load(name: str) -> Figure:
+    """Return the experiment of this name.
+
+    :raises ValueError: For an unknown name.
+    """
+    check_choice("name", name, EXPERIMENTS)
+    figure: Figure = importlib.import_module(EXPERIMENTS[name]).FIGURE
+    return figure
+
+
+def summary_line(name: str) -> str:
+    """Return the first line of the docstring of an experiment's module."""
+    return (importlib.import_module(EXPERIMENTS[name]).__doc__ or "").strip().partition("\n")[0]

@@ -1,0 +1,171 @@
+"""The one form of an experiment, and the function that makes its runs, its table and its plot."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.optional import require
+from ardae_rl.runs.jobs import processes, run_missing
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.tables import Row, merge_csv, print_table, read_csv, versions, write_csv
+from experiments.catalog import load
+from experiments.options import parse_options
+
+RUNS = Path("runs/experiments")  # models and logs; ignored by git
+_ROWS = "rows.csv"
+
+
+class Result(NamedTuple):
+    """A finished run."""
+
+    settings: dict[str, Any]
+    folder: Path  # the run may have left files beside its rows
+    rows: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An experiment. Its module ends with ``FIGURE = Figure(...)``.
+
+    :param runs: Returns the settings of all runs, given a budget and a number of seeds. Settings are JSON values that
+        hold all that the run depends on, among them a unique "name". The keyword-only parameters of ``runs``, which
+        need type hints and defaults, are the experiment's options.
+    :param run: Makes one run in its folder, and returns its rows of the table.
+    :param summary: Reduces the rows to the few numbers that the experiment is about, which are printed.
+    :param draw: Draws the finished runs into a .png file. None for an experiment without a plot.
+    :param seeds: Number of seeds by budget, where the caller gives none; 0 for an experiment without seeds. Every
+        experiment has the budget "smoke".
+    :param prepare: Makes a run that other runs need: those whose settings hold its settings as "needs". They find its
+        folder with :func:`needed`.
+    :param key: Columns that tell one row of the table from another. Results are merged into the table by this key;
+        without one they replace the table of their budget.
+    :param table_by: Option whose value becomes part of the table's file name.
+    :param timed: The runs measure time: they are made anew each time, one after the other.
+    """
+
+    runs: Callable[..., list[dict[str, Any]]]
+    run: Callable[[dict[str, Any], Run], Sequence[Row]]
+    summary: Callable[[Sequence[dict[str, str]]], Sequence[Row]]
+    draw: Callable[[Sequence[Result], Path], None] | None
+    seeds: Mapping[str, int]
+    prepare: Callable[[dict[str, Any], Run], None] | None = None
+    key: tuple[str, ...] = ()
+    table_by: str | None = None
+    timed: bool = False
+
+
+def run_experiment(
+    name: str,
+    budget: str = "quick",
+    n_seeds: int | None = None,
+    jobs: int | None = None,
+    out: Path = RUNS,
+    options: Sequence[str] = (),
+) -> list[Path]:
+    """Make the missing runs of an experiment, then write its table ``<name>.csv`` and its plot into ``out``.
+
+    Each run has a folder below runs/experiments. Finished runs are skipped, interrupted ones continued.
+
+    :param name: One of :data:`~experiments.catalog.EXPERIMENTS`.
+    :param budget: "smoke" (seconds: does it run?), "quick" (minutes to hours on two cores) or "paper" (the paper's
+        number of updates and repetitions), as far as the experiment has it.
+    :param n_seeds: Number of seeds, from 0 on. By default the experiment's own number for the budget.
+    :param jobs: Number of one-thread processes, by default 2; 1 for an experiment that measures time.
+    :param out: Folder of the table and the plot.
+    :param options: The experiment's own options as ``name=value``; commas separate several values.
+    :return: Paths of the table and the plot.
+    :raises ValueError: For a wrong argument.
+    :raises RuntimeError: If a run failed.
+    """
+    figure = load(name)
+    check_choice("budget", budget, tuple(figure.seeds))
+    values = parse_options(figure.runs, options)
+    jobs = _checked_jobs(figure, name, jobs)
+    runs = figure.runs(budget, _checked_seeds(figure, name, budget, n_seeds), **values)
+    if figure.draw is not None:
+        require("matplotlib", "plots")  # before the runs, not after them
+    results = _results(figure, name, budget, runs, jobs)
+    rows = [row for result in results for row in result.rows]
+    stem = name if figure.key else f"{name}_{budget}"
+    if figure.table_by is not None:
+        stem += f"_{_file_name(str(values[figure.table_by]))}"
+    table = out / f"{stem}.csv"
+    if figure.key:
+        merge_csv(table, rows, figure.key)
+    else:
+        write_csv(table, rows)
+    written = [table]
+    if figure.draw is not None:
+        figure.draw(results, table.with_suffix(".png"))
+        written.append(table.with_suffix(".png"))
+    print_table(figure.summary(rows), f"{name}, {budget}")
+    return written
+
+
+def needed(run: Run, settings: Mapping[str, Any]) -> Path:
+    """Return the folder of the run that a run of these settings needs."""
+    return run.folder.parent / _file_name(settings["needs"]["name"])
+
+
+def _checked_jobs(figure: Figure, name: str, jobs: int | None) -> int:
+    if figure.timed:
+        if jobs not in (None, 1):
+            raise ValueError(f"`jobs` must be 1 for {name}, which measures time, got {jobs}")
+        return 1
+    jobs = 2 if jobs is None else jobs
+    check_count("jobs", jobs)
+    return jobs
+
+
+def _checked_seeds(figure: Figure, name: str, budget: str, n_seeds: int | None) -> int:
+    default = figure.seeds[budget]
+    if n_seeds is None:
+        return default
+    if default == 0:
+        raise ValueError(f"`n_seeds` must be left out for {name}, which has no seeds, got {n_seeds}")
+    check_count("n_seeds", n_seeds)
+    return n_seeds
+
+
+def _results(figure: Figure, name: str, budget: str, runs: list[dict[str, Any]], jobs: int) -> list[Result]:
+    folder = partial(_folder, RUNS / f"{name}_{budget}")
+    if figure.timed:
+        for settings in runs:
+            shutil.rmtree(folder(settings), ignore_errors=True)
+    shared = {settings["needs"]["name"]: settings["needs"] for settings in runs if "needs" in settings}
+    for function, group in ((_prepare, list(shared.values())), (_run, runs)):
+        done = run_missing(partial(function, name), folder, group, processes(jobs)) if group else []
+        if len(done) < len(group):
+            failed = f"{len(group) - len(done)} of {len(group)} runs failed"
+            raise RuntimeError(f"{failed}; the same command continues them")
+    return [Result(settings, folder(settings), read_csv(folder(settings) / _ROWS)) for settings in runs]
+
+
+def _folder(parent: Path, settings: Mapping[str, Any]) -> Path:
+    return parent / _file_name(settings["name"])
+
+
+def _file_name(text: str) -> str:
+    for mark in ("'", ",", ":", ";"):
+        text = text.replace(mark, "")
+    return text.replace(" ", "_").replace("/", "-")
+
+
+def _run(name: str, settings: dict[str, Any], run: Run) -> str:
+    rows = load(name).run(settings, run)
+    write_csv(run.folder / _ROWS, [dict(row) | versions() for row in rows])
+    return f"{settings['name']}: done"
+
+
+def _prepare(name: str, settings: dict[str, Any], run: Run) -> str:
+    prepare = load(name).prepare
+    if prepare is None:
+        raise TypeError(f"the experiment {name} has runs that need another one, but no function `prepare`")
+    prepare(settings, run)
+    return f"{settings['name']}: done"
