@@ -79,7 +79,7 @@ sys.meta_path.insert(0, Hidden())
         ("minari", "from ardae_rl.irl import load_trajectories; load_trajectories('minari:a/b-v0')", "irl"),
         ("zuko", "from ardae_rl import EnergyBasedGAN; EnergyBasedGAN(2)", "flows"),
         ("cma", "from ardae_rl.world_models.evolution import CMAES; CMAES(3)", "world-models"),
-        ("numba", "import ardae_envs.rasteriser", "box2d"),
+        ("numba", "import ardae_envs.rasterizer", "box2d"),
         ("ray", "from ardae_rl.runs.cluster import ray_workers\nwith ray_workers(): pass", "ray"),
     ],
 )

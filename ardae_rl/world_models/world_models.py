@@ -20,7 +20,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeImage
 
 import ardae_envs  # noqa: F401 (registers environments)
-from ardae_envs.collection import Mixture, Predicts, RandomWeights, StickyRandom
+from ardae_envs.collection import Mixture, RandomWeights, StickyRandom, SupportsPredict
 from ardae_rl.common.callbacks import ShowSteps
 from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.runs import progress
@@ -379,10 +379,10 @@ class WorldModels(BaseAlgorithm):
         """Gradient steps of earlier rounds."""
         return 0 if self.iteration == 0 else n_steps + (self.iteration - 1) * self._share(n_steps)
 
-    def _collector(self, seed: int) -> Predicts:
+    def _collector(self, seed: int) -> SupportsPredict:
         """Random policies; after the first round, the controller in half of the episodes."""
         seeds = np.random.SeedSequence([seed, self.iteration]).generate_state(4).tolist()
-        policies: list[Predicts] = [StickyRandom(self.action_space, seed=seeds[0])]
+        policies: list[SupportsPredict] = [StickyRandom(self.action_space, seed=seeds[0])]
         weights = [1.0]
         if isinstance(self.action_space, spaces.Box):
             policies.append(RandomWeights(self.action_space, "cauchy", (0.0, 0.3), seed=seeds[1]))

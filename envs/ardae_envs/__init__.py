@@ -1,9 +1,12 @@
-"""Gymnasium environments of ardae-rl; importing this module registers them under `ardae/`.
+"""Gymnasium environments of ardae-rl; importing this package registers them under ``ardae/``.
 
-    import gymnasium, ardae_envs
-    env = gymnasium.make("ardae/MultiGoal-v0")
+Example:
 
-`gymnasium.make("ardae_envs:ardae/MultiGoal-v0")` does both at once.
+>>> import gymnasium
+>>> import ardae_envs
+>>> env = gymnasium.make("ardae/MultiGoal-v0")
+
+``gymnasium.make("ardae_envs:ardae/MultiGoal-v0")`` imports and makes at once.
 """
 
 from typing import Any
@@ -12,18 +15,18 @@ import gymnasium
 
 
 def _car_racing(name: str, entry_point: str) -> dict[str, Any]:
-    """With the official length of an episode and threshold."""
+    """Return a registry entry with the official episode length and reward threshold."""
     entry = {"id": f"ardae/CarRacing{name}-v0", "entry_point": f"ardae_envs.{entry_point}"}
     return entry | {"max_episode_steps": 1000, "reward_threshold": 900}
 
 
-# Entry points are strings, so importing this module stays cheap and needs no extra: an environment's
-# own dependencies are imported when it is made. A change of dynamics or reward bumps -vN.
+# Entry points are strings, so that importing this package is cheap and needs no extra: the dependencies of an
+# environment are imported when it is made. A change of dynamics or reward increments -vN.
 _SPECS: tuple[dict[str, Any], ...] = (
     {
         "id": "ardae/MultiGoal-v0",
         "entry_point": "ardae_envs.multi_goal:MultiGoalEnv",
-        # Going straight to a goal takes 4 to 10 steps; 30 lets a random walk get there too.
+        # A straight path to a goal takes 4 to 10 steps; within 30, a random walk reaches one too
         "max_episode_steps": 30,
     },
     _car_racing("Fast", "car_racing_fast:CarRacingFast"),
@@ -47,7 +50,7 @@ _SPECS: tuple[dict[str, Any], ...] = (
     {
         "id": "ardae/TakeCover-v0",
         "entry_point": "ardae_envs.take_cover:TakeCover",
-        # A minute of the game, and the number of steps that results are given for; ViZDoom's own goes on
+        # One minute of the game, and the length for which results are reported; ViZDoom's own episode is longer
         "max_episode_steps": 2100,
         "reward_threshold": 750,
     },
@@ -55,7 +58,7 @@ _SPECS: tuple[dict[str, Any], ...] = (
 
 
 def _register_missing() -> None:
-    """Register what the registry lacks: Gymnasium warns when an id is registered twice."""
+    """Register the ids that are not registered yet: Gymnasium warns about a second registration."""
     for spec in _SPECS:
         if spec["id"] not in gymnasium.registry:
             gymnasium.register(**spec)

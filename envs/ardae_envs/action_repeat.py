@@ -1,53 +1,74 @@
-"""An action held for several steps, of which only the last is drawn where the environment can leave that out."""
+"""Repeated actions; where the environment can skip rendering, only the frame that is returned is rendered."""
 
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
+from ardae_envs.checks import check_min
+
 
 @runtime_checkable
-class Undrawn(Protocol):
-    """An environment that can step without drawing, such as :class:`~ardae_envs.car_racing_fast.CarRacingFast`."""
+class SkipsDrawing(Protocol):
+    """An environment that can step without rendering, such as :class:`~ardae_envs.car_racing_fast.CarRacingFast`.
 
-    drawing: bool  # where False, steps return an earlier observation
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_envs.action_repeat import SkipsDrawing
+    >>> isinstance(gym.make("ardae_envs:ardae/CarRacingFast-v0").unwrapped, SkipsDrawing)
+    True
+    >>> isinstance(gym.make("Pendulum-v1").unwrapped, SkipsDrawing)
+    False
+    """
+
+    drawing: bool  # while False, `step` returns the frame that was rendered last
 
     def draw(self) -> Any:
-        """The observation of where the episode is."""
+        """Return the observation of the current state."""
 
 
 class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """A step is n of the environment's with the same action, fewer where the episode ends; rewards add up.
+    """Repeat each action for n steps of the environment, or until the episode ends, and sum the rewards.
 
-    The limit of an episode's length is to be inside, as ``gymnasium.make`` puts it: ``ActionRepeat(gym.make(...), 4)``.
-    Nearly all of CarRacing's time goes into drawing; of an :class:`Undrawn` one, no more is drawn than is returned.
+    The time limit belongs inside, where ``gymnasium.make`` puts it: ``ActionRepeat(gym.make(...), 4)``. CarRacing
+    spends nearly all of its time on rendering; an environment that :class:`SkipsDrawing` renders only the frames that
+    are returned.
 
-    :param env: any environment
-    :param n: steps for which an action is held
-    :raises ValueError: for n below 1
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_envs.action_repeat import ActionRepeat
+    >>> env = ActionRepeat(gym.make("CartPole-v1"), 4)
+    >>> _ = env.reset(seed=0)
+    >>> env.step(0)[1]  # the sum of four rewards
+    4.0
+
+    :param env: Any environment.
+    :param n: Number of steps for which each action is repeated.
+    :raises ValueError: If ``n`` is below 1.
     """
 
     def __init__(self, env: gym.Env[Any, Any], n: int) -> None:
-        if n < 1:
-            raise ValueError(f"n={n!r}: accepted are 1 and more")
+        check_min("n", n, 1)
         RecordConstructorArgs.__init__(self, n=n)
         super().__init__(env)
         self.n = n
-        self._undrawn = env.unwrapped if isinstance(env.unwrapped, Undrawn) else None
+        self._skips_drawing = env.unwrapped if isinstance(env.unwrapped, SkipsDrawing) else None
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         total, drawn = 0.0, True
         try:
             for i in range(self.n):
-                if self._undrawn is not None:
-                    self._undrawn.drawing = drawn = i == self.n - 1
+                if self._skips_drawing is not None:
+                    self._skips_drawing.drawing = drawn = i == self.n - 1
                 observation, reward, terminated, truncated, info = self.env.step(action)
                 total += float(reward)
                 if terminated or truncated:
                     break
         finally:
-            if self._undrawn is not None:
-                self._undrawn.drawing = True
-        if self._undrawn is not None and not drawn:
-            observation = self._undrawn.draw()
+            if self._skips_drawing is not None:
+                self._skips_drawing.drawing = True
+        if self._skips_drawing is not None and not drawn:
+            observation = self._skips_drawing.draw()
         return observation, total, terminated, truncated, info

@@ -1,4 +1,4 @@
-"""Fewer actions: wrappers, and the functions that they are made of, which a policy can hold inside itself."""
+"""Smaller action spaces: wrappers, and the functions behind them, which a policy can apply itself."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,29 +13,42 @@ Array = NDArray[Any]
 
 
 def steer_and_pedal(actions: Array) -> Array:
-    """CarRacing's actions from (steering, pedal), (..., 2) to (..., 3): gas above zero, brake below, never both."""
+    """Map (steering, pedal), shape (..., 2), to CarRacing's (steering, gas, brake), shape (..., 3).
+
+    A positive pedal is gas, a negative one is brake; the two are never applied together.
+    """
     actions = np.asarray(actions)
     steering, pedal = actions[..., 0], actions[..., 1]
     return np.stack([steering, pedal.clip(0, 1), (-pedal).clip(0, 1)], axis=-1).astype(np.float32)
 
 
 def one_axis_to_discrete(actions: Array, thresholds: Sequence[float] = (-1 / 3, 1 / 3)) -> Array:
-    """The number of thresholds at or below a real value, (..., 1) to (...,)."""
+    """Count the thresholds at or below each real value, shape (..., 1) to (...,)."""
     return np.searchsorted(np.asarray(thresholds), np.asarray(actions)[..., 0], side="right")
 
 
 class ReducedActionSpace(gym.ActionWrapper[Any, Any, Any], RecordConstructorArgs):
-    """An environment with an action space of its own, mapped to the environment's.
+    """Give an environment another action space, whose elements a function maps to the environment's actions.
 
-    :param env: the environment
-    :param action_space: what an agent sees
-    :param to_action: from an element of it to an action of the environment
+    Example:
+
+    >>> import gymnasium as gym
+    >>> import numpy as np
+    >>> from ardae_envs.actions import ReducedActionSpace
+    >>> torques = np.array([[-2.0], [0.0], [2.0]], np.float32)
+    >>> env = ReducedActionSpace(gym.make("Pendulum-v1"), gym.spaces.Discrete(3), lambda action: torques[action])
+    >>> _ = env.reset(seed=0)
+    >>> observation, *_ = env.step(2)
+
+    :param env: The environment.
+    :param action_space: The action space that an agent sees.
+    :param to_action: Maps an element of ``action_space`` to an action of the environment.
     """
 
     def __init__(
         self, env: gym.Env[Any, Any], action_space: spaces.Space[Any], to_action: Callable[[Any], Any]
     ) -> None:
-        # Of a subclass, its own arguments are recorded already
+        # A subclass has recorded its own arguments already, and this call does not replace them
         RecordConstructorArgs.__init__(self, action_space=action_space, to_action=to_action)
         gym.ActionWrapper.__init__(self, env)
         self.action_space = action_space
@@ -46,27 +59,45 @@ class ReducedActionSpace(gym.ActionWrapper[Any, Any, Any], RecordConstructorArgs
 
 
 class SteerAndPedal(ReducedActionSpace):
-    """CarRacing with two actions in [-1, 1]: steering, and one axis of gas and brake.
+    """Give CarRacing two actions in [-1, 1]: steering, and one axis for gas and brake.
 
-    :param env: with CarRacing's continuous actions
-    :raises ValueError: if it has others
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_envs.actions import SteerAndPedal
+    >>> env = SteerAndPedal(gym.make("CarRacing-v3"))
+    >>> env.action_space
+    Box(-1.0, 1.0, (2,), float32)
+    >>> env.action([0.5, -1.0])  # steering, gas, brake
+    array([0.5, 0. , 1. ], dtype=float32)
+
+    :param env: Environment with CarRacing's continuous actions.
+    :raises ValueError: If it has other actions.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         space = env.action_space
         if not (isinstance(space, spaces.Box) and space.shape == (3,)):
-            raise ValueError(f"env: got the action space {space}; accepted: three real actions, as CarRacing's")
+            raise ValueError(f"`env` must have three real actions, as CarRacing has, got {space}")
         RecordConstructorArgs.__init__(self)
         super().__init__(env, spaces.Box(-1.0, 1.0, (2,), np.float32), steer_and_pedal)
 
 
 class OneAxisToDiscrete(ReducedActionSpace):
-    """Discrete actions in an order along one real axis, as World Models' controller has them in DoomTakeCover.
+    """Arrange discrete actions along one real axis, as the controller of World Models does in DoomTakeCover.
 
-    :param env: with discrete actions
-    :param order: actions from the lowest value to the highest; by default all, as they are numbered
-    :param thresholds: between them; by default they part [-1, 1] equally
-    :raises ValueError: if the environment has no discrete actions, or these do not fit to them
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_envs.actions import OneAxisToDiscrete
+    >>> env = OneAxisToDiscrete(gym.make("MountainCar-v0"))  # left, nothing, right
+    >>> [int(env.action([value])) for value in (-0.9, 0.0, 0.9)]
+    [0, 1, 2]
+
+    :param env: Environment with discrete actions.
+    :param order: Actions from the lowest value to the highest; by default all, in their numbering.
+    :param thresholds: Boundaries between consecutive actions; by default they divide [-1, 1] equally.
+    :raises ValueError: If the environment has no discrete actions, or if the other arguments do not match them.
     """
 
     def __init__(
@@ -75,14 +106,14 @@ class OneAxisToDiscrete(ReducedActionSpace):
         RecordConstructorArgs.__init__(self, order=order, thresholds=thresholds)
         space = env.action_space
         if not isinstance(space, spaces.Discrete):
-            raise ValueError(f"env: got the action space {space}; accepted: discrete actions")
+            raise ValueError(f"`env` must have discrete actions, got {space}")
         order = range(int(space.start), int(space.start + space.n)) if order is None else order
         if not order or not all(space.contains(np.int64(action)) for action in order):
-            raise ValueError(f"order={order!r}: accepted are actions of {space}")
+            raise ValueError(f"`order` must consist of actions of {space}, got {order!r}")
         if thresholds is None:
             thresholds = np.linspace(-1, 1, len(order) + 1)[1:-1].tolist()
         if len(thresholds) != len(order) - 1 or list(thresholds) != sorted(thresholds):
-            raise ValueError(f"thresholds={thresholds!r}: accepted are {len(order) - 1} in ascending order")
+            raise ValueError(f"`thresholds` must be {len(order) - 1} ascending numbers, got {thresholds!r}")
         self.order, self.thresholds = np.array(order), tuple(thresholds)
         super().__init__(env, spaces.Box(-1.0, 1.0, (1,), np.float32), self._discrete)
 

@@ -1,4 +1,4 @@
-"""Gymnasium's CarRacing with a renderer several times faster, to the same pixels."""
+"""Gymnasium's CarRacing with a renderer that is several times faster and draws the same pixels."""
 
 import math
 from typing import Any, ClassVar
@@ -10,69 +10,77 @@ from gymnasium.envs.box2d import car_racing as official
 from numpy.typing import NDArray
 
 from ardae_envs.car_shape import CarShape
-from ardae_envs.rasteriser import draw_polygons
+from ardae_envs.rasterizer import draw_polygons
 
-# On these the frames were compared; another version may draw something else
+# Versions on which the frames were compared; another version may draw other frames
 VERIFIED_GYMNASIUM = ("1.4.0",)
-_BAR_SHARE = 8  # the black bar of indicators has the eighth part of the height
+_BAR_SHARE = 8  # the black indicator bar takes an eighth of the height
 _SMALL_W, _SMALL_H = official.STATE_W, official.STATE_H
-_HIGHEST_INDICATOR = 4.0  # in fortieths of the height: higher ones leave the bar
-_EDGE = 2  # pixels that an outline may lie beside its corners
+_MAX_INDICATOR = 4.0  # in fortieths of the height; higher indicators extend beyond the bar
+_EDGE = 2  # pixels by which an outline may extend beyond its corners
 
 
 class CarRacingFast(official.CarRacing):
-    """The official environment, but for how ``state_pixels`` are made: same physics, rewards and frames.
+    """The official environment with a faster renderer: same physics, rewards and frames.
 
-    - Ground and road are drawn by compiled code (:func:`~ardae_envs.rasteriser.draw_polygons`), which leaves out what
-      is beyond the picture.
-    - What the indicators will cover is not drawn, and no surface is made anew.
-    - The picture is scaled in x before it is turned over, an eighth of the work then, and in y afterwards. It comes out
-      the same, because pygame scales in x first, and each row by itself.
+    - Compiled code (:func:`~ardae_envs.rasterizer.draw_polygons`) draws ground and road, and skips polygons outside
+      the image.
+    - Pixels that the indicator bar will cover are not drawn, and all surfaces are reused.
+    - The image is scaled in x before it is flipped, which then costs an eighth of the work, and in y afterwards. The
+      result is the same, because pygame scales in x first, row by row.
 
-    Steps while ``drawing`` is False return the last frame that was drawn.
+    While ``drawing`` is False, ``step`` returns the last frame that was drawn.
 
-    :param unverified: accept a version of Gymnasium on which the frames have not been compared
-    :raises ValueError: for such a version, otherwise
+    Example:
+
+    >>> import gymnasium as gym
+    >>> env = gym.make("ardae_envs:ardae/CarRacingFast-v0")
+    >>> frame, _ = env.reset(seed=0)
+    >>> frame.shape
+    (96, 96, 3)
+
+    :param unverified: Whether to accept a version of Gymnasium on which the frames have not been compared.
+    :raises ValueError: If Gymnasium has such a version and ``unverified`` is False.
     """
 
     drawing = True
-    _shrunk: ClassVar[int] = 1
+    _downscaling: ClassVar[int] = 1
 
     def __init__(self, *args: Any, unverified: bool = False, **kwargs: Any) -> None:
         if gym.__version__ not in VERIFIED_GYMNASIUM and not unverified:
             raise ValueError(
-                f"gymnasium {gym.__version__}: the frames have been compared on {', '.join(VERIFIED_GYMNASIUM)}; "
-                "accepted: one of these, or unverified=True"
+                f"`unverified` must be True for gymnasium {gym.__version__}, got False; "
+                f"the frames have been compared on {', '.join(VERIFIED_GYMNASIUM)}"
             )
         super().__init__(*args, **kwargs)
         self._ezpickle_args, self._ezpickle_kwargs = args, {**kwargs, "unverified": unverified}
-        width, height = official.WINDOW_W // self._shrunk, official.WINDOW_H // self._shrunk
+        width, height = official.WINDOW_W // self._downscaling, official.WINDOW_H // self._downscaling
         bar = height // _BAR_SHARE
         self._width, self._height, self._bar_height = width, height, bar
-        # Pixels from the car to the farthest corner
+        # Distance in pixels from the car to the farthest corner
         self._reach = math.hypot(width / 2, 0.75 * height) + _EDGE
-        # The world is drawn upside down, the bar of indicators is not
-        self._pixels, self._window = _picture(width, height)
+        # The world is drawn upside down, the indicator bar is not
+        self._pixels, self._window = _surface(width, height)
         self._world = self._window.subsurface((0, bar, width, height - bar))
         self._panel = pygame.Surface((width, height)).convert(self._window)
         self._bar = self._panel.subsurface((0, height - bar, width, bar))
-        self._narrow_world_pixels, self._narrow_world = _picture(_SMALL_W, height - bar)
-        self._narrow_pixels, self._narrow = _picture(_SMALL_W, height)
+        self._narrow_world_pixels, self._narrow_world = _surface(_SMALL_W, height - bar)
+        self._narrow_pixels, self._narrow = _surface(_SMALL_W, height)
         self._narrow_bar = self._narrow.subsurface((0, height - bar, _SMALL_W, bar))
-        _, self._small = _picture(_SMALL_W, _SMALL_H)
+        _, self._small = _surface(_SMALL_W, _SMALL_H)
         self._texts: dict[str, pygame.Surface] = {}
-        self._road_of: Any = None
-        self._shape_of: Any = None
+        self._cached_road: Any = None
+        self._cached_car: Any = None
 
     def draw(self) -> NDArray[np.uint8]:
-        """The frame of where the episode is."""
+        """Return the frame of the current state."""
         frame: NDArray[np.uint8] = self._render("state_pixels")
         return frame
 
     def _render(self, mode: str) -> Any:
         if mode == "state_pixels" and not self.drawing:
             return self.state.copy()
-        if mode != "state_pixels" or "t" not in self.__dict__ or self._indicators_leave_the_bar():
+        if mode != "state_pixels" or "t" not in self.__dict__ or self._indicators_exceed_bar():
             return super()._render(mode)
         self._draw_world()
         self._draw_bar()
@@ -88,53 +96,53 @@ class CarRacingFast(official.CarRacing):
         hull = self.car.hull
         angle = -hull.angle
         zoom = 0.1 * official.SCALE * max(1 - self.t, 0) + official.ZOOM * official.SCALE * min(self.t, 1)
-        zoom /= self._shrunk
+        zoom /= self._downscaling
         scroll = pygame.math.Vector2((-hull.position[0] * zoom, -hull.position[1] * zoom)).rotate_rad(angle)
         offset = (self._width / 2 + scroll[0], self._height / 4 + scroll[1])
         cos, sin = pygame.math.Vector2((1, 0)).rotate_rad(angle)  # pygame has special cases near right angles
-        placed = ((cos, sin), zoom, offset)
+        camera = ((cos, sin), zoom, offset)
 
         ground = np.array([self.bg_color], dtype=np.float64)
         if max(abs(hull.position[0]), abs(hull.position[1])) + self._reach / zoom < official.PLAYFIELD:
             self._world.fill([int(c) for c in self.bg_color])
         else:
             self._world.fill(0)
-            draw_polygons(self._pixels, self._bar_height, _FIELD, ground, *placed)
-        if self._road_of is not self.road_poly:
-            self._take_over_road()
-        draw_polygons(self._pixels, self._bar_height, self._corners, self._colours, *placed)
-        self._draw_car(*placed)
+            draw_polygons(self._pixels, self._bar_height, _FIELD, ground, *camera)
+        if self._cached_road is not self.road_poly:
+            self._cache_road()
+        draw_polygons(self._pixels, self._bar_height, self._corners, self._colors, *camera)
+        self._draw_car(*camera)
 
-    def _take_over_road(self) -> None:
-        """Corners and colours of patches of grass and tiles of road, in the official order, as arrays."""
+    def _cache_road(self) -> None:
+        """Store the corners and colors of grass patches and road tiles as arrays, in the official order."""
         self._corners = np.array(_GRASS + [corners for corners, _ in self.road_poly], dtype=np.float64)
-        self._colours = np.empty((len(self._corners), 3))
-        self._colours[: len(_GRASS)] = self.grass_color
-        # The environment sets a tile's colour in place when the car comes to it: in our array from now on
+        self._colors = np.empty((len(self._corners), 3))
+        self._colors[: len(_GRASS)] = self.grass_color
+        # The environment recolors a tile in place when the car reaches it; from now on that changes our array
         road: Any = self.road
         tiles = {id(tile.color): tile for tile in road}
-        for i, (corners, colour) in enumerate(self.road_poly):
-            row = self._colours[len(_GRASS) + i]
-            row[:] = colour
-            if id(colour) in tiles:
-                tiles[id(colour)].color = row
+        for i, (corners, color) in enumerate(self.road_poly):
+            row = self._colors[len(_GRASS) + i]
+            row[:] = color
+            if id(color) in tiles:
+                tiles[id(color)].color = row
                 self.road_poly[i] = (corners, row)
-        self._road_of = self.road_poly
+        self._cached_road = self.road_poly
 
     def _draw_car(self, rotation: tuple[float, float], zoom: float, offset: tuple[float, float]) -> None:
-        if self._shape_of is not self.car:
-            self._shape_of, self._shape = self.car, CarShape(self.car)
+        if self._cached_car is not self.car:
+            self._cached_car, self._shape = self.car, CarShape(self.car)
         (x, y), visible = self._shape.place()
         cos, sin = rotation
         across, along = (cos * x - sin * y) * zoom + offset[0], (sin * x + cos * y) * zoom + offset[1]
         points = list(zip(across.tolist(), along.tolist(), strict=True))
         for number, range_ in visible:
-            pygame.draw.polygon(self._window, self._shape.colours[number], points[range_])
+            pygame.draw.polygon(self._window, self._shape.colors[number], points[range_])
 
-    def _indicators_leave_the_bar(self) -> bool:
+    def _indicators_exceed_bar(self) -> bool:
         assert self.car is not None
         speed = math.hypot(*self.car.hull.linearVelocity)
-        return max(0.02 * speed, *(0.01 * wheel.omega for wheel in self.car.wheels)) >= _HIGHEST_INDICATOR
+        return max(0.02 * speed, *(0.01 * wheel.omega for wheel in self.car.wheels)) >= _MAX_INDICATOR
 
     def _draw_bar(self) -> None:
         self.surf = self._panel  # type: ignore[assignment]
@@ -142,30 +150,38 @@ class CarRacingFast(official.CarRacing):
         label = f"{self.reward:04.0f}"
         if label not in self._texts:
             pygame.font.init()
-            font = pygame.font.Font(pygame.font.get_default_font(), 42 // self._shrunk)
+            font = pygame.font.Font(pygame.font.get_default_font(), 42 // self._downscaling)
             self._texts[label] = font.render(label, True, (255, 255, 255), (0, 0, 0))
         text = self._texts[label]
-        centre = (60 // self._shrunk, self._height - self._height * 2.5 / 40.0)
-        self._panel.blit(text, text.get_rect(center=centre))
+        center = (60 // self._downscaling, self._height - self._height * 2.5 / 40.0)
+        self._panel.blit(text, text.get_rect(center=center))
 
 
 class CarRacingLowRes(CarRacingFast):
-    """For training alone: drawn at a quarter of the width and height, with other pixels than the official ones.
+    """Draw at a quarter of the width and height before scaling down, for training only: the pixels differ slightly.
 
     Physics and rewards are the official environment's; see :class:`CarRacingFast` for the arguments.
+
+    Example:
+
+    >>> import gymnasium as gym
+    >>> env = gym.make("ardae_envs:ardae/CarRacingLowRes-v0")
+    >>> frame, _ = env.reset(seed=0)
+    >>> frame.shape
+    (96, 96, 3)
     """
 
-    _shrunk = 4
+    _downscaling = 4
 
 
-def _picture(width: int, height: int) -> tuple[NDArray[np.uint32], pygame.Surface]:
-    """A surface, and the same memory as an array (height, width) of 0xAARRGGBB."""
+def _surface(width: int, height: int) -> tuple[NDArray[np.uint32], pygame.Surface]:
+    """Return an array (height, width) of 0xAARRGGBB and a surface that shares its memory."""
     pixels = np.zeros((height, width), dtype="<u4")
     return pixels, pygame.image.frombuffer(pixels.data, (width, height), "BGRA")
 
 
 def _square(left: float, bottom: float, side: float) -> list[tuple[float, float]]:
-    """Corners in the official order."""
+    """Return the corners of a square, in the official order."""
     return [(left + side, bottom), (left, bottom), (left, bottom + side), (left + side, bottom + side)]
 
 

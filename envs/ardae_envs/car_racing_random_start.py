@@ -1,4 +1,4 @@
-"""CarRacing that starts anywhere on the track: for data and training, not for the official evaluation."""
+"""CarRacing that starts anywhere on the track, for data collection and training; not for the official evaluation."""
 
 from typing import Any
 
@@ -7,35 +7,44 @@ from gymnasium.envs.box2d.car_racing import CarRacing
 from numpy.typing import NDArray
 
 from ardae_envs.car_racing_fast import CarRacingFast
+from ardae_envs.checks import check_choice
 
 RENDERERS = ("fast", "official")
-_STREAM = 0x57A27  # parts the starts' random numbers from the tracks'
+_STREAM = 0x57A27  # separates the random numbers of the starts from those of the tracks
 
 
 class CarRacingRandomStart(CarRacing):
     """The official environment, started on a random tile.
 
-    The tiles are renumbered before there is a car: it stands on the new tile 0, and lap and rewards follow from that.
-    Tracks come in the official sequence, because the starts have random numbers of their own.
+    The tiles are renumbered before the car is placed: it stands on the new tile 0, and laps and rewards follow the new
+    numbering. The tracks come in the official sequence, because the starts have their own random generator.
+
+    Example:
+
+    >>> from ardae_envs.car_racing_random_start import CarRacingRandomStart
+    >>> env = CarRacingRandomStart()
+    >>> frame, info = env.reset(seed=0, options={"start": 17})
+    >>> info["start"]
+    17
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._start_rng = np.random.default_rng()
-        self._wanted_start: int | None = None
+        self._requested_start: int | None = None
         self._start = 0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """As the official one; ``options={"start": k}`` starts on tile k of the official numbering.
+        """Start an episode; ``options={"start": k}`` chooses tile k of the official numbering.
 
-        :return: the first frame, and ``{"start": k}``
-        :raises ValueError: if there is no such tile on the track
+        :return: The first frame, and ``{"start": k}``.
+        :raises ValueError: If the track has no such tile.
         """
         if seed is not None:
             self._start_rng = np.random.default_rng([seed, _STREAM])
-        self._wanted_start = (options or {}).get("start")
+        self._requested_start = (options or {}).get("start")
         frame, info = super().reset(seed=seed, options=options)
         return frame, info | {"start": self._start}
 
@@ -43,12 +52,14 @@ class CarRacingRandomStart(CarRacing):
         if not super()._create_track():
             return False
         n_tiles = len(self.track)
-        if self._wanted_start is None:
+        if self._requested_start is None:
             self._start = int(self._start_rng.integers(n_tiles))
-        elif self._wanted_start in range(n_tiles):
-            self._start = int(self._wanted_start)
+        elif self._requested_start in range(n_tiles):
+            self._start = int(self._requested_start)
         else:
-            raise ValueError(f"options['start']={self._wanted_start!r}: accepted are 0 to {n_tiles - 1} on this track")
+            raise ValueError(
+                f"`options['start']` must be between 0 and {n_tiles - 1} on this track, got {self._requested_start!r}"
+            )
         self.track = self.track[self._start :] + self.track[: self._start]
         road: Any = self.road
         for tile in road:
@@ -57,16 +68,24 @@ class CarRacingRandomStart(CarRacing):
 
 
 class CarRacingFastRandomStart(CarRacingRandomStart, CarRacingFast):
-    """The same frames, drawn faster."""
+    """A random start with the faster renderer, which draws the same frames.
+
+    Example:
+
+    >>> import gymnasium as gym
+    >>> env = gym.make("ardae_envs:ardae/CarRacingRandomStart-v0")
+    >>> frame, info = env.reset(seed=0)
+    >>> 0 <= info["start"] < len(env.unwrapped.track)
+    True
+    """
 
 
 def make(renderer: str = "fast", **kwargs: Any) -> CarRacing:
-    """What ``gymnasium.make("ardae/CarRacingRandomStart-v0")`` makes.
+    """Make the environment that is registered as ``ardae/CarRacingRandomStart-v0``.
 
-    :param renderer: "fast" or "official": the same frames
-    :raises ValueError: for another one
+    :param renderer: "fast" or "official"; both draw the same frames.
+    :raises ValueError: If ``renderer`` is neither.
     """
-    if renderer not in RENDERERS:
-        raise ValueError(f"renderer={renderer!r}: accepted are {', '.join(map(repr, RENDERERS))}")
+    check_choice("renderer", renderer, RENDERERS)
     cls = CarRacingFastRandomStart if renderer == "fast" else CarRacingRandomStart
     return cls(**kwargs)

@@ -1,4 +1,4 @@
-"""The official car's polygons, all placed at once."""
+"""The polygons of the official car, all transformed at once."""
 
 import math
 from typing import Any
@@ -7,42 +7,52 @@ import numpy as np
 from gymnasium.envs.box2d import car_dynamics as official
 from numpy.typing import NDArray
 
-_STRIPE_LENGTH = 1.2  # radians of a wheel's turn
+_STRIPE_LENGTH = 1.2  # radians along a wheel's circumference
 _HALF_WIDTH = official.WHEEL_W * official.SIZE
 
 
 class CarShape:
-    """What the official car is drawn from, in the official order: wheels, each with its white stripe, and the hull.
+    """The polygons that draw the official car, in the official order: wheels, each with its white stripe, and the hull.
 
-    :param car: the car; its bodies move, their polygons do not change
+    Example:
+
+    >>> from gymnasium.envs.box2d.car_racing import CarRacing
+    >>> from ardae_envs.car_shape import CarShape
+    >>> env = CarRacing()
+    >>> _ = env.reset(seed=0)
+    >>> corners, visible = CarShape(env.car).place()
+    >>> corners.shape[0]
+    2
+
+    :param car: The car. Its bodies move; their polygons stay constant.
     """
 
     def __init__(self, car: Any) -> None:
         self._bodies = list(car.drawlist)
-        self.colours: list[list[int]] = []
+        self.colors: list[list[int]] = []
         self._slices: list[slice] = []
-        self._stripes: list[tuple[int, int]] = []  # of each wheel: its number and that of its stripe's polygon
+        self._stripes: list[tuple[int, int]] = []  # per wheel: the index of its body and of its stripe's polygon
         corners: list[tuple[float, float]] = []
         body_of: list[int] = []
         for number, body in enumerate(self._bodies):
             polygons = [list(fixture.shape.vertices) for fixture in body.fixtures]
-            colours = [[int(c * 255) for c in body.color]] * len(polygons)
+            colors = [[int(c * 255) for c in body.color]] * len(polygons)
             if "phase" in body.__dict__:
                 self._stripes.append((number, len(self._slices) + len(polygons)))
                 polygons.append([(-_HALF_WIDTH, 0), (_HALF_WIDTH, 0), (_HALF_WIDTH, 0), (-_HALF_WIDTH, 0)])
-                colours.append(list(official.WHEEL_WHITE))
+                colors.append(list(official.WHEEL_WHITE))
             for polygon in polygons:
                 self._slices.append(slice(len(corners), len(corners) + len(polygon)))
                 corners += polygon
                 body_of += [number] * len(polygon)
-            self.colours += colours
+            self.colors += colors
         self._x, self._y = np.array(corners, dtype=np.float32).T.copy()
         self._body_of = np.array(body_of)
 
     def place(self) -> tuple[NDArray[np.float64], list[tuple[int, slice]]]:
-        """Where the polygons are now.
+        """Compute the current positions of all corners.
 
-        :return: corners (2, n) in metres; the visible polygons' numbers, with the range of each one's corners
+        :return: Corners (2, n) in meters; and, for each visible polygon, its index and the slice of its corners.
         """
         hidden = set()
         for wheel, polygon in self._stripes:
@@ -53,15 +63,15 @@ class CarShape:
                 self._y[self._slices[polygon]] = ends[0], ends[0], ends[1], ends[1]
         transforms = [body.transform for body in self._bodies]
         poses = [(t.q.c, t.q.s, t.position.x, t.position.y) for t in transforms]
-        # In single precision and in this order, as Box2D does it
+        # In single precision and in this order, as Box2D computes it
         cos, sin, right, up = np.array(poses, dtype=np.float32)[self._body_of].T
         corners = np.stack([(cos * self._x - sin * self._y) + right, (sin * self._x + cos * self._y) + up])
-        visible = [(number, range_) for number, range_ in enumerate(self._slices) if number not in hidden]
+        visible = [(number, corners_of) for number, corners_of in enumerate(self._slices) if number not in hidden]
         return corners.astype(np.float64), visible
 
 
 def _stripe(phase: float) -> tuple[float, float] | None:
-    """Where a wheel's stripe begins and ends along the wheel, in metres; None if it is out of sight."""
+    """Return where a wheel's stripe begins and ends along the wheel, in meters; None while it is hidden."""
     ends = []
     above = 0
     for angle in (phase, phase + _STRIPE_LENGTH):

@@ -1,8 +1,8 @@
-"""Policies to collect data with: they act without knowing anything, but not like white noise.
+"""Untrained policies for data collection, which explore better than white noise.
 
-All have the ``predict`` of SB3's recurrent policies, for a batch of environments at once: the state goes in and comes
-out, and begins anew where ``episode_start`` says so. ``evaluate_policy``, and whatever else takes an SB3 model, takes
-them too; and :class:`Mixture` takes SB3 models.
+Like SB3's recurrent policies they have a ``predict`` for a batch of environments, which takes and returns a state; the
+state is reset where ``episode_start`` is True. ``evaluate_policy``, and any other function that takes an SB3 model,
+takes these policies as well; :class:`Mixture` also takes SB3 models.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,22 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ardae_envs.checks import check_choice, check_min
+
 Array = NDArray[Any]
 State = tuple[Array, ...] | None
 
 
-class Predicts(Protocol):
-    """What SB3's models and the policies here can do."""
+class SupportsPredict(Protocol):
+    """Anything with SB3's ``predict``: SB3 models, and the policies of this module.
+
+    Example:
+
+    >>> from gymnasium import spaces
+    >>> from stable_baselines3 import SAC
+    >>> from ardae_envs.collection import Hold, SupportsPredict
+    >>> policies: list[SupportsPredict] = [Hold(spaces.Discrete(3)), SAC("MlpPolicy", "Pendulum-v1")]
+    """
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -25,16 +35,32 @@ class Predicts(Protocol):
 
 
 class CollectionPolicy:
-    """What the policies share: the action space, a generator, and a state for each environment.
+    """Base class: an action space, a random generator, and a state per environment.
 
-    :param action_space: Box or Discrete
-    :param seed: of the actions
-    :raises ValueError: for another space
+    A subclass defines ``_initial_state`` and ``_act``.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from gymnasium import spaces
+    >>> from ardae_envs.collection import CollectionPolicy
+    >>> class Uniform(CollectionPolicy):
+    ...     def _initial_state(self, n):
+    ...         return ()
+    ...     def _act(self, observation, state):
+    ...         return self._uniform(len(observation)), state
+    >>> actions, state = Uniform(spaces.Box(-1, 1, (2,)), seed=0).predict(np.zeros((5, 3)))
+    >>> actions.shape
+    (5, 2)
+
+    :param action_space: Box or Discrete.
+    :param seed: Seed of the actions.
+    :raises ValueError: If the action space is neither.
     """
 
     def __init__(self, action_space: spaces.Space[Any], seed: int | None = None) -> None:
         if not isinstance(action_space, spaces.Box | spaces.Discrete):
-            raise ValueError(f"action_space={action_space}: accepted are Box and Discrete")
+            raise ValueError(f"`action_space` must be Box or Discrete, got {action_space}")
         self.action_space = action_space
         self.rng = np.random.default_rng(seed)
 
@@ -45,25 +71,27 @@ class CollectionPolicy:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[Array, State]:
-        """Actions for a batch of observations (n, ...), and the state after them; there is nothing deterministic."""
+        """Return actions for a batch of observations (n, ...), and the next state; ``deterministic`` has no effect."""
         n = len(observation)
-        first = self._first(n)
+        initial_state = self._initial_state(n)
         if state is None:
-            state = first
+            state = initial_state
         elif episode_start is not None:
             start = np.asarray(episode_start, dtype=bool)
-            state = tuple(np.where(_like(start, new), new, old) for new, old in zip(first, state, strict=True))
+            state = tuple(
+                np.where(_expanded(start, new), new, old) for new, old in zip(initial_state, state, strict=True)
+            )
         return self._act(observation, state)
 
-    def _first(self, n: int) -> tuple[Array, ...]:
-        """The state of n environments at the start of an episode, environments first."""
+    def _initial_state(self, n: int) -> tuple[Array, ...]:
+        """Return the state of n environments at the start of an episode; each array has shape (n, ...)."""
         raise NotImplementedError
 
     def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         raise NotImplementedError
 
     def _uniform(self, n: int) -> Array:
-        """Actions over the whole space; an unbounded side counts as one unit from zero."""
+        """Sample n actions uniformly; an infinite bound is replaced by -1 or 1."""
         if isinstance(self.action_space, spaces.Discrete):
             return self.rng.integers(self.action_space.start, self.action_space.start + self.action_space.n, n)
         low, high = _bounds(self.action_space)
@@ -71,12 +99,21 @@ class CollectionPolicy:
 
 
 class StickyRandom(CollectionPolicy):
-    """Keeps its action with some probability, else draws another one.
+    """Repeat the last action with some probability, and sample a new one otherwise.
 
-    :param action_space: Box or Discrete
-    :param stickiness: probability to keep it
-    :param one_axis: whether a new action moves one axis alone, and leaves the others at zero (or nearest to it)
-    :param seed: of the actions
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from stable_baselines3.common.evaluation import evaluate_policy
+    >>> from ardae_envs.collection import StickyRandom
+    >>> env = gym.make("Pendulum-v1")
+    >>> mean_return, _ = evaluate_policy(StickyRandom(env.action_space, seed=0), env, n_eval_episodes=1, warn=False)
+
+    :param action_space: Box or Discrete.
+    :param stickiness: Probability of repeating the last action, below 1.
+    :param one_axis: Whether a new action is nonzero on one axis only; the others are 0, or the bound nearest to 0.
+    :param seed: Seed of the actions.
+    :raises ValueError: If the action space is neither, or if ``stickiness`` is not in [0, 1).
     """
 
     def __init__(
@@ -88,17 +125,17 @@ class StickyRandom(CollectionPolicy):
     ) -> None:
         super().__init__(action_space, seed)
         if not 0 <= stickiness < 1:
-            raise ValueError(f"stickiness={stickiness!r}: accepted are 0 to 1, 1 excluded")
+            raise ValueError(f"`stickiness` must be >= 0 and < 1, got {stickiness!r}")
         self.stickiness, self.one_axis = stickiness, one_axis
 
-    def _first(self, n: int) -> tuple[Array, ...]:
+    def _initial_state(self, n: int) -> tuple[Array, ...]:
         return (self._new(n),)
 
     def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         (action,) = state
         keep = self.rng.random(len(action)) < self.stickiness
-        following = np.where(_like(keep, action), action, self._new(len(action)))
-        return action, (following,)
+        next_action = np.where(_expanded(keep, action), action, self._new(len(action)))
+        return action, (next_action,)
 
     def _new(self, n: int) -> Array:
         actions = self._uniform(n)
@@ -111,50 +148,76 @@ class StickyRandom(CollectionPolicy):
 
 
 class Hold(CollectionPolicy):
-    """Holds each uniformly drawn action for a while.
+    """Hold each uniformly sampled action for a random number of steps, uniform between a minimum and a maximum.
 
-    :param action_space: Box or Discrete
-    :param least: steps
-    :param most: steps; each number from ``least`` on is as likely
-    :param seed: of the actions
+    Example:
+
+    >>> import numpy as np
+    >>> from gymnasium import spaces
+    >>> from ardae_envs.collection import Hold
+    >>> policy, state = Hold(spaces.Discrete(3), min_steps=4, max_steps=4, seed=0), None
+    >>> actions = []
+    >>> for _ in range(4):
+    ...     action, state = policy.predict(np.zeros((1, 2)), state)
+    ...     actions.append(int(action[0]))
+    >>> len(set(actions))
+    1
+
+    :param action_space: Box or Discrete.
+    :param min_steps: Minimum number of steps for which an action is held.
+    :param max_steps: Maximum number of steps for which an action is held.
+    :param seed: Seed of the actions.
+    :raises ValueError: If the action space is neither, or if ``1 <= min_steps <= max_steps`` does not hold.
     """
 
     def __init__(
-        self, action_space: spaces.Space[Any], least: int = 1, most: int = 10, seed: int | None = None
+        self, action_space: spaces.Space[Any], min_steps: int = 1, max_steps: int = 10, seed: int | None = None
     ) -> None:
         super().__init__(action_space, seed)
-        if not 1 <= least <= most:
-            raise ValueError(f"least={least!r}, most={most!r}: accepted are 1 <= least <= most")
-        self.least, self.most = least, most
+        check_min("min_steps", min_steps, 1)
+        check_min("max_steps", max_steps, min_steps)
+        self.min_steps, self.max_steps = min_steps, max_steps
 
-    def _first(self, n: int) -> tuple[Array, ...]:
-        return self._uniform(n), self.rng.integers(self.least, self.most + 1, n)
+    def _initial_state(self, n: int) -> tuple[Array, ...]:
+        return self._uniform(n), self.rng.integers(self.min_steps, self.max_steps + 1, n)
 
     def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        action, left = state
-        new_action, new_left = self._first(len(action))
-        over = left <= 1
-        return action, (np.where(_like(over, action), new_action, action), np.where(over, new_left, left - 1))
+        action, remaining = state
+        new_action, new_remaining = self._initial_state(len(action))
+        done = remaining <= 1
+        next_action = np.where(_expanded(done, action), new_action, action)
+        return action, (next_action, np.where(done, new_remaining, remaining - 1))
 
 
 class Brownian(CollectionPolicy):
-    """A random walk through a bounded space, from a uniform start, clipped at its bounds.
+    """A random walk in the action space from a uniformly sampled start, clipped at the bounds.
 
-    :param action_space: Box
-    :param step: standard deviation of a step, in halves of each axis's range
-    :param seed: of the actions
-    :raises ValueError: for another space
+    Example:
+
+    >>> import numpy as np
+    >>> from gymnasium import spaces
+    >>> from ardae_envs.collection import Brownian
+    >>> policy = Brownian(spaces.Box(-1, 1, (2,)), step=0.1, seed=0)
+    >>> first, state = policy.predict(np.zeros((1, 3)))
+    >>> second, state = policy.predict(np.zeros((1, 3)), state)
+    >>> bool(abs(second - first).max() < 0.5)
+    True
+
+    :param action_space: Box.
+    :param step: Standard deviation of a step, as a fraction of half of each axis's range.
+    :param seed: Seed of the actions.
+    :raises ValueError: If the action space is not a Box, or if ``step`` is not positive.
     """
 
     def __init__(self, action_space: spaces.Space[Any], step: float = 0.02**0.5, seed: int | None = None) -> None:
         super().__init__(action_space, seed)
         if not isinstance(action_space, spaces.Box):
-            raise ValueError(f"action_space={action_space}: accepted is Box")
+            raise ValueError(f"`action_space` must be Box, got {action_space}")
         if not step > 0:
-            raise ValueError(f"step={step!r}: accepted are numbers above 0")
+            raise ValueError(f"`step` must be positive, got {step!r}")
         self.step = step
 
-    def _first(self, n: int) -> tuple[Array, ...]:
+    def _initial_state(self, n: int) -> tuple[Array, ...]:
         return (self._uniform(n),)
 
     def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
@@ -166,13 +229,25 @@ class Brownian(CollectionPolicy):
 
 
 class RandomWeights(CollectionPolicy):
-    """A linear policy of the observation with tanh, whose weights are drawn anew for each episode.
+    """A linear policy of the observation, followed by tanh, with new random weights in each episode.
 
-    :param action_space: Box or Discrete (the greatest output is the action)
-    :param distribution: of the weights: "normal" or "cauchy", whose few large weights make for decided policies
-    :param scales: the weights' scale is uniform in this range, for each episode
-    :param n_inputs: an observation is averaged to about as many numbers
-    :param seed: of the weights
+    Example:
+
+    >>> import numpy as np
+    >>> from gymnasium import spaces
+    >>> from ardae_envs.collection import RandomWeights
+    >>> policy = RandomWeights(spaces.Box(-1, 1, (3,)), "cauchy", seed=0)
+    >>> actions, state = policy.predict(np.zeros((2, 96, 96, 3), np.uint8))
+    >>> actions.shape
+    (2, 3)
+
+    :param action_space: Box or Discrete; for Discrete, the largest output selects the action.
+    :param distribution: Distribution of the weights, "normal" or "cauchy". The few large weights of the Cauchy
+        distribution lead to more decisive policies.
+    :param scales: Range from which the scale of the weights is sampled uniformly, once per episode.
+    :param n_inputs: Maximum number of inputs; a larger observation is averaged over this many parts.
+    :param seed: Seed of the weights.
+    :raises ValueError: If the action space, the distribution or the scales are invalid.
     """
 
     def __init__(
@@ -184,15 +259,14 @@ class RandomWeights(CollectionPolicy):
         seed: int | None = None,
     ) -> None:
         super().__init__(action_space, seed)
-        if distribution not in ("normal", "cauchy"):
-            raise ValueError(f"distribution={distribution!r}: accepted are 'normal', 'cauchy'")
+        check_choice("distribution", distribution, ("normal", "cauchy"))
         if not 0 <= scales[0] <= scales[1]:
-            raise ValueError(f"scales={scales!r}: accepted are two numbers from 0 up in ascending order")
+            raise ValueError(f"`scales` must be two ascending numbers >= 0, got {scales!r}")
         self.distribution, self.scales, self.n_inputs = distribution, scales, n_inputs
         discrete = isinstance(action_space, spaces.Discrete)
         self.n_outputs = int(action_space.n) if discrete else int(np.prod(action_space.shape))  # type: ignore[attr-defined, arg-type]
 
-    def _first(self, n: int) -> tuple[Array, ...]:
+    def _initial_state(self, n: int) -> tuple[Array, ...]:
         shape = (n, self.n_outputs, self.n_inputs + 1)
         draw = self.rng.standard_normal if self.distribution == "normal" else self.rng.standard_cauchy
         return (draw(shape) * self.rng.uniform(*self.scales, (n, 1, 1)),)
@@ -209,7 +283,7 @@ class RandomWeights(CollectionPolicy):
         return (middle + half * outputs.reshape(-1, *low.shape)).astype(self.action_space.dtype), state
 
     def _inputs(self, observation: Array) -> Array:
-        """Means over equal parts of the observation (bytes between -1 and 1), and a one; (n, n_inputs + 1)."""
+        """Return means over equal parts of the observation (bytes scaled to [-1, 1]), and a one; (n, n_inputs + 1)."""
         flat = observation.reshape(len(observation), -1).astype(np.float64)
         if observation.dtype == np.uint8:
             flat = flat / 127.5 - 1
@@ -222,27 +296,40 @@ class RandomWeights(CollectionPolicy):
 
 
 class Mixture:
-    """Of policies: at the start of an episode one is chosen for the whole of it.
+    """A mixture of policies: each episode is played by one of them, chosen at its start.
 
-    :param policies: those of this module, or SB3's models
-    :param weights: probabilities up to a factor; equal by default
-    :param seed: of the choices
-    :raises ValueError: for weights that do not fit
+    Example:
+
+    >>> import numpy as np
+    >>> from gymnasium import spaces
+    >>> from ardae_envs.collection import Brownian, Hold, Mixture
+    >>> space = spaces.Box(-1, 1, (2,))
+    >>> policy = Mixture([Hold(space), Brownian(space)], weights=[3, 1], seed=0)
+    >>> actions, state = policy.predict(np.zeros((4, 3)))
+    >>> actions.shape
+    (4, 2)
+
+    :param policies: Policies of this module, or SB3 models.
+    :param weights: Unnormalized probabilities of the policies; equal by default.
+    :param seed: Seed of the choices.
+    :raises ValueError: If the weights do not match the policies.
     """
 
     def __init__(
-        self, policies: Sequence[Predicts], weights: Sequence[float] | None = None, seed: int | None = None
+        self, policies: Sequence[SupportsPredict], weights: Sequence[float] | None = None, seed: int | None = None
     ) -> None:
         weights = [1.0] * len(policies) if weights is None else weights
-        if not policies or len(weights) != len(policies) or min(weights) < 0 or not sum(weights) > 0:
-            raise ValueError(f"weights={weights!r}: accepted are {len(policies)} numbers from 0 up, not all 0")
+        if not policies:
+            raise ValueError(f"`policies` must not be empty, got {policies!r}")
+        if len(weights) != len(policies) or min(weights) < 0 or not sum(weights) > 0:
+            raise ValueError(f"`weights` must be {len(policies)} numbers >= 0 that are not all 0, got {weights!r}")
         self.policies, self.probabilities = policies, np.array(weights) / np.sum(weights)
         self.rng = np.random.default_rng(seed)
 
     def predict(
         self, observation: Array, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Array, Any]:
-        """Actions (n, ...), and the state: each environment's policy, and every policy's own state."""
+        """Return actions (n, ...) and the next state: each environment's chosen policy, and each policy's state."""
         n = len(observation)
         choices = self.rng.choice(len(self.policies), n, p=self.probabilities)
         if state is None:
@@ -251,19 +338,19 @@ class Mixture:
             chosen, states = state
             start = np.zeros(n, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool)
             choices = np.where(start, choices, chosen)
-        # Each is asked for all environments, which keeps the states of recurrent policies in step
-        answers = [
-            policy.predict(observation, own, episode_start, deterministic)
-            for policy, own in zip(self.policies, states, strict=True)
+        # Each policy acts in all environments, which keeps the states of recurrent policies up to date
+        predictions = [
+            policy.predict(observation, policy_state, episode_start, deterministic)
+            for policy, policy_state in zip(self.policies, states, strict=True)
         ]
-        actions = np.stack([action for action, _ in answers])[choices, np.arange(n)]
-        return actions, (choices, [own for _, own in answers])
+        actions = np.stack([action for action, _ in predictions])[choices, np.arange(n)]
+        return actions, (choices, [policy_state for _, policy_state in predictions])
 
 
 def _bounds(space: spaces.Box) -> tuple[Array, Array]:
     return np.where(np.isfinite(space.low), space.low, -1.0), np.where(np.isfinite(space.high), space.high, 1.0)
 
 
-def _like(mask: NDArray[np.bool_], values: Array) -> NDArray[np.bool_]:
-    """A mask of environments that broadcasts against what there is of each."""
+def _expanded(mask: NDArray[np.bool_], values: Array) -> NDArray[np.bool_]:
+    """Reshape a mask of environments so that it broadcasts against values of shape (n, ...)."""
     return mask.reshape(-1, *[1] * (values.ndim - 1))

@@ -7,6 +7,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ardae_envs.checks import check_choice
+
 GOALS: NDArray[np.float64] = np.array([[5.0, 0.0], [-5.0, 0.0], [0.0, 5.0], [0.0, -5.0]])
 GOAL_RADIUS = 1.0
 GOAL_REWARD = 10.0
@@ -14,35 +16,43 @@ POSITION_LIMIT = 7.0
 ACTION_COST = 30.0
 START_STD = 0.1
 
-_PICTURE_SIZE = 252  # pixels; 18 to a unit of length
+_IMAGE_SIZE = 252  # pixels; 18 per unit of length
 _BACKGROUND, _GOAL, _TRAIL, _AGENT = (250, 250, 247), (150, 200, 150), (150, 170, 210), (40, 70, 140)
 
 
 class MultiGoalEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
-    """A point mass in the plane that should reach any one of four goals (Haarnoja et al., 2017, Section 5.1).
+    """A point mass in the plane that should reach any one of four goals (Haarnoja et al. 2017, Section 5.1).
 
     State x in [-7, 7]^2 (also the observation), action a in [-1, 1]^2, goals g at (5, 0), (-5, 0), (0, 5), (0, -5):
 
         x' = clip(x + a, -7, 7)
         r  = -30 |a|^2 - min_g |x' - g|^2  (+ 10, and the episode terminates, if min_g |x' - g| < 1)
 
-    Both the distance cost and the goal test use the state *after* the move, x', and the action as clipped to its box.
-    An episode starts at x ~ N(0, 0.1^2 I). The registered `ardae/MultiGoal-v0` is truncated after 30 steps.
+    The distance cost and the goal test use the state *after* the move, x'; the action is clipped to its box first.
+    An episode starts at x ~ N(0, 0.1^2 I). The registered ``ardae/MultiGoal-v0`` is truncated after 30 steps.
 
-    `reset(options={"position": (x, y)})` starts from a given position. `info["goal"]` is the index into `GOALS`
+    ``reset(options={"position": (x, y)})`` starts from a given position. ``info["goal"]`` is the index into ``GOALS``
     of the goal that this step reached, else -1.
 
-    Args:
-        render_mode: None or "rgb_array" (a picture of the goals, the path so far and the position).
-
     Reference: Haarnoja, Tang, Abbeel, Levine, "Reinforcement Learning with Deep Energy-Based Policies", ICML 2017.
+
+    Example:
+
+    >>> import gymnasium as gym
+    >>> env = gym.make("ardae_envs:ardae/MultiGoal-v0")
+    >>> _ = env.reset(options={"position": (3.5, 0.0)})
+    >>> observation, reward, terminated, _, info = env.step([0.6, 0.0])
+    >>> terminated, info["goal"]
+    (True, 0)
+
+    :param render_mode: None or "rgb_array" (an image of the goals, the path so far and the position).
+    :raises ValueError: If ``render_mode`` is neither.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own convention)
 
     def __init__(self, render_mode: str | None = None) -> None:
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode={render_mode!r}: accepted are None and 'rgb_array'")
+        check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.render_mode = render_mode
         self.observation_space = spaces.Box(-POSITION_LIMIT, POSITION_LIMIT, shape=(2,), dtype=np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, shape=(2,), dtype=np.float32)
@@ -51,22 +61,28 @@ class MultiGoalEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start at N(0, 0.1^2 I), or at `options["position"]`; raise ValueError for a position outside the arena."""
+        """Start at N(0, 0.1^2 I), or at ``options["position"]``.
+
+        :raises ValueError: If the position is outside the arena, or for any other option.
+        """
         super().reset(seed=seed)
         options = options or {}
         if unknown := set(options) - {"position"}:
-            raise ValueError(f"options={sorted(unknown)}: the only accepted option is 'position'")
-        # Drawn even when a position is given, so that the option does not shift later episodes of a seeded sequence.
+            raise ValueError(f"`options` must have no other key than 'position', got {sorted(unknown)}")
+        # Sampled even if a position is given, so that the option does not change later episodes of a seeded sequence
         start = _clip_position(START_STD * self.np_random.standard_normal(2))
         if "position" in options:
             start = np.asarray(options["position"], dtype=np.float64)
             if start.shape != (2,) or not (np.abs(start) <= POSITION_LIMIT).all():
-                raise ValueError(f"position={options['position']!r}: accepted are two numbers in [-7, 7]")
+                raise ValueError(f"`options['position']` must be two numbers in [-7, 7], got {options['position']!r}")
         self._path = [start]
         return start.astype(np.float32), {"goal": -1}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Move by the action, clipped to [-1, 1]^2; a wrong shape raises ValueError."""
+        """Move by the action, clipped to [-1, 1]^2.
+
+        :raises ValueError: If the action does not have two entries.
+        """
         move = np.clip(np.asarray(action, dtype=np.float64).reshape(2), -1.0, 1.0)
         position = _clip_position(self._path[-1] + move)
         self._path.append(position)
@@ -77,18 +93,18 @@ class MultiGoalEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return position.astype(np.float32), reward, terminated, False, {"goal": nearest if terminated else -1}
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A (252, 252, 3) uint8 picture with y upwards, or None without a render mode."""
+        """Return an image with y pointing up, (252, 252, 3), uint8; None without a render mode."""
         if self.render_mode is None:
             return None
-        centres = (np.arange(_PICTURE_SIZE) + 0.5) * (2 * POSITION_LIMIT / _PICTURE_SIZE) - POSITION_LIMIT
-        pixels = np.stack(np.meshgrid(centres, -centres), axis=-1)  # row, column, (x, y)
-        picture = np.full((_PICTURE_SIZE, _PICTURE_SIZE, 3), _BACKGROUND, dtype=np.uint8)
+        centers = (np.arange(_IMAGE_SIZE) + 0.5) * (2 * POSITION_LIMIT / _IMAGE_SIZE) - POSITION_LIMIT
+        pixels = np.stack(np.meshgrid(centers, -centers), axis=-1)  # row, column, (x, y)
+        image = np.full((_IMAGE_SIZE, _IMAGE_SIZE, 3), _BACKGROUND, dtype=np.uint8)
         discs = [(goal, GOAL_RADIUS, _GOAL) for goal in GOALS]
         discs += [(position, 0.1, _TRAIL) for position in self._path[:-1]]
         discs += [(self._path[-1], 0.2, _AGENT)]
-        for centre, radius, colour in discs:
-            picture[((pixels - centre) ** 2).sum(axis=-1) < radius**2] = colour
-        return picture
+        for center, radius, color in discs:
+            image[((pixels - center) ** 2).sum(axis=-1) < radius**2] = color
+        return image
 
 
 def _clip_position(position: NDArray[np.float64]) -> NDArray[np.float64]:

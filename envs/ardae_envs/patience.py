@@ -1,22 +1,32 @@
-"""Episodes that are given up when nothing is gained any more."""
+"""Early truncation of episodes that no longer collect reward."""
 
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
+from ardae_envs.checks import check_min
+
 
 class Patience(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Truncates an episode after so many steps in a row without a positive reward: for training, not for evaluation.
+    """Truncate an episode after n consecutive steps without a positive reward; for training, not for evaluation.
 
-    :param env: any environment
-    :param n: steps
-    :raises ValueError: for n below 1
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_envs.patience import Patience
+    >>> env = Patience(gym.make("MountainCar-v0"), 3)  # all rewards are -1
+    >>> _ = env.reset(seed=0)
+    >>> [env.step(1)[3] for _ in range(3)]
+    [False, False, True]
+
+    :param env: Any environment.
+    :param n: Number of consecutive steps without a positive reward.
+    :raises ValueError: If ``n`` is below 1.
     """
 
     def __init__(self, env: gym.Env[Any, Any], n: int) -> None:
-        if n < 1:
-            raise ValueError(f"n={n!r}: accepted are 1 and more")
+        check_min("n", n, 1)
         RecordConstructorArgs.__init__(self, n=n)
         super().__init__(env)
         self.n, self._unrewarded = n, 0

@@ -1,4 +1,4 @@
-"""Training from everywhere in environments whose tasks start at one place."""
+"""Training from random states in environments whose task has one fixed start."""
 
 from typing import Any
 
@@ -6,28 +6,36 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import TimeLimit
 
+from ardae_envs.checks import check_min
 from ardae_envs.planar import PlanarObstacles
 from ardae_envs.poles import PixelPole
 
 
 class StartAnywhere(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Episodes of ``ardae/PlanarObstacles-v0`` and of the poles start anywhere, as with ``start="anywhere"``.
+    """Start the episodes of ``ardae/PlanarObstacles-v0`` and the pole environments in a random state.
 
-    For where an environment is made from its id alone, such as RL Zoo's ``env_wrapper``.
+    This is ``start="anywhere"`` for code that makes an environment from its id alone, such as RL Zoo's
+    ``env_wrapper``.
 
-    :param env: to be wrapped
-    :param episode_steps: after which episodes are cut, so that they stay spread over all states; None for the task's
-    :raises ValueError: for an environment without such starts, and fewer than one step
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_envs.start_anywhere import StartAnywhere
+    >>> env = StartAnywhere(gym.make("ardae_envs:ardae/PendulumPixels-v0"), episode_steps=5)
+    >>> observation, info = env.reset(seed=0)
+
+    :param env: The environment to wrap.
+    :param episode_steps: Number of steps after which episodes are truncated, so that the data covers the whole state
+        space; None for the task's own limit.
+    :raises ValueError: If the environment has no such starts, or if ``episode_steps`` is below 1.
     """
 
     def __init__(self, env: gym.Env[Any, Any], episode_steps: int | None = None) -> None:
-        if episode_steps is not None and episode_steps < 1:
-            raise ValueError(f"episode_steps={episode_steps!r}: accepted are 1 and more, and None")
+        if episode_steps is not None:
+            check_min("episode_steps", episode_steps, 1)
         RecordConstructorArgs.__init__(self, episode_steps=episode_steps)
         gym.Wrapper.__init__(self, env if episode_steps is None else TimeLimit(env, episode_steps))
         base = env.unwrapped
         if not isinstance(base, (PlanarObstacles, PixelPole)):
-            raise ValueError(
-                f"env={env}: accepted are ardae/PlanarObstacles-v0 and the environments of poles in pixels"
-            )
+            raise ValueError(f"`env` must be ardae/PlanarObstacles-v0 or a pole in pixels, got {env}")
         base.start = "anywhere"

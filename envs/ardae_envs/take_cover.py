@@ -13,19 +13,31 @@ ACTIONS = ("left", "nothing", "right")
 # ViZDoom numbers them nothing, right, left
 _VIZDOOM_ACTIONS = (2, 0, 1)
 _HEIGHT, _WIDTH = 240, 320
-_FLOOR = _HEIGHT // 6  # rows at the bottom that World Models cut off
+_FLOOR = _HEIGHT // 6  # rows at the bottom that World Models crops
 
 
 class TakeCover(gym.Env[NDArray[np.uint8], np.int64], EzPickle):
-    """Stay alive between monsters that throw fire balls: a reward of one for each step.
+    """Survive monsters that throw fireballs; each step is rewarded with 1.
 
-    Observations are frames (200, 320, 3), uint8. Actions are 0, left, 1, nothing, and 2, right, in their order along
-    one axis (see :class:`~ardae_envs.actions.OneAxisToDiscrete`). ViZDoom shows nothing after death: the last frame of
-    an episode is the one before, with ``info["frame_repeated"]``. ``ardae/TakeCover-v0`` ends after 2100 steps.
+    Observations are frames (200, 320, 3), uint8. The actions 0 (left), 1 (nothing) and 2 (right) are in their order
+    along one axis (see :class:`~ardae_envs.actions.OneAxisToDiscrete`). ViZDoom shows nothing after death: the last
+    observation of an episode repeats the one before, and ``info["frame_repeated"]`` says so. ``ardae/TakeCover-v0`` is
+    truncated after 2100 steps.
 
-    :param render_mode: None, "rgb_array" or "human"
-    :param floor: whether to show the lowest sixth of the picture as well, (240, 320, 3)
-    :raises DependencyNotInstalled: without ViZDoom
+    Example:
+
+    >>> import gymnasium as gym
+    >>> env = gym.make("ardae_envs:ardae/TakeCover-v0")
+    >>> observation, _ = env.reset(seed=0)
+    >>> observation.shape
+    (200, 320, 3)
+    >>> env.step(0)[1]
+    1.0
+    >>> env.close()
+
+    :param render_mode: None, "rgb_array" or "human".
+    :param floor: Whether frames include the lowest sixth of the screen, (240, 320, 3).
+    :raises DependencyNotInstalled: If ViZDoom is not installed.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 35}  # noqa: RUF012
@@ -49,15 +61,15 @@ class TakeCover(gym.Env[NDArray[np.uint8], np.int64], EzPickle):
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         super().reset(seed=seed)
         observation, _ = self._game.reset(seed=seed)
-        self._frame = self._shown(observation)
+        self._frame = self._cropped(observation)
         return self._frame, {}
 
     def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         if not self.action_space.contains(action):
-            raise ValueError(f"action={action!r}: accepted are 0 to {len(ACTIONS) - 1}")
+            raise ValueError(f"`action` must be between 0 and {len(ACTIONS) - 1}, got {action!r}")
         observation, reward, terminated, truncated, _ = self._game.step(_VIZDOOM_ACTIONS[int(action)])
         if not terminated:
-            self._frame = self._shown(observation)
+            self._frame = self._cropped(observation)
         return self._frame, float(reward), terminated, truncated, {"frame_repeated": terminated}
 
     def render(self) -> Any:
@@ -66,6 +78,6 @@ class TakeCover(gym.Env[NDArray[np.uint8], np.int64], EzPickle):
     def close(self) -> None:
         self._game.close()
 
-    def _shown(self, observation: dict[str, Any]) -> NDArray[np.uint8]:
+    def _cropped(self, observation: dict[str, Any]) -> NDArray[np.uint8]:
         screen: NDArray[np.uint8] = observation["screen"]
         return screen[: self._height].copy()  # ViZDoom writes the next frame to the same memory

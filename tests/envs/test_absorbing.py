@@ -1,4 +1,4 @@
-"""Episodes of one length."""
+"""Episodes of constant length."""
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +16,7 @@ def test_checks() -> None:
 
 
 def test_goes_on_after_the_end() -> None:
-    """As the environment until it ends; then zeros, a one and reward 0 to the horizon, which cuts off."""
+    """The environment's own steps until it terminates; then zeros, a one and reward 0 until the horizon truncates."""
     env, official = AbsorbingState(gym.make("CartPole-v1")), gym.make("CartPole-v1")
     observation, _ = env.reset(seed=3)
     expected, _ = official.reset(seed=3)
@@ -46,9 +46,9 @@ def test_an_episode_that_is_cut_off() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match="accepted are vectors"):
+    with pytest.raises(ValueError, match="`env` must have vectors as observations, got"):
         AbsorbingState(gym.make("ardae_envs:ardae/PlanarObstacles-v0"))
-    with pytest.raises(ValueError, match="horizon=0"):
+    with pytest.raises(ValueError, match="`horizon` must be >= 1, got 0"):
         AbsorbingState(gym.make("CartPole-v1"), horizon=0)
-    with pytest.raises(ValueError, match="horizon=None"):
+    with pytest.raises(ValueError, match=r"`horizon` must be given .*, got None"):
         AbsorbingState(gym.make("CartPole-v1").unwrapped)

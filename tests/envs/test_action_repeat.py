@@ -1,4 +1,4 @@
-"""Held actions against the environment's own steps."""
+"""Repeated actions against the environment's own steps."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from ardae_envs.car_racing_fast import CarRacingFast
 
 @pytest.mark.parametrize("limit", [50, 51], ids=["ends with a step", "ends within a step"])
 def test_frames_and_rewards(limit: int) -> None:
-    """As the official environment has them, whatever is not drawn, and again after a reset."""
+    """Those of the official environment, although some frames are not drawn, also after a reset."""
     official, held = CarRacing(), ActionRepeat(gym.make("ardae/CarRacingFast-v0", max_episode_steps=limit), 5)
     for seed in (0, 1):
         np.testing.assert_array_equal(held.reset(seed=seed)[0], official.reset(seed=seed)[0])
@@ -39,7 +39,7 @@ def test_nothing_but_the_last_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_drawing_after_an_error() -> None:
-    """A step that was refused leaves the environment drawing."""
+    """An environment continues to draw after an invalid action."""
     env = ActionRepeat(CarRacingFast(continuous=False), 4)
     first, _ = env.reset(seed=0)
     env.step(np.int64(3))
@@ -49,7 +49,7 @@ def test_drawing_after_an_error() -> None:
 
 
 class Numbers(gym.Env[Any, Any]):
-    """Observes and rewards the number of the step; ends with the seventh."""
+    """Observation and reward are the number of the step; the seventh step terminates."""
 
     observation_space = gym.spaces.Box(0, 10, (1,))
     action_space = gym.spaces.Discrete(2)
@@ -71,5 +71,5 @@ def test_any_environment() -> None:
         (6, 15, False),
         (7, 7, True),
     ]
-    with pytest.raises(ValueError, match="n=0: accepted are 1 and more"):
+    with pytest.raises(ValueError, match="`n` must be >= 1, got 0"):
         ActionRepeat(Numbers(), 0)

@@ -1,4 +1,4 @@
-"""Reduced action spaces, against values by hand."""
+"""Reduced action spaces against values worked out by hand."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def test_one_axis() -> None:
 
 
 class Echo(gym.Env[Any, Any]):
-    """Observes the action."""
+    """The observation is the action."""
 
     observation_space = spaces.Box(-10, 10, (1,))
 
@@ -50,7 +50,7 @@ class Echo(gym.Env[Any, Any]):
 
 
 def test_one_axis_wrapper() -> None:
-    """Right is 1, left is 2 and nothing is 0, as in DoomTakeCover: the order makes left, nothing, right of it."""
+    """Nothing is 0, right is 1 and left is 2, as in DoomTakeCover; `order` arranges them as left, nothing, right."""
     env = OneAxisToDiscrete(Echo(spaces.Discrete(3)), order=(2, 0, 1))
     assert [env.step(np.array([value], np.float32))[0].item() for value in (-0.9, 0.1, 0.9)] == [2, 0, 1]
     shifted = OneAxisToDiscrete(Echo(spaces.Discrete(2, start=-1)))
@@ -66,12 +66,12 @@ def test_any_map() -> None:
 @pytest.mark.parametrize(
     ("wrapper", "space", "arguments", "message"),
     [
-        (SteerAndPedal, spaces.Discrete(5), {}, "accepted: three real actions, as CarRacing's"),
-        (OneAxisToDiscrete, spaces.Box(-1, 1, (1,)), {}, "accepted: discrete actions"),
-        (OneAxisToDiscrete, spaces.Discrete(3), {"order": (0, 3)}, r"order=\(0, 3\): accepted are actions of"),
-        (OneAxisToDiscrete, spaces.Discrete(3), {"order": ()}, r"order=\(\)"),
-        (OneAxisToDiscrete, spaces.Discrete(3), {"thresholds": (0.3, -0.3)}, "accepted are 2 in ascending order"),
-        (OneAxisToDiscrete, spaces.Discrete(3), {"thresholds": (0.3,)}, "accepted are 2 in ascending order"),
+        (SteerAndPedal, spaces.Discrete(5), {}, "`env` must have three real actions, as CarRacing has, got Discrete"),
+        (OneAxisToDiscrete, spaces.Box(-1, 1, (1,)), {}, "`env` must have discrete actions, got Box"),
+        (OneAxisToDiscrete, spaces.Discrete(3), {"order": (0, 3)}, r"of Discrete\(3\), got \(0, 3\)"),
+        (OneAxisToDiscrete, spaces.Discrete(3), {"order": ()}, r"`order` must consist of .*, got \(\)"),
+        (OneAxisToDiscrete, spaces.Discrete(3), {"thresholds": (0.3, -0.3)}, "`thresholds` must be 2 ascending"),
+        (OneAxisToDiscrete, spaces.Discrete(3), {"thresholds": (0.3,)}, r"must be 2 ascending numbers, got \(0.3,\)"),
     ],
 )
 def test_bad_arguments(wrapper: Any, space: Any, arguments: dict[str, Any], message: str) -> None:

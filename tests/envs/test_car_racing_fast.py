@@ -21,7 +21,7 @@ def _weaving(rng: np.random.Generator, step: int) -> list[float]:
 
 
 def _spinning(rng: np.random.Generator, step: int) -> list[float]:
-    """Full throttle and full lock: turns through all angles."""
+    """Full throttle and full lock: the car turns through all angles."""
     return [1.0, 1.0, 0.0]
 
 
@@ -30,7 +30,7 @@ def _random(rng: np.random.Generator, step: int) -> list[float]:
 
 
 def _straight(rng: np.random.Generator, step: int) -> list[float]:
-    """Off the track and to the end of the world, where the picture is partly black."""
+    """Off the track and to the edge of the world, where part of the image is black."""
     return [0.0, 0.6, 0.0]
 
 
@@ -38,7 +38,7 @@ def _straight(rng: np.random.Generator, step: int) -> list[float]:
     ("drive", "seed", "steps"), [(_weaving, 0, 700), (_spinning, 1, 500), (_random, 2, 700), (_straight, 3, 900)]
 )
 def test_every_frame_and_reward(drive: Driver, seed: int, steps: int) -> None:
-    """From the first one on, while the camera comes nearer."""
+    """From the first frame, while the camera zooms in."""
     environments = CarRacing(), CarRacingFast()
     frames = [env.reset(seed=seed)[0] for env in environments]
     np.testing.assert_array_equal(*frames)
@@ -57,7 +57,7 @@ def test_every_frame_and_reward(drive: Driver, seed: int, steps: int) -> None:
 
 @pytest.mark.parametrize("arguments", [{"domain_randomize": True}, {"continuous": False}], ids=str)
 def test_options(arguments: dict[str, Any]) -> None:
-    """Other colours, other actions; a second track after the first."""
+    """Random colors and discrete actions; a second track after the first."""
     environments = CarRacing(**arguments), CarRacingFast(**arguments)
     for seed in (4, None):
         np.testing.assert_array_equal(*(env.reset(seed=seed)[0] for env in environments))
@@ -68,7 +68,7 @@ def test_options(arguments: dict[str, Any]) -> None:
 
 
 def test_indicators_beyond_their_bar() -> None:
-    """A wheel that turns fast enough has an indicator that reaches into the picture."""
+    """The indicator of a fast enough wheel extends beyond the bar into the image."""
     environments = CarRacing(), CarRacingFast()
     frames = []
     for env in environments:
@@ -93,7 +93,9 @@ def test_other_modes_are_the_official_ones() -> None:
 
 def test_unverified_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(car_racing_fast, "VERIFIED_GYMNASIUM", ("0.9",))
-    with pytest.raises(ValueError, match=r"the frames have been compared on 0.9; accepted: .* unverified=True"):
+    with pytest.raises(
+        ValueError, match=r"`unverified` must be True for gymnasium .*; the frames have been compared on 0.9"
+    ):
         gym.make("ardae/CarRacingFast-v0")
     gym.make("ardae/CarRacingFast-v0", unverified=True).reset(seed=0)
 

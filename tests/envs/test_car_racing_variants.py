@@ -1,4 +1,4 @@
-"""CarRacing's variants: starts, tracks, laps; what Gymnasium and SB3 ask of an environment."""
+"""Variants of CarRacing: starts, tracks, laps, and the environment checks of Gymnasium and SB3."""
 
 import warnings
 from typing import Any
@@ -21,7 +21,7 @@ IDS = ("ardae/CarRacingFast-v0", "ardae/CarRacingLowRes-v0", "ardae/CarRacingRan
 
 
 def test_low_resolution_resembles_the_official_frames() -> None:
-    """A mean difference of a few percent of 255; rewards equal."""
+    """Frames differ by a few percent of 255 on average; rewards are equal."""
     environments = gym.make("CarRacing-v3").unwrapped, gym.make("ardae/CarRacingLowRes-v0").unwrapped
     for env in environments:
         env.reset(seed=0)
@@ -47,7 +47,7 @@ def test_start_zero_is_the_official_environment(renderer: str) -> None:
 
 
 def test_tracks_and_starts() -> None:
-    """Tracks come in the official sequence whatever the starts, and equal seeds give equal starts.
+    """Tracks come in the official sequence for any starts, and equal seeds give equal starts.
 
     The car stands at its tile, with as much reward for the first two tiles as the official one.
     """
@@ -70,7 +70,7 @@ def test_tracks_and_starts() -> None:
 
 
 def _lap(env: CarRacing) -> tuple[bool, dict[str, Any], int]:
-    """Touch tile after tile with a wheel, as the contact listener sees a driven lap."""
+    """Touch tile after tile with a wheel, which the contact listener receives as a driven lap."""
     env.step(np.zeros(3, np.float32))
     listener: Any = env.contactListener_keepref
     assert env.car is not None and env.road is not None
@@ -109,7 +109,7 @@ def test_a_lap_ends_as_in_the_original() -> None:
 
 
 def test_starts_are_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chi-square over ten parts of one track, 400 starts: the probability of so large a value is above 1 %."""
+    """Chi-square test over ten parts of one track, 400 starts: the p-value is above 1 %."""
     env: Any = make()
     env.reset(seed=0)
     track, road = list(env.track), list(env.road)
@@ -128,15 +128,15 @@ def test_starts_are_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match=r"options\['start'\]=-1: accepted are 0 to \d+ on this track"):
+    with pytest.raises(ValueError, match=r"`options\['start'\]` must be between 0 and \d+ on this track, got -1"):
         make().reset(seed=0, options={"start": -1})
-    with pytest.raises(ValueError, match="renderer='slow': accepted are 'fast', 'official'"):
+    with pytest.raises(ValueError, match="`renderer` must be one of 'fast', 'official', got 'slow'"):
         gym.make("ardae/CarRacingRandomStart-v0", renderer="slow")
 
 
 @pytest.mark.parametrize("name", [*IDS, "steer and pedal", "one axis"])
 def test_checkers(name: str) -> None:
-    """Gymnasium's and SB3's."""
+    """The environment checks of Gymnasium and SB3."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about CarRacing's own action space, which is not symmetric
         if name == "steer and pedal":
@@ -163,7 +163,7 @@ def test_vectorised(name: str) -> None:
 
 
 def test_the_official_environment_is_untouched() -> None:
-    """Frames of a process that has not imported anything of ours, and of this one."""
+    """Equal frames in a process that has imported nothing of ours, and in this one."""
     import subprocess
     import sys
 

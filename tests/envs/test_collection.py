@@ -1,4 +1,4 @@
-"""Policies that collect data: what each promises about its actions, and states that follow their environments."""
+"""Collection policies: the distribution of their actions, and a state per environment."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ POLICIES: dict[str, Any] = {
 
 
 def rollout(policy: Any, steps: int, n: int = 4) -> np.ndarray:
-    """Actions, (steps, n, ...), in episodes without end."""
+    """Return the actions (steps, n, ...) of episodes that do not end."""
     rng, state, actions = np.random.default_rng(1), None, []
     for _ in range(steps):
         action, state = policy.predict(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), state)
@@ -35,7 +35,7 @@ def rollout(policy: Any, steps: int, n: int = 4) -> np.ndarray:
 @pytest.mark.parametrize("space", [CAR, spaces.Discrete(3, start=-1)], ids=["box", "discrete"])
 @pytest.mark.parametrize("name", POLICIES)
 def test_actions_are_in_the_space(name: str, space: spaces.Space[Any]) -> None:
-    """Of its type, all of it visited, equal seeds equal, environments independent."""
+    """Of the right type, everywhere in the space, reproducible by the seed, independent between environments."""
     if name == "brownian" and isinstance(space, spaces.Discrete):
         pytest.skip("needs a continuous space")
     actions = rollout(POLICIES[name](space), 300)
@@ -48,7 +48,7 @@ def test_actions_are_in_the_space(name: str, space: spaces.Space[Any]) -> None:
 
 
 def test_sticky() -> None:
-    """Kept with the probability given; one axis moves and the others stay at zero."""
+    """Repeated with the given probability; one axis moves and the others stay at zero."""
     actions = rollout(StickyRandom(CAR, stickiness=0.75, seed=0), 2000)
     kept = (actions[1:] == actions[:-1]).all(-1).mean()
     assert kept == pytest.approx(0.75, abs=0.02)
@@ -66,7 +66,7 @@ def test_hold() -> None:
 
 
 def test_brownian() -> None:
-    """Steps of the deviation given where no bound is near."""
+    """Away from the bounds, steps have the given standard deviation."""
     actions = rollout(Brownian(spaces.Box(-10, 10, (1,)), step=0.01, seed=0), 3000)[..., 0]
     inside = np.abs(actions[:-1]) < 9
     assert np.diff(actions, axis=0)[inside].std() == pytest.approx(0.1, rel=0.05)
@@ -74,7 +74,7 @@ def test_brownian() -> None:
 
 
 def test_random_weights_are_one_function_an_episode() -> None:
-    """Equal observations give equal actions until an episode starts, then others, in that environment alone."""
+    """Equal observations give equal actions until a new episode starts; only that environment then changes."""
     policy = RandomWeights(CAR, seed=0)
     observations = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     first, state = policy.predict(observations)
@@ -94,14 +94,14 @@ def test_states_begin_anew_where_an_episode_does(name: str) -> None:
 
 
 def test_mixture() -> None:
-    """One policy an episode, with the weights given; SB3 models can be among them."""
+    """One policy per episode, with the given weights; SB3 models can be among them."""
 
     class Constant(CollectionPolicy):
         def __init__(self, value: float) -> None:
             super().__init__(CAR)
             self.value = value
 
-        def _first(self, n: int) -> Any:
+        def _initial_state(self, n: int) -> Any:
             return ()
 
         def _act(self, observation: Any, state: Any) -> Any:
@@ -128,15 +128,18 @@ def test_mixture() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: StickyRandom(spaces.MultiBinary(2)), "action_space=MultiBinary.*: accepted are Box and Discrete"),
-        (lambda: StickyRandom(CAR, stickiness=1.0), r"stickiness=1.0: accepted are 0 to 1"),
-        (lambda: Hold(CAR, 3, 2), "least=3, most=2: accepted are 1 <= least <= most"),
-        (lambda: Brownian(spaces.Discrete(2)), r"action_space=Discrete\(2\): accepted is Box"),
+        (lambda: StickyRandom(spaces.MultiBinary(2)), "`action_space` must be Box or Discrete, got MultiBinary"),
+        (lambda: StickyRandom(CAR, stickiness=1.0), "`stickiness` must be >= 0 and < 1, got 1.0"),
+        (lambda: Hold(CAR, 3, 2), "`max_steps` must be >= 3, got 2"),
+        (lambda: Brownian(spaces.Discrete(2)), r"`action_space` must be Box, got Discrete\(2\)"),
         (lambda: Brownian(CAR, 0.0), "`step` must be positive, got 0.0"),
-        (lambda: RandomWeights(CAR, "uniform"), "distribution='uniform': accepted are 'normal', 'cauchy'"),
-        (lambda: RandomWeights(CAR, scales=(1.0, 0.5)), "scales=.*ascending order"),
-        (lambda: Mixture([]), "accepted are 0 numbers"),
-        (lambda: Mixture([StickyRandom(CAR)], [0.0]), r"weights=\[0.0\]: accepted are 1 numbers from 0 up"),
+        (lambda: RandomWeights(CAR, "uniform"), "`distribution` must be one of 'normal', 'cauchy', got 'uniform'"),
+        (
+            lambda: RandomWeights(CAR, scales=(1.0, 0.5)),
+            r"`scales` must be two ascending numbers >= 0, got \(1.0, 0.5\)",
+        ),
+        (lambda: Mixture([]), "`policies` must not be empty"),
+        (lambda: Mixture([StickyRandom(CAR)], [0.0]), "`weights` must be 1 numbers >= 0"),
     ],
 )
 def test_bad_arguments(make: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Episodes given up, against rewards by hand."""
+"""Early truncation against given rewards."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ardae_envs.patience import Patience
 
 
 class Scripted(gym.Env[Any, Any]):
-    """Rewards that are given."""
+    """Returns a given sequence of rewards."""
 
     observation_space = gym.spaces.Box(0, 1, (1,))
     action_space = gym.spaces.Discrete(2)
@@ -41,5 +41,5 @@ def test_truncation(rewards: list[float], ends: list[bool]) -> None:
 
 
 def test_bad_argument() -> None:
-    with pytest.raises(ValueError, match="n=0: accepted are 1 and more"):
+    with pytest.raises(ValueError, match="`n` must be >= 1, got 0"):
         Patience(Scripted([1.0]), 0)

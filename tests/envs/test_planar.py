@@ -1,4 +1,4 @@
-"""The planar task: its geometry by hand, and Gymnasium's and SB3's checks."""
+"""The planar task: its geometry worked out by hand, and the environment checks of Gymnasium and SB3."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import ardae_envs  # noqa: F401
-from ardae_envs.planar import GOALS, OBSTACLES, SIZE, PlanarObstacles, draw, is_free, moved
+from ardae_envs.planar import GOALS, OBSTACLES, SIZE, PlanarObstacles, draw, is_free, next_position
 
 ID = "ardae/PlanarObstacles-v0"
 
@@ -21,30 +21,30 @@ def test_checks() -> None:
 
 
 def test_steps() -> None:
-    """As far as asked for, at most three pixels along each axis, not through walls, and not at all into obstacles."""
-    np.testing.assert_allclose(moved([5, 5], [1 / 3, -2 / 3]), [6, 3])
-    np.testing.assert_allclose(moved([5, 5], [9, -9]), [8, 2])
-    np.testing.assert_allclose(moved([2, 38], [-1, 1]), [1.5, 38.5])
-    np.testing.assert_allclose(moved([18.5, 5.5], [1 / 3, 0]), [18.5, 5.5])  # an obstacle 1 pixel away from there
-    np.testing.assert_allclose(moved([18.5, 5.5], [0.1, 0]), [18.8, 5.5])  # 1.7 away
-    np.testing.assert_allclose(moved([18.5, 5.5], [1, 1]), [21.5, 8.5])  # past it
+    """At most three pixels along each axis, not through walls, and not at all if the step ends in an obstacle."""
+    np.testing.assert_allclose(next_position([5, 5], [1 / 3, -2 / 3]), [6, 3])
+    np.testing.assert_allclose(next_position([5, 5], [9, -9]), [8, 2])
+    np.testing.assert_allclose(next_position([2, 38], [-1, 1]), [1.5, 38.5])
+    np.testing.assert_allclose(next_position([18.5, 5.5], [1 / 3, 0]), [18.5, 5.5])  # an obstacle 1 pixel farther
+    np.testing.assert_allclose(next_position([18.5, 5.5], [0.1, 0]), [18.8, 5.5])  # 1.7 away
+    np.testing.assert_allclose(next_position([18.5, 5.5], [1, 1]), [21.5, 8.5])  # past it
     assert not is_free(OBSTACLES[0]) and not is_free([1, 20]) and all(is_free(goal) for goal in GOALS)
 
 
-def test_pictures() -> None:
-    empty, picture = draw([5, 5], obstacles=False), draw([5.4, 4.6])
-    assert picture.shape == (SIZE, SIZE, 1) and picture.dtype == np.uint8
+def test_images() -> None:
+    empty, image = draw([5, 5], obstacles=False), draw([5.4, 4.6])
+    assert image.shape == (SIZE, SIZE, 1) and image.dtype == np.uint8
     rows, columns = np.nonzero(empty[..., 0])
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(4, 4), (4, 5), (5, 4), (5, 5)]
-    np.testing.assert_array_equal(picture[empty > 0], 255)
+    np.testing.assert_array_equal(image[empty > 0], 255)
     for row, column in OBSTACLES:
-        disc = picture[int(row) - 3 : int(row) + 4, int(column) - 3 : int(column) + 4, 0] > 0
+        disc = image[int(row) - 3 : int(row) + 4, int(column) - 3 : int(column) + 4, 0] > 0
         assert disc.sum() == 21 and (disc == disc.T).all() and (disc == disc[::-1]).all()
-    assert (picture > 0).sum() == 4 + 21 * 6
+    assert (image > 0).sum() == 4 + 21 * 6
 
 
 def test_episode() -> None:
-    """The way to a goal and what is paid there; cut off after 40 steps, never terminated."""
+    """The path to a goal and the reward there; truncated after 40 steps, never terminated."""
     env = gym.make(ID)
     observation, info = env.reset(seed=0, options={"position": [31, 37], "goal": [37, 37]})
     np.testing.assert_array_equal(observation["observation"], draw([31, 37]))
@@ -83,18 +83,21 @@ def test_noise() -> None:
 def test_rendering() -> None:
     env = PlanarObstacles(render_mode="rgb_array")
     env.reset(seed=0, options={"position": [5, 5], "goal": [37, 37]})
-    picture = env.render()
-    assert picture is not None and picture.shape == (320, 320, 3)
-    assert (picture[4 * 8, 4 * 8] == 255).all() and picture[37 * 8, 37 * 8].tolist() == [0, 160, 0]
+    image = env.render()
+    assert image is not None and image.shape == (320, 320, 3)
+    assert (image[4 * 8, 4 * 8] == 255).all() and image[37 * 8, 37 * 8].tolist() == [0, 160, 0]
     assert PlanarObstacles().render() is None
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PlanarObstacles(start="middle"), "start='middle': accepted are 'corner', 'anywhere'"),
-        (lambda: PlanarObstacles(noise=-1), "noise=-1"),
-        (lambda: PlanarObstacles().reset(options={"goal": [0, 0]}), r"options\['goal'\]=\[0, 0\]: accepted are two"),
+        (lambda: PlanarObstacles(start="middle"), "`start` must be one of 'corner', 'anywhere', got 'middle'"),
+        (lambda: PlanarObstacles(noise=-1), "`noise` must be >= 0, got -1"),
+        (
+            lambda: PlanarObstacles().reset(options={"goal": [0, 0]}),
+            r"`options\['goal'\]` must be two numbers, .*got \[0, 0\]",
+        ),
         (lambda: PlanarObstacles().reset(options={"position": [20.5, 5.5]}), r"options\['position'\]"),
     ],
 )

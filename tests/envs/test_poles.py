@@ -1,4 +1,4 @@
-"""The pixel pendulum and cart-pole: physics against scipy's integrator, pictures by hand, both checks."""
+"""Pendulum and cart-pole from images: physics against scipy's integrator, images worked out by hand, both checks."""
 
 from typing import Any
 
@@ -24,17 +24,19 @@ def test_checks(env_id: str) -> None:
 
 
 def pendulum(_: float, y: Any, torque: float) -> Any:
-    """From the energy of a rod of 0.1 kg and 0.5 m that turns about its end, with all its mass at the other as regards
-    its weight, as in the source."""
+    """Derivative from the energy of a rod of 0.1 kg and 0.5 m that turns about its end.
+
+    As in the source, its weight acts at the other end.
+    """
     return [y[1], (0.1 * 9.81 * 0.5 * np.sin(y[0]) - torque) / (0.1 * 0.25 / 3)]
 
 
 def cart_pole(_: float, y: Any, force: float) -> Any:
-    """The cart-pole equations of Barto, Sutton and Anderson (1983), for lengths and masses of the task."""
+    """The cart-pole equations of Barto, Sutton and Anderson (1983), for the lengths and masses of the task."""
     sin, cos = np.sin(y[0]), np.cos(y[0])
-    middle = (force + 0.05 * y[1] ** 2 * sin) / 1.1
-    turned = (9.81 * sin - cos * middle) / (0.5 * (4 / 3 - 0.1 * cos**2 / 1.1))
-    return [y[1], turned, y[3], middle - 0.05 * turned * cos / 1.1]
+    acceleration = (force + 0.05 * y[1] ** 2 * sin) / 1.1
+    turned = (9.81 * sin - cos * acceleration) / (0.5 * (4 / 3 - 0.1 * cos**2 / 1.1))
+    return [y[1], turned, y[3], acceleration - 0.05 * turned * cos / 1.1]
 
 
 @pytest.mark.parametrize(("env", "equations"), [(PendulumPixels(), pendulum), (CartPolePixels(), cart_pole)])
@@ -42,21 +44,21 @@ def test_physics(env: PixelPole, equations: Any) -> None:
     rng = np.random.default_rng(0)
     env.reset(seed=0)
     for _ in range(20):
-        state, action = 0.3 * env.any_state(), rng.uniform(-1, 1)
-        arguments = (env.greatest_force * action,)
+        state, action = 0.3 * env.random_state(), rng.uniform(-1, 1)
+        arguments = (env.max_force * action,)
         expected = solve_ivp(equations, (0, 0.02), state, args=arguments, rtol=1e-10, atol=1e-12).y[:, -1]
-        np.testing.assert_allclose(env.following(state, action), expected, atol=1e-5)
+        np.testing.assert_allclose(env.next_state(state, action), expected, atol=1e-5)
 
 
 def test_limits() -> None:
     pole = PendulumPixels()
-    assert pole.following(np.array([3.1, 9.0]), 0.0)[0] < -3.0, "angles go round"
-    assert pole.following(np.array([1.5, 3 * np.pi]), 0.0)[1] == 3 * np.pi
-    np.testing.assert_array_equal(CartPolePixels().following(np.array([0, 6.2, 0, 5.99]), 1.0)[3], 6.0)
+    assert pole.next_state(np.array([3.1, 9.0]), 0.0)[0] < -3.0, "angles go round"
+    assert pole.next_state(np.array([1.5, 3 * np.pi]), 0.0)[1] == 3 * np.pi
+    np.testing.assert_array_equal(CartPolePixels().next_state(np.array([0, 6.2, 0, 5.99]), 1.0)[3], 6.0)
 
 
-def test_pictures_of_the_pendulum() -> None:
-    """Four pixels wide, from the middle: up, to the right, and the same turned for any angle."""
+def test_images_of_the_pendulum() -> None:
+    """Four pixels wide, from the center: up, to the right, and rotated by any angle."""
     env = PendulumPixels()
     up, right, down = (env.draw(np.array([angle, 0.0])) for angle in (0, np.pi / 2, np.pi))
     assert up[2:24, 22:26].all() and not up[28:].any() and not up[:, :21].any()
@@ -66,15 +68,15 @@ def test_pictures_of_the_pendulum() -> None:
     assert small.shape == (16, 16) and small.any() and small.max() == 255
 
 
-def test_pictures_of_the_cart_pole() -> None:
+def test_images_of_the_cart_pole() -> None:
     env = CartPolePixels()
-    middle, end = env.draw(np.zeros(4)), env.draw(np.array([0, 0, 2.4, 0]))
-    assert middle[66:74, 32:48].all() and middle[25:66, 37:43].all() and not middle[:, :30].any()
-    assert end[66:74, 64:80].all(), "the end of the track is that of the picture"
+    center, end = env.draw(np.zeros(4)), env.draw(np.array([0, 0, 2.4, 0]))
+    assert center[66:74, 32:48].all() and center[25:66, 37:43].all() and not center[:, :30].any()
+    assert end[66:74, 64:80].all(), "the track ends at the border of the image"
 
 
 def test_two_frames() -> None:
-    """That of the step before, and that of now."""
+    """The previous image, and the current one."""
     env = PendulumPixels()
     first, info = env.reset(seed=0)
     np.testing.assert_array_equal(first["observation"][..., 0], first["observation"][..., 1])
@@ -106,7 +108,7 @@ def test_starts_and_goals() -> None:
 
 
 def test_upright_without_a_motor_falls() -> None:
-    """From nearly upright, the motor at rest: it leaves the goal, and stays with a controller that knows the state."""
+    """From nearly upright it leaves the goal without torque, and stays there with a controller that knows the state."""
     for controlled in (False, True):
         env = gym.make(IDS[0], task="balance")
         _, info = env.reset(seed=0, options={"state": [0.05, 0.0]})
@@ -121,10 +123,13 @@ def test_upright_without_a_motor_falls() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PendulumPixels(task="spin"), "task='spin': accepted are 'swing_up', 'balance'"),
-        (lambda: CartPolePixels(start="left"), "start='left': accepted are 'task', 'anywhere'"),
-        (lambda: PendulumPixels(size=4), "size=4: accepted are 8 and more"),
-        (lambda: PendulumPixels().reset(options={"state": [1.0]}), r"options\['state'\]=\[1.0\]: accepted are 2"),
+        (lambda: PendulumPixels(task="spin"), "`task` must be one of 'swing_up', 'balance', got 'spin'"),
+        (lambda: CartPolePixels(start="left"), "`start` must be one of 'task', 'anywhere', got 'left'"),
+        (lambda: PendulumPixels(size=4), "`size` must be >= 8, got 4"),
+        (
+            lambda: PendulumPixels().reset(options={"state": [1.0]}),
+            r"`options\['state'\]` must be 2 finite numbers, got \[1.0\]",
+        ),
     ],
 )
 def test_bad_arguments(make: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Training from everywhere, by a wrapper."""
+"""Random starts through a wrapper."""
 
 import gymnasium as gym
 import numpy as np
@@ -8,7 +8,7 @@ from ardae_envs.start_anywhere import StartAnywhere
 
 
 def test_planar() -> None:
-    """The task starts in a corner of 4 x 4 pixels; the wrapped one all over 37 x 37."""
+    """The task starts in a corner of 4 x 4 pixels, the wrapped environment anywhere in 37 x 37."""
     task, anywhere = gym.make("ardae/PlanarObstacles-v0"), StartAnywhere(gym.make("ardae/PlanarObstacles-v0"))
     starts = [np.array([env.reset(seed=k)[1]["position"] for k in range(50)]) for env in (task, anywhere)]
     assert starts[0].max() <= 7
@@ -28,7 +28,7 @@ def test_cut_episodes() -> None:
 
 
 def test_others_are_refused() -> None:
-    with pytest.raises(ValueError, match="accepted are ardae/PlanarObstacles-v0"):
+    with pytest.raises(ValueError, match="`env` must be ardae/PlanarObstacles-v0 or a pole in pixels, got"):
         StartAnywhere(gym.make("Pendulum-v1"))
-    with pytest.raises(ValueError, match="episode_steps=0: accepted are 1 and more, and None"):
+    with pytest.raises(ValueError, match="`episode_steps` must be >= 1, got 0"):
         StartAnywhere(gym.make("ardae/PlanarObstacles-v0"), 0)

@@ -1,4 +1,4 @@
-"""DoomTakeCover: headless, in the right order, without black frames."""
+"""DoomTakeCover: without a display, actions in the documented order, no black frames."""
 
 import pickle
 
@@ -26,7 +26,7 @@ def play(env: gym.Env, action: int, steps: int, seed: int = 0) -> tuple[list[np.
 
 
 def test_an_episode() -> None:
-    """It ends with a frame that is shown again, not with a black one; equal seeds give equal frames."""
+    """An episode ends with a repeated frame, not with a black one; equal seeds give equal frames."""
     env = gym.make("ardae/TakeCover-v0")
     frames, terminated = play(env, 1, 2000)
     assert terminated and frames[0].shape == (200, 320, 3)
@@ -39,7 +39,7 @@ def test_an_episode() -> None:
 
 
 def test_left_and_right() -> None:
-    """By the buttons that the game has seen."""
+    """Checked by the buttons that the game received."""
     from vizdoom import Button
 
     env = gym.make("ardae/TakeCover-v0")
@@ -72,5 +72,5 @@ def test_checkers_and_pickling() -> None:
     other = pickle.loads(pickle.dumps(env))
     np.testing.assert_array_equal(other.reset(seed=1)[0], env.reset(seed=1)[0])
     assert env.render().shape == (240, 320, 3)  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="action=3: accepted are 0 to 2"):
+    with pytest.raises(ValueError, match="`action` must be between 0 and 2, got 3"):
         env.step(3)

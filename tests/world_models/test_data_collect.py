@@ -218,7 +218,7 @@ class Signals(Counting):
         ({"n_envs": 2, "n_processes": 2}, "n_envs=2, n_processes=2: accepted are"),
         ({"make_env": Signals}, r"observation_space=Box\(-1.0, 1.0, \(4,\), float32\): accepted are frames"),
         ({"make_env": partial(Counting, True)}, r"actions {'n': 3, 'start': -1}: accepted are the store's, {'shape'"),
-        ({"preprocess": crop_bar}, "rows=12: accepted are 0 to 3"),
+        ({"preprocess": crop_bar}, "`rows` must be between 0 and 3, got 12"),
         ({"preprocess": partial(crop_bar, rows=1)}, r"frames of \(3, 4, 3\): accepted are \(4, 4, 3\)"),
         ({"preprocess": lambda frames: frames / 255}, "gives float64, shape .*: accepted is uint8"),
     ],

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from itertools import count
 
-from ardae_envs.collection import Predicts
+from ardae_envs.collection import SupportsPredict
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.world_models.data.frame_store import Episode, FrameStore, describe_actions
 from ardae_rl.world_models.data.playing import Env, Preprocess, frame_shape, play
@@ -15,7 +15,7 @@ from ardae_rl.world_models.data.processes import play_in_processes
 def collect(
     store: FrameStore,
     make_env: Callable[[], Env],
-    policy: Predicts,
+    policy: SupportsPredict,
     *,
     n_episodes: int | None = None,
     n_steps: int | None = None,

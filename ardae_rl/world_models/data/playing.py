@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ardae_envs.collection import Mixture, Predicts
+from ardae_envs.collection import Mixture, SupportsPredict
 from ardae_rl.world_models.data.frame_store import Array, Episode, Frames
 
 Env = gym.Env[Any, Any]
@@ -20,7 +20,7 @@ _STREAM = 0xAC7  # parts the policies' random numbers from the environments'
 
 def play(
     envs: Sequence[Env],
-    policy: Predicts,
+    policy: SupportsPredict,
     seeds: Iterable[int],
     preprocess: Preprocess | None = None,
     *,
@@ -130,7 +130,7 @@ class _Recording:
 class _Together:
     """A policy that acts for all environments at once."""
 
-    def __init__(self, policy: Predicts, n: int, deterministic: bool) -> None:
+    def __init__(self, policy: SupportsPredict, n: int, deterministic: bool) -> None:
         self.policy, self.deterministic = policy, deterministic
         self.state: Any = None
         self.starts = np.ones(n, bool)
@@ -148,7 +148,7 @@ class _Together:
 class _Apart:
     """Copies of a policy, one for each environment, each with the random numbers of its episode."""
 
-    def __init__(self, policy: Predicts, n: int, deterministic: bool) -> None:
+    def __init__(self, policy: SupportsPredict, n: int, deterministic: bool) -> None:
         self.policy, self.deterministic = policy, deterministic
         self.policies, self.states = [policy] * n, [None] * n
 
@@ -167,7 +167,7 @@ class _Apart:
         return np.concatenate([actions.get(i, nothing) for i in range(len(observations))])
 
 
-def _has_generator(policy: Predicts) -> bool:
+def _has_generator(policy: SupportsPredict) -> bool:
     return isinstance(getattr(policy, "rng", None), np.random.Generator)
 
 

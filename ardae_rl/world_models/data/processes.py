@@ -9,7 +9,7 @@ from typing import Any
 
 import torch as th
 
-from ardae_envs.collection import Predicts
+from ardae_envs.collection import SupportsPredict
 from ardae_rl.world_models.data.frame_store import Episode
 from ardae_rl.world_models.data.playing import Env, Preprocess, play
 
@@ -19,7 +19,7 @@ _ENDED = "a process that played episodes has ended: it was killed, perhaps for i
 def play_in_processes(
     n: int,
     make_env: Callable[[], Env],
-    policy: Predicts,
+    policy: SupportsPredict,
     seeds: Iterable[int],
     preprocess: Preprocess | None = None,
     *,
@@ -94,7 +94,7 @@ def _receive(connection: Connection) -> Episode | Exception:
 def _serve(
     connection: Connection,
     make_env: Callable[[], Env],
-    policy: Predicts,
+    policy: SupportsPredict,
     preprocess: Preprocess | None,
     policy_name: str | None,
     deterministic: bool,

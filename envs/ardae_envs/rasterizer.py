@@ -1,7 +1,7 @@
-"""Filled polygons with smoothed outlines, the pixels those of ``pygame.gfxdraw``, compiled by Numba.
+"""Filled polygons with antialiased outlines, compiled by Numba; the pixels equal those of ``pygame.gfxdraw``.
 
-``gfxdraw`` has SDL_gfx's algorithms: Wu's lines in fixed point, which are cut off at the picture's border before
-anything else, and scan lines between rounded intersections.
+``gfxdraw`` uses the algorithms of SDL_gfx: Wu's lines in fixed point, clipped at the image border first, and scan lines
+between rounded intersections.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ except ImportError as error:
         "numba is not installed; it comes with: pip install 'ardae-rl[box2d]'"
     ) from error
 
-_BITS = 16  # of the fraction in fixed point
+_BITS = 16  # number of fractional bits in fixed point
 _HALF = 1 << (_BITS - 1)
 _OVERFLOW = 0xFFFFFFFF
 
@@ -27,20 +27,20 @@ def draw_polygons(
     pixels: NDArray[np.uint32],
     first_row: int,
     corners: NDArray[np.float64],
-    colours: NDArray[np.float64],
+    colors: NDArray[np.float64],
     rotation: tuple[float, float],
     zoom: float,
     offset: tuple[float, float],
 ) -> None:
-    """Draw rotated, scaled and shifted quadrilaterals in their order: of each the outline, then the inside.
+    """Draw rotated, scaled and shifted quadrilaterals in order: for each the outline, then the interior.
 
-    :param pixels: the picture, (height, width), 0xRRGGBB
-    :param first_row: rows before it are not wanted, and may be wrong
-    :param corners: (n, 4, 2)
-    :param colours: (n, 3), red, green and blue from 0 to 255; fractions are cut off
-    :param rotation: cosine and sine of the angle
-    :param zoom: pixels for a unit of length
-    :param offset: pixels from the left and from the top
+    :param pixels: The image, (height, width), 0xRRGGBB; modified in place.
+    :param first_row: Rows before this one are not needed and may come out wrong.
+    :param corners: Corners of the quadrilaterals before the transformation, (n, 4, 2).
+    :param colors: Red, green and blue from 0 to 255, (n, 3); truncated to integers.
+    :param rotation: Cosine and sine of the angle.
+    :param zoom: Pixels per unit of length.
+    :param offset: Pixels from the left and from the top.
     """
     height, width = pixels.shape
     cos, sin = rotation
@@ -50,18 +50,18 @@ def draw_polygons(
             across, along = corners[polygon, i]
             x[i] = int((cos * across - sin * along) * zoom + offset[0])
             y[i] = int((sin * across + cos * along) * zoom + offset[1])
-        # An outline may lie a pixel beside its corners
+        # An outline may extend a pixel beyond its corners
         if x.max() < -1 or x.min() > width or y.max() < first_row - 1 or y.min() > height:
             continue
-        red, green, blue = colours[polygon]
-        colour = int(red) << 16 | int(green) << 8 | int(blue)
+        red, green, blue = colors[polygon]
+        color = int(red) << 16 | int(green) << 8 | int(blue)
         for i in range(4):
-            _draw_line(pixels, x[i], y[i], x[(i + 1) % 4], y[(i + 1) % 4], colour)
-        _fill(pixels, first_row, x, y, crossings, colour)
+            _draw_line(pixels, x[i], y[i], x[(i + 1) % 4], y[(i + 1) % 4], color)
+        _fill(pixels, first_row, x, y, crossings, color)
 
 
 @njit(cache=True)
-def _fill(pixels: Any, first_row: int, x: Any, y: Any, crossings: Any, colour: int) -> None:
+def _fill(pixels: Any, first_row: int, x: Any, y: Any, crossings: Any, color: int) -> None:
     lowest = y.max()
     for row in range(max(y.min(), first_row, 0), min(lowest, len(pixels) - 1) + 1):
         n = 0
@@ -72,43 +72,43 @@ def _fill(pixels: Any, first_row: int, x: Any, y: Any, crossings: Any, colour: i
             if y[a] <= row < y[b] or (row == lowest and y[a] < row <= y[b]):
                 share = ((row - y[a]) << _BITS) // (y[b] - y[a])
                 crossing = share * (x[b] - x[a]) + (x[a] << _BITS)
-                place = n
-                while place and crossings[place - 1] > crossing:
-                    crossings[place] = crossings[place - 1]
-                    place -= 1
-                crossings[place] = crossing
+                position = n
+                while position and crossings[position - 1] > crossing:
+                    crossings[position] = crossings[position - 1]
+                    position -= 1
+                crossings[position] = crossing
                 n += 1
         for i in range(0, n - 1, 2):
             left, right = crossings[i] + 1 + _HALF >> _BITS, crossings[i + 1] - 1 + _HALF >> _BITS
             if left > right:
                 left, right = right, left
-            pixels[row, max(left, 0) : max(right + 1, 0)] = colour
+            pixels[row, max(left, 0) : max(right + 1, 0)] = color
 
 
 @njit(cache=True)
-def _draw_line(pixels: Any, x1: int, y1: int, x2: int, y2: int, colour: int) -> None:
-    """From the first point to before the last, but for horizontal and vertical lines, which have their last one."""
+def _draw_line(pixels: Any, x1: int, y1: int, x2: int, y2: int, color: int) -> None:
+    """Draw a line without its last point; horizontal and vertical lines include it."""
     height, width = pixels.shape
-    visible, x1, y1, x2, y2 = _cut_off(x1, y1, x2, y2, width - 1, height - 1)
+    visible, x1, y1, x2, y2 = _clipped(x1, y1, x2, y2, width - 1, height - 1)
     if not visible:
         return
-    pixels[y1, x1] = colour
+    pixels[y1, x1] = color
     if y1 > y2:
         x1, y1, x2, y2 = x2, y2, x1, y1
     dx, dy, direction = abs(x2 - x1), y2 - y1, 1 if x2 > x1 else -1
     if dx == 0:
-        pixels[y1 : y2 + 1, x1] = colour
+        pixels[y1 : y2 + 1, x1] = color
     elif dy == 0:
-        pixels[y1, min(x1, x2) : max(x1, x2) + 1] = colour
+        pixels[y1, min(x1, x2) : max(x1, x2) + 1] = color
     else:
         steep = dy > dx
-        # Shares of a pixel that the line moves aside at each step, in the upper bits of a word that overflows
-        aside = (((dx << _BITS) // dy if steep else (dy << _BITS) // dx) << _BITS) & _OVERFLOW
-        moved = 0
+        # Sideways motion per step as a fraction of a pixel, in the upper bits of a word that overflows
+        sideways = (((dx << _BITS) // dy if steep else (dy << _BITS) // dx) << _BITS) & _OVERFLOW
+        traveled = 0
         for _ in range((dy if steep else dx) - 1):
-            before = moved
-            moved = (moved + aside) & _OVERFLOW
-            if moved <= before:
+            before = traveled
+            traveled = (traveled + sideways) & _OVERFLOW
+            if traveled <= before:
                 if steep:
                     x1 += direction
                 else:
@@ -117,11 +117,11 @@ def _draw_line(pixels: Any, x1: int, y1: int, x2: int, y2: int, colour: int) -> 
                 y1 += 1
             else:
                 x1 += direction
-            weight = moved >> 24
-            pixels[y1, x1] = _mixed(pixels[y1, x1], colour, 255 * (255 - weight) >> 8)
+            weight = traveled >> 24
+            pixels[y1, x1] = _mixed(pixels[y1, x1], color, 255 * (255 - weight) >> 8)
             x, y = (x1 + direction, y1) if steep else (x1, y1 + 1)
             if 0 <= x < width and y < height:
-                pixels[y, x] = _mixed(pixels[y, x], colour, 255 * weight >> 8)
+                pixels[y, x] = _mixed(pixels[y, x], color, 255 * weight >> 8)
 
 
 @njit(cache=True)
@@ -134,8 +134,8 @@ def _mixed(old: int, new: int, weight: int) -> int:
 
 
 @njit(cache=True)
-def _cut_off(x1: int, y1: int, x2: int, y2: int, right: int, bottom: int) -> tuple[bool, int, int, int, int]:
-    """Cohen and Sutherland's way, in single precision; the points may have changed places."""
+def _clipped(x1: int, y1: int, x2: int, y2: int, right: int, bottom: int) -> tuple[bool, int, int, int, int]:
+    """Clip a line by the Cohen-Sutherland algorithm in single precision; the points may be swapped."""
     while True:
         first, second = _side(x1, y1, right, bottom), _side(x2, y2, right, bottom)
         if first & second:
@@ -158,5 +158,5 @@ def _cut_off(x1: int, y1: int, x2: int, y2: int, right: int, bottom: int) -> tup
 
 @njit(cache=True)
 def _side(x: int, y: int, right: int, bottom: int) -> int:
-    """Bits: left of the picture, right of it, below, above."""
+    """Return the outcode of a point, in bits: left of the image, right of it, below, above."""
     return (x < 0) | (x > right) << 1 | (y > bottom) << 2 | (y < 0) << 3

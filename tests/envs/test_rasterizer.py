@@ -1,4 +1,4 @@
-"""Compiled drawing against pygame's, pixel by pixel."""
+"""Compiled drawing against that of pygame, pixel by pixel."""
 
 import numpy as np
 import pygame
@@ -6,13 +6,13 @@ import pytest
 from numpy.typing import NDArray
 from pygame import gfxdraw
 
-from ardae_envs.rasteriser import draw_polygons
+from ardae_envs.rasterizer import draw_polygons
 
 WIDTH, HEIGHT = 160, 120
 
 
 def _anything(rng: np.random.Generator, size: float) -> NDArray[np.float64]:
-    """Quadrilaterals of all kinds, those that cross themselves among them, in and beyond the picture."""
+    """All kinds of quadrilaterals, including self-intersecting ones, inside and outside the image."""
     return rng.normal((WIDTH / 2, HEIGHT / 2), size, (4, 4, 2))
 
 
@@ -22,14 +22,14 @@ def _squares(rng: np.random.Generator, size: float) -> NDArray[np.float64]:
 
 
 def _upright(rng: np.random.Generator, size: float) -> NDArray[np.float64]:
-    """With horizontal and vertical edges, on both sides of each a slanted one."""
+    """Horizontal and vertical edges, each between two slanted ones."""
     corners = _anything(rng, size)
     corners[:, 1, 0], corners[:, 2, 1] = corners[:, 0, 0], corners[:, 1, 1]
     return corners
 
 
 def _diagonal(rng: np.random.Generator, size: float) -> NDArray[np.float64]:
-    """Edges at 45 degrees, where a line's word overflows at each step."""
+    """Edges at 45 degrees, where the fixed-point word of a line overflows at each step."""
     corners = np.round(_anything(rng, size))
     steps = np.round(rng.normal(0, size, (4, 1)))
     corners[:, 1] = corners[:, 0] + steps
@@ -42,17 +42,17 @@ def _diagonal(rng: np.random.Generator, size: float) -> NDArray[np.float64]:
 def test_same_pixels_as_pygame(polygons: object, size: float) -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
-        corners, colours = polygons(rng, size), rng.uniform(0, 256, (4, 3))  # type: ignore[operator]
+        corners, colors = polygons(rng, size), rng.uniform(0, 256, (4, 3))  # type: ignore[operator]
         surface, pixels = pygame.Surface((WIDTH, HEIGHT)), np.zeros((HEIGHT, WIDTH), dtype=np.uint32)
-        for points, colour in zip(corners.astype(int).tolist(), colours.astype(int).tolist(), strict=True):
-            gfxdraw.aapolygon(surface, points, colour)
-            gfxdraw.filled_polygon(surface, points, colour)
-        draw_polygons(pixels, 0, corners, colours, (1.0, 0.0), 1.0, (0.0, 0.0))
+        for points, color in zip(corners.astype(int).tolist(), colors.astype(int).tolist(), strict=True):
+            gfxdraw.aapolygon(surface, points, color)
+            gfxdraw.filled_polygon(surface, points, color)
+        draw_polygons(pixels, 0, corners, colors, (1.0, 0.0), 1.0, (0.0, 0.0))
         np.testing.assert_array_equal(pixels, pygame.surfarray.array2d(surface).T & 0xFFFFFF)
 
 
 def test_transformation() -> None:
-    """A quarter turn, then a zoom, then a shift."""
+    """A rotation by 90 degrees, then a zoom, then a shift."""
     pixels = np.zeros((HEIGHT, WIDTH), dtype=np.uint32)
     corners = np.array([[(1.0, 0.0), (3.0, 0.0), (3.0, 1.0), (1.0, 1.0)]])
     draw_polygons(pixels, 0, corners, np.full((1, 3), 255.0), (0.0, 1.0), 10.0, (50.0, 20.0))
@@ -62,9 +62,9 @@ def test_transformation() -> None:
 
 def test_rows_that_are_not_wanted() -> None:
     rng = np.random.default_rng(1)
-    corners, colours = _squares(rng, 60), rng.uniform(0, 256, (4, 3))
+    corners, colors = _squares(rng, 60), rng.uniform(0, 256, (4, 3))
     whole, part = np.zeros((2, HEIGHT, WIDTH), dtype=np.uint32)
     for pixels, first_row in ((whole, 0), (part, 40)):
-        draw_polygons(pixels, first_row, corners, colours, (1.0, 0.0), 1.0, (0.0, 0.0))
+        draw_polygons(pixels, first_row, corners, colors, (1.0, 0.0), 1.0, (0.0, 0.0))
     np.testing.assert_array_equal(part[40:], whole[40:])
     assert (part != whole).any()
