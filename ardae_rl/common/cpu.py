@@ -1,13 +1,54 @@
-"""Memory of a CPU process."""
+"""Memory of a CPU process: chunks that fit its caches, and pages that it keeps."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch as th
 
+_rows_in_cache: float = 1024
+
+
+@contextmanager
+def rows_in_cache(n_rows: float) -> Iterator[None]:
+    """Use chunks of ``n_rows`` rows within the block; ``math.inf`` for everything at once. For measurements and tests."""
+    global _rows_in_cache
+    before, _rows_in_cache = _rows_in_cache, n_rows
+    try:
+        yield
+    finally:
+        _rows_in_cache = before
+
+
+def chunk_length(rows_per_item: int, n_items: int, device: th.device) -> int:
+    """Return how many items to process at once, so that the cache of a CPU holds their hidden units.
+
+    Beyond the cache, each of the many temporaries of a pass is memory that the system maps, clears and takes back.
+    On other devices, and in code that torch compiles, all items go at once.
+
+    :param rows_per_item: Rows that each item has in the network's matrix products.
+    :param n_items: Number of items.
+    """
+    if device.type != "cpu" or th.compiler.is_compiling() or rows_per_item * n_items <= _rows_in_cache:
+        return n_items
+    return max(1, int(_rows_in_cache // rows_per_item))
+
+
+def cached_chunks(points: th.Tensor, context: th.Tensor) -> Iterator[tuple[th.Tensor, th.Tensor]]:
+    """Yield parts of points (batch, n, dim) and contexts (batch, context_dim): along n where the batch is one."""
+    batch_size, n_points, _ = points.shape
+    if batch_size == 1:
+        for part in points.split(chunk_length(1, n_points, points.device), dim=1):
+            yield part, context
+    else:
+        n_contexts = chunk_length(n_points, batch_size, points.device)
+        yield from zip(points.split(n_contexts), context.split(n_contexts), strict=True)
+
 
 def keep_freed_memory() -> None:
-    """On a CPU with glibc: have temporaries of a few megabytes served from memory that the process keeps.
+    """On a CPU with glibc, serve temporaries of a few megabytes from memory that the process keeps.
 
-    The C library gives memory back to the system beyond a threshold, and sets it by the largest block freed so far
+    The C library gives memory back to the system above a threshold, which it sets by the largest block freed so far
     (mallopt(3), M_MMAP_THRESHOLD). Without a large one, networks of a usual size lie above it: the system then takes
-    the pages of their hidden units back after every gradient step, and clears new ones for the next.
+    back the pages of their hidden units after every gradient step, and clears new ones for the next.
     """
     th.empty(24 * 2**20, dtype=th.uint8)

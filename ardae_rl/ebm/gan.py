@@ -120,7 +120,7 @@ class ARDAESampler(Standardised):
     ) -> None:
         super().__init__(dim)
         self.generator = ImplicitSampler(dim if noise_dim is None else noise_dim, dim, hidden, residual=True)
-        usual: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 2e-3}
+        usual: dict[str, Any] = {"network_kwargs": {"hidden": (128, 128, 128)}, "learning_rate": 2e-3}
         self.estimator = ARDAE(dim, **(usual | (score_kwargs or {})))
         self.n_score_updates = n_score_updates
         self.register_buffer("log_mass", th.zeros(()))

@@ -40,7 +40,7 @@ class SACARDAEPolicy(SquashedPolicy):
         policy's own sigma points), "center" (relative to g(0, s), as in the paper) or "none".
     :param score_kwargs: Arguments of the score estimator :class:`~ardae_rl.score.ARDAE`, such as ``loss`` or
         ``learning_rate``, which may be a schedule here. Three defaults differ from the estimator's own:
-        ``learning_rate`` is 3e-3, ``averaging`` is 5, and ``standardise`` is False if ``frame`` is "sigma_points".
+        ``learning_rate`` is 3e-3, ``averaging`` is 5, and ``standardize`` is False if ``frame`` is "sigma_points".
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor's encoder and location.
     :param optimizer_class: Optimizer of actor and critics.
@@ -74,7 +74,7 @@ class SACARDAEPolicy(SquashedPolicy):
         self.frame_kind = frame
         # A short average, because policy and estimator chase each other over any delay. And the sigma points have
         # standardized the actions already
-        defaults = {"averaging": 5, "learning_rate": 3e-3, "standardise": frame != "sigma_points"}
+        defaults = {"averaging": 5, "learning_rate": 3e-3, "standardize": frame != "sigma_points"}
         self.score_kwargs = defaults | (score_kwargs or {})
         self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
         self.score_kwargs["learning_rate"] = self.score_lr_schedule(1)
@@ -97,7 +97,7 @@ class SACARDAEPolicy(SquashedPolicy):
         self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **self.score_kwargs).to(self.device)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        if deterministic and self.frame_kind == "sigma_points" and self.estimator.log_partition is not None:
+        if deterministic and self.frame_kind == "sigma_points" and self.estimator.has_density:
             return self.most_probable(observation)
         return self.actor(observation, deterministic)
 

@@ -190,7 +190,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
 
     def _check_density(self) -> None:
         learned = isinstance(self.ent_coef, str)
-        if self.estimator.log_partition is None and (learned or self.backup_entropy):
+        if not self.estimator.has_density and (learned or self.backup_entropy):
             raise ValueError(
                 "`backup_entropy` must be False and `ent_coef` a number if the estimator has no log-density, got "
                 f"{self.backup_entropy} and {self.ent_coef!r}"

@@ -1,78 +1,72 @@
-"""The estimator to pick up alone: train it on samples, ask it for scores, log densities and entropies."""
+"""The estimator: train it on samples of a moving distribution, query it for scores, log-densities and entropies."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch as th
 from torch import nn
 
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_keys, check_min, check_positive
 from ardae_rl.common.compiled import CompiledFunction
+from ardae_rl.common.cpu import cached_chunks
 from ardae_rl.score.inputs import check_context, check_points, check_samples
-from ardae_rl.score.log_partition import immse_log_prob, importance_log_partition
-from ardae_rl.score.models import EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
-from ardae_rl.score.networks import ContextCode
-from ardae_rl.score.objective import NOISE_DISTRIBUTIONS, NoiseScale, score_terms
-from ardae_rl.score.standardise import FixedStandardiser, LearnedStandardiser, RunningAverage
+from ardae_rl.score.models import PreconditionedEnergy, PreconditionedScore, RawEnergy, RawScore, ScoreModel
+from ardae_rl.score.networks import NETWORK_ARGUMENTS, ContextEmbedding
+from ardae_rl.score.normalizers import Importance, Normalizer, make_normalizer
+from ardae_rl.score.objective import LOSSES, NoiseScale, score_terms
+from ardae_rl.score.standardize import FixedStandardizer, LearnedStandardizer, RunningAverage
 
-HEADS = ("gradient", "vector")
-LOSSES = ("cv", "ardae")
-LOG_PARTITIONS = ("contrastive", "dual", "importance", "immse")
-_ROWS_IN_CACHE = 1024
+PARAMETERIZATIONS = ("energy", "score")
 
 
 class ARDAE(nn.Module):
-    """Amortised residual denoising autoencoder: the score ∇_x ln p(x | context) of whatever makes the samples.
+    """Amortized residual denoising autoencoder: the score ∇ ln p(x | context) of whatever distribution makes samples.
 
     Reference: Lim, Courville, Pal and Huang (2020), AR-DAE: Towards unbiased neural entropy gradient estimation,
     https://arxiv.org/abs/2006.05164. The defaults are this package's preconditioned form with the control-variate
-    loss; ``preconditioned=False, loss="ardae", log_partition="importance"`` is the paper's.
+    loss; :meth:`paper` gives the paper's. ``state_dict()`` holds the estimator, and ``optimizer.state_dict()`` what
+    continued training needs as well.
 
-    Example::
+        Example:
 
-        estimator = ARDAE(dim=2)
-        for _ in range(1000):
-            estimator.update(sampler(512))  # samples (n, dim)
-        estimator.score(x), estimator.log_prob(x)
+        >>> import torch
+        >>> from ardae_rl.score import ARDAE
+        >>> estimator = ARDAE(dim=2)
+        >>> for _ in range(10):
+        ...     metrics = estimator.update(torch.randn(512, 2))  # samples (n, dim)
+        >>> x = torch.zeros(3, 2)
+        >>> estimator.score(x).shape, estimator.log_prob(x).shape
+        (torch.Size([3, 2]), torch.Size([3]))
 
-    ``state_dict()`` holds the estimator, ``optimizer.state_dict()`` what a continued training needs as well.
-
-    :param dim: dimension of the samples
-    :param context_dim: dimension of the context that they depend on; 0 for none
-    :param head: "gradient" (f = ∇ψ, which gives a density) or "vector" (f itself)
-    :param loss: "cv" (:func:`~ardae_rl.score.losses.cv_loss`) or "ardae" (the paper's)
-    :param log_partition: how ``log_prob`` is normalised. "contrastive" (against a Gaussian, learned beside the score),
-        "dual" (the noise-level derivative is learned beside the score), "importance" (sampling at each query, the
-        paper's), "immse" (an integral of denoising errors, learned at all noise levels), None (scores only), or
-        "auto": "contrastive" for the gradient head, None for the vector head
-    :param preconditioned: factor a Gaussian out of the energy; False for the paper's raw network
-    :param standardise: learn the samples' location and scale, for that Gaussian to have; False if samples come with a
-        mean near zero and a variance near one in every context. Without preconditioning it has no meaning
-    :param hidden: widths of the network from where the context joins
-    :param context_hidden: widths of the context encoder
-    :param point_hidden: widths of the layers before the context joins
-    :param context_gain: whether the context multiplies the joining layer's units as well
-    :param activation: "silu", "softplus" or "elu"
-    :param n_frequencies: directions along which the network sees sines and cosines beside the point: for densities
-        with many narrow modes, which are learnt late without
-    :param frequency: standard deviation of the directions' components, in units of the samples' scale
-    :param noise_scale: δ, the standard deviation of the signed noise scale, relative to the samples' scale
-    :param noise_distribution: "normal", or "fixed" for the one noise scale δ, with which scores are then asked for as
-        well: a denoising autoencoder that is not amortised
-    :param relative_noise: False if δ counts in units of x, which only the raw network can have
-    :param n_noise: noise draws for each sample (the paper's n_σ)
-    :param score_weight: of the score loss beside one that normalises the density, which a larger weight brings noise
-        into: the more, the narrower the density's modes are
-    :param learning_rate: of Adam
-    :param betas: of Adam; little momentum, because the samples' distribution moves and the estimator has to follow
-    :param averaging: updates over which the weights are averaged for queries, which takes most of the training's noise
-        out of scores and densities; 1 for the newest weights, without that delay
-    :param max_grad_norm: bound of the network's gradient norm; the location and scale have a bound of their own
-    :param n_importance: draws for "importance"
-    :param proposal_scale: deviation of the importance proposal, in units of the samples' scale if preconditioned
-    :param input_scale: s, what the raw network's inputs are multiplied by
-    :raises ValueError: for an argument outside of what is accepted
+    :param dim: Dimension of the samples.
+    :param context_dim: Dimension of the context that they depend on; 0 for none.
+    :param parameterization: "energy" (the score is the gradient of a network, which has a density) or "score" (the
+        network is the score).
+    :param loss: "cv" (:func:`~ardae_rl.score.losses.cv_loss`, with a control variate) or "ardae" (the paper's).
+    :param normalization: How ``log_prob`` is normalized: "contrastive" (against a Gaussian, learned beside the score),
+        "dual" (by the noise-level derivative, learned beside the score), "importance" (by sampling at each query, the
+        paper's), "immse" (an integral of denoising errors, learned at all noise levels), an object from
+        :mod:`~ardae_rl.score.normalizers`, None (scores only), or "auto": "contrastive" for an energy ("importance"
+        without preconditioning), None for a score.
+    :param preconditioned: Whether a Gaussian is factored out of the density; False for the paper's raw network.
+    :param standardize: Whether the samples' location and scale are learned, for that Gaussian. Use False if samples
+        have a mean near zero and a variance near one in every context. Ignored without preconditioning.
+    :param network_kwargs: Arguments of the network: ``hidden``, ``context_hidden``, ``point_hidden``,
+        ``context_gain``, ``activation``, ``n_frequencies`` and ``frequency``; see
+        :class:`~ardae_rl.score.networks.ConditionalNetwork`.
+    :param noise_kwargs: Arguments of the training noise: ``scale``, ``distribution``, ``relative`` and ``n_samples``;
+        see :class:`~ardae_rl.score.objective.NoiseScale`.
+    :param normalization_kwargs: Arguments of the named normalizer, such as ``score_weight`` or ``n_samples``; see its
+        class in :mod:`~ardae_rl.score.normalizers`.
+    :param input_scale: s, the factor by which the raw network's inputs are multiplied; used without preconditioning.
+    :param learning_rate: Learning rate of Adam.
+    :param betas: Coefficients of Adam. Little momentum, because the samples' distribution moves and the estimator has
+        to follow it.
+    :param averaging: Number of updates over which the weights are averaged for queries. The average removes most of
+        the training noise from scores and densities, at the price of a delay; 1 uses the latest weights.
+    :param max_grad_norm: Bound of the network's gradient norm; the standardizer's gradients have a bound of their own.
+    :raises ValueError: If an argument has a value that is not supported, or a dictionary an unknown key.
     """
 
     def __init__(
@@ -80,121 +74,96 @@ class ARDAE(nn.Module):
         dim: int,
         context_dim: int = 0,
         *,
-        head: str = "gradient",
+        parameterization: str = "energy",
         loss: str = "cv",
-        log_partition: str | None = "auto",
+        normalization: str | Normalizer | None = "auto",
         preconditioned: bool = True,
-        standardise: bool = True,
-        hidden: Sequence[int] = (64, 64),
-        context_hidden: Sequence[int] = (128, 128),
-        point_hidden: Sequence[int] = (),
-        context_gain: bool = True,
-        activation: str = "silu",
-        n_frequencies: int = 0,
-        frequency: float = 3.0,
-        noise_scale: float = 0.1,
-        noise_distribution: str = "normal",
-        relative_noise: bool = True,
-        n_noise: int = 1,
-        score_weight: float = 0.1,
+        standardize: bool = True,
+        network_kwargs: Mapping[str, Any] | None = None,
+        noise_kwargs: Mapping[str, Any] | None = None,
+        normalization_kwargs: Mapping[str, Any] | None = None,
+        input_scale: float = 1e4,
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.5, 0.999),
         averaging: int = 20,
         max_grad_norm: float = 10.0,
-        n_importance: int = 100,
-        proposal_scale: float = 1.0,
-        input_scale: float = 1e4,
     ):
         super().__init__()
         check_positive("dim", dim)
-        if context_dim < 0:
-            raise ValueError(f"context_dim={context_dim}: accepted are 0 (no context) and positive integers")
-        check_choice("head", head, HEADS)
+        check_min("context_dim", context_dim, 0)
+        check_choice("parameterization", parameterization, PARAMETERIZATIONS)
         check_choice("loss", loss, LOSSES)
-        check_choice("noise_distribution", noise_distribution, NOISE_DISTRIBUTIONS)
-        if preconditioned and not relative_noise:
-            raise ValueError("relative_noise=False: accepted with it is preconditioned=False")
-        if noise_distribution == "fixed" and not preconditioned and relative_noise:
-            raise ValueError("noise_distribution='fixed' with preconditioned=False: accepted is relative_noise=False")
-        for name, value in {
-            "noise_scale": noise_scale,
-            "n_noise": n_noise,
-            "score_weight": score_weight,
-            "learning_rate": learning_rate,
-            "averaging": averaging,
-            "max_grad_norm": max_grad_norm,
-            "n_importance": n_importance,
-            "proposal_scale": proposal_scale,
-            "input_scale": input_scale,
-        }.items():
-            check_positive(name, value)
+        check_positive("input_scale", input_scale)
+        check_positive("learning_rate", learning_rate)
+        check_positive("averaging", averaging)
+        check_positive("max_grad_norm", max_grad_norm)
         self.dim, self.context_dim = dim, context_dim
-        self.head, self.loss = head, loss
-        self.log_partition = resolve_log_partition(log_partition, head, preconditioned)
-        unit = 1.0 if preconditioned else None if relative_noise else input_scale
-        self.noise_scale, self.n_noise = NoiseScale(noise_scale, noise_distribution, unit), n_noise
-        self.score_weight, self.max_grad_norm = score_weight, max_grad_norm
-        self.n_importance = n_importance
-        self._input_scale = 1.0 if preconditioned else input_scale
-        self.proposal_scale = proposal_scale * self._input_scale
+        self.parameterization, self.loss = parameterization, loss
+        self.normalizer = make_normalizer(normalization, normalization_kwargs, parameterization, preconditioned)
+        self.noise = _make_noise(noise_kwargs or {}, preconditioned)
+        self._noise_unit = 1.0 if preconditioned else None if self.noise.relative else input_scale
+        self.max_grad_norm = max_grad_norm
 
-        network_kwargs: dict[str, Any] = dict(
-            hidden=tuple(hidden),
-            context_hidden=tuple(context_hidden),
-            point_hidden=tuple(point_hidden),
-            context_gain=context_gain,
-            activation=activation,
-            n_frequencies=n_frequencies,
-            frequency=frequency,
-        )
-        self.model: EnergyModel
-        self.standardiser: LearnedStandardiser | FixedStandardiser
+        networks = dict(network_kwargs or {})
+        check_keys("network_kwargs", networks, NETWORK_ARGUMENTS)
+        self.model: ScoreModel
+        self.standardizer: LearnedStandardizer | FixedStandardizer
         if preconditioned:
-            model_class = PreconditionedEnergy if head == "gradient" else PreconditionedField
-            self.model = model_class(dim, context_dim, network_kwargs)
-            self.standardiser = (
-                LearnedStandardiser(dim, context_dim) if standardise else FixedStandardiser(1.0, context_dim)
+            model_class = PreconditionedEnergy if parameterization == "energy" else PreconditionedScore
+            self.model = model_class(dim, context_dim, networks)
+            self.standardizer = (
+                LearnedStandardizer(dim, context_dim) if standardize else FixedStandardizer(1.0, context_dim)
             )
         else:
-            self.model = RawEnergy(dim, context_dim, network_kwargs, scalar=head == "gradient", input_scale=input_scale)
-            self.standardiser = FixedStandardiser(input_scale)
-        self.slow_model: EnergyModel | None = None
+            raw_class = RawEnergy if parameterization == "energy" else RawScore
+            self.model = raw_class(dim, context_dim, networks, input_scale)
+            self.standardizer = FixedStandardizer(input_scale)
+        self.slow_model: ScoreModel | None = None
         if averaging > 1:
             self.slow_model = copy.deepcopy(self.model).requires_grad_(False)
             self.average = RunningAverage(horizon=averaging)
         groups = [{"params": list(self.model.parameters())}]
-        if parameters := self.standardiser.trainable_parameters():
+        if parameters := self.standardizer.trainable_parameters():
             groups.append({"params": parameters})
         self.optimizer = th.optim.Adam(groups, lr=learning_rate, betas=betas, fused=True)
+
+    @classmethod
+    def paper(cls, dim: int, context_dim: int = 0, **kwargs: Any) -> "ARDAE":
+        """Return the paper's form: a raw energy, the AR-DAE loss, and ln Z by importance sampling.
+
+        :param kwargs: Further arguments of the class, or others in place of the paper's.
+        """
+        arguments = {"preconditioned": False, "loss": "ardae", "normalization": "importance"} | kwargs
+        return cls(dim, context_dim, **arguments)
 
     # Training
 
     def update(self, samples: th.Tensor, context: th.Tensor | None = None) -> dict[str, float]:
-        """One optimiser step on samples of the present distribution.
+        """Take one optimizer step on samples of the current distribution.
 
-        :param samples: (batch, n, dim) with ``context``, (n, dim) without; n at least 2
-        :param context: (batch, context_dim)
-        :return: the terms of the loss, "loss" (their sum) and "grad_norm"
-        :raises ValueError: for wrong shapes and for samples or contexts that are not finite
+        :param samples: (batch, n, dim) with ``context``, (n, dim) without; n at least 2.
+        :param context: (batch, context_dim).
+        :return: The terms of the loss, "loss" (their sum) and "grad_norm".
+        :raises ValueError: For wrong shapes, and for samples or contexts that are not finite.
         """
         check_samples(samples, context, self.dim, self.context_dim)
         return {name: float(value) for name, value in self.step(samples, context).items()}
 
     def step(self, samples: th.Tensor, context: th.Tensor | None = None) -> dict[str, th.Tensor]:
-        """:meth:`update` without the checks, and with tensors for losses, so that no device is waited for."""
+        """Do what :meth:`update` does without its checks, and return tensors, so that no device is waited for."""
         samples, context = self._batched(samples.detach(), None if context is None else context.detach())
         metrics: dict[str, th.Tensor] = {}
         self.optimizer.zero_grad()
-        self.standardiser.observe(samples, context)
-        standardiser_loss = self.standardiser.loss(samples, context)
-        if standardiser_loss is not None:
-            standardiser_loss.backward()
-            metrics["standardiser_loss"] = standardiser_loss.detach()
-        location, log_scale = self.standardiser(context)
+        self.standardizer.update(samples, context)
+        standardizer_loss = self.standardizer.loss(samples, context)
+        if standardizer_loss is not None:
+            standardizer_loss.backward()
+            metrics["standardizer_loss"] = standardizer_loss.detach()
+        location, log_scale = self.standardizer(context)
         z = (samples - location) * th.exp(-log_scale)
-        if self.n_noise > 1:
-            z = z.repeat_interleave(self.n_noise, dim=1)
-        for part, part_context in _parts_in_cache(z, self.standardiser.normalise_context(context)):
+        if self.noise.n_samples > 1:
+            z = z.repeat_interleave(self.noise.n_samples, dim=1)
+        for part, part_context in cached_chunks(z, self.standardizer.normalize_context(context)):
             share = part.numel() / z.numel()
             terms = self._score_terms(part, part_context)
             (share * th.stack(list(terms.values())).sum()).backward()
@@ -202,181 +171,152 @@ class ARDAE(nn.Module):
                 metrics[name] = metrics.get(name, 0) + share * term.detach()
         metrics["loss"] = th.stack(list(metrics.values())).sum()
         metrics["grad_norm"] = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-        if parameters := self.standardiser.trainable_parameters():
+        if parameters := self.standardizer.trainable_parameters():
             nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
         if self.slow_model is not None:
-            self._follow(self.slow_model)
+            self._update_average(self.slow_model)
         return metrics
 
     def compile_updates(self) -> None:
-        """Train through torch.compile from now on: faster, after a minute or so for each new shape of samples."""
+        """Train through torch.compile from now on: faster, after about a minute for each new shape of samples."""
         self._score_terms = CompiledFunction(self._score_terms)  # type: ignore[method-assign]
 
     def _score_terms(self, z: th.Tensor, context: th.Tensor) -> dict[str, th.Tensor]:
-        code = self.model.encode(context)
-        return score_terms(self.model, z, code, self.loss, self.log_partition, self.noise_scale, self.score_weight)
+        embedding = self.model.encode(context)
+        return score_terms(self.model, z, embedding, self.loss, self.normalizer, self.noise, self._noise_unit)
 
     @th.no_grad()
-    def _follow(self, slow_model: nn.Module) -> None:
+    def _update_average(self, slow_model: nn.Module) -> None:
         weight = self.average.next_weight()
-        for slow, newest in zip(slow_model.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(newest, weight)
+        for slow, latest in zip(slow_model.parameters(), self.model.parameters(), strict=True):
+            slow.lerp_(latest, weight)
 
     # Queries: x is (batch, n, dim) or (batch, dim) with context (batch, context_dim), and (n, dim) without
-
-    def score(self, x: th.Tensor, context: th.Tensor | None = None, *, noise_scale: float | None = None) -> th.Tensor:
-        """∇_x ln p(x | context), of the shape of x.
-
-        :param noise_scale: σ, for the score of the samples with that much noise added: in units of the samples' scale
-            if preconditioned, else of x. By default none is added (or, with a fixed noise scale, as in training)
-        """
-        return self._query(x, context, score=True, density=False, noise_scale=noise_scale)[0]
-
-    def log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
-        """ln p(x | context), normalised as ``log_partition`` says; the shape of x without its last dimension.
-
-        :raises ValueError: if ``log_partition`` is None
-        """
-        return self._query(x, context, score=False, density=True)[1]
-
-    def score_and_log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
-        """Both, from one pass through the network."""
-        return self._query(x, context, score=True, density=True)
 
     @property
     def density_is_free(self) -> bool:
         """Whether :meth:`score_and_log_prob` costs what :meth:`score` does."""
-        return self.log_partition in ("contrastive", "dual")
+        return self.normalizer.density_is_free
+
+    @property
+    def has_density(self) -> bool:
+        """Whether :meth:`log_prob` and :meth:`entropy` can be asked for."""
+        return self.normalizer.name is not None
+
+    @th.no_grad()
+    def score(self, x: th.Tensor, context: th.Tensor | None = None, *, noise_scale: float | None = None) -> th.Tensor:
+        """Return ∇ ln p(x | context), in the shape of x.
+
+        :param noise_scale: σ, for the score of samples with that much noise added: in units of the samples' scale if
+            preconditioned, else in units of x. By default no noise, or that of training if it is fixed.
+        """
+        query = self._query(x, context, noise_scale)
+        return query.score(self._query_model(query.z, query.sigma, query.embedding).score)
+
+    @th.no_grad()
+    def log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
+        """Return ln p(x | context), in the shape of x without its last dimension.
+
+        :raises ValueError: If the estimator has no density.
+        """
+        query = self._query(x, context)
+        log_prob = self.normalizer.log_prob(self._query_model, query.z, query.sigma, query.embedding)
+        return query.log_prob(log_prob)
+
+    @th.no_grad()
+    def score_and_log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+        """Return :meth:`score` and :meth:`log_prob` from one pass through the network."""
+        query = self._query(x, context)
+        model = self._query_model
+        output = model(query.z, query.sigma, query.embedding)
+        log_prob = self.normalizer.log_prob(model, query.z, query.sigma, query.embedding, output.log_density)
+        return query.score(output.score), query.log_prob(log_prob)
 
     def entropy(self, samples: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
-        """-E ln p over samples of the present distribution: (batch,) with context, a scalar without.
+        """Return -E ln p over samples of the current distribution: (batch,) with context, a scalar without.
 
-        :param samples: (batch, n, dim) with ``context``, (n, dim) without
+        :param samples: (batch, n, dim) with ``context``, (n, dim) without.
         """
         return -self.log_prob(samples, context).mean(-1)
 
     @th.no_grad()
     def log_partition_estimate(
-        self, context: th.Tensor | None = None, *, n_draws: int | None = None
+        self, context: th.Tensor | None = None, *, n_draws: int | None = None, proposal_scale: float | None = None
     ) -> tuple[th.Tensor, th.Tensor]:
-        """ln ∫ exp ψ by importance sampling around the location, and the draws' effective sample size; (batch,).
+        """Return ln ∫ exp(-E) by importance sampling around the location, and the effective sample size; (batch,).
 
-        For energies that are normalised already ("contrastive", "dual"), ln Z says by how much they are off.
+        For energies that are normalized in training ("contrastive", "dual"), ln Z says by how much they are off.
 
-        :param n_draws: of importance sampling; None for ``n_importance``
+        :param n_draws: Number of draws; by default as many as the "importance" normalizer takes.
+        :param proposal_scale: Standard deviation of the proposal; by default that of the "importance" normalizer.
+        :raises ValueError: If the estimator is a score instead of an energy.
         """
-        if self.head != "gradient":
-            raise ValueError(f"log_partition_estimate with head={self.head!r}: accepted is 'gradient', an energy")
-        check_positive("n_draws", self.n_importance if n_draws is None else n_draws)
+        if self.parameterization != "energy":
+            raise ValueError(f"`parameterization` must be 'energy' to have a ln Z, got {self.parameterization!r}")
         check_context(context, self.context_dim)
-        _, context = self._batched(None, context)
-        code = self._query_model.encode(self.standardiser.normalise_context(context))
-        return self._importance(code, context, self._query_noise(context, None), n_draws)
+        usual = self.normalizer if isinstance(self.normalizer, Importance) else Importance()
+        if n_draws is not None:
+            check_positive("n_draws", n_draws)
+        sampling = Importance(n_draws or usual.n_samples, proposal_scale or usual.proposal_scale)
+        if context is None:
+            context = next(self.model.parameters()).new_zeros(1, 0)
+        like = context.new_empty(len(context), 0, self.dim)
+        embedding = self._query_model.encode(self.standardizer.normalize_context(context))
+        return sampling.log_partition(self._query_model, like, self._sigma(like), embedding)
 
-    @th.no_grad()
-    def _query(
-        self,
-        x: th.Tensor,
-        context: th.Tensor | None,
-        *,
-        score: bool,
-        density: bool,
-        noise_scale: float | None = None,
-    ) -> tuple[th.Tensor, th.Tensor]:
-        if density and self.log_partition is None:
-            raise ValueError(f"log_partition=None has no density; accepted: {', '.join(map(repr, LOG_PARTITIONS))}")
+    def _query(self, x: th.Tensor, context: th.Tensor | None, noise_scale: float | None = None) -> "_Query":
+        """Return x in the model's coordinates, with all that a query needs beside it."""
         check_points(x, context, self.dim, self.context_dim)
         shape = x.shape
         if context is not None and x.dim() == 2:
             x = x.unsqueeze(1)
         x, context = self._batched(x, context)
-        location, log_scale = self.standardiser(context)
+        location, log_scale = self.standardizer(context)
         z = (x - location) * th.exp(-log_scale)
-        model = self._query_model
-        code = model.encode(self.standardiser.normalise_context(context))
-        sigma = self._query_noise(z, noise_scale)
-        scores = log_prob = z  # replaced where asked for
-        if score:
-            energy = model(z, sigma, code)
-            scores = (energy.score * th.exp(-log_scale)).reshape(shape)
-            log_density = energy.log_density
-        elif density and self.log_partition != "immse":
-            assert not isinstance(model, PreconditionedField)
-            log_density = model.log_density(z, sigma, code)
-        if density:
-            if self.log_partition == "immse":
-                log_prob = immse_log_prob(lambda y, s: model(y, s, code).score, z, n_levels=32, n_noise=4)
-            else:
-                assert log_density is not None
-                log_prob = log_density
-                if self.log_partition == "importance":
-                    log_prob = log_prob - self._importance(code, context, sigma)[0].unsqueeze(-1)
-            log_prob = (log_prob - log_scale.expand(*z.shape).sum(-1)).reshape(shape[:-1])
-        return scores, log_prob
+        embedding = self._query_model.encode(self.standardizer.normalize_context(context))
+        return _Query(shape, z, log_scale, self._sigma(z, noise_scale), embedding)
 
-    def _query_noise(self, like: th.Tensor, noise_scale: float | None) -> th.Tensor:
-        """σ in the coordinates of the network, broadcasting against (batch, n, 1)."""
+    def _sigma(self, like: th.Tensor, noise_scale: float | None = None) -> th.Tensor:
+        """Return the noise scale of a query in the model's coordinates, (1, 1, 1)."""
         if noise_scale is None:
-            noise_scale = self.noise_scale.scale if self.noise_scale.distribution == "fixed" else 0.0
-        return like.new_full((1, 1, 1), noise_scale * self._input_scale)
-
-    def _importance(
-        self, code: ContextCode, context: th.Tensor, sigma: th.Tensor, n_draws: int | None = None
-    ) -> tuple[th.Tensor, th.Tensor]:
-        model = self._query_model
-        assert not isinstance(model, PreconditionedField)
-        draws = (len(context), n_draws or self.n_importance, self.dim)
-        return importance_log_partition(
-            lambda z: model.log_density(z, sigma, code), draws, self.proposal_scale, context
-        )
+            noise_scale = self.noise.scale if self.noise.distribution == "fixed" else 0.0
+        return like.new_full((1, 1, 1), noise_scale * self.model.input_scale)
 
     @property
-    def _query_model(self) -> EnergyModel:
+    def _query_model(self) -> ScoreModel:
         return self.model if self.slow_model is None else self.slow_model
 
-    def _batched(self, x: th.Tensor | None, context: th.Tensor | None) -> tuple[Any, th.Tensor]:
-        """(batch, n, dim) and (batch, context_dim): without context, a batch of one with an empty context."""
-        if context is not None:
-            return x, context
-        reference = x if x is not None else next(self.model.parameters())
-        return (None if x is None else x.unsqueeze(0)), reference.new_zeros(1, 0)
+    def _batched(self, x: th.Tensor, context: th.Tensor | None) -> tuple[th.Tensor, th.Tensor]:
+        """Return (batch, n, dim) and (batch, context_dim): without context, a batch of one with an empty context."""
+        return (x, context) if context is not None else (x.unsqueeze(0), x.new_zeros(1, 0))
 
 
-def _parts_in_cache(z: th.Tensor, context: th.Tensor) -> Iterator[tuple[th.Tensor, th.Tensor]]:
-    """Parts of samples (batch, n, dim) and contexts, small enough that a CPU's cache holds their hidden units.
+class _Query(NamedTuple):
+    """A query in the model's coordinates."""
 
-    Beyond it, each of the many temporaries of a pass is memory that the system maps, clears and takes back.
-    """
-    if z.device.type != "cpu":
-        yield z, context
-    elif len(z) == 1:
-        for part in z.split(_ROWS_IN_CACHE, dim=1):
-            yield part, context
-    else:
-        n_contexts = max(1, _ROWS_IN_CACHE // z.shape[1])
-        yield from zip(z.split(n_contexts), context.split(n_contexts), strict=True)
+    shape: Sequence[int]  # of x
+    z: th.Tensor  # standardized points, batch x n x dim
+    log_scale: th.Tensor  # of the standardization, broadcasts against z
+    sigma: th.Tensor  # noise scale, 1 x 1 x 1
+    embedding: ContextEmbedding
+
+    def score(self, local_score: th.Tensor) -> th.Tensor:
+        """Return the score with respect to x, given that with respect to z."""
+        return (local_score * th.exp(-self.log_scale)).reshape(self.shape)
+
+    def log_prob(self, local_log_prob: th.Tensor) -> th.Tensor:
+        """Return the log-density of x, given that of z."""
+        return (local_log_prob - self.log_scale.expand(*self.z.shape).sum(-1)).reshape(self.shape[:-1])
 
 
-def resolve_log_partition(log_partition: str | None, head: str, preconditioned: bool = True) -> str | None:
-    """The meaning of "auto", and a check that the head can give what is asked.
-
-    :raises ValueError: for an unknown name, and for a normalisation that the head or the raw form cannot give
-    """
-    if log_partition == "auto":
-        if head == "vector":
-            return None
-        return "contrastive" if preconditioned else "importance"
-    if log_partition is None:
-        return None
-    check_choice("log_partition", log_partition, (*LOG_PARTITIONS, "auto"))
-    accepted: tuple[str, ...] = LOG_PARTITIONS
-    if head == "vector":
-        accepted = ("immse",) if preconditioned else ()
-    elif not preconditioned:
-        accepted = ("importance",)
-    if log_partition not in accepted:
-        names = ", ".join([*map(repr, accepted), "None"])
-        form = f"head={head!r}" + ("" if preconditioned else " and preconditioned=False")
-        raise ValueError(f"log_partition={log_partition!r} with {form}: accepted are {names}")
-    return log_partition
+def _make_noise(noise_kwargs: Mapping[str, Any], preconditioned: bool) -> NoiseScale:
+    check_keys("noise_kwargs", noise_kwargs, tuple(NoiseScale.__dataclass_fields__))
+    noise = NoiseScale(**noise_kwargs)
+    if preconditioned and not noise.relative:
+        raise ValueError("`noise_kwargs['relative']` must be True with preconditioned=True, got False")
+    if noise.distribution == "fixed" and not preconditioned and noise.relative:
+        raise ValueError(
+            "`noise_kwargs['relative']` must be False with distribution='fixed' and preconditioned=False, got True"
+        )
+    return noise

@@ -1,5 +1,6 @@
 """Multilayer perceptrons over (point, noise feature, context), the scalar one with its input gradient by hand."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from ardae_rl.score.activations import activation_pair
 from ardae_rl.score.fourier import FourierFeatures
 
 
-class ContextCode(NamedTuple):
+class ContextEmbedding(NamedTuple):
     """What the joining layer needs of a context: a gain and a shift of its units, each (batch, 1, width)."""
 
     gain: th.Tensor | float
@@ -77,33 +78,37 @@ class ConditionalNetwork(nn.Module):
         nn.init.zeros_(self.output_layer.weight)
         nn.init.zeros_(self.output_layer.bias)
 
-    def encode(self, context: th.Tensor | None) -> ContextCode:
+    def encode(self, context: th.Tensor | None) -> ContextEmbedding:
         """:param context: (batch, context_dim), or None for an unconditional network"""
         if self.context_encoder is None:
-            return ContextCode(1.0, 0.0)
-        code = self.context_encoder(context).unsqueeze(-2)
+            return ContextEmbedding(1.0, 0.0)
+        embedding = self.context_encoder(context).unsqueeze(-2)
         if not self.context_gain:
-            return ContextCode(1.0, code)
-        gain, shift = code.chunk(2, dim=-1)
-        return ContextCode(1 + gain, shift)
+            return ContextEmbedding(1.0, embedding)
+        gain, shift = embedding.chunk(2, dim=-1)
+        return ContextEmbedding(1 + gain, shift)
 
-    def _join(self, h: th.Tensor, noise_feature: th.Tensor, code: ContextCode) -> th.Tensor:
-        return self.joining_layer(h) * code.gain + self.noise_layer(noise_feature) + code.shift
+    def _join(self, h: th.Tensor, noise_feature: th.Tensor, embedding: ContextEmbedding) -> th.Tensor:
+        return self.joining_layer(h) * embedding.gain + self.noise_layer(noise_feature) + embedding.shift
 
-    def forward(self, point: th.Tensor, noise_feature: th.Tensor, code: ContextCode) -> th.Tensor:
+    def forward(self, point: th.Tensor, noise_feature: th.Tensor, embedding: ContextEmbedding) -> th.Tensor:
         """
         :param point: (batch, n, dim)
         :param noise_feature: (batch, n, 1), or anything that broadcasts against it
-        :param code: from :meth:`encode`
+        :param embedding: from :meth:`encode`
         :return: (batch, n, n_out)
         """
         h = self.features(point)
         for layer in self.point_layers:
             h = self.activation.value(layer(h))
-        h = self.activation.value(self._join(h, noise_feature, code))
+        h = self.activation.value(self._join(h, noise_feature, embedding))
         for layer in self.hidden_layers:
             h = self.activation.value(layer(h))
         return self.output_layer(h)
+
+
+NETWORK_ARGUMENTS = tuple(inspect.signature(ConditionalNetwork).parameters)[3:]
+"""The arguments beside dimensions and number of outputs."""
 
 
 class ScalarGradients(NamedTuple):
@@ -122,7 +127,7 @@ class ScalarNetwork(ConditionalNetwork):
     """
 
     def with_gradients(
-        self, point: th.Tensor, noise_feature: th.Tensor, code: ContextCode, with_noise_feature: bool = False
+        self, point: th.Tensor, noise_feature: th.Tensor, embedding: ContextEmbedding, with_noise_feature: bool = False
     ) -> ScalarGradients:
         """The value and its derivatives, that of the noise feature if asked for; arguments as for :meth:`forward`."""
         slopes = []
@@ -130,7 +135,7 @@ class ScalarNetwork(ConditionalNetwork):
         for layer in self.point_layers:
             h, slope = self.activation.value_and_slope(layer(h))
             slopes.append(slope)
-        h, joining_slope = self.activation.value_and_slope(self._join(h, noise_feature, code))
+        h, joining_slope = self.activation.value_and_slope(self._join(h, noise_feature, embedding))
         slopes.append(joining_slope)
         for layer in self.hidden_layers:
             h, slope = self.activation.value_and_slope(layer(h))
@@ -142,7 +147,7 @@ class ScalarNetwork(ConditionalNetwork):
         for layer in reversed(list(self.hidden_layers)):
             g = _transposed(layer, g) * slopes.pop()
         noise_gradient = _transposed(self.noise_layer, g).squeeze(-1) if with_noise_feature else None
-        g = _transposed(self.joining_layer, g * code.gain)
+        g = _transposed(self.joining_layer, g * embedding.gain)
         for layer in reversed(list(self.point_layers)):
             g = _transposed(layer, g * slopes.pop())
         return ScalarGradients(value, self.features.pull_back(features, g), noise_gradient)

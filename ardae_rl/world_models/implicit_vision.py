@@ -38,7 +38,12 @@ class ImplicitConvVAE(ConvVAE):
         self.sampler = _Sampler(self.posterior.in_features, z_dim, noise_dim)
         del self.posterior
         self.estimator = ARDAE(
-            z_dim, _HIDDEN, head="vector", log_partition=None, learning_rate=_SCORE_RATE, averaging=_SCORE_AVERAGING
+            z_dim,
+            _HIDDEN,
+            parameterization="score",
+            normalization=None,
+            learning_rate=_SCORE_RATE,
+            averaging=_SCORE_AVERAGING,
         )
         half = th.randn(_N_MOMENTS // 2, noise_dim, generator=th.Generator().manual_seed(0))
         self.register_buffer("_noise", th.cat([half, -half]))

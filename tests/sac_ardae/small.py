@@ -6,7 +6,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from ardae_rl import SACARDAE
 
-SCORE_KWARGS: dict[str, Any] = {"hidden": [16, 16], "context_hidden": [16], "n_importance": 10}
+SCORE_KWARGS: dict[str, Any] = {"network_kwargs": {"hidden": [16, 16], "context_hidden": [16]}}
 POLICY_KWARGS: dict[str, Any] = {"net_arch": [16, 16], "score_kwargs": SCORE_KWARGS}
 ARGUMENTS: dict[str, Any] = {
     "batch_size": 32,

@@ -30,7 +30,7 @@ class RunningAverage(nn.Module):
         return weight
 
 
-class ContextNormaliser(nn.Module):
+class ContextNormalizer(nn.Module):
     """Running mean and standard deviation of the context, so that raw observations can be given."""
 
     mean: th.Tensor
@@ -55,7 +55,7 @@ class ContextNormaliser(nn.Module):
         return ((context - self.mean) / (self.variance.sqrt() + 1e-6)).clamp(-10, 10)
 
 
-class LearnedStandardiser(nn.Module):
+class LearnedStandardizer(nn.Module):
     """Location and scale of p(x | context), from the samples that train the score.
 
     Two stages. Recursive least squares on (context, 1) with exponential forgetting gives the location up to what is
@@ -79,7 +79,7 @@ class LearnedStandardiser(nn.Module):
         n_features = context_dim + 1
         # Long enough for as many batches as there are coefficients to fit
         self.average = RunningAverage(horizon=max(100, n_features))
-        self.normaliser = ContextNormaliser(context_dim)
+        self.normalizer = ContextNormalizer(context_dim)
         # Double precision: raw contexts may have means far from zero and nearly dependent entries
         self.register_buffer("moments", th.eye(n_features, dtype=th.float64))
         self.register_buffer("cross_moments", th.zeros(n_features, dim, dtype=th.float64))
@@ -102,7 +102,7 @@ class LearnedStandardiser(nn.Module):
         return list(self.network.parameters())
 
     @th.no_grad()
-    def observe(self, samples: th.Tensor, context: th.Tensor) -> None:
+    def update(self, samples: th.Tensor, context: th.Tensor) -> None:
         """Update everything that is not learned by gradient; once per batch, before :meth:`loss`.
 
         :param samples: (batch, n, dim)
@@ -110,7 +110,7 @@ class LearnedStandardiser(nn.Module):
         """
         weight = self.average.next_weight()
         if context.shape[1] > 0:
-            self.normaliser.update(context)
+            self.normalizer.update(context)
         features = _with_one(context)
         batch_size = len(features)
         precise = features.to(self.moments.dtype)
@@ -133,15 +133,15 @@ class LearnedStandardiser(nn.Module):
         """
         location, log_scale = self._location_log_scale(context, self.network)
         residual = samples - location.unsqueeze(1)
-        standardised = residual / log_scale.detach().exp().unsqueeze(1)
+        standardized = residual / log_scale.detach().exp().unsqueeze(1)
         n = samples.shape[1]
         # E[ln(chi²_n / n)] is about -1/n: without it, few samples bias the scale low
         target = 0.5 * (residual.detach().square().mean(1) + 1e-12).log() + 0.5 / n
-        location_loss = F.huber_loss(standardised, th.zeros_like(standardised), delta=2.0)
+        location_loss = F.huber_loss(standardized, th.zeros_like(standardized), delta=2.0)
         return location_loss + F.huber_loss(log_scale, target)
 
-    def normalise_context(self, context: th.Tensor) -> th.Tensor:
-        return self.normaliser(context)
+    def normalize_context(self, context: th.Tensor) -> th.Tensor:
+        return self.normalizer(context)
 
     def forward(self, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Location and log scale, each (batch, 1, dim), without gradient."""
@@ -151,7 +151,7 @@ class LearnedStandardiser(nn.Module):
 
     def _location_log_scale(self, context: th.Tensor, network: nn.Module) -> tuple[th.Tensor, th.Tensor]:
         residual_scale = self.residual_variance.sqrt() + 1e-8
-        inputs = self.normaliser(context) if context.shape[1] else context.new_ones(len(context), 1)
+        inputs = self.normalizer(context) if context.shape[1] else context.new_ones(len(context), 1)
         location, log_scale = network(inputs).chunk(2, dim=-1)
         # A smooth bound: a hard one would have no gradient beyond it
         log_scale = 6 * th.tanh(log_scale / 6)
@@ -159,7 +159,7 @@ class LearnedStandardiser(nn.Module):
         return location, residual_scale.log() + log_scale
 
 
-class FixedStandardiser(nn.Module):
+class FixedStandardizer(nn.Module):
     """Multiplication by a constant: for samples whose scale is known.
 
     :param input_scale: what samples are multiplied by
@@ -169,20 +169,20 @@ class FixedStandardiser(nn.Module):
     def __init__(self, input_scale: float, context_dim: int = 0):
         super().__init__()
         self.input_scale = input_scale
-        self.normaliser = ContextNormaliser(context_dim) if context_dim else None
+        self.normalizer = ContextNormalizer(context_dim) if context_dim else None
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         return []
 
-    def observe(self, samples: th.Tensor, context: th.Tensor) -> None:
-        if self.normaliser is not None:
-            self.normaliser.update(context)
+    def update(self, samples: th.Tensor, context: th.Tensor) -> None:
+        if self.normalizer is not None:
+            self.normalizer.update(context)
 
     def loss(self, samples: th.Tensor, context: th.Tensor) -> None:
         return None
 
-    def normalise_context(self, context: th.Tensor) -> th.Tensor:
-        return context if self.normaliser is None else self.normaliser(context)
+    def normalize_context(self, context: th.Tensor) -> th.Tensor:
+        return context if self.normalizer is None else self.normalizer(context)
 
     def forward(self, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         zero = context.new_zeros(1, 1, 1)
