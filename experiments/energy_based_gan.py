@@ -25,7 +25,10 @@ from experiments.common import RESULTS, check_names, run_folder, table_of_runs
 DEVIATION = 0.2
 ENERGY = {"n_frequencies": 64}
 INSTANCE_NOISE = 0.35
-NARROW = {"n_frequencies": 64, "score_weight": 0.01}
+NARROW = {
+    "network_kwargs": {"hidden": (128, 128, 128), "n_frequencies": 64},
+    "normalization_kwargs": {"score_weight": 0.01},
+}
 METHODS: dict[str, dict[str, Any]] = {
     "flow": {"steps": 3000, "arguments": {"sampler": "flow", "sampler_kwargs": {"n_transforms": 3}}},
     "implicit": {

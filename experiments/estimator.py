@@ -39,21 +39,21 @@ TEST_CONTEXTS, TEST_SAMPLES = 512, 16
 PAPER: dict[str, Any] = {
     "preconditioned": False,
     "loss": "ardae",
-    "log_partition": "importance",
-    "activation": "elu",
-    "context_gain": False,
-    "proposal_scale": math.exp(-1),  # of the published code, in units of x
+    "normalization": "importance",
+    "normalization_kwargs": {"proposal_scale": math.exp(-1)},  # of the published code, in units of x
+    "network_kwargs": {"activation": "elu", "context_gain": False},
     "betas": (0.9, 0.999),
     "averaging": 1,
-    "n_noise": 3,  # as many network evaluations as the default: noisy samples, clean samples, reference draws
+    # As many network evaluations as the default: noisy samples, clean samples, reference draws
+    "noise_kwargs": {"n_samples": 3},
 }
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": PAPER,
     "paper_centred": PAPER,
-    "dual": {"log_partition": "dual"},
-    "importance": {"log_partition": "importance"},
-    "immse": {"log_partition": "immse"},
+    "dual": {"normalization": "dual"},
+    "importance": {"normalization": "importance"},
+    "immse": {"normalization": "immse"},
 }
 MODES = (1, 3, 4)
 DIMS = (2, 5, 6)

@@ -10,7 +10,7 @@ _rows_in_cache: float = 1024
 
 @contextmanager
 def rows_in_cache(n_rows: float) -> Iterator[None]:
-    """Use chunks of ``n_rows`` rows within the block; ``math.inf`` for everything at once. For measurements and tests."""
+    """Use chunks of ``n_rows`` rows within the block, or of everything (``math.inf``); for measurements and tests."""
     global _rows_in_cache
     before, _rows_in_cache = _rows_in_cache, n_rows
     try:

@@ -62,8 +62,8 @@ def kl_to_standard(mean: th.Tensor, log_std: th.Tensor) -> th.Tensor:
 
 def normal_log_density(x: th.Tensor, mean: th.Tensor, log_std: th.Tensor) -> th.Tensor:
     """ln N(x; mean, diag e^(2 log_std)), (...), of (..., d)."""
-    standardised = (x - mean) * (-log_std).exp()
-    return -(0.5 * standardised.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
+    standardized = (x - mean) * (-log_std).exp()
+    return -(0.5 * standardized.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 def standard_normal_log_density(z: th.Tensor) -> th.Tensor:

@@ -44,5 +44,5 @@ def activation_pair(name: str) -> Activation:
     :raises ValueError: for a name that is not in the table
     """
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation={name!r}: accepted are {', '.join(map(repr, ACTIVATIONS))}")
+        raise ValueError(f"`activation` must be one of {', '.join(map(repr, ACTIVATIONS))}, got {name!r}")
     return ACTIVATIONS[name]

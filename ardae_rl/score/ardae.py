@@ -133,7 +133,7 @@ class ARDAE(nn.Module):
 
         :param kwargs: Further arguments of the class, or others in place of the paper's.
         """
-        arguments = {"preconditioned": False, "loss": "ardae", "normalization": "importance"} | kwargs
+        arguments: dict[str, Any] = {"preconditioned": False, "loss": "ardae", "normalization": "importance"} | kwargs
         return cls(dim, context_dim, **arguments)
 
     # Training

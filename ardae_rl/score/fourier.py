@@ -23,7 +23,7 @@ class FourierFeatures(nn.Module):
         super().__init__()
         check_positive("frequency", frequency)
         if n_frequencies < 0:
-            raise ValueError(f"n_frequencies={n_frequencies!r}: accepted are 0 and more")
+            raise ValueError(f"`n_frequencies` must be >= 0, got {n_frequencies!r}")
         self.sizes = (dim, n_frequencies, n_frequencies)
         self.register_buffer("frequencies", frequency * th.randn(dim, n_frequencies), persistent=n_frequencies > 0)
 

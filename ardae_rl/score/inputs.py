@@ -1,46 +1,52 @@
-"""Checks of arguments: a ValueError or TypeError that names the argument, its value and what is accepted."""
+"""Checks of the tensors that an estimator is trained on and queried with."""
 
 import torch as th
 
 
 def check_samples(samples: th.Tensor, context: th.Tensor | None, dim: int, context_dim: int) -> None:
-    """:raises ValueError: unless samples (and context) have the declared shapes and are finite"""
+    """Check training samples.
+
+    :raises ValueError: Unless samples (and contexts) have the declared shapes and are finite.
+    """
     check_context(context, context_dim)
-    expected = "(n, dim)" if context is None else "(batch, n, dim)"
+    expected = f"(n, {dim}) with n >= 2" if context is None else f"(batch, n, {dim}) with batch >= 1 and n >= 2"
     n_dims = 2 if context is None else 3
     if samples.dim() != n_dims or samples.shape[-1] != dim or samples.shape[-2] < 2 or samples.numel() == 0:
-        raise ValueError(
-            f"samples of shape {tuple(samples.shape)}: accepted is {expected} with dim={dim}, n at least 2"
-            + ("" if context is None else " and batch at least 1")
-        )
+        raise ValueError(f"`samples` must have shape {expected}, got {tuple(samples.shape)}")
     _check_batch(samples, context)
     for name, tensor in (("samples", samples), ("context", context)):
         if tensor is not None and not bool(th.isfinite(tensor).all()):
             n_bad = int((~th.isfinite(tensor)).sum())
-            raise ValueError(f"{name}: {n_bad} of {tensor.numel()} values are not finite; accepted are finite numbers")
+            raise ValueError(f"`{name}` must be finite, got {n_bad} of {tensor.numel()} values that are not")
 
 
 def check_points(x: th.Tensor, context: th.Tensor | None, dim: int, context_dim: int) -> None:
-    """:raises ValueError: unless x (and context) have one of the shapes that a query may have"""
+    """Check the points of a query.
+
+    :raises ValueError: Unless the points (and contexts) have one of the shapes that a query may have.
+    """
     check_context(context, context_dim)
-    expected, n_dims = ("(n, dim)", {2}) if context is None else ("(batch, n, dim) or (batch, dim)", {2, 3})
+    if context is None:
+        expected, n_dims = f"(n, {dim})", {2}
+    else:
+        expected, n_dims = f"(batch, n, {dim}) or (batch, {dim})", {2, 3}
     if x.dim() not in n_dims or x.shape[-1] != dim:
-        raise ValueError(f"x of shape {tuple(x.shape)}: accepted is {expected} with dim={dim}")
+        raise ValueError(f"`x` must have shape {expected}, got {tuple(x.shape)}")
     _check_batch(x, context)
 
 
 def check_context(context: th.Tensor | None, context_dim: int) -> None:
-    """:raises ValueError: unless there is a context of the declared size, or none as declared"""
-    given = "no context" if context is None else f"a context of shape {tuple(context.shape)}"
-    accepted = "no context" if context_dim == 0 else f"a context of shape (batch, {context_dim})"
-    if (context is None) != (context_dim == 0) or (
-        context is not None and (context.dim() != 2 or context.shape[1] != context_dim)
-    ):
-        raise ValueError(f"context: got {given}, accepted with context_dim={context_dim} is {accepted}")
+    """Check contexts.
+
+    :raises ValueError: Unless there is a context of the declared size, or none if none is declared.
+    """
+    shape = None if context is None else tuple(context.shape)
+    if context_dim == 0 and context is not None:
+        raise ValueError(f"`context` must be None with context_dim=0, got a tensor of shape {shape}")
+    if context_dim > 0 and (context is None or context.dim() != 2 or context.shape[1] != context_dim):
+        raise ValueError(f"`context` must have shape (batch, {context_dim}), got {shape}")
 
 
 def _check_batch(x: th.Tensor, context: th.Tensor | None) -> None:
     if context is not None and len(x) != len(context):
-        raise ValueError(
-            f"context of shape {tuple(context.shape)}: accepted is one row for each of the {len(x)} batches of points"
-        )
+        raise ValueError(f"`context` must have {len(x)} rows, one for each batch of points, got {len(context)}")

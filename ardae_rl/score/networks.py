@@ -54,7 +54,7 @@ class ConditionalNetwork(nn.Module):
         self.activation = activation_pair(activation)
         self.context_gain = context_gain
         if not hidden:
-            raise ValueError(f"hidden={hidden!r}: accepted is at least one width")
+            raise ValueError(f"`hidden` must have at least one width, got {hidden!r}")
         width = hidden[0]
         self.features = FourierFeatures(dim, n_frequencies, frequency)
         n_in = self.features.n_features

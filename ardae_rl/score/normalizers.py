@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch as th
 
@@ -147,7 +147,8 @@ class Dual(Contrastive):
         self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, at_samples: ScoreOutput | None
     ) -> dict[str, th.Tensor]:
         u, output, loss = _broad_noise(model, z, embedding, _DUAL_NOISE_RANGE, with_noise_level=True)
-        return {"broad_noise_loss": loss, "noise_level_loss": noise_level_loss(output.noise_level_derivative, u)}
+        derivative = cast(th.Tensor, output.noise_level_derivative)
+        return {"broad_noise_loss": loss, "noise_level_loss": noise_level_loss(derivative, u)}
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def make_fixed(method: str, sigma: float, width: int) -> ARDAE | RegularDAE:
     """A denoiser for one noise scale."""
     if method.startswith("regDAE"):
         return RegularDAE(sigma, width)
-    return ARDAE(1, noise_scale=sigma, noise_distribution="fixed", n_noise=N_NOISE, **_paper_arguments(width))
+    return ARDAE(1, **_paper_arguments(width, scale=sigma, distribution="fixed"))
 
 
 def amortised_arguments(method: str, width: int) -> dict[str, Any]:
@@ -73,24 +73,28 @@ def amortised_arguments(method: str, width: int) -> dict[str, Any]:
     "preconditioned" is the paper's loss in this package's coordinates, and "default" this package's loss in them.
     """
     if method == "AR-DAE":
-        return {"noise_scale": PAPER_DELTA, "n_noise": N_NOISE} | _paper_arguments(width)
+        return _paper_arguments(width, scale=PAPER_DELTA)
     if method == "AR-DAE, faster":
         return amortised_arguments("AR-DAE", width) | {"learning_rate": FASTER}
     if method == "preconditioned":
-        return {"loss": "ardae", "log_partition": None, "n_noise": N_NOISE, "learning_rate": FASTER}
+        return {
+            "loss": "ardae",
+            "normalization": None,
+            "noise_kwargs": {"n_samples": N_NOISE},
+            "learning_rate": FASTER,
+        }
     # Three evaluations a draw: noisy, clean, contrastive reference
-    return {"n_noise": N_NOISE // 3, "learning_rate": FASTER}
+    return {"noise_kwargs": {"n_samples": N_NOISE // 3}, "learning_rate": FASTER}
 
 
-def _paper_arguments(width: int) -> dict[str, Any]:
+def _paper_arguments(width: int, **noise: Any) -> dict[str, Any]:
     return dict(
         preconditioned=False,
-        relative_noise=False,
+        noise_kwargs={"relative": False, "n_samples": N_NOISE} | noise,
         input_scale=1.0,
         loss="ardae",
-        log_partition=None,
-        activation="softplus",
-        hidden=[width] * 3,
+        normalization=None,
+        network_kwargs={"activation": "softplus", "hidden": [width] * 3},
         betas=[0.9, 0.999],
         averaging=1,
         max_grad_norm=1e9,
@@ -158,9 +162,9 @@ def train(model: ARDAE | RegularDAE, n_updates: int, run: Run, checkpoint: str) 
 
 def unit(estimator: ARDAE) -> float:
     """What a noise scale of 1 is for this estimator, in units of x."""
-    if estimator.noise_scale.unit != 1.0 or not hasattr(estimator.standardiser, "network"):
+    if estimator._noise_unit != 1.0 or not hasattr(estimator.standardizer, "network"):
         return 1.0
-    return float(estimator.standardiser(th.zeros(1, 0))[1].exp())
+    return float(estimator.standardizer(th.zeros(1, 0))[1].exp())
 
 
 def errors(score: ScoreAtNoise, sigmas: Sequence[float]) -> list[dict[str, str]]:

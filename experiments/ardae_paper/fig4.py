@@ -30,22 +30,22 @@ SEEDS = {"smoke": 1, "quick": 1, "paper": 3}
 BETAS = [0.5, 0.999]
 # The network sees x itself, whose scale is known here, and noise of standard deviation 0.1
 RAW = {
-    "head": "vector",
+    "parameterization": "score",
     "preconditioned": False,
-    "relative_noise": False,
+    "noise_kwargs": {"relative": False, "scale": 0.1},
     "input_scale": 1.0,
-    "noise_scale": 0.1,
-    "log_partition": None,
+    "normalization": None,
     "learning_rate": 1e-3,
     "betas": BETAS,
 }
 OURS = {
-    "estimator": RAW | {"loss": "cv", "activation": "silu", "hidden": [128] * 3, "averaging": 5},
+    "estimator": RAW | {"loss": "cv", "network_kwargs": {"activation": "silu", "hidden": [128] * 3}, "averaging": 5},
     "score_decay": 0.5,
 }
 # The score's rate stays as it is
 PAPERS = {
-    "estimator": RAW | {"loss": "ardae", "activation": "softplus", "hidden": [256] * 3, "averaging": 1},
+    "estimator": RAW
+    | {"loss": "ardae", "network_kwargs": {"activation": "softplus", "hidden": [256] * 3}, "averaging": 1},
     "score_decay": 1.0,
 }
 IMPLICIT = {"sampler": "implicit", "noise_dim": 10}

@@ -75,16 +75,18 @@ def _estimator(method: str, budget: str) -> dict[str, Any]:
     """Arguments of the score estimator; all but "ardae" share a network, and differ in the noise scale alone."""
     quick = budget != "paper"
     if method == "ardae":
-        return {"head": "vector", "learning_rate": 3e-3 if quick else 1e-3}
-    shared = {"preconditioned": False, "loss": "ardae", "context_gain": False, "activation": "softplus", "averaging": 1}
+        return {"parameterization": "score", "learning_rate": 3e-3 if quick else 1e-3}
+    shared: dict[str, Any] = {"preconditioned": False, "loss": "ardae", "averaging": 1}
+    network: dict[str, Any] = {"context_gain": False, "activation": "softplus"}
     if quick:
-        shared |= {"head": "vector", "input_scale": 10.0, "learning_rate": 3e-3}
+        shared |= {"parameterization": "score", "input_scale": 10.0, "learning_rate": 3e-3}
     else:
-        shared |= {"head": "gradient", "input_scale": 1e4, "learning_rate": 1e-4}
-        shared |= {"hidden": [256] * 3, "point_hidden": [256] * 3, "context_hidden": [256] * 3}
-    if method == "ardae_raw":
-        return shared | {"noise_scale": 0.1}
-    return shared | {"noise_distribution": "fixed", "relative_noise": False, "noise_scale": FIXED_NOISE[method]}
+        shared |= {"parameterization": "energy", "input_scale": 1e4, "learning_rate": 1e-4}
+        network |= {"hidden": [256] * 3, "point_hidden": [256] * 3, "context_hidden": [256] * 3}
+    noise: dict[str, Any] = {"scale": 0.1}
+    if method != "ardae_raw":
+        noise = {"distribution": "fixed", "relative": False, "scale": FIXED_NOISE[method]}
+    return shared | {"network_kwargs": network, "noise_kwargs": noise}
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
@@ -92,7 +94,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     th.manual_seed(settings["seed"])
     encoder = ImplicitEncoder(2, 2, noise_dim=10, hidden=settings["hidden"])
     decoder = GaussianDecoder(2, 2, hidden=settings["hidden"], deviation=DEVIATION)
-    estimator = ARDAE(dim=2, context_dim=2, log_partition=None, **settings["estimator"])
+    estimator = ARDAE(dim=2, context_dim=2, normalization=None, **settings["estimator"])
     rates = settings["learning_rates"]
     optimizer = th.optim.Adam(
         [

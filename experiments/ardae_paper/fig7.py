@@ -114,7 +114,7 @@ def train_sampler(constraints: MomentConstraints, settings: dict[str, Any], run:
     sampler = SmoothSampler(DIM, settings["noise_dim"], settings["width"])
     optimizer = th.optim.Adam(sampler.parameters(), fused=True)
     whitening = Whitening(DIM)
-    estimator = ARDAE(DIM, log_partition=None, standardise=False, averaging=1)
+    estimator = ARDAE(DIM, normalization=None, standardize=False, averaging=1)
     parts: dict[str, Stateful] = {"sampler": sampler, "optimizer": optimizer, "whitening": whitening}
     parts |= {"estimator": estimator, "estimator_optimizer": estimator.optimizer}
     n_warm_up = settings["n_warm_up"]
@@ -148,7 +148,7 @@ def estimate_entropy(model: Model, settings: dict[str, Any], run: Run, checkpoin
     whitening = Whitening(DIM)
     with th.no_grad():
         whitening.observe(model.sample(n_moments))
-    estimator = ARDAE(DIM, log_partition="contrastive", standardise=False)
+    estimator = ARDAE(DIM, normalization="contrastive", standardize=False)
     decay = th.optim.lr_scheduler.LinearLR(estimator.optimizer, 1.0, 0.05, n_updates)
     parts: dict[str, Stateful] = {"whitening": whitening, "estimator": estimator}
     parts |= {"optimizer": estimator.optimizer, "decay": decay}

@@ -87,7 +87,9 @@ def paper_table() -> Iterator[tuple[str, list[Case]]]:
 
 def _with_few_samples(arguments: dict[str, Any]) -> dict[str, Any]:
     policy_kwargs = arguments["policy_kwargs"]
-    score_kwargs = policy_kwargs["score_kwargs"] | {"n_importance": 10}
+    score_kwargs = policy_kwargs["score_kwargs"]
+    few = score_kwargs["normalization_kwargs"] | {"n_samples": 10}
+    score_kwargs = score_kwargs | {"normalization_kwargs": few}
     return arguments | {"n_action_samples": 16, "policy_kwargs": policy_kwargs | {"score_kwargs": score_kwargs}}
 
 

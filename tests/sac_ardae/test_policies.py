@@ -81,7 +81,7 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
         ({"generator_arch": []}, r"`generator_arch` must have at least one width, got \[\]"),
         ({"n_bases": 0}, "`n_bases` must be >= 1, got 0"),
         ({"frame": "sigma"}, "`frame` must be one of 'sigma_points', 'center', 'none', got 'sigma'"),
-        ({"score_kwargs": {"head": "scalar"}}, "`head` must be one of 'gradient', 'vector', got 'scalar'"),
+        ({"score_kwargs": {"parameterization": "x"}}, "`parameterization` must be one of 'energy', 'score', got 'x'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -90,7 +90,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("arguments", [{"frame": "center"}, {"score_kwargs": SCORE_KWARGS | {"log_partition": None}}])
+@pytest.mark.parametrize("arguments", [{"frame": "center"}, {"score_kwargs": SCORE_KWARGS | {"normalization": None}}])
 def test_deterministic_is_the_centre_without_frame_or_density(arguments: dict[str, Any]) -> None:
     model = policy(**arguments)
     obs = th.randn(4, 3)
@@ -208,7 +208,7 @@ def test_score_is_the_gradient_of_log_prob(frame: str) -> None:
 @pytest.fixture(scope="module")
 def trained() -> Iterator[SACARDAE]:
     """Pendulum's spaces (one action in [-2, 2]); the policy of the start, and an estimator trained on it."""
-    kwargs = {"generator_arch": [16], "score_kwargs": {"hidden": (32, 32), "context_hidden": (32,)}}
+    kwargs = {"generator_arch": [16], "score_kwargs": {"network_kwargs": {"hidden": (32, 32), "context_hidden": (32,)}}}
     model = make(policy_kwargs=kwargs, n_action_samples=16)
     # A policy that is no Gaussian
     nn.init.normal_(model.actor.noise_layer.weight, std=0.6)
@@ -268,8 +268,8 @@ def test_density_of_actions_at_the_bounds(trained: SACARDAE) -> None:
 
 
 def test_without_a_density() -> None:
-    model = policy(score_kwargs=SCORE_KWARGS | {"log_partition": None})
-    with pytest.raises(ValueError, match="log_partition=None has no density"):
+    model = policy(score_kwargs=SCORE_KWARGS | {"normalization": None})
+    with pytest.raises(ValueError, match=r"`normalization` must be one of .* to give a density, got None"):
         model.log_prob(th.randn(4, 3), th.zeros(4, 2))
 
 
@@ -325,7 +325,7 @@ def test_saved_alone(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "score_kwargs", [{}, {"preconditioned": False}, {"head": "vector"}, {"log_partition": "dual"}], ids=str
+    "score_kwargs", [{}, {"preconditioned": False}, {"parameterization": "score"}, {"normalization": "dual"}], ids=str
 )
 def test_state_dict_can_be_randomised_and_restored(score_kwargs: dict[str, Any]) -> None:
     """All entries are floats, and all of them are restored."""

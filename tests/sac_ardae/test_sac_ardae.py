@@ -11,19 +11,19 @@ from stable_baselines3.common.envs import FakeImageEnv
 from ardae_rl import SACARDAE
 from ardae_rl.sac_ardae.density import EncodedStates
 from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping
+from ardae_rl.score import Importance
 from tests.common.models import assert_same_predictions, changed, parameters, temperature
 from tests.sac_ardae.small import ARGUMENTS, SCORE_KWARGS, make, score
 
 
 def test_settings_of_the_estimator(tmp_path: Path) -> None:
     """They are those of ``score_kwargs``, which are saved as they were given."""
-    given = {"net_arch": [16, 16], "score_kwargs": SCORE_KWARGS | {"noise_scale": 0.2, "loss": "ardae"}}
+    given = {"net_arch": [16, 16], "score_kwargs": SCORE_KWARGS | {"noise_kwargs": {"scale": 0.2}, "loss": "ardae"}}
     before = copy.deepcopy(given)
     model = SACARDAE("MlpPolicy", "Pendulum-v1", policy_kwargs=given, **ARGUMENTS)
     model.save(tmp_path / "model.zip")
     for estimator in (model.estimator, SACARDAE.load(tmp_path / "model.zip", policy_kwargs=before).estimator):
-        assert (estimator.noise_scale.scale, estimator.loss, estimator.log_partition) == (0.2, "ardae", "contrastive")
-        assert estimator.n_importance == 10
+        assert (estimator.noise.scale, estimator.loss, estimator.normalizer.name) == (0.2, "ardae", "contrastive")
     assert given == before == model.policy_kwargs, "the caller's"
 
 
@@ -124,15 +124,15 @@ def test_density_is_sampled_where_it_is_needed(
     ent_coef: float | str, n_calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a fixed temperature for the targets alone, once a gradient step; what is logged does not depend on it."""
-    model = make(ent_coef=ent_coef, **score(log_partition="importance"))
+    model = make(ent_coef=ent_coef, **score(normalization="importance"))
     calls: list[Any] = []
-    importance = model.estimator._importance
+    log_partition = Importance.log_partition
 
     def count(*arguments: Any) -> Any:
         calls.append(arguments)
-        return importance(*arguments)
+        return log_partition(*arguments)
 
-    monkeypatch.setattr(model.estimator, "_importance", count)
+    monkeypatch.setattr(Importance, "log_partition", count)
     model.learn(15, log_interval=1000)
     assert len(calls) == 5 * n_calls
     assert {"train/entropy", "train/ent_coef", "train/actor_loss"} <= model.logger.name_to_value.keys()
@@ -158,11 +158,11 @@ def test_features_extractor_is_trained_with_the_actor() -> None:
     ("arguments", "message"),
     [
         (
-            score(head="vector"),
+            score(parameterization="score"),
             "`backup_entropy` must be False and `ent_coef` a number if the estimator has no log-density, got True",
         ),
-        (score(head="vector") | {"backup_entropy": False}, "got False and 'auto'"),
-        (score(log_partition=None) | {"ent_coef": 0.1}, r"no log-density, got True and 0\.1"),
+        (score(parameterization="score") | {"backup_entropy": False}, "got False and 'auto'"),
+        (score(normalization=None) | {"ent_coef": 0.1}, r"no log-density, got True and 0\.1"),
         ({"clamping_kwargs": {"eta": -0.1}}, "`eta` must be >= 0, got -0.1"),
         (
             {"clamping_kwargs": {"clamp_eta": 0.1}},

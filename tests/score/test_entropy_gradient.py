@@ -30,7 +30,7 @@ def test_with_the_true_score() -> None:
 def test_with_a_trained_estimator() -> None:
     th.manual_seed(0)
     weight, shift = WEIGHT.float(), SHIFT.float()
-    estimator = ARDAE(dim=3, hidden=(32, 32))
+    estimator = ARDAE(dim=3, network_kwargs={"hidden": (32, 32)})
     for update in range(800):
         if update == 400:
             for group in estimator.optimizer.param_groups:

@@ -27,7 +27,7 @@ def test_frequencies() -> None:
     assert features.frequencies.std().item() == pytest.approx(3, rel=0.05)
     assert list(features.state_dict()) == ["frequencies"]
     assert not FourierFeatures(2, 0, frequency=3.0).state_dict()
-    with pytest.raises(ValueError, match="frequency=0"):
+    with pytest.raises(ValueError, match="`frequency` must be positive, got 0"):
         FourierFeatures(2, 5, frequency=0)
-    with pytest.raises(ValueError, match="n_frequencies=-1: accepted are 0 and more"):
+    with pytest.raises(ValueError, match="`n_frequencies` must be >= 0, got -1"):
         FourierFeatures(2, -1, frequency=1.0)

@@ -6,7 +6,7 @@ import pytest
 import torch as th
 
 from ardae_rl.common.gaussians import standard_normal_log_density
-from ardae_rl.score.log_partition import immse_log_prob, importance_log_partition
+from ardae_rl.score.integrals import immse_log_prob, importance_log_partition
 
 MEANS = th.tensor([[1.2, 0.0], [-1.2, 0.0]])
 LOG_WEIGHTS = th.tensor([0.3, 0.7]).log()

@@ -8,33 +8,41 @@ import pytest
 import torch as th
 
 from ardae_rl.common.gaussians import standard_normal_log_density
-from ardae_rl.score.models import Energy, EnergyModel, PreconditionedEnergy, PreconditionedField, RawEnergy
-from ardae_rl.score.networks import ContextCode, ScalarNetwork
+from ardae_rl.score.models import (
+    PreconditionedEnergy,
+    PreconditionedScore,
+    RawEnergy,
+    RawScore,
+    ScoreModel,
+    ScoreOutput,
+)
+from ardae_rl.score.networks import ContextEmbedding, ScalarNetwork
+from ardae_rl.score.normalizers import NORMALIZERS, Contrastive, Importance, Unnormalized
 from ardae_rl.score.objective import NoiseScale, score_terms
 
 DIM, CONTEXT_DIM, BATCH, N = 3, 2, 4, 5
 NETWORK: dict[str, Any] = {"hidden": (9, 8), "context_hidden": (7,)}
-Factory = Callable[[], EnergyModel]
+Factory = Callable[[], ScoreModel]
 MODELS: dict[str, Factory] = {
     "energy": lambda: PreconditionedEnergy(DIM, CONTEXT_DIM, NETWORK),
     "energy, point layers": lambda: PreconditionedEnergy(DIM, CONTEXT_DIM, NETWORK | {"point_hidden": (6,)}),
-    "field": lambda: PreconditionedField(DIM, CONTEXT_DIM, NETWORK),
-    "raw energy": lambda: RawEnergy(DIM, CONTEXT_DIM, NETWORK, scalar=True, input_scale=3.0),
-    "raw field": lambda: RawEnergy(DIM, CONTEXT_DIM, NETWORK, scalar=False, input_scale=3.0),
+    "score": lambda: PreconditionedScore(DIM, CONTEXT_DIM, NETWORK),
+    "raw energy": lambda: RawEnergy(DIM, CONTEXT_DIM, NETWORK, input_scale=3.0),
+    "raw score": lambda: RawScore(DIM, CONTEXT_DIM, NETWORK, input_scale=3.0),
 }
-PRECONDITIONED = ["energy", "energy, point layers", "field"]
+PRECONDITIONED = ["energy", "energy, point layers", "score"]
 ENERGIES = ["energy", "energy, point layers", "raw energy"]
 # What each model can be trained with
 OBJECTIVES = {
     "energy": ("contrastive", "dual", "immse", "importance"),
     "energy, point layers": ("contrastive", "dual"),
-    "field": ("immse", None),
+    "score": ("immse", None),
     "raw energy": ("importance",),
-    "raw field": (None,),
+    "raw score": (None,),
 }
 
 
-def make_model(name: str, trained: bool = True) -> EnergyModel:
+def make_model(name: str, trained: bool = True) -> ScoreModel:
     """In double precision; with ``trained``, no parameter is left at zero."""
     th.manual_seed(0)
     model = MODELS[name]().double()
@@ -51,12 +59,10 @@ def make_inputs() -> tuple[th.Tensor, th.Tensor, th.Tensor]:
     return y, sigma, th.randn(BATCH, CONTEXT_DIM, dtype=th.float64)
 
 
-def evaluate(model: EnergyModel, y: th.Tensor, sigma: th.Tensor, code: ContextCode) -> Energy:
-    """Everything that the model can tell."""
-    energy: Energy = (
-        model(y, sigma, code) if not isinstance(model.network, ScalarNetwork) else model(y, sigma, code, True)
-    )
-    return energy
+def evaluate(model: ScoreModel, y: th.Tensor, sigma: th.Tensor, embedding: ContextEmbedding) -> ScoreOutput:
+    """Return everything that the model can compute."""
+    output: ScoreOutput = model(y, sigma, embedding, isinstance(model.network, ScalarNetwork))
+    return output
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -69,16 +75,15 @@ def test_shapes(name: str) -> None:
         assert energy.score.shape == (BATCH, N, DIM)
         if name in ENERGIES:
             assert energy.log_density is not None and energy.log_density.shape == (BATCH, N)
-            assert energy.noise_level is not None and energy.noise_level.shape == (BATCH, N)
+            assert energy.noise_level_derivative is not None and energy.noise_level_derivative.shape == (BATCH, N)
         else:
-            assert energy.log_density is None and energy.noise_level is None
+            assert energy.log_density is None and energy.noise_level_derivative is None
 
 
 @pytest.mark.parametrize("name", ENERGIES)
 def test_derivatives_equal_autograd(name: str) -> None:
     """The score is ∂ψ/∂y, the noise level ∂ψ/∂ ln σ, and ``log_density`` alone is the same ψ."""
     model = make_model(name)
-    assert not isinstance(model, PreconditionedField)
     y, sigma, context = make_inputs()
     code = model.encode(context)
     psi = model.log_density(y, sigma, code)
@@ -86,15 +91,16 @@ def test_derivatives_equal_autograd(name: str) -> None:
     energy = evaluate(model, y, sigma, code)
     th.testing.assert_close(energy.log_density, psi, rtol=1e-10, atol=1e-10)
     th.testing.assert_close(energy.score, score, rtol=1e-9, atol=1e-9)
-    th.testing.assert_close(energy.noise_level, (slope * sigma).squeeze(-1), rtol=1e-9, atol=1e-9)
+    th.testing.assert_close(energy.noise_level_derivative, (slope * sigma).squeeze(-1), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "log_partition"), [(name, o) for name in MODELS for o in OBJECTIVES[name]])
+@pytest.mark.parametrize(("name", "normalization"), [(name, o) for name in MODELS for o in OBJECTIVES[name]])
 @pytest.mark.parametrize("loss", ["cv", "ardae"])
-def test_every_parameter_gets_a_gradient(name: str, log_partition: str | None, loss: str) -> None:
+def test_every_parameter_gets_a_gradient(name: str, normalization: str | None, loss: str) -> None:
     model = make_model(name)
     z, _, context = make_inputs()
-    terms = score_terms(model, z.detach(), model.encode(context), loss, log_partition, NoiseScale(0.1), 0.1)
+    normalizer = NORMALIZERS[normalization]() if normalization else Unnormalized()
+    terms = score_terms(model, z.detach(), model.encode(context), loss, normalizer, NoiseScale(0.1), 1.0)
     assert all(term.shape == () and bool(term.isfinite()) for term in terms.values())
     th.stack(list(terms.values())).sum().backward()
     for parameter_name, parameter in model.named_parameters():
@@ -102,28 +108,28 @@ def test_every_parameter_gets_a_gradient(name: str, log_partition: str | None, l
         if (
             parameter_name == "network.output_layer.bias"
             and name in ENERGIES
-            and log_partition in ("importance", "immse")
+            and normalization in ("importance", "immse")
         ):
             assert parameter.grad is None
         else:
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, parameter_name
 
 
-@pytest.mark.parametrize("log_partition", ["contrastive", "importance"])
-def test_score_weight_is_that_beside_a_normalising_loss(log_partition: str) -> None:
+def test_score_weight_is_that_beside_a_normalizing_loss() -> None:
     model = make_model("energy")
     z, _, context = make_inputs()
     results = []
     for weight in (0.1, 0.3):
         th.manual_seed(0)
-        results.append(
-            score_terms(model, z, model.encode(context), "cv", log_partition, NoiseScale(0.1), score_weight=weight)
-        )
+        normalizer = Contrastive(score_weight=weight)
+        results.append(score_terms(model, z, model.encode(context), "cv", normalizer, NoiseScale(0.1), 1.0))
+    th.manual_seed(0)
+    alone = score_terms(model, z, model.encode(context), "cv", Importance(), NoiseScale(0.1), 1.0)
     one, other = results
-    expected = 3 * one["matching_loss"] if log_partition == "contrastive" else one["matching_loss"]
-    th.testing.assert_close(other["matching_loss"], expected)
-    if log_partition == "contrastive":
-        th.testing.assert_close(other["contrastive_loss"], one["contrastive_loss"])
+    th.testing.assert_close(other["matching_loss"], 3 * one["matching_loss"])
+    th.testing.assert_close(other["contrastive_loss"], one["contrastive_loss"])
+    assert set(alone) == {"matching_loss"}
+    th.testing.assert_close(alone["matching_loss"], 10 * one["matching_loss"])
 
 
 @pytest.mark.parametrize("loss", ["cv", "ardae"])
@@ -134,7 +140,7 @@ def test_noise_scales_are_symmetric_and_relative(unit: float | None, loss: str) 
     model.register_forward_pre_hook(lambda _module, inputs: sigmas.append(inputs[1]))
     z = 7 * th.randn(BATCH, 2000, DIM, dtype=th.float64)
     code = model.encode(th.randn(BATCH, CONTEXT_DIM, dtype=th.float64))
-    score_terms(model, z, code, loss, "importance", NoiseScale(0.1, unit=unit), 0.1)
+    score_terms(model, z, code, loss, Importance(), NoiseScale(0.1), unit)
     # The control variate has the samples without noise beside those with it
     relative = max(sigmas, key=th.Tensor.numel)[:, :2000] / (7.0 if unit is None else unit)
     assert relative.shape == (BATCH, 2000, 1)
@@ -144,7 +150,7 @@ def test_noise_scales_are_symmetric_and_relative(unit: float | None, loss: str) 
 
 
 def test_a_fixed_noise_scale_is_the_same_for_all() -> None:
-    sigma = NoiseScale(0.1, "fixed", unit=3.0).sample(th.randn(BATCH, 20, DIM))
+    sigma = NoiseScale(0.1, "fixed").sample(th.randn(BATCH, 20, DIM), unit=3.0)
     th.testing.assert_close(sigma, th.full((BATCH, 20, 1), 0.3))
 
 
@@ -177,7 +183,7 @@ def test_starts_as_the_exact_gaussian(name: str) -> None:
         gaussian = th.distributions.Normal(0.0, variance.sqrt()).log_prob(y).sum(-1)
         th.testing.assert_close(energy.log_density, gaussian)
         slope = (sigma.square() / variance * (y.square() / variance - 1)).sum(-1)
-        th.testing.assert_close(energy.noise_level, slope)
+        th.testing.assert_close(energy.noise_level_derivative, slope)
 
 
 @pytest.mark.parametrize("name", PRECONDITIONED)

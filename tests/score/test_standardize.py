@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch as th
 
-from ardae_rl.score.standardise import ContextNormaliser, FixedStandardiser, LearnedStandardiser, RunningAverage
+from ardae_rl.score.standardize import ContextNormalizer, FixedStandardizer, LearnedStandardizer, RunningAverage
 
 CONTEXT_MEAN = th.tensor([0.0, 100.0, -3.0])
 CONTEXT_SCALE = th.tensor([1.0, 10.0, 0.1])
@@ -23,23 +23,23 @@ def make_batch(n: int = 16, batch: int = 32) -> tuple[th.Tensor, th.Tensor, th.T
     return samples, context, location, scale
 
 
-def train(standardiser: LearnedStandardiser, n_updates: int) -> None:
-    optimizer = th.optim.Adam(standardiser.trainable_parameters(), lr=1e-3)
+def train(standardizer: LearnedStandardizer, n_updates: int) -> None:
+    optimizer = th.optim.Adam(standardizer.trainable_parameters(), lr=1e-3)
     for _ in range(n_updates):
         samples, context, _, _ = make_batch()
-        standardiser.observe(samples, context)
+        standardizer.update(samples, context)
         optimizer.zero_grad()
-        standardiser.loss(samples, context).backward()
+        standardizer.loss(samples, context).backward()
         optimizer.step()
 
 
 def test_linear_location_is_found_at_once() -> None:
     """After a few batches, to a fraction of a scale that the location exceeds many times."""
     th.manual_seed(0)
-    standardiser = LearnedStandardiser(2, 3)
-    train(standardiser, 20)
+    standardizer = LearnedStandardizer(2, 3)
+    train(standardizer, 20)
     _, context, location, scale = make_batch(batch=500)
-    estimate, _ = standardiser(context)
+    estimate, _ = standardizer(context)
     error = (estimate.squeeze(1) - location) / scale
     assert location.std() > 50 * scale.mean()
     assert error.square().mean().sqrt() < 0.2
@@ -47,10 +47,10 @@ def test_linear_location_is_found_at_once() -> None:
 
 def test_location_and_scale_after_training() -> None:
     th.manual_seed(0)
-    standardiser = LearnedStandardiser(2, 3)
-    train(standardiser, 1500)
+    standardizer = LearnedStandardizer(2, 3)
+    train(standardizer, 1500)
     _, context, location, scale = make_batch(batch=500)
-    estimate, log_scale = standardiser(context)
+    estimate, log_scale = standardizer(context)
     assert ((estimate.squeeze(1) - location) / scale).square().mean().sqrt() < 0.15
     ratio = log_scale.squeeze(1) - scale.log()
     assert ratio.square().mean().sqrt() < 0.15
@@ -60,29 +60,29 @@ def test_location_and_scale_after_training() -> None:
 def test_few_samples_do_not_bias_the_scale() -> None:
     """The mean log of 4 samples' variance is 0.27 below the log of the variance."""
     th.manual_seed(0)
-    standardiser = LearnedStandardiser(1, 0)
-    optimizer = th.optim.Adam(standardiser.trainable_parameters(), lr=1e-3)
+    standardizer = LearnedStandardizer(1, 0)
+    optimizer = th.optim.Adam(standardizer.trainable_parameters(), lr=1e-3)
     for _ in range(400):
         samples = 3 * th.randn(16, 4, 1)
-        standardiser.observe(samples, th.zeros(16, 0))
+        standardizer.update(samples, th.zeros(16, 0))
         optimizer.zero_grad()
-        standardiser.loss(samples, th.zeros(16, 0)).backward()
+        standardizer.loss(samples, th.zeros(16, 0)).backward()
         optimizer.step()
-    assert standardiser(th.zeros(1, 0))[1].item() == pytest.approx(math.log(3), abs=0.06)
+    assert standardizer(th.zeros(1, 0))[1].item() == pytest.approx(math.log(3), abs=0.06)
 
 
 def test_follows_a_location_that_jumps() -> None:
     """What was learned before is forgotten: the location moves by 50 scales and is found again."""
     th.manual_seed(0)
-    standardiser = LearnedStandardiser(1, 0)
-    optimizer = th.optim.Adam(standardiser.trainable_parameters(), lr=1e-3)
+    standardizer = LearnedStandardizer(1, 0)
+    optimizer = th.optim.Adam(standardizer.trainable_parameters(), lr=1e-3)
     for update in range(2500):
         samples = 0.02 * th.randn(1, 64, 1) + (0.0 if update < 500 else 1.0)
-        standardiser.observe(samples, th.zeros(1, 0))
+        standardizer.update(samples, th.zeros(1, 0))
         optimizer.zero_grad()
-        standardiser.loss(samples, th.zeros(1, 0)).backward()
+        standardizer.loss(samples, th.zeros(1, 0)).backward()
         optimizer.step()
-    location, log_scale = standardiser(th.zeros(1, 0))
+    location, log_scale = standardizer(th.zeros(1, 0))
     assert abs(location.item() - 1) < 0.02
     assert 0.01 < log_scale.exp().item() < 0.04
 
@@ -92,37 +92,37 @@ def test_without_context() -> None:
     th.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        standardiser = LearnedStandardiser(2, 0)
-        optimizer = th.optim.Adam(standardiser.trainable_parameters(), lr=1e-3)
+        standardizer = LearnedStandardizer(2, 0)
+        optimizer = th.optim.Adam(standardizer.trainable_parameters(), lr=1e-3)
         context, mean, deviation = th.zeros(1, 0), th.tensor([5.0, -1.0]), th.tensor([0.1, 3.0])
         for _ in range(300):
             samples = mean + deviation * th.randn(1, 256, 2)
-            standardiser.observe(samples, context)
+            standardizer.update(samples, context)
             optimizer.zero_grad()
-            standardiser.loss(samples, context).backward()
+            standardizer.loss(samples, context).backward()
             optimizer.step()
-        location, log_scale = standardiser(context)
+        location, log_scale = standardizer(context)
     assert location.shape == log_scale.shape == (1, 1, 2)
     assert ((location - mean) / deviation).abs().max() < 0.05
     assert (log_scale - deviation.log()).abs().max() < 0.05
 
 
 def test_the_answer_has_no_gradient_and_a_slow_copy_gives_it() -> None:
-    standardiser = LearnedStandardiser(2, 3)
-    location, log_scale = standardiser(th.randn(4, 3))
+    standardizer = LearnedStandardizer(2, 3)
+    location, log_scale = standardizer(th.randn(4, 3))
     assert location.shape == log_scale.shape == (4, 1, 2)
     assert not location.requires_grad and not log_scale.requires_grad
-    trainable = {id(parameter) for parameter in standardiser.trainable_parameters()}
-    assert trainable == {id(parameter) for parameter in standardiser.parameters() if parameter.requires_grad}
+    trainable = {id(parameter) for parameter in standardizer.trainable_parameters()}
+    assert trainable == {id(parameter) for parameter in standardizer.parameters() if parameter.requires_grad}
 
 
 def test_the_loss_stays_small_when_the_scale_is_wrong() -> None:
     """Samples a thousand times wider than believed: a likelihood's gradient would be a million."""
-    standardiser = LearnedStandardiser(2, 3)
+    standardizer = LearnedStandardizer(2, 3)
     th.manual_seed(0)
-    loss = standardiser.loss(1000 * th.randn(8, 16, 2), th.randn(8, 3))
+    loss = standardizer.loss(1000 * th.randn(8, 16, 2), th.randn(8, 3))
     loss.backward()
-    norm = th.stack([p.grad.norm() for p in standardiser.trainable_parameters() if p.grad is not None]).norm()
+    norm = th.stack([p.grad.norm() for p in standardizer.trainable_parameters() if p.grad is not None]).norm()
     assert 0 < norm < 1e4
 
 
@@ -138,7 +138,7 @@ def test_running_average_is_the_mean_first_and_exponential_later() -> None:
 
 def test_context_normaliser() -> None:
     th.manual_seed(0)
-    normaliser = ContextNormaliser(3)
+    normaliser = ContextNormalizer(3)
     for _ in range(200):
         normaliser.update(CONTEXT_MEAN + CONTEXT_SCALE * th.randn(32, 3))
     z = normaliser(CONTEXT_MEAN + CONTEXT_SCALE * th.randn(5000, 3))
@@ -147,7 +147,7 @@ def test_context_normaliser() -> None:
     assert normaliser(th.full((1, 3), 1e9)).abs().max() == 10, "an outlier is bounded"
 
 
-def test_fixed_standardiser_multiplies() -> None:
-    location, log_scale = FixedStandardiser(1e4)(th.zeros(2, 3))
+def test_fixed_standardizer_multiplies() -> None:
+    location, log_scale = FixedStandardizer(1e4)(th.zeros(2, 3))
     assert location.item() == 0
     assert th.exp(-log_scale).item() == pytest.approx(1e4)

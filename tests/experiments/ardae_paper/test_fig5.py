@@ -75,7 +75,7 @@ def test_updates_reach_the_right_parameters() -> None:
     """The estimator's update leaves the autoencoder alone, and the other way round."""
     th.manual_seed(0)
     encoder, decoder = ImplicitEncoder(2, 2, noise_dim=3, hidden=8), GaussianDecoder(2, 2, hidden=8, deviation=0.3)
-    estimator = ARDAE(2, 2, head="vector", hidden=(8,), context_hidden=(8,))
+    estimator = ARDAE(2, 2, parameterization="score", network_kwargs={"hidden": (8,), "context_hidden": (8,)})
     autoencoder = th.nn.ModuleList([encoder, decoder])
     optimizer, x = th.optim.Adam(autoencoder.parameters()), th.randn(16, 2)
 
@@ -138,11 +138,10 @@ def test_methods_differ_in_the_noise_alone() -> None:
         runs = fig5.runs(budget, 2)
         assert len({settings["name"] for settings in runs}) == len(runs) == 2 * len(fig5.METHODS)
         for settings in runs:
-            ARDAE(2, 2, log_partition=None, **settings["estimator"])
+            ARDAE(2, 2, normalization=None, **settings["estimator"])
         large, small, ardae = (settings["estimator"] for settings in runs[:3])
-        assert large | {"noise_scale": small["noise_scale"]} == small
-        noise = {"noise_scale", "noise_distribution", "relative_noise"}
-        assert {name: value for name, value in large.items() if name not in noise} | {"noise_scale": 0.1} == ardae
+        assert large | {"noise_kwargs": large["noise_kwargs"] | {"scale": small["noise_kwargs"]["scale"]}} == small
+        assert large | {"noise_kwargs": {"scale": 0.1}} == ardae
 
 
 def test_smoke(tmp_path: Path) -> None:
