@@ -1,6 +1,5 @@
-"""The grid of a benchmark: which runs there are, where they lie, and who makes them."""
+"""The grid of a benchmark: its runs, their folders, and what became of them."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from ardae_rl.grid.suites import SUITES, grid
 from ardae_rl.grid.training import EVALUATIONS, train
 from ardae_rl.registry import folder_name
 from ardae_rl.runs.cluster import ray_workers
-from ardae_rl.runs.jobs import failure, finished, processes, run_missing
+from ardae_rl.runs.files import read_json
+from ardae_rl.runs.jobs import processes, run_missing
+from ardae_rl.runs.run_folder import failure, is_finished
 from ardae_rl.runs.tables import Row, read_csv
 
 
@@ -47,8 +48,6 @@ def benchmark(
     check_choice("suite", suite, tuple(SUITES))
     check_count("jobs", jobs)
     runs = grid(envs or SUITES[suite], algos, n_seeds, steps, eval_freq, eval_episodes)
-    for settings in runs:
-        _check_not_other(run_folder(out, settings), settings)
     workers = ray_workers(gpus=gpus) if ray else processes(jobs)
     run_missing(train, lambda settings: run_folder(out, settings), runs, workers)
     return [_state(settings, run_folder(out, settings)) for settings in runs]
@@ -59,36 +58,25 @@ def run_folder(out: Path, settings: dict[str, Any]) -> Path:
     return out / folder_name(settings["env"]).replace(":", "-") / f"{settings['algo']}_{settings['seed']}"
 
 
-def _check_not_other(folder: Path, settings: dict[str, Any]) -> None:
-    """Finished runs took hours: they are never replaced without being asked for."""
-    path = folder / "finished.json"
-    if path.exists() and not finished(folder, settings):
-        there = json.loads(path.read_text())
-        differing = [name for name in settings if there.get(name) != json.loads(json.dumps(settings[name]))]
-        raise ValueError(
-            f"`out` must not have finished runs of other settings, got {folder}, where these differ: "
-            f"{', '.join(differing)}"
-        )
-
-
 def _state(settings: dict[str, Any], folder: Path) -> Row:
     row = {name: settings[name] for name in ("env", "algo", "seed")}
     evaluations = read_csv(folder / EVALUATIONS)
     row |= {name: evaluations[-1][name] if evaluations else "" for name in ("step", "mean_return")}
-    if finished(folder, settings):
+    if is_finished(folder, settings):
         return row | {"state": "finished"}
     reason = failure(folder)
     return row | {"state": "missing" if reason is None else f"failed: {reason.strip().splitlines()[-1]}"}
 
 
 def finished_runs(out: Path) -> list[tuple[dict[str, Any], Path]]:
-    """Settings and folders of the runs that are whole."""
-    return [(json.loads(path.read_text()), path.parent) for path in sorted(out.glob("*/*/finished.json"))]
+    """Return settings and folders of the finished runs."""
+    records = ((read_json(path), path.parent) for path in sorted(out.glob("*/*/finished.json")))
+    return [(settings, folder) for settings, folder in records if settings is not None]
 
 
 def failed_runs(out: Path) -> Iterable[tuple[dict[str, Any], str]]:
-    """Settings and reasons of the runs whose last attempt failed."""
+    """Yield settings and reasons of the runs whose last attempt failed."""
     for path in sorted(out.glob("*/*/settings.json")):
-        reason = failure(path.parent)
-        if reason is not None:
-            yield json.loads(path.read_text()), reason.strip().splitlines()[-1]
+        settings, reason = read_json(path), failure(path.parent)
+        if settings is not None and reason is not None:
+            yield settings, reason.strip().splitlines()[-1]

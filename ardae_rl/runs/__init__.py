@@ -1,1 +1,1 @@
-"""Long work as a set of runs: jobs that resume, tables of results, progress."""
+"""Long work as a set of runs: runs that resume, the processes that make them, tables of results."""

@@ -1,7 +1,7 @@
-"""The same runs on the machines of a Ray cluster."""
+"""Runs on the machines of a Ray cluster."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,23 +10,24 @@ from typing import Any
 import torch as th
 
 from ardae_rl.common.optional import require
-from ardae_rl.runs.jobs import Workers, make_run
-from ardae_rl.runs.run import Run
+from ardae_rl.runs.jobs import RunFunction, Workers, make_run
+from ardae_rl.runs.run import ProgressQueue
 
 _RETRIES = 2
-_COLLECTED = "*.*"  # what lies in the run's folder itself; checkpoints, in folders of their own, stay where they are
+_COLLECTED = "[!.]*.*"  # files in the run's folder itself; checkpoints, in folders of their own, stay where they are
+RemoteResult = tuple[str, str, dict[str, bytes]]  # the run's line, the machine, the files
 
 
 @contextmanager
 def ray_workers(cpus: float = 1, gpus: float = 0) -> Iterator[Workers]:
-    """Workers wherever Ray finds room: on the cluster that this machine belongs to, else on this machine.
+    """Execute runs wherever Ray finds room: on the cluster that this machine belongs to, or on this machine.
 
-    A run works in its folder on the machine that it is sent to, and its files come back when it ends. Failed runs are
-    tried again; they go on from their checkpoint if they meet it again, on the same machine or a shared disk.
+    A run works in its folder on the machine that it is sent to, and its files are copied back when it ends. A failed
+    run is tried again. It resumes from its checkpoint if that is on the same machine or a shared disk.
 
-    :param cpus: cores that a run occupies; torch gets as many threads
-    :param gpus: GPUs that it occupies, also a fraction
-    :raises ImportError: without Ray
+    :param cpus: Cores per run; torch uses as many threads.
+    :param gpus: GPUs per run, or a fraction of one.
+    :raises ImportError: If Ray is not installed.
     """
     require("ray", "ray")
     import ray
@@ -36,45 +37,44 @@ def ray_workers(cpus: float = 1, gpus: float = 0) -> Iterator[Workers]:
     if started:
         ray.init(include_dashboard=False, log_to_driver=False)
     try:
-        reports: Any = Queue()
-        remote = ray.remote(_make_run_there)
+        progress: Any = Queue()
+        remote = ray.remote(_make_remote_run)
         remote = remote.options(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES, retry_exceptions=True)
 
-        def submit(
-            function: Callable[[dict[str, Any], Run], str], settings: dict[str, Any], folder: Path
-        ) -> Future[str]:
-            there: Future[tuple[str, str, dict[str, bytes]]] = remote.remote(
-                function, settings, str(folder.absolute()), reports, max(1, int(cpus))
+        def submit(function: RunFunction, settings: dict[str, Any], folder: Path) -> Future[str]:
+            remote_future: Future[RemoteResult] = remote.remote(
+                function, settings, str(folder.absolute()), progress, max(1, int(cpus))
             ).future()
-            here: Future[str] = Future()
-            there.add_done_callback(lambda ended: _collect(ended, folder, here))
-            return here
+            local_future: Future[str] = Future()
+            remote_future.add_done_callback(lambda done: _collect(done, folder, local_future))
+            return local_future
 
-        yield Workers(submit, reports)
-        reports.shutdown()
+        yield Workers(submit, progress)
+        progress.shutdown()
     finally:
         if started:
             ray.shutdown()
 
 
-def _make_run_there(
-    function: Callable[[dict[str, Any], Run], str], settings: dict[str, Any], folder: str, reports: Any, threads: int
-) -> tuple[str, str, dict[str, bytes]]:
-    """The run's line, the machine, and the files that the run has left."""
+def _make_remote_run(
+    function: RunFunction, settings: dict[str, Any], folder: str, progress: ProgressQueue, threads: int
+) -> RemoteResult:
+    """Make a run; this is what a remote worker does."""
     th.set_num_threads(threads)
-    line = make_run(function, settings, Path(folder), reports)
+    line = make_run(function, settings, Path(folder), progress)
     files = {path.name: path.read_bytes() for path in Path(folder).glob(_COLLECTED) if path.is_file()}
     return line, socket.gethostname(), files
 
 
-def _collect(there: Future[tuple[str, str, dict[str, bytes]]], folder: Path, here: Future[str]) -> None:
+def _collect(remote_future: Future[RemoteResult], folder: Path, local_future: Future[str]) -> None:
+    """Copy the files of a run from another machine, and pass on its line or error."""
     try:
-        line, host, files = there.result()
+        line, host, files = remote_future.result()
         if host != socket.gethostname():
             folder.mkdir(parents=True, exist_ok=True)
-            # Last the mark that the run is whole
+            # The mark that the run is complete comes last
             for name in sorted(files, key=lambda name: name == "finished.json"):
                 (folder / name).write_bytes(files[name])
-        here.set_result(f"{line} ({host})")
+        local_future.set_result(f"{line} ({host})")
     except Exception as error:
-        here.set_exception(error)
+        local_future.set_exception(error)

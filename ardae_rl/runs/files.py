@@ -1,9 +1,15 @@
-"""JSON files that are whole or absent, whatever interrupts the writing."""
+"""Files that survive interruptions, and folders that one process at a time works in."""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -25,6 +31,37 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def as_json(value: Any) -> Any:
-    """Return ``value`` as it would be read from a file: with lists for tuples."""
-    return json.loads(json.dumps(value))
+class FolderInUseError(RuntimeError):
+    """Another process works in the folder.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from ardae_rl.runs.files import FolderInUseError, locked
+    >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)):
+    ...     try:
+    ...         with locked(Path(folder)):
+    ...             pass
+    ...     except FolderInUseError:
+    ...         print("in use")
+    in use
+    """
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if missing. The end of the process lifts the lock, too.
+
+    :raises FolderInUseError: If another process, or another part of this one, holds the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise FolderInUseError(f"another process is working in {folder}") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,4 +1,4 @@
-"""A progress bar, if wanted."""
+"""A progress bar that can be switched off."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +8,12 @@ from ardae_rl.common.optional import require
 
 @contextmanager
 def progress_bar(description: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Gives the function that takes how much of ``total`` is done.
+    """Show a progress bar, and yield the function that sets how much of ``total`` is done.
 
-    :raises ImportError: without rich, if the bar is to be shown
+    :param description: Text beside the bar.
+    :param total: Amount of work.
+    :param shown: Whether there is a bar at all.
+    :raises ImportError: If rich is not installed and the bar is to be shown.
     """
     if not shown:
         yield lambda done: None

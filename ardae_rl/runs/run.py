@@ -1,5 +1,6 @@
 """A run at work in its folder: training steps that survive an interruption."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,12 +11,22 @@ import torch as th
 
 from ardae_rl.common.training import Stateful
 
-Reports = Queue[tuple[str, int, int, str]]
-_REPORT_SECONDS = 0.5
+ProgressQueue = Queue[tuple[str, int, int, str]]  # name, steps done, steps in all, note
+_SECONDS_BETWEEN_REPORTS = 0.5
 
 
-class Records(list[dict[str, float]]):
-    """Rows of numbers that a training loop collects, as a part of its checkpoint."""
+class History(list[dict[str, float]]):
+    """Rows of numbers that a training loop collects, as a part of its checkpoint.
+
+    Example:
+
+    >>> from ardae_rl.runs.run import History
+    >>> history = History([{"step": 0, "loss": 1.0}])
+    >>> resumed = History()
+    >>> resumed.load_state_dict(history.state_dict())
+    >>> resumed == history
+    True
+    """
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": list(self)}
@@ -25,28 +36,44 @@ class Records(list[dict[str, float]]):
 
 
 class Run:
-    """A run at work: its folder, and training steps that survive an interruption and tell how far they are.
+    """A run at work: its folder, steps that survive an interruption, and reports of its progress.
 
-    :param folder: where the run leaves its files; made if missing
-    :param name: what the progress bar calls it
-    :param reports: takes (name, steps done, steps in all, note); None for a run without a progress bar
+    Example:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from ardae_rl.runs.run import History, Run
+    >>> def train(folder, stop_after=None):
+    ...     history = History()
+    ...     for step in Run(folder).steps(6, {"history": history}, every=2):
+    ...         history.append({"step": step})
+    ...         if step == stop_after:
+    ...             break
+    ...     return [row["step"] for row in history]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     train(Path(folder), stop_after=4), train(Path(folder))  # resumes after step 3, the last checkpoint
+    ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5])
+
+    :param folder: Folder for the run's files; made if missing.
+    :param name: Name beside the progress bar.
+    :param progress: Receives (name, steps done, steps in all, note); None for a run without a progress bar.
     """
 
-    def __init__(self, folder: Path, name: str = "", reports: Reports | None = None) -> None:
-        self.folder, self.name, self._reports = folder, name, reports
+    def __init__(self, folder: Path, name: str = "", progress: ProgressQueue | None = None) -> None:
+        self.folder, self.name, self._progress = folder, name, progress
         self._last_report = 0.0
         folder.mkdir(parents=True, exist_ok=True)
 
     def steps(
         self, n: int, parts: Mapping[str, Stateful], *, checkpoint: str = "checkpoint", every: int = 1000
     ) -> Iterator[int]:
-        """0, ..., n - 1, or what is left of them after an interruption.
+        """Yield 0, ..., n - 1, or the rest of these steps after an interruption.
 
-        :param n: number of steps
-        :param parts: what the loop changes: saved with torch's random state after every ``every`` steps and at the
-            end, and loaded at the start where the folder has such a file
-        :param checkpoint: the file's name, for runs of several loops
-        :param every: steps between checkpoints
+        :param n: Number of steps.
+        :param parts: What the loop changes. It is saved, with torch's random state, after every ``every`` steps and at
+            the end, and loaded at the start if the folder has such a checkpoint.
+        :param checkpoint: Name of the file, for runs that have several loops.
+        :param every: Number of steps between checkpoints.
         """
         path = self.folder / f"{checkpoint}.pt"
         start = _load(path, parts) if path.exists() else 0
@@ -58,17 +85,25 @@ class Run:
         self.report(n, n)
 
     def report(self, done: int, total: int, note: str = "") -> None:
-        """Move the progress bar, at most a few times a second; ``note`` stands beside it."""
+        """Move the progress bar, at most a few times a second.
+
+        :param done: Number of steps done.
+        :param total: Number of steps in all.
+        :param note: Text beside the bar.
+        """
         now = time.monotonic()
-        if self._reports is not None and (done == total or now - self._last_report > _REPORT_SECONDS):
+        if self._progress is not None and (done == total or now - self._last_report > _SECONDS_BETWEEN_REPORTS):
             self._last_report = now
-            self._reports.put((self.name, done, total, note))
+            self._progress.put((self.name, done, total, note))
 
 
 def _save(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
     states = {name: part.state_dict() for name, part in parts.items()}
     temporary = path.with_suffix(".tmp")
-    th.save({"step": step, "random_state": th.get_rng_state(), "parts": states}, temporary)
+    with temporary.open("wb") as file:
+        th.save({"step": step, "random_state": th.get_rng_state(), "parts": states}, file)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 

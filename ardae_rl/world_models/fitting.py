@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from ardae_rl.common.checks import check_positive
 from ardae_rl.common.training import MetricMeans, Stateful
 from ardae_rl.runs.progress import progress_bar
-from ardae_rl.runs.run import Records, Run
+from ardae_rl.runs.run import History, Run
 
 Metrics = dict[str, th.Tensor]
 
@@ -31,7 +31,7 @@ def fit(
     others: Mapping[str, Stateful] | None = None,
     on_row: Callable[[dict[str, float]], None] | None = None,
     progress: bool = False,
-) -> Records:
+) -> History:
     """Adam's steps on a loss, with a learning rate that falls along a cosine.
 
     :param model: what is trained, and part of the checkpoint ``<name>.pt`` in the run's folder
@@ -52,7 +52,7 @@ def fit(
     optimizer = th.optim.Adam(model.parameters(), lr=learning_rate)
     least = learning_rate if final_learning_rate is None else final_learning_rate
     schedule = CosineAnnealingLR(optimizer, n_steps, least)
-    records, metrics = Records(), MetricMeans()
+    records, metrics = History(), MetricMeans()
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule, "records": records}
     parts |= others or {}
     with th.random.fork_rng(), progress_bar(f"{name}: steps", n_steps, progress) as update:

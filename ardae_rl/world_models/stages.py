@@ -11,7 +11,7 @@ import torch as th
 from numpy.typing import NDArray
 
 from ardae_envs.action_repeat import ActionRepeat
-from ardae_rl.runs.run import Records, Run
+from ardae_rl.runs.run import History, Run
 from ardae_rl.world_models.data import FrameStore, LatentStore, SequenceBatch, SequenceSampler, encode, fingerprint
 from ardae_rl.world_models.dream import Dream, DreamEvaluator
 from ardae_rl.world_models.evolution import CMAES, Evaluator, Evolution, ProcessEvaluator, RolloutEvaluator, evolve
@@ -53,7 +53,7 @@ def train_vision(
     every: int = 200,
     on_row: OnRow = None,
     progress: bool = False,
-) -> Records:
+) -> History:
     """Train V on stored frames, a tenth of the episodes held out.
 
     :param n_steps: gradient steps
@@ -131,7 +131,7 @@ def train_memory(
     every: int = 100,
     on_row: OnRow = None,
     progress: bool = False,
-) -> Records:
+) -> History:
     """Train M on sequences of latents drawn anew for each batch, a tenth of the episodes held out.
 
     :param n_steps: gradient steps

@@ -24,7 +24,7 @@ from ardae_envs.collection import Mixture, RandomWeights, StickyRandom, Supports
 from ardae_rl.common.callbacks import ShowSteps
 from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.runs import progress
-from ardae_rl.runs.run import Records, Run
+from ardae_rl.runs.run import History, Run
 from ardae_rl.runs.tables import write_csv
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
 from ardae_rl.world_models.dream import Dream
@@ -254,7 +254,7 @@ class WorldModels(BaseAlgorithm):
         self.num_timesteps = before + (store.n_steps - earlier) * self.policy.action_repeat
         return going_on
 
-    def train_vision(self) -> Records:
+    def train_vision(self) -> History:
         """V on all frames so far; see :func:`~ardae_rl.world_models.stages.train_vision` for the rows."""
         run = self._run()
         rows = train_vision(
@@ -270,7 +270,7 @@ class WorldModels(BaseAlgorithm):
         write_csv(run.folder / "vision.csv", rows)
         return rows
 
-    def train_memory(self) -> Records:
+    def train_memory(self) -> History:
         """M on the latents that this V gives; see :func:`~ardae_rl.world_models.stages.train_memory` for the rows."""
         store, run, latents = self.store(), self._run(), self.latents()
         rows = train_memory(

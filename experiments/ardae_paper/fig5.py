@@ -13,7 +13,7 @@ import torch as th
 from torch.optim.lr_scheduler import LinearLR
 
 from ardae_rl.common.training import Stateful
-from ardae_rl.runs.run import Records, Run
+from ardae_rl.runs.run import History, Run
 from ardae_rl.runs.tables import Row, read_csv, write_csv
 from ardae_rl.score import ARDAE
 from experiments.ardae_paper.vae import GaussianDecoder, ImplicitEncoder, update_score, update_vae
@@ -104,7 +104,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
         betas=(0.5, 0.999),
         fused=True,
     )
-    n_updates, records = settings["n_updates"], Records()
+    n_updates, records = settings["n_updates"], History()
     schedules = [LinearLR(o, 1.0, settings["last_learning_rate"], n_updates) for o in (optimizer, estimator.optimizer)]
     parts: dict[str, Stateful] = {"encoder": encoder, "decoder": decoder, "estimator": estimator, "records": records}
     parts |= {"optimizer": optimizer, "estimator_optimizer": estimator.optimizer}

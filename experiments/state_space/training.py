@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from ardae_rl.common.training import Stateful
 from ardae_rl.dvbf.dynamics import LearnedSSM
 from ardae_rl.dvbf.elbo import elbo
-from ardae_rl.runs.run import Records, Run
+from ardae_rl.runs.run import History, Run
 
 _RECORDS = 50
 
@@ -22,7 +22,7 @@ def fit(
     settings: dict[str, Any],
     run: Run,
     validate: Callable[[], dict[str, float]],
-) -> Records:
+) -> History:
     """Train both on sequences; what was measured on the way, fifty times.
 
     :param x: (n, T + 1, obs_dim)
@@ -33,7 +33,7 @@ def fit(
     """
     parameters = [*model.parameters(), *posterior.parameters()]
     optimizer = th.optim.Adam(parameters, lr=settings["learning_rate"])
-    n_updates, length, records = settings["n_updates"], settings["length"], Records()
+    n_updates, length, records = settings["n_updates"], settings["length"], History()
     schedule = CosineAnnealingLR(optimizer, n_updates, 0.02 * settings["learning_rate"])
     parts: dict[str, Stateful] = {"model": model, "posterior": posterior, "optimizer": optimizer}
     parts |= {"schedule": schedule, "records": records}

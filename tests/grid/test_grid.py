@@ -128,7 +128,9 @@ def test_finished_runs_of_other_settings_are_safe(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, settings)
     folder.mkdir(parents=True)
     (folder / "finished.json").write_text(json.dumps(settings | {"steps": 1000}))
-    with pytest.raises(ValueError, match=r"`out` must not have finished runs of other settings, got .*: steps"):
+    with pytest.raises(
+        ValueError, match=r"`folder` must not have a run of other settings, got .* steps \(1000, now 90\)"
+    ):
         benchmark("classic", ["sac"], ["Pendulum-v1"], **given)
     assert (folder / "finished.json").exists()
 

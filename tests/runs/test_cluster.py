@@ -7,22 +7,23 @@ from typing import Any
 import pytest
 
 from ardae_rl.runs.cluster import _collect, ray_workers
-from ardae_rl.runs.jobs import failure, finished, run_missing
+from ardae_rl.runs.jobs import run_missing
 from ardae_rl.runs.run import Run
+from ardae_rl.runs.run_folder import failure, is_finished
 
 pytest.importorskip("ray")
 
 
-def _work(settings: dict[str, Any], at: Run) -> str:
+def _work(settings: dict[str, Any], run: Run) -> str:
     import torch as th
 
-    at.report(1, 1)
-    attempts = at.folder / "attempts.txt"
+    run.report(1, 1)
+    attempts = run.folder / "attempts.txt"
     done = len(attempts.read_text()) if attempts.exists() else 0
     attempts.write_text("x" * (done + 1))
     if done < settings["fails"]:
         raise RuntimeError("as told")
-    (at.folder / "result.txt").write_text(f"{settings['value']} {th.get_num_threads()}")
+    (run.folder / "result.txt").write_text(f"{settings['value']} {th.get_num_threads()}")
     return settings["name"]
 
 
@@ -48,11 +49,13 @@ def test_a_grid_on_two_workers(local_cluster: Any, tmp_path: Path) -> None:
 def test_files_come_back_from_other_machines(tmp_path: Path) -> None:
     from concurrent.futures import Future
 
-    there: Future[tuple[str, str, dict[str, bytes]]] = Future()
-    here: Future[str] = Future()
+    remote_future: Future[tuple[str, str, dict[str, bytes]]] = Future()
+    local_future: Future[str] = Future()
     settings = {"name": "far"}
-    there.set_result(("line", "another", {"finished.json": b'{"name": "far"}', "evaluations.csv": b"step\n1\n"}))
-    _collect(there, tmp_path / "far", here)
-    assert here.result() == "line (another)"
-    assert finished(tmp_path / "far", settings)
+    remote_future.set_result(
+        ("line", "another", {"finished.json": b'{"name": "far"}', "evaluations.csv": b"step\n1\n"})
+    )
+    _collect(remote_future, tmp_path / "far", local_future)
+    assert local_future.result() == "line (another)"
+    assert is_finished(tmp_path / "far", settings)
     assert (tmp_path / "far" / "evaluations.csv").read_text() == "step\n1\n"

@@ -2,21 +2,27 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 import torch as th
 
 from ardae_rl.common.training import Stateful
-from ardae_rl.runs.jobs import Workers, failure, finished, processes, run_missing
-from ardae_rl.runs.run import Records, Run
+from ardae_rl.runs.files import FolderInUseError, locked, read_json, write_json
+from ardae_rl.runs.jobs import Workers, make_run, processes, run_missing
+from ardae_rl.runs.run import History, Run
+from ardae_rl.runs.run_folder import check_folder, failure, is_finished
 from ardae_rl.runs.tables import merge_csv, read_csv, write_csv
-from tests.conftest import TIMEOUT, is_running, wait_until
+from tests.conftest import SEARCH_PATH, TIMEOUT, is_running, wait_until
 
 
 class Walk:
@@ -26,16 +32,16 @@ class Walk:
         th.manual_seed(0)
         self.layer = th.nn.Linear(3, 1)
         self.optimizer = th.optim.Adam(self.layer.parameters())
-        self.records = Records()
+        self.history = History()
 
-    def steps(self, at: Run, n: int = 12) -> Iterator[int]:
-        parts: dict[str, Stateful] = {"layer": self.layer, "optimizer": self.optimizer, "records": self.records}
-        for step in at.steps(n, parts, every=5):
+    def steps(self, run: Run, n: int = 12) -> Iterator[int]:
+        parts: dict[str, Stateful] = {"layer": self.layer, "optimizer": self.optimizer, "history": self.history}
+        for step in run.steps(n, parts, every=5):
             self.optimizer.zero_grad()
             loss = self.layer(th.randn(4, 3)).square().mean()
             loss.backward()
             self.optimizer.step()
-            self.records.append({"step": step, "loss": loss.item()})
+            self.history.append({"step": step, "loss": loss.item()})
             yield step
 
 
@@ -48,17 +54,17 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path) -> None
             break
     cut = Walk()
     assert list(cut.steps(Run(tmp_path / "cut"))) == list(range(5, 12))
-    assert cut.records == whole.records
+    assert cut.history == whole.history
     assert th.equal(cut.layer.weight, whole.layer.weight)
     assert list(Walk().steps(Run(tmp_path / "cut"))) == [], "nothing is left of a finished loop"
 
 
-def _work(log: Path, settings: dict[str, Any], at: Run) -> str:
+def _work(log: Path, settings: dict[str, Any], run: Run) -> str:
     with log.open("a") as file:
         file.write(f"{settings['name']}\n")
     if settings.get("fails"):
         raise RuntimeError("as told")
-    (at.folder / "result.txt").write_text(str(settings["value"]))
+    (run.folder / "result.txt").write_text(str(settings["value"]))
     return settings["name"]
 
 
@@ -75,21 +81,71 @@ def test_runs_are_made_once_for_their_settings(tmp_path: Path, capfd: pytest.Cap
     good, bad = {"name": "good", "value": 1}, {"name": "bad", "value": 2, "fails": True}
     assert make([good, bad]) == [good]
     assert "RuntimeError: as told" in capfd.readouterr().err
-    assert finished(tmp_path / "good", good) and not finished(tmp_path / "bad", bad)
+    assert is_finished(tmp_path / "good", good) and not is_finished(tmp_path / "bad", bad)
     assert failure(tmp_path / "good") is None
     assert (failure(tmp_path / "bad") or "").endswith("RuntimeError: as told\n")
 
-    (tmp_path / "good" / "left.pt").touch()
     assert make([good]) == [good]
     assert sorted(log.read_text().split()) == ["bad", "good"], "the finished run is not made again"
-    other = {"name": "good", "value": 3}
-    assert make([other]) == [other]
-    assert (tmp_path / "good" / "result.txt").read_text() == "3"
-    assert not (tmp_path / "good" / "left.pt").exists(), "what other settings left is no checkpoint"
 
 
-def _write_pid_and_wait(settings: dict[str, Any], at: Run) -> str:
-    (at.folder / "pid").write_text(str(os.getpid()))
+@pytest.mark.parametrize("name", ["settings.json", "finished.json"])
+def test_a_run_of_other_settings_is_never_lost(name: str, tmp_path: Path) -> None:
+    """Nothing is begun then, also not the other runs."""
+    write_json(tmp_path / "old" / name, {"name": "old", "value": 1, "steps": [10]})
+    (tmp_path / "old" / "checkpoint.pt").touch()
+    runs: list[dict[str, Any]] = [{"name": "new", "value": 2}, {"name": "old", "value": 2, "steps": (10,)}]
+    message = r"`folder` must not have a run of other settings, got .*old, whose run differs in value \(1, now 2\);"
+    with pytest.raises(ValueError, match=message):
+        run_missing(partial(_work, tmp_path / "log"), partial(_folder, tmp_path), runs, processes(jobs=1))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([name, "checkpoint.pt", "old"])
+
+
+def test_a_folder_of_something_else_is_never_lost(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"must be empty or have a run's settings\.json"):
+        check_folder(tmp_path, {"name": "run"})
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_torn_files_are_as_none(tmp_path: Path) -> None:
+    """As a full disk or a crash of the machine leaves them."""
+    (tmp_path / "finished.json").touch()
+    (tmp_path / "settings.json").write_text('{"name": "run"')
+    assert not is_finished(tmp_path, {"name": "run"})
+    write_json(tmp_path / "settings.json", {"name": "run"})
+    check_folder(tmp_path, {"name": "run"})
+    assert read_json(tmp_path / "settings.json") == {"name": "run"}
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
+    settings = {"name": "run", "value": 1}
+    log = tmp_path / "log"
+    with locked(tmp_path / "run"), pytest.raises(FolderInUseError, match="another process is working in"):
+        make_run(partial(_work, log), settings, tmp_path / "run", Queue())
+    assert not log.exists()
+    assert make_run(partial(_work, log), settings, tmp_path / "run", Queue()) == "run"
+    assert make_run(partial(_work, log), settings, tmp_path / "run", Queue()) == "run: finished by another process"
+    assert log.read_text() == "run\n"
+
+
+def _die(settings: dict[str, Any], run: Run) -> str:
+    """As what the system kills for its memory does."""
+    if settings.get("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return settings["name"]
+
+
+def test_a_killed_run_fails_alone(tmp_path: Path) -> None:
+    runs = [{"name": f"{k}", "dies": k in (0, 3)} for k in range(6)]
+    done = run_missing(_die, partial(_folder, tmp_path), runs, processes(jobs=2))
+    assert [settings["name"] for settings in done] == ["1", "2", "4", "5"]
+    assert "died with exit code -9" in (failure(tmp_path / "3") or "")
+    assert failure(tmp_path / "1") is None
+
+
+def _write_pid_and_wait(settings: dict[str, Any], run: Run) -> str:
+    (run.folder / "pid").write_text(str(os.getpid()))
     time.sleep(2 * TIMEOUT)  # until it is killed
     return "waited"
 
@@ -115,6 +171,41 @@ def test_what_a_command_starts_ends_with_it(tmp_path: Path) -> None:
     command.kill()
     assert wait_until(lambda: not is_running(int(pid.read_text())))
     assert wait_until(lambda: not is_running(int((tmp_path / "manager").read_text())))
+
+
+_LONG_RUNS = """
+import sys
+from functools import partial
+from pathlib import Path
+from ardae_rl.runs.jobs import processes, run_missing
+from tests.runs.test_jobs import _folder, _write_pid_and_wait
+
+if __name__ == "__main__":
+    runs = [{"name": f"run_{k}"} for k in range(6)]
+    run_missing(_write_pid_and_wait, partial(_folder, Path(sys.argv[1])), runs, processes(jobs=2))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("to_group", [True, False], ids=["as a terminal does", "to the command alone"])
+def test_an_interrupt_stops_all_runs(to_group: bool, tmp_path: Path) -> None:
+    """Those at work are killed, and no other one is begun."""
+    script = tmp_path / "script.py"
+    script.write_text(_LONG_RUNS)
+    environment = {**os.environ, "PYTHONPATH": SEARCH_PATH}
+    command = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], env=environment, start_new_session=True, stderr=subprocess.PIPE
+    )
+
+    def pids() -> list[int]:
+        return [int(text) for path in tmp_path.glob("*/pid") if (text := path.read_text())]
+
+    assert wait_until(lambda: len(pids()) == 2)
+    (os.killpg if to_group else os.kill)(command.pid, signal.SIGINT)
+    _, errors = command.communicate(timeout=TIMEOUT)
+    assert b"KeyboardInterrupt" in errors and command.returncode != 0
+    assert wait_until(lambda: not any(is_running(pid) for pid in pids()))
+    assert len(pids()) == 2
 
 
 def test_tables(tmp_path: Path) -> None:
