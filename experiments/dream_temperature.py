@@ -10,6 +10,7 @@ results/take_cover.csv. An interrupted run goes on. Written to results/dream_tem
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import print_table, versions, write_csv
 from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.dream import Dream
-from ardae_rl.world_models.stages import dream_starts, evolve_controller, make_dream_evaluator
+from ardae_rl.world_models.search_stage import dream_starts, make_dream_evaluator
 from experiments.common import RESULTS, RUNS
 
 ENV = "ardae/TakeCover-v0"
@@ -33,15 +34,15 @@ _SEED = 10_000  # of the first episode of an evaluation
 def dreamt(model: WorldModels, temperature: float, episodes: int) -> dict[str, Any]:
     """Evolve a controller in the dream of a temperature; how long it survives there."""
     run = Run(model.folder / f"temperature_{temperature:g}")
-    dream = Dream(model.policy, dream_starts(model.latents()), temperature, done_factor=model.done_factor)
+    stage = replace(model.search_stage, temperature=temperature)
+    done_factor = model.memory_stage.done_factor
+    dream = Dream(model.policy, dream_starts(model.latents()), temperature, done_factor=done_factor)
     model.policy.controller_parameters.data.zero_()
     with make_dream_evaluator(dream, _LONGEST, model.n_workers) as evaluator:
-        evolution = evolve_controller(
-            model.policy, evaluator, run, n_generations=model.n_generations, **model.search_arguments
-        )
+        evolution = stage(model.policy, evaluator, run, seed=model.seed or 0)
         parameters = model.policy.controller_parameters.detach().numpy().astype(np.float64)
         lengths = evaluator.evaluate(parameters[None], range(_SEED, _SEED + episodes)).lengths[0]
-    settings = {"generations": model.n_generations, "population": model.population_size}
+    settings = {"generations": stage.n_generations, "population": stage.population_size}
     settings |= {"dream_steps": int(evolution.rows[-1]["n_steps"]), "episodes": episodes, "seed": model.seed or 0}
     return {"dream_mean": float(lengths.mean()), "dream_std": float(lengths.std())} | settings
 

@@ -29,9 +29,9 @@ from ardae_rl.evaluation import evaluate
 from ardae_rl.registry import algorithm_class
 from ardae_rl.runs.tables import merge_csv, print_table, versions
 from ardae_rl.world_models import WorldModels
+from ardae_rl.world_models.environments import make_repeating
 from ardae_rl.world_models.latent_control import WorldModelVecEnv, export_pixel_policy
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.stages import make_repeating
 from experiments.common import RESULTS, RUNS
 
 ENV, TRAINING_ENV = "CarRacing-v3", "ardae/CarRacingFast-v0"

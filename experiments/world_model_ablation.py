@@ -1,6 +1,6 @@
 """What the memory is good for in CarRacing: controllers with and without it, and with memories trained in other ways.
 
-    python -m experiments.world_model_ablation [--steps 800000] [--folder runs/ablation] [--set memory_steps=1000]
+    python -m experiments.world_model_ablation [--steps 800000] [--set memory_kwargs.n_steps=1000]
 
 All have the same data and vision (those of ``ardae-rl world-model vision``, made if missing), memories the same
 number of gradient steps, and searches the same number of environment steps. The mean of each search is evaluated on 100
@@ -10,6 +10,7 @@ Written to results/world_model_ablation.csv.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +23,10 @@ from ardae_rl.presets import constructor_arguments, overridden
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import print_table, versions, write_csv
 from ardae_rl.world_models import WorldModels
+from ardae_rl.world_models.environments import make_repeating
+from ardae_rl.world_models.memory_stage import encode_frames
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.stages import encode_frames, evolve_controller, make_evaluator, make_repeating, train_memory
+from ardae_rl.world_models.search_stage import make_evaluator
 from experiments.common import RESULTS, RUNS
 
 ENV = "CarRacing-v3"
@@ -57,28 +60,19 @@ def result(base: WorldModels, name: str, n_steps: int, episodes: int) -> dict[st
     nll = float("nan")
     if variant.z_loss is not None:
         latents = encode_frames(policy, base.store(), base.folder / "latents")
-        rows = train_memory(
-            policy,
-            base.store(),
-            latents,
-            run,
-            n_steps=base.memory_steps,
-            length=base.sequence_length,
-            z_loss=variant.z_loss,
-            seed=seed,
-            progress=True,
-        )
+        stage = replace(base.memory_stage, z_loss=variant.z_loss)
+        rows = stage(policy, base.store(), latents, run, seed=seed, progress=True)
         nll = rows[-1]["validation_nll"]
-    repeat = policy.action_repeat
+    repeat, search = policy.action_repeat, base.search_stage
     make_env = partial(make_repeating, "ardae/CarRacingFast-v0", repeat)
-    with make_evaluator(policy, make_env, base.n_envs_at_once, base.n_workers, base.patience) as evaluator:
-        evolution = evolve_controller(
+    with make_evaluator(policy, make_env, base.n_parallel_envs, base.n_workers, search.patience) as evaluator:
+        evolution = search(
             policy,
             evaluator,
             run,
-            n_generations=10**9,
+            endless=True,
+            seed=seed,
             callback=lambda evolution, _: evolution.rows[-1]["n_steps"] * repeat < n_steps,
-            **base.search_arguments,
         )
         parameters = policy.controller_parameters.detach().numpy().astype(np.float64)
         returns = evaluator.evaluate(parameters[None], range(_SEED, _SEED + episodes), give_up=False).returns[0]
@@ -89,7 +83,7 @@ def result(base: WorldModels, name: str, n_steps: int, episodes: int) -> dict[st
         {"env": ENV, "variant": name, "n_parameters": policy.n_parameters, "validation_nll": round(nll, 4)}
         | {label: round(float(value), 1) for label, value in figures.items()}
         | {"episodes": episodes, "generations": int(last["generation"]), "search_steps": int(last["n_steps"]) * repeat}
-        | {"vision_steps": base.vision_steps, "memory_steps": base.memory_steps, "seed": seed}
+        | {"vision_steps": base.vision_stage.n_steps, "memory_steps": base.memory_stage.n_steps, "seed": seed}
         | versions()
     )
 

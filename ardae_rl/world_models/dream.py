@@ -1,4 +1,4 @@
-"""Episodes that the memory makes up, without the environment."""
+"""Episodes that the memory imagines, without the environment."""
 
 import math
 from collections.abc import Sequence
@@ -10,36 +10,53 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_count, check_min, check_positive
 from ardae_rl.world_models.evolution.base import Episodes, Evaluator
 from ardae_rl.world_models.memory import State as MemoryState
-from ardae_rl.world_models.mixture import sample
+from ardae_rl.world_models.mixture import Mixture, sample
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.vision import as_frames
 
-ENDS = ("sampled", "threshold")
+DONE_RULES = ("sampled", "threshold")
 Array = NDArray[Any]
 
 
-class Dreamt(NamedTuple):
-    """Where n dreams are."""
+class DreamState(NamedTuple):
+    """State of n dreams."""
 
     z: th.Tensor  # (n, z_dim)
     memory: MemoryState  # before z
 
 
 class Dream:
-    """The environment as vision and memory have it.
+    """A simulation of the environment by the vision model and the memory.
 
-    :param policy: whose vision and memory they are
-    :param starts: V's posteriors of first frames of real episodes, mean and ln standard deviation, (m, z_dim) each
-    :param temperature: τ, of the next latent (:func:`~ardae_rl.world_models.mixture.sample`); above 1 it is harder
-        to find out and exploit where the memory is wrong
-    :param ends: whether an episode ends with the probability that the memory gives ("sampled"), or where that is above
-        one half ("threshold")
-    :param done_factor: with which the memory was trained, see :func:`~ardae_rl.world_models.memory_loss.memory_loss`;
-        it is taken out of the probabilities of sampled ends, so that episodes last as long as real ones
-    :raises ValueError: for arguments outside of what is accepted
+    Example:
+
+    >>> import gymnasium as gym
+    >>> import torch as th
+    >>> from ardae_rl.world_models import WorldModelPolicy
+    >>> from ardae_rl.world_models.dream import Dream
+    >>> env = gym.make("CarRacing-v3")
+    >>> policy = WorldModelPolicy(env.observation_space, env.action_space, z_dim=4, vision_width=4, memory_hidden=8)
+    >>> dream = Dream(policy, starts=(th.zeros(1, 4), th.zeros(1, 4)), temperature=1.15)
+    >>> state = dream.begin([th.Generator().manual_seed(seed) for seed in range(3)])
+    >>> actions = policy.control(policy.controller_parameters.detach(), policy.features(state.z, state.memory))
+    >>> state, rewards, terminated = dream.step(state, actions)
+    >>> rewards.shape, terminated.dtype
+    ((3,), dtype('bool'))
+
+    :param policy: Policy whose vision model and memory are used.
+    :param starts: V's posteriors of the first frames of real episodes: means and log standard deviations, (m, z_dim)
+        each.
+    :param temperature: Temperature τ of the next latent, see :func:`~ardae_rl.world_models.mixture.sample`. Above 1,
+        the dream is noisier, which makes it harder for a controller to exploit errors of the memory.
+    :param done_rule: Whether an episode ends with the probability that the memory predicts (``"sampled"``), or where
+        that probability exceeds one half (``"threshold"``).
+    :param done_factor: Factor with which the memory was trained, see
+        :func:`~ardae_rl.world_models.memory_loss.memory_loss`. Sampled ends correct for it, so that episodes last as
+        long as real ones.
+    :raises ValueError: For a value outside of its range, or starts of other shapes.
     """
 
     def __init__(
@@ -47,77 +64,80 @@ class Dream:
         policy: WorldModelPolicy,
         starts: tuple[th.Tensor, th.Tensor],
         temperature: float = 1.0,
-        ends: str = "sampled",
+        done_rule: str = "sampled",
         done_factor: float = 1.0,
     ) -> None:
-        check_choice("ends", ends, ENDS)
+        check_choice("done_rule", done_rule, DONE_RULES)
         check_positive("done_factor", done_factor)
-        if not temperature >= 0:
-            raise ValueError(f"temperature={temperature!r}: accepted are numbers from 0 up")
+        check_min("temperature", temperature, 0)
         shapes, z_dim = [tuple(part.shape) for part in starts], policy.vision.z_dim
         if shapes[0] != shapes[1] or len(shapes[0]) != 2 or shapes[0][0] == 0 or shapes[0][1] != z_dim:
-            raise ValueError(f"starts of shapes {shapes}: accepted is (m, {z_dim}) for both, m at least 1")
-        self.policy, self.temperature, self.ends = policy, temperature, ends
-        self._excess = math.log(done_factor) if ends == "sampled" else 0.0  # of the memory's logits
+            raise ValueError(f"`starts` must both have shape (m, {z_dim}) with m >= 1, got {shapes[0]} and {shapes[1]}")
+        self.policy, self.temperature, self.done_rule = policy, temperature, done_rule
+        self._logit_bias = math.log(done_factor) if done_rule == "sampled" else 0.0  # from the training's weight
         self._means, self._log_stds = (part.to(policy.device) for part in starts)
 
     @th.no_grad()
-    def begin(self, generators: Sequence[th.Generator]) -> Dreamt:
-        """One dream for each generator, which draws its start."""
-        m, device = len(self._means), self._means.device
-        start = th.stack([th.randint(m, (), generator=g) for g in generators]).to(device)
-        noise = th.stack([th.randn(self.policy.vision.z_dim, generator=g) for g in generators]).to(device)
+    def begin(self, generators: Sequence[th.Generator]) -> DreamState:
+        """Begin one dream for each generator, which draws its start."""
+        m, z_dim, device = len(self._means), self.policy.vision.z_dim, self._means.device
+        start = th.stack([th.randint(m, (), generator=g, device=g.device) for g in generators]).to(device)
+        noise = th.stack([th.randn(z_dim, generator=g, device=g.device) for g in generators]).to(device)
         z = self._means[start] + self._log_stds[start].exp() * noise
-        return Dreamt(z, self.policy.memory.initial_state(len(z)))
+        return DreamState(z, self.policy.memory.initial_state(len(z)))
 
     @th.no_grad()
     def step(
-        self, at: Dreamt, actions: Array, generator: th.Generator | None = None
-    ) -> tuple[Dreamt, NDArray[np.float32], NDArray[np.bool_]]:
-        """Where the dreams are after actions (n, ...), their rewards (n), and which of them end (n)."""
-        memory = self.policy.remember(at.z, actions, at.memory)
+        self, state: DreamState, actions: Array, generator: th.Generator | None = None
+    ) -> tuple[DreamState, NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the next state for actions (n, ...), the rewards (n,), and which dreams end (n,).
+
+        :param generator: Source of the randomness, on any device.
+        """
+        memory = self.policy.remember(state.z, actions, state.memory)
         prediction = self.policy.memory.predict(memory[0])
-        probability = (prediction.done_logit - self._excess).sigmoid()
-        level = th.full_like(probability, 0.5)
-        if self.ends == "sampled":
-            level.uniform_(generator=generator)
-        z = sample(prediction.z, self.temperature, generator)
-        return Dreamt(z, memory), prediction.reward.cpu().numpy(), (probability > level).cpu().numpy()
+        probability = (prediction.done_logit - self._logit_bias).sigmoid()
+        device = probability.device if generator is None else generator.device
+        threshold = th.full_like(probability, 0.5)
+        if self.done_rule == "sampled":
+            threshold = th.rand(probability.shape, generator=generator, device=device).to(probability)
+        mixture = Mixture(*(part.to(device) for part in prediction.z))
+        z = sample(mixture, self.temperature, generator).to(state.z)
+        return DreamState(z, memory), prediction.reward.cpu().numpy(), (probability > threshold).cpu().numpy()
 
 
 class DreamEvaluator(Evaluator):
     """Plays controllers in dreams instead of environments, all at once.
 
-    Equal seeds begin with the same latent. What happens then is drawn for all dreams together, and depends on which
-    others there are.
+    Equal seeds begin with the same latent. All later random numbers are drawn for all dreams together, and so depend on
+    which others there are.
 
-    :param dream: that they play
-    :param max_steps: after which an episode is ended
+    :param dream: Dream to play.
+    :param max_steps: Number of steps after which an episode is cut off.
     """
 
     def __init__(self, dream: Dream, max_steps: int) -> None:
-        check_positive("max_steps", max_steps)
+        check_count("max_steps", max_steps)
         self.dream, self.max_steps = dream, max_steps
 
     def play(self, parameters: Array, seeds: Array, give_up: bool = True) -> Episodes:
         policy, n = self.dream.policy, len(seeds)
         if parameters.shape != (n, policy.n_parameters):
-            raise ValueError(f"parameters of shape {parameters.shape}: accepted is {(n, policy.n_parameters)}")
-        at = self.dream.begin([th.Generator().manual_seed(int(seed)) for seed in seeds])
+            raise ValueError(f"`parameters` must have shape {(n, policy.n_parameters)}, got {parameters.shape}")
+        state = self.dream.begin([th.Generator().manual_seed(int(seed)) for seed in seeds])
         generator = th.Generator(policy.device).manual_seed(int(seeds[0]))
         controllers = th.as_tensor(parameters, dtype=th.float32, device=policy.device)
         returns, lengths, rows = np.zeros(n), np.zeros(n, np.int64), np.arange(n)
         for _ in range(self.max_steps):
             with th.no_grad():
-                actions = policy.control(controllers, policy.features(at.z, at.memory))
-            at, rewards, done = self.dream.step(at, actions, generator)
+                actions = policy.control(controllers, policy.features(state.z, state.memory))
+            state, rewards, terminated = self.dream.step(state, actions, generator)
             returns[rows] += rewards
             lengths[rows] += 1
-            if done.any():
-                left = ~done
-                rows, kept = rows[left], th.from_numpy(left).to(policy.device)
-                at = Dreamt(at.z[kept], (at.memory[0][kept], at.memory[1][kept]))
-                controllers = controllers[kept]
+            if terminated.any():
+                rows, active = rows[~terminated], th.from_numpy(~terminated).to(policy.device)
+                state = DreamState(state.z[active], (state.memory[0][active], state.memory[1][active]))
+                controllers = controllers[active]
             if not len(rows):
                 break
         return Episodes(returns, lengths, np.zeros(n, np.bool_))
@@ -127,18 +147,20 @@ class DreamEvaluator(Evaluator):
 
 
 class DreamVecEnv(VecEnv):
-    """Dreams as SB3's environments: observations are what the controller sees, actions the environment's.
+    """Dreams as SB3's vectorized environment.
 
-    :param dream: that is played
-    :param n_envs: dreams at once
-    :param max_steps: after which an episode is cut off
+    Observations are the controller's inputs, actions those of the environment.
+
+    :param dream: Dream to play.
+    :param n_envs: Number of dreams played at once.
+    :param max_steps: Number of steps after which an episode is cut off.
     """
 
     render_mode = "rgb_array"
 
     def __init__(self, dream: Dream, n_envs: int, max_steps: int) -> None:
-        check_positive("n_envs", n_envs)
-        check_positive("max_steps", max_steps)
+        check_count("n_envs", n_envs)
+        check_count("max_steps", max_steps)
         self.dream, self.max_steps = dream, max_steps
         features = spaces.Box(-np.inf, np.inf, (dream.policy.n_features,), np.float32)
         super().__init__(n_envs, features, dream.policy.action_space)
@@ -147,31 +169,31 @@ class DreamVecEnv(VecEnv):
     def reset(self) -> NDArray[np.float32]:
         if any(seed is not None for seed in self._seeds):
             self._generators = self._seeded(self._seeds)
-        self._at = self.dream.begin(self._generators)
+        self._state = self.dream.begin(self._generators)
         self._lengths = np.zeros(self.num_envs, np.int64)
         self._reset_seeds()
         self._reset_options()
-        return self._features(self._at)
+        return self._features(self._state)
 
     def step_async(self, actions: Array) -> None:
         self._actions = actions
 
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        self._at, rewards, ended = self.dream.step(self._at, self._actions, self._generators[0])
+        self._state, rewards, terminated = self.dream.step(self._state, self._actions, self._generators[0])
         self._lengths += 1
-        cut_off = ~ended & (self._lengths == self.max_steps)
-        dones = ended | cut_off
-        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": bool(cut)} for cut in cut_off]
+        truncated = ~terminated & (self._lengths == self.max_steps)
+        dones = terminated | truncated
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": bool(cut)} for cut in truncated]
         if dones.any():
-            last = self._features(self._at)
-            new = self.dream.begin([self._generators[i] for i in np.flatnonzero(dones)])
-            self._at.z[dones] = new.z
-            for part, fresh in zip(self._at.memory, new.memory, strict=True):
-                part[dones] = fresh
+            last = self._features(self._state)
+            fresh = self.dream.begin([self._generators[i] for i in np.flatnonzero(dones)])
+            rows = th.from_numpy(dones).to(fresh.z.device)
+            for part, new in zip((self._state.z, *self._state.memory), (fresh.z, *fresh.memory), strict=True):
+                part[rows] = new
             self._lengths[dones] = 0
             for i in np.flatnonzero(dones):
                 infos[i]["terminal_observation"] = last[i]
-        return self._features(self._at), rewards, dones, infos
+        return self._features(self._state), rewards, dones, infos
 
     def close(self) -> None:
         pass
@@ -189,13 +211,12 @@ class DreamVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
     def get_images(self) -> list[Any]:
-        """What the vision model makes of the latents, (64, 64, 3) each."""
+        """Decode the current latents into images, (64, 64, 3) each."""
         with th.no_grad():
-            return list(as_frames(self.dream.policy.vision.decode(self._at.z)).cpu().numpy())
+            return list(as_frames(self.dream.policy.vision.decode(self._state.z)).cpu().numpy())
 
-    def _features(self, at: Dreamt) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = self.dream.policy.features(at.z, at.memory).cpu().numpy()
-        return features
+    def _features(self, state: DreamState) -> NDArray[np.float32]:
+        return self.dream.policy.features(state.z, state.memory).cpu().numpy()
 
     def _seeded(self, seeds: Sequence[int | None] | None) -> list[th.Generator]:
         generators = [th.Generator() for _ in range(self.num_envs)]

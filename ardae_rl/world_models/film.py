@@ -1,4 +1,4 @@
-"""A video of an agent beside what its models make of the world."""
+"""A video of an agent beside its models' reconstruction and dream."""
 
 from pathlib import Path
 
@@ -8,59 +8,68 @@ from numpy.typing import NDArray
 
 from ardae_rl.common.optional import require
 from ardae_rl.world_models.dream import Dream
+from ardae_rl.world_models.environments import make_repeating
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.stages import make_repeating
 from ardae_rl.world_models.vision import as_frames
 
-_ENLARGED = 4
+_ENLARGEMENT = 4
 _FPS = 50  # of the environment
 
 
 def film(
     policy: WorldModelPolicy, env_id: str, path: Path, n_steps: int, temperature: float = 1.0, seed: int = 0
 ) -> Path:
-    """Three pictures side by side, until the episode or the decisions are over: what the policy sees, V's
-    reconstruction of it, and the dream of V and M that began with the same frame, driven by the same controller.
+    """Write a video of three images side by side, until the episode ends or ``n_steps`` decisions are made.
 
-    :param path: of the video, MP4
-    :raises ImportError: without moviepy
+    The images are the policy's input, V's reconstruction of it, and a dream of V and M that begins with the same frame
+    and is driven by the same controller.
+
+    :param policy: Agent to film.
+    :param env_id: Id of the environment.
+    :param path: Path of the video, MP4.
+    :param n_steps: Maximum number of decisions.
+    :param temperature: Temperature of the dream.
+    :param seed: Seed of the environment and the dream.
+    :return: ``path``.
+    :raises ImportError: If moviepy is not installed.
     """
     require("moviepy", "zoo")
     from moviepy import ImageSequenceClip
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    small = _pictures(policy, env_id, n_steps, temperature, seed)
-    pictures = [picture.repeat(_ENLARGED, 0).repeat(_ENLARGED, 1) for picture in small]
-    ImageSequenceClip(pictures, fps=_FPS / policy.action_repeat).write_videofile(
+    small = _images(policy, env_id, n_steps, temperature, seed)
+    images = [image.repeat(_ENLARGEMENT, 0).repeat(_ENLARGEMENT, 1) for image in small]
+    ImageSequenceClip(images, fps=_FPS / policy.action_repeat).write_videofile(
         str(path), codec="libx264", audio=False, logger=None
     )
     return path
 
 
-def _pictures(
+@th.no_grad()
+def _images(
     policy: WorldModelPolicy, env_id: str, n_steps: int, temperature: float, seed: int
 ) -> list[NDArray[np.uint8]]:
-    """Of 64 x 192 pixels."""
+    """Return images of 64 x 192 pixels."""
     policy.set_training_mode(False)
     env = make_repeating(env_id, policy.action_repeat)
     observation, _ = env.reset(seed=seed)
-    parameters = policy.controller_parameters.detach()
-    mean, log_std = policy.vision.encode(th.from_numpy(policy.see(observation[None])))
+    parameters = policy.controller_parameters
+    start = policy.latents(observation[None])
+    # A posterior without any spread: the dream begins with this latent, not with a sample
+    dream = Dream(policy, (start, th.full_like(start, -th.inf)), temperature)
     generator = th.Generator().manual_seed(seed)
-    dream = Dream(policy, (mean.detach(), th.full_like(log_std, -th.inf).detach()), temperature)
-    at, memory = dream.begin([generator]), policy.memory.initial_state(1)
-    pictures: list[NDArray[np.uint8]] = []
+    dreamed, memory = dream.begin([generator]), policy.memory.initial_state(1)
+    images: list[NDArray[np.uint8]] = []
     for _ in range(n_steps):
-        with th.no_grad():
-            z = policy.latents(observation[None])
-            imagined = as_frames(policy.vision.decode(th.cat([z, at.z]))).cpu().numpy()
-            pictures.append(np.concatenate([policy.see(observation[None])[0], *imagined], axis=1))
-            actions = policy.control(parameters, policy.features(z, memory))
-            memory = policy.remember(z, actions, memory)
-            dreamt = policy.control(parameters, policy.features(at.z, at.memory))
-        at, _, _ = dream.step(at, dreamt, generator)
+        z = policy.latents(observation[None])
+        decoded = as_frames(policy.vision.decode(th.cat([z, dreamed.z]))).cpu().numpy()
+        images.append(np.concatenate([policy.preprocess(observation[None])[0], *decoded], axis=1))
+        actions = policy.control(parameters, policy.features(z, memory))
+        memory = policy.remember(z, actions, memory)
+        dream_actions = policy.control(parameters, policy.features(dreamed.z, dreamed.memory))
+        dreamed, _, _ = dream.step(dreamed, dream_actions, generator)
         observation, _, terminated, truncated, _ = env.step(actions[0])
         if terminated or truncated:
             break
     env.close()
-    return pictures
+    return images

@@ -1,4 +1,4 @@
-"""The loop that trains vision and memory: resumable, with metrics, the same after an interruption."""
+"""The loop that trains vision and memory. An interrupted training resumes with the same result."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,12 +7,13 @@ import torch as th
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count, check_positive
 from ardae_rl.common.training import MetricMeans, Stateful
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.runs.run import History, Run
 
 Metrics = dict[str, th.Tensor]
+OnRow = Callable[[dict[str, float]], None] | None
 
 
 def fit(
@@ -29,29 +30,33 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     every: int = 200,
     others: Mapping[str, Stateful] | None = None,
-    on_row: Callable[[dict[str, float]], None] | None = None,
+    on_row: OnRow = None,
     progress: bool = False,
 ) -> History:
-    """Adam's steps on a loss, with a learning rate that falls along a cosine.
+    """Minimize a loss with Adam, with a learning rate that falls along a cosine.
 
-    :param model: what is trained, and part of the checkpoint ``<name>.pt`` in the run's folder
-    :param loss: loss and metrics of a batch drawn with a generator, which depends on the seed and the step alone, as
-        torch's random numbers then do
-    :param run: where it goes on, if the checkpoint is there
-    :param final_learning_rate: at the end; the same as at the start if None
-    :param gradient_norm: to which longer gradients are cut
-    :param validate: numbers after every ``every`` steps
-    :param others: further parts of the checkpoint, which the loss changes
-    :param on_row: takes each row
-    :param progress: whether to show a progress bar
-    :return: rows of step, means of the metrics since the last row, and what ``validate`` gave
-    :raises ValueError: for arguments outside of what is accepted, or if a metric is not finite
+    :param model: Module to train, which is saved in the checkpoint ``<name>.pt`` in the run's folder.
+    :param loss: Returns the loss and the metrics of a batch drawn with the given generator. This generator and torch's
+        depend on the seed and the step alone.
+    :param run: Run to resume, if it has the checkpoint.
+    :param n_steps: Number of gradient steps.
+    :param learning_rate: Initial learning rate.
+    :param final_learning_rate: Final learning rate; None to keep the initial one.
+    :param gradient_norm: Maximum norm of the gradient.
+    :param validate: Returns further metrics, every ``every`` steps.
+    :param every: Number of steps between two rows, and between two checkpoints.
+    :param others: Further parts of the checkpoint, which the loss changes.
+    :param on_row: Called with each row.
+    :param progress: Whether to show a progress bar.
+    :return: Rows of the step, the means of the metrics since the last row, and the metrics of ``validate``.
+    :raises ValueError: For a number that is not positive, or if a metric is not finite.
     """
-    for argument, number in {"n_steps": n_steps, "learning_rate": learning_rate, "every": every}.items():
-        check_positive(argument, number)
+    check_count("n_steps", n_steps)
+    check_count("every", every)
+    check_positive("learning_rate", learning_rate)
     optimizer = th.optim.Adam(model.parameters(), lr=learning_rate)
-    least = learning_rate if final_learning_rate is None else final_learning_rate
-    schedule = CosineAnnealingLR(optimizer, n_steps, least)
+    final_learning_rate = learning_rate if final_learning_rate is None else final_learning_rate
+    schedule = CosineAnnealingLR(optimizer, n_steps, final_learning_rate)
     records, metrics = History(), MetricMeans()
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule, "records": records}
     parts |= others or {}

@@ -1,4 +1,4 @@
-"""Policies of frames with a state, which hold an action for some steps."""
+"""Recurrent policies on frames, which hold an action for some steps."""
 
 from abc import abstractmethod
 from typing import Any
@@ -10,57 +10,58 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count
 
 Array = NDArray[Any]
-State = tuple[Array, ...]  # n rows each
+State = tuple[Array, ...]  # arrays with n rows each
 
 
 def channels_last(observations: Any, space: spaces.Space[Any]) -> NDArray[np.uint8]:
-    """Frames (n, height, width, 3) of a space, also if they come as SB3's ``VecTransposeImage`` makes them.
+    """Return frames of a space as (n, height, width, 3), also if SB3's ``VecTransposeImage`` has transposed them.
 
-    :raises ValueError: for others
+    :raises ValueError: For observations of another type or shape.
     """
     frames, shape = np.asarray(observations), space.shape or ()
     if frames.shape[1:] == (shape[2], *shape[:2]) and frames.shape[1:] != shape:
         frames = frames.transpose(0, 2, 3, 1)
     if frames.shape[1:] != shape or frames.dtype != np.uint8:
-        raise ValueError(f"observation of {frames.dtype}, shape {frames.shape}: accepted is uint8, (n, *{shape})")
+        raise ValueError(f"`observation` must be uint8 of shape (n, *{shape}), got {frames.dtype} of {frames.shape}")
     return frames
 
 
 class FramePolicy(BasePolicy):
-    """What decides by frames (n, height, width, 3), and what it remembers of those before.
+    """Base of policies that decide by frames (n, height, width, 3) and a recurrent state.
 
-    :param observation_space: frames of bytes, (height, width, 3)
-    :param action_space: of the environment
-    :param action_repeat: steps for which ``predict`` holds an action; the frames in between are not looked at. To
-        decide at every call, as for an :class:`~ardae_envs.action_repeat.ActionRepeat` environment, call ``decide``
+    :param observation_space: Frames of bytes, (height, width, 3).
+    :param action_space: Action space of the environment.
+    :param action_repeat: Number of steps for which ``predict`` holds an action; it ignores the frames in between. To
+        decide at every call, as for an :class:`~ardae_envs.action_repeat.ActionRepeat` environment, call ``decide``.
     """
 
     def __init__(
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], action_repeat: int = 1
     ) -> None:
         super().__init__(observation_space, action_space)
-        check_positive("action_repeat", action_repeat)
+        check_count("action_repeat", action_repeat)
         self.action_repeat = action_repeat
 
     @abstractmethod
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
-        """Actions (n, ...) at frames, and the state after them, with n rows each.
+        """Return actions (n, ...) for frames, and the state after them, with n rows each.
 
-        :param state: None for the start of all episodes
-        :param episode_start: (n), where the state begins anew
+        :param state: State after the last decision; None for the start of all episodes.
+        :param episode_start: Mask (n,) of the rows in which an episode starts, where ``state`` is ignored.
         """
 
     def predict(
         self, observation: Any, state: State | None = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Array, State | None]:
-        """As SB3's recurrent policies; frames may be channels first, as SB3's ``VecTransposeImage`` makes them.
+        """As SB3's recurrent policies; SB3's ``VecTransposeImage`` may have transposed the frames.
 
-        :return: actions, and the state: that of ``decide``, then, if actions are held, these and how often yet, (n)
+        :return: Actions, and the state: that of ``decide``, followed, if actions are held, by the actions and the
+            number of steps for which each is still held, (n,).
         """
         self.set_training_mode(False)
         single = np.ndim(observation) == 3
@@ -76,30 +77,41 @@ class FramePolicy(BasePolicy):
         if state is None:
             actions, state = self.decide(frames, None, episode_start, deterministic)
             return actions, (*state, actions, np.full(len(frames), self.action_repeat - 1))
-        *inner, actions, left = (part.copy() for part in state)
-        due = episode_start | (left == 0)
+        *inner, actions, remaining = (part.copy() for part in state)
+        due = episode_start | (remaining == 0)
         if due.any():
             before = tuple(part[due] for part in inner)
             actions[due], after = self.decide(frames[due], before, episode_start[due], deterministic)
             for part, rows in zip(inner, after, strict=True):
                 part[due] = rows
-        left = np.where(due, self.action_repeat, left) - 1
-        return actions, (*inner, actions.copy(), left)
+        remaining = np.where(due, self.action_repeat, remaining) - 1
+        return actions, (*inner, actions.copy(), remaining)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        assert isinstance(observation, th.Tensor)
+        assert isinstance(observation, th.Tensor)  # as SB3 makes it for a Box
         return th.as_tensor(self.predict(observation.cpu().numpy(), deterministic=deterministic)[0])
 
 
 class Decisions:
-    """A policy's decisions as its ``predict``: for environments that hold actions themselves."""
+    """Exposes a policy's decisions as ``predict``, for environments that hold actions themselves.
 
-    def __init__(self, policy: FramePolicy) -> None:
+    Latents are drawn with a generator of its own, so that a collected episode depends on its seed alone, whatever
+    was drawn before an interruption.
+
+    :param policy: Policy that decides.
+    :param seed: Seed of the generator.
+    """
+
+    def __init__(self, policy: FramePolicy, seed: int | None = None) -> None:
         self.policy = policy
+        self.rng = np.random.default_rng(seed)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """Of frames (n, height, width, 3)."""
+        """Return actions for frames (n, height, width, 3), and the state after them."""
         start = np.zeros(len(observation), bool) if episode_start is None else episode_start.astype(bool)
-        return self.policy.decide(observation, state, start, deterministic)
+        device = self.policy.device
+        with th.random.fork_rng([device] if device.type == "cuda" else []):
+            th.manual_seed(int(self.rng.integers(2**62)))
+            return self.policy.decide(observation, state, start, deterministic)

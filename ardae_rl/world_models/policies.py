@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ardae_envs.frames import crop_bar, resize
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_between, check_choice
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
 from ardae_rl.world_models.frame_policy import FramePolicy, State
@@ -25,24 +25,36 @@ Array = NDArray[Any]
 
 
 class WorldModelPolicy(FramePolicy):
-    """V, M and C, and what is around them: frames are cropped and made small, outputs made actions.
+    """Vision V, memory M and controller C, with the preprocessing of frames and the mapping of outputs to actions.
 
-    :param observation_space: frames of bytes, (height, width, 3)
-    :param action_space: Box or Discrete
-    :param z_dim: dimension of V's latent
-    :param vision_width: channels of V's first layer
-    :param posterior: V's: "gaussian", or "implicit" (:class:`~ardae_rl.world_models.implicit_vision.ImplicitConvVAE`)
-    :param free_nats: of a Gaussian V's divergence, see :class:`~ardae_rl.world_models.vision.ConvVAE`
-    :param memory_hidden: width of M
-    :param n_components: of M's mixture
-    :param mixture_form: "per_dimension" or "joint"
-    :param controller_input: what C sees: latent z, hidden state h, cell state c; "z", "zh", "zc" or "zch"
-    :param controller_hidden: widths of C's hidden layers; none for the linear controller of the paper
-    :param action_map: "auto", "identity", "steer_and_pedal" or "one_axis", see
-        :func:`~ardae_rl.world_models.action_map.make_action_map`
-    :param cropped_rows: of the frame from below, which are not seen (12 for CarRacing's bar of indicators)
-    :param action_repeat: steps for which an action is held; the frames in between are not looked at
-    :raises ValueError: for arguments outside of what is accepted
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_rl.world_models import WorldModelPolicy
+    >>> env = gym.make("CarRacing-v3")
+    >>> policy = WorldModelPolicy(env.observation_space, env.action_space, z_dim=4, vision_width=4, memory_hidden=8)
+    >>> action, state = policy.predict(env.reset(seed=0)[0])
+    >>> action.shape, policy.n_parameters
+    ((3,), 26)
+
+    :param observation_space: Frames of bytes, (height, width, 3).
+    :param action_space: Box or Discrete.
+    :param z_dim: Dimension of V's latent.
+    :param vision_width: Number of channels of V's first layer.
+    :param posterior: V's posterior: ``"gaussian"``, or ``"implicit"`` for
+        :class:`~ardae_rl.world_models.implicit_vision.ImplicitConvVAE`.
+    :param free_nats: Free nats per latent unit of a Gaussian V, see :class:`~ardae_rl.world_models.vision.ConvVAE`.
+    :param memory_hidden: Number of M's hidden units.
+    :param n_components: Number of components of M's mixture.
+    :param mixture_form: ``"per_dimension"`` or ``"joint"``, see :class:`~ardae_rl.world_models.mixture.Mixture`.
+    :param controller_input: C's inputs, from the latent z, the hidden state h and the cell state c: ``"z"``,
+        ``"zh"``, ``"zc"`` or ``"zch"``.
+    :param controller_hidden: Widths of C's hidden layers; none for the linear controller of the paper.
+    :param action_map: ``"auto"``, ``"identity"``, ``"steer_and_pedal"`` or ``"one_axis"``, see
+        :func:`~ardae_rl.world_models.action_map.make_action_map`.
+    :param cropped_rows: Number of rows cut off the bottom of each frame (12 for CarRacing's bar of indicators).
+    :param action_repeat: Number of steps for which an action is held; the frames in between are ignored.
+    :raises ValueError: For other observations, or a value outside of its range.
     """
 
     def __init__(
@@ -65,11 +77,13 @@ class WorldModelPolicy(FramePolicy):
         super().__init__(observation_space, action_space, action_repeat)
         shape = observation_space.shape or ()
         if observation_space.dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3:
-            raise ValueError(f"observation_space={observation_space}: accepted are frames of bytes (height, width, 3)")
-        if not 0 <= cropped_rows < shape[0]:
-            raise ValueError(f"cropped_rows={cropped_rows!r}: accepted are 0 to {shape[0] - 1}")
+            raise ValueError(
+                f"`observation_space` must be frames of bytes with shape (height, width, 3), got {observation_space}"
+            )
+        check_between("cropped_rows", cropped_rows, 0, shape[0] - 1)
         check_choice("controller_input", controller_input, CONTROLLER_INPUTS)
-        self._arguments = {
+        check_choice("posterior", posterior, POSTERIORS)
+        self.arguments = {
             "z_dim": z_dim,
             "vision_width": vision_width,
             "posterior": posterior,
@@ -86,7 +100,6 @@ class WorldModelPolicy(FramePolicy):
         self.controller_input, self.cropped_rows = controller_input, cropped_rows
         self.action_map = make_action_map(action_map, action_space)
         self.n_features = z_dim + memory_hidden * (len(controller_input) - 1)
-        check_choice("posterior", posterior, POSTERIORS)
         self.vision = (
             ConvVAE(z_dim, vision_width, free_nats)
             if posterior == "gaussian"
@@ -98,11 +111,11 @@ class WorldModelPolicy(FramePolicy):
 
     @property
     def n_parameters(self) -> int:
-        """Of the controller."""
+        """Number of parameters of the controller."""
         return self.controller.n_parameters
 
-    def see(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What V gets of frames (n, height, width, 3): (n, 64, 64, 3)."""
+    def preprocess(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Crop and resize frames (n, height, width, 3) to V's inputs, (n, 64, 64, 3)."""
         return resize(crop_bar(frames, self.cropped_rows), SIZE)
 
     def act(
@@ -113,57 +126,70 @@ class WorldModelPolicy(FramePolicy):
         episode_start: NDArray[np.bool_],
         deterministic: bool = True,
     ) -> tuple[Array, State]:
-        """Actions of n environments whose controllers have parameters of their own.
+        """Return the actions of n controllers in n environments.
 
-        :param parameters: (n, n_parameters), or (n_parameters) for the same in all
-        :param observations: (n, height, width, 3)
-        :param state: of the memory; None for the start of all episodes
-        :param episode_start: (n), where the state begins anew
-        :param deterministic: whether the latent is the posterior's mean, not a draw
-        :return: actions (n, ...), and the state after them
+        :param parameters: Parameters (n, n_parameters), or (n_parameters,) for the same controller in all.
+        :param observations: Frames (n, height, width, 3).
+        :param state: State of the memory; None for the start of all episodes.
+        :param episode_start: Mask (n,) of the environments in which an episode starts, where ``state`` is ignored.
+        :param deterministic: Whether the latent is the posterior's mean instead of a sample.
+        :return: Actions (n, ...), and the state after them.
         """
-        with th.no_grad():
-            z = self.latents(observations, deterministic)
-            before = self.memory_state(state, episode_start, len(z))
-            actions = self.control(self._tensor(parameters), self.features(z, before))
-            h, c = self.remember(z, actions, before)
-        return actions, (h.cpu().numpy(), c.cpu().numpy())
+        return self._act(self._tensor(parameters), observations, state, episode_start, deterministic)
 
     def features(self, z: th.Tensor, state: MemoryState) -> th.Tensor:
-        """What the controller sees, (n, n_features), of latents and the memory's state before them."""
+        """Return the controller's inputs (n, n_features) for latents and the memory's state before them."""
         parts = {"z": z, "h": state[0], "c": state[1]}
         return th.cat([parts[name] for name in self.controller_input], -1)
 
     def control(self, parameters: th.Tensor, features: th.Tensor) -> Array:
-        """Actions (n, ...) of controllers."""
+        """Return the actions (n, ...) of controllers."""
         return self.action_map.actions(self.controller(parameters, features).cpu().numpy())
 
     def remember(self, z: th.Tensor, actions: Array, state: MemoryState) -> MemoryState:
-        """The memory's state after latents (n, z_dim) and the actions (n, ...) that were executed at them."""
+        """Return the memory's state after latents (n, z_dim) and the actions (n, ...) that were executed at them."""
         return self.memory.step(z, self._tensor(self.action_map.inputs(actions)), state)
 
     def latents(self, observations: Array, deterministic: bool = True) -> th.Tensor:
-        """Of frames (n, height, width, 3): (n, z_dim)."""
-        frames = th.as_tensor(self.see(observations), device=self.device)
+        """Return the latents (n, z_dim) of frames (n, height, width, 3)."""
+        frames = th.as_tensor(self.preprocess(observations), device=self.device)
         return self.vision.encode(frames)[0] if deterministic else self.vision.draw(frames)
 
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
-        parameters = self.controller_parameters.detach().cpu().numpy()
-        return self.act(parameters, frames, state, episode_start, deterministic)
+        return self._act(self.controller_parameters.detach(), frames, state, episode_start, deterministic)
 
     def memory_state(self, state: State | None, episode_start: NDArray[np.bool_], n: int) -> MemoryState:
-        """The memory's own of what ``predict`` takes, zero where an episode starts."""
+        """Return the memory's state as tensors, with zeros where an episode starts.
+
+        :param state: State as ``predict`` takes it.
+        :param n: Number of rows, for a state that is None.
+        """
         if state is None:
             return self.memory.initial_state(n)
         keep = self._tensor(~episode_start).unsqueeze(-1)
         h, c = (self._tensor(part) * keep for part in state)
         return h, c
 
+    @th.no_grad()
+    def _act(
+        self,
+        parameters: th.Tensor,
+        observations: Array,
+        state: State | None,
+        episode_start: NDArray[np.bool_],
+        deterministic: bool,
+    ) -> tuple[Array, State]:
+        z = self.latents(observations, deterministic)
+        before = self.memory_state(state, episode_start, len(z))
+        actions = self.control(parameters, self.features(z, before))
+        h, c = self.remember(z, actions, before)
+        return actions, (h.cpu().numpy(), c.cpu().numpy())
+
     def _tensor(self, array: Array) -> th.Tensor:
         return th.as_tensor(array, dtype=th.float32, device=self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         spaces_ = {"observation_space": self.observation_space, "action_space": self.action_space}
-        return spaces_ | self._arguments
+        return spaces_ | self.arguments

@@ -1,111 +1,112 @@
-"""World Models as an SB3 algorithm: data, vision, memory and controller, one after another, for some rounds."""
+"""World Models as an SB3 algorithm: rounds of collection, vision, memory and controller."""
 
-import json
 import math
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeImage
 
-import ardae_envs  # noqa: F401 (registers environments)
-from ardae_envs.collection import Mixture, RandomWeights, StickyRandom, SupportsPredict
 from ardae_rl.common.callbacks import ShowSteps
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.runs import progress
 from ardae_rl.runs.run import History, Run
 from ardae_rl.runs.tables import write_csv
+from ardae_rl.world_models.collection import collection_policy, open_store
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
 from ardae_rl.world_models.dream import Dream
-from ardae_rl.world_models.evolution import Evaluator, Evolution
-from ardae_rl.world_models.frame_policy import Decisions
-from ardae_rl.world_models.memory import Z_LOSSES
-from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.stages import (
-    dream_starts,
-    encode_frames,
-    evolve_controller,
-    make_dream_evaluator,
-    make_evaluator,
-    make_repeating,
-    open_store,
-    train_memory,
-    train_vision,
+from ardae_rl.world_models.environments import (
+    COLLECTION_ENVS,
+    SEARCH_ENVS,
+    MakeEnv,
+    env_identity,
+    env_maker,
+    resolve,
 )
+from ardae_rl.world_models.evolution import Evaluator, Evolution
+from ardae_rl.world_models.memory_stage import MemoryStage, encode_frames
+from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.resume import check_settings, is_recorded, qualified_name
+from ardae_rl.world_models.search_stage import SearchStage, dream_starts, make_dream_evaluator, make_evaluator
+from ardae_rl.world_models.stage import steps_in_round
+from ardae_rl.world_models.vision_stage import VisionStage
 
 SelfWorldModels = TypeVar("SelfWorldModels", bound="WorldModels")
-MakeEnv = Callable[[], gym.Env[Any, Any]]
 
 SEARCHES = ("environment", "dream")
-
-# Where data and search may use others than the environment itself: it draws the same frames faster, or starts anywhere
-_COLLECTION = {"CarRacing-v3": "ardae/CarRacingRandomStart-v0"}
-_SEARCH = {"CarRacing-v3": "ardae/CarRacingFast-v0"}
-_SETTINGS = "settings.json"
-_DREAM_STEPS = 1000  # of an episode in a dream, where the environment's has no limit
-_ENDLESS = 10**9  # generations; the number of environment steps ends the search
+_DEFAULT_DREAM_STEPS = 1000  # length of an episode in a dream if the environment's episodes have no limit
 
 
 class WorldModels(BaseAlgorithm):
-    """Vision, memory and controller (V, M, C), trained one after another.
+    """Trains a vision model V, a memory M and a controller C, one after another.
 
     Reference: Ha and Schmidhuber (2018), World Models, https://arxiv.org/abs/1803.10122.
 
-    A round of ``learn``: episodes are collected (by random policies; in later rounds by the controller too), V is
-    trained on their frames, M on their latents, and C is evolved by CMA-ES on the return. Every stage leaves its
-    checkpoints in the folder and goes on from them, in the same round of an object with the same settings, and a CSV
-    file of what it measured.
+    Example:
 
-    ``num_timesteps`` counts environment steps, those of the search among them. With ``action_repeat`` in the policy's
-    arguments, a decision counts for as many steps; decisions are what ``patience`` and lengths of sequences count.
+    >>> import gymnasium as gym
+    >>> from ardae_rl import WorldModels
+    >>> def make_env():
+    ...     return gym.make("ardae/CarRacingFast-v0", max_episode_steps=10)
+    >>> model = WorldModels(
+    ...     "CnnPolicy",
+    ...     "CarRacing-v3",
+    ...     n_episodes=2,
+    ...     collection_env=make_env,
+    ...     search_env=make_env,
+    ...     vision_kwargs={"n_steps": 2},
+    ...     memory_kwargs={"n_steps": 2, "sequence_length": 5},
+    ...     search_kwargs={"population_size": 3, "seeds_per_generation": 1, "n_held_out": 1},
+    ...     policy_kwargs={"z_dim": 4, "vision_width": 4, "memory_hidden": 8},
+    ...     n_envs=2,
+    ... ).learn(50)
+    >>> observation, _ = gym.make("CarRacing-v3").reset(seed=0)
+    >>> action, state = model.predict(observation, deterministic=True)
+    >>> action.shape
+    (3,)
 
-    :param policy: "CnnPolicy", or a subclass of ``WorldModelPolicy``
-    :param env: the environment that the controller is meant for, or its id; observations are frames of bytes
-    :param folder: for data and checkpoints; if None a temporary one, which is deleted with the object
-    :param n_iterations: rounds of ``learn``
-    :param collection_env: picklable function or id of the environment to collect in; by default the same, and for
-        CarRacing-v3 the one with random starts
-    :param search: where the controller is evolved: in the "environment", or in the "dream" of V and M. Steps in a dream
-        are not counted
-    :param search_env: likewise, of the environment in which it is; for CarRacing-v3 the fast one
-    :param temperature: of the dream; see :class:`~ardae_rl.world_models.dream.Dream`
-    :param n_generations: of a search in the dream; one in the environment goes on for as many steps as are left
-    :param n_episodes: collected in each round
-    :param vision_steps: gradient steps of V in the first round; later ones take half
-    :param vision_learning_rate: of V
-    :param memory_steps: gradient steps of M, likewise
-    :param memory_learning_rate: of M
-    :param sequence_length: of M's training
-    :param z_loss: of M: "nll", "bound" or "gaussian_kl", see :func:`~ardae_rl.world_models.memory.z_loss`
-    :param reward_weight: of the reward's error in M's loss
-    :param done_factor: of steps that end an episode, in M's loss
-    :param population_size: of the evolution
-    :param sigma: first standard deviation of its steps
-    :param seeds_per_generation: episodes of each candidate, the same for all
-    :param evaluate_every: generations after which the distribution's mean is evaluated on seeds held out
-    :param n_held_out: seeds held out
-    :param patience: an episode of the search is given up after so many steps without a positive reward
-    :param n_envs: environments played at once, in each process
-    :param n_workers: processes of the search; 0 for this one alone
-    :param stats_window_size: as in SB3
-    :param tensorboard_log: folder for tensorboard
-    :param policy_kwargs: arguments of the policy
-    :param verbose: 0 nothing, 1 info, 2 debug
-    :param seed: seed of all random generators
-    :param device: of the networks
-    :param _init_setup_model: whether to build the networks at once
-    :raises ValueError: for arguments outside of what is accepted
+    In a round of ``learn``, episodes are collected (by random policies; in later rounds by the controller too), V is
+    trained on their frames, M on their latents, and C is evolved by CMA-ES to maximize the return. Every stage writes
+    its checkpoints and a CSV file of its metrics into the folder. An interrupted training resumes there, in the same
+    round; settings that differ from those of the checkpoints are refused.
+
+    ``num_timesteps`` counts environment steps, including those of the search. With ``action_repeat`` in
+    ``policy_kwargs``, a decision counts as that many steps; ``patience`` and ``sequence_length`` count decisions.
+
+    :param policy: ``"CnnPolicy"``, or a subclass of ``WorldModelPolicy``.
+    :param env: Environment that the controller is meant for, or its id. Its observations are frames of bytes.
+    :param folder: Folder for data and checkpoints. If None, a temporary one, which is deleted with the object.
+    :param n_iterations: Number of rounds in a call of ``learn``.
+    :param n_episodes: Number of episodes collected in each round.
+    :param collection_env: Id of the environment to collect in, or a function that makes it. By default ``env`` itself;
+        for CarRacing-v3 a faster one with random starts.
+    :param search: Where the controller is evolved: in the ``"environment"``, or in the ``"dream"`` of V and M, whose
+        steps are not counted.
+    :param search_env: Id of the environment to search in, or a function that makes it, picklable if there are workers.
+        By default ``env`` itself; for CarRacing-v3 a faster one.
+    :param vision_kwargs: Settings of V's training, see :class:`~ardae_rl.world_models.vision_stage.VisionStage`.
+    :param memory_kwargs: Settings of M's training, see :class:`~ardae_rl.world_models.memory_stage.MemoryStage`.
+    :param search_kwargs: Settings of the search, see :class:`~ardae_rl.world_models.search_stage.SearchStage`.
+    :param n_envs: Number of environments that each process plays at once.
+    :param n_workers: Number of worker processes of the search; 0 to search in this process.
+    :param stats_window_size: As in SB3.
+    :param tensorboard_log: Folder for TensorBoard.
+    :param policy_kwargs: Arguments of the policy, see :class:`~ardae_rl.world_models.policies.WorldModelPolicy`.
+    :param verbose: 0 for no output, 1 for info, 2 for debug messages.
+    :param seed: Seed of all random generators.
+    :param device: Device of the networks.
+    :param _init_setup_model: Whether to build the networks in the constructor.
+    :raises ValueError: For a value outside of its range.
+    :raises TypeError: For a value of a wrong type.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"CnnPolicy": WorldModelPolicy}
@@ -117,26 +118,13 @@ class WorldModels(BaseAlgorithm):
         env: GymEnv | str | None,
         folder: str | Path | None = None,
         n_iterations: int = 1,
+        n_episodes: int = 200,
         collection_env: str | MakeEnv | None = None,
         search: str = "environment",
         search_env: str | MakeEnv | None = None,
-        temperature: float = 1.0,
-        n_generations: int = 100,
-        n_episodes: int = 200,
-        vision_steps: int = 4000,
-        vision_learning_rate: float = 1e-3,
-        memory_steps: int = 1000,
-        memory_learning_rate: float = 1e-3,
-        sequence_length: int = 250,
-        z_loss: str = "nll",
-        reward_weight: float = 1.0,
-        done_factor: float = 1.0,
-        population_size: int = 16,
-        sigma: float = 0.1,
-        seeds_per_generation: int = 2,
-        evaluate_every: int = 10,
-        n_held_out: int = 16,
-        patience: int | None = 100,
+        vision_kwargs: dict[str, Any] | None = None,
+        memory_kwargs: dict[str, Any] | None = None,
+        search_kwargs: dict[str, Any] | None = None,
         n_envs: int = 16,
         n_workers: int = 0,
         stats_window_size: int = 100,
@@ -147,10 +135,13 @@ class WorldModels(BaseAlgorithm):
         device: str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        self.vision_stage = VisionStage.from_kwargs(vision_kwargs)
+        self.memory_stage = MemoryStage.from_kwargs(memory_kwargs)
+        self.search_stage = SearchStage.from_kwargs(search_kwargs)
         super().__init__(
             policy,
             env,
-            learning_rate=vision_learning_rate,
+            learning_rate=self.vision_stage.learning_rate,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
@@ -162,37 +153,26 @@ class WorldModels(BaseAlgorithm):
         )
         self._temporary = tempfile.TemporaryDirectory(prefix="world_models_") if folder is None else None
         self.folder = Path(self._temporary.name) if self._temporary is not None else Path(str(folder))
-        self.n_iterations, self.collection_env = n_iterations, collection_env
-        self.search, self.search_env = search, search_env
-        self.temperature, self.n_generations = temperature, n_generations
-        self.n_episodes, self.sequence_length, self.z_loss = n_episodes, sequence_length, z_loss
-        self.vision_steps, self.vision_learning_rate = vision_steps, vision_learning_rate
-        self.memory_steps, self.memory_learning_rate = memory_steps, memory_learning_rate
-        self.reward_weight, self.done_factor = reward_weight, done_factor
-        self.population_size, self.sigma, self.seeds_per_generation = population_size, sigma, seeds_per_generation
-        self.evaluate_every, self.n_held_out, self.patience = evaluate_every, n_held_out, patience
-        self.n_envs_at_once, self.n_workers = n_envs, n_workers
-        self.iteration = 0  # rounds that are over
+        self.n_iterations, self.n_episodes = n_iterations, n_episodes
+        self.collection_env, self.search, self.search_env = collection_env, search, search_env
+        self.n_parallel_envs, self.n_workers = n_envs, n_workers  # SB3 owns the name `n_envs`
+        self.iteration = 0  # number of completed rounds
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
-        check_choice("z_loss", self.z_loss, Z_LOSSES)
         check_choice("search", self.search, SEARCHES)
-        for name in (
-            "n_iterations",
-            "n_episodes",
-            "vision_steps",
-            "memory_steps",
-            "seeds_per_generation",
-            "n_held_out",
-            "n_generations",
-        ):
-            check_positive(name, getattr(self, name))
+        check_count("n_iterations", self.n_iterations)
+        check_count("n_episodes", self.n_episodes)
+        check_count("n_envs", self.n_parallel_envs)
+        check_count("n_workers", self.n_workers, 0)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         policy: Any = self.policy_class(self.observation_space, self.action_space, **self.policy_kwargs)
         self.policy = policy.to(self.device)
+        n_components = self.policy.memory.n_components
+        if self.memory_stage.z_loss == "gaussian_kl" and n_components != 1:
+            raise ValueError(f"`policy_kwargs['n_components']` must be 1 for 'gaussian_kl', got {n_components}")
 
     def learn(
         self: SelfWorldModels,
@@ -203,16 +183,22 @@ class WorldModels(BaseAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfWorldModels:
-        """``n_iterations`` rounds with about so many environment steps in all, at least one generation in each.
+        """Run ``n_iterations`` rounds with about ``total_timesteps`` environment steps in all.
 
-        Callbacks are called after a collection and after every generation.
+        Each round has at least one generation. Callbacks are called after each step of the collection and after each
+        generation.
 
-        :param log_interval: generations between lines of the log
+        :param total_timesteps: Number of environment steps.
+        :param callback: As in SB3.
+        :param log_interval: Number of generations between two lines of the log.
+        :param tb_log_name: As in SB3.
+        :param reset_num_timesteps: As in SB3.
+        :param progress_bar: Whether to show a progress bar of environment steps.
         """
-        total, given = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name)
-        with progress.progress_bar("environment steps", total, progress_bar) as update:
-            callbacks = CallbackList([given, ShowSteps(update)])
-            callbacks.init_callback(self)
+        expected = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
+        with progress.progress_bar("environment steps", expected, progress_bar) as update:
+            callbacks: Any = [*_callback_list(callback), ShowSteps(update)]
+            total, callbacks = self._setup_learn(total_timesteps, callbacks, reset_num_timesteps, tb_log_name)
             callbacks.on_training_start(locals(), globals())
             first = self.num_timesteps
             for i in range(self.n_iterations):
@@ -224,68 +210,65 @@ class WorldModels(BaseAlgorithm):
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """As SB3's; the state is that of the memory, (h, c)."""
+        """As in SB3; the state is the memory's, (h, c)."""
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def collect(self, callback: BaseCallback | None = None) -> bool:
-        """This round's episodes, as far as they are not there yet; False if the callback ended it."""
-        store, seed = self.store(), self.seed or 0
-        before, going_on = self.num_timesteps, True
-        earlier = int(store.lengths[: self.iteration * self.n_episodes].sum())  # of the rounds before
+        """Collect the episodes of this round that are still missing; return False if the callback stopped it."""
+        store, n, seed = self.store(), self.n_episodes, self.seed or 0
+        first, end = self.iteration * n, (self.iteration + 1) * n
+        self._check_collection(store, first)
+        before, continues = self.num_timesteps, True
 
-        def on_step(n: int) -> bool:
-            nonlocal going_on
-            self.num_timesteps += n * self.policy.action_repeat
-            going_on = _tell(callback)
-            return going_on
+        def on_step(n_steps: int) -> bool:
+            nonlocal continues
+            self.num_timesteps += n_steps * self.policy.action_repeat
+            continues = self._notify(callback, stage="collection", n_steps=n_steps)
+            return continues
 
         collect(
             store,
-            self._make_env(self.collection_env, _COLLECTION),
-            self._collector(seed),
-            n_episodes=(self.iteration + 1) * self.n_episodes,
-            n_envs=self.n_envs_at_once,
-            preprocess=self.policy.see,
+            env_maker(self._collection_env(), self.policy.action_repeat, "collection_env"),
+            collection_policy(self.policy, self.iteration, seed),
+            n_episodes=end,
+            n_envs=self.n_parallel_envs,
+            preprocess=self.policy.preprocess,
             seed=seed,
             on_step=on_step,
             progress=self.verbose > 0,
         )
-        # What was there already counts, too
-        self.num_timesteps = before + (store.n_steps - earlier) * self.policy.action_repeat
-        return going_on
+        # Episodes that an earlier process collected count too
+        self.num_timesteps = before + int(store.lengths[first:end].sum()) * self.policy.action_repeat
+        return continues
 
     def train_vision(self) -> History:
-        """V on all frames so far; see :func:`~ardae_rl.world_models.stages.train_vision` for the rows."""
-        run = self._run()
-        rows = train_vision(
+        """Train V on all frames so far; see :class:`~ardae_rl.world_models.vision_stage.VisionStage` for the rows."""
+        run, stage = self._run(), self.vision_stage
+        rows = stage(
             self.policy,
-            self.store(),
+            self._round_store(),
             run,
-            n_steps=self._share(self.vision_steps),
-            learning_rate=self.vision_learning_rate,
+            iteration=self.iteration,
             seed=self.seed or 0,
-            on_row=partial(self._record_fit, "vision", self._before(self.vision_steps)),
+            context=self._data_settings(),
+            on_row=partial(self._record_fit, stage.name, self._earlier_steps(stage.n_steps)),
             progress=self.verbose > 0,
         )
         write_csv(run.folder / "vision.csv", rows)
         return rows
 
     def train_memory(self) -> History:
-        """M on the latents that this V gives; see :func:`~ardae_rl.world_models.stages.train_memory` for the rows."""
-        store, run, latents = self.store(), self._run(), self.latents()
-        rows = train_memory(
+        """Train M on the latents of all frames; see :class:`~ardae_rl.world_models.memory_stage.MemoryStage`."""
+        run, stage = self._run(), self.memory_stage
+        rows = stage(
             self.policy,
-            store,
-            latents,
+            self._round_store(),
+            self.latents(),
             run,
-            n_steps=self._share(self.memory_steps),
-            length=self.sequence_length,
-            z_loss=self.z_loss,
-            learning_rate=self.memory_learning_rate,
-            reward_weight=self.reward_weight,
-            done_factor=self.done_factor,
+            iteration=self.iteration,
             seed=self.seed or 0,
-            on_row=partial(self._record_fit, "memory", self._before(self.memory_steps)),
+            context=self._data_settings() | self.vision_stage.settings(),
+            on_row=partial(self._record_fit, stage.name, self._earlier_steps(stage.n_steps)),
             progress=self.verbose > 0,
         )
         write_csv(run.folder / "memory.csv", rows)
@@ -294,54 +277,46 @@ class WorldModels(BaseAlgorithm):
     def evolve_controller(
         self, until: int, callback: BaseCallback | None = None, log_interval: int = 1
     ) -> tuple[Evolution, bool]:
-        """C, until ``num_timesteps`` is there, at least for a generation; whether the callback let it end so.
+        """Evolve C, which completes the round.
 
-        The round is over after it.
+        :param until: ``num_timesteps`` at which a search in the environment ends, after at least one generation.
+        :param log_interval: Number of generations between two lines of the log.
+        :return: The evolution, and False if the callback stopped it.
         """
-        before, going_on, run = self.num_timesteps, True, self._run()
+        before, continues, run = self.num_timesteps, True, self._run()
 
         def after_generation(evolution: Evolution, _: Any) -> bool:
-            nonlocal going_on
+            nonlocal continues
             row = evolution.rows[-1]
-            self.num_timesteps = before + self._steps(row)
+            self.num_timesteps = before + self._env_steps(row)
             due = int(row["generation"]) % log_interval == 0
             self._record("controller", row.items(), self.num_timesteps if due else None)
-            going_on = _tell(callback)
-            return going_on and (self.search == "dream" or self.num_timesteps < until)
+            continues = self._notify(callback, stage="search", evolution=evolution)
+            return continues and (self.search == "dream" or self.num_timesteps < until)
 
         with self._evaluator() as evaluator:
-            evolution = evolve_controller(
+            evolution = self.search_stage(
                 self.policy,
                 evaluator,
                 run,
-                n_generations=self.n_generations if self.search == "dream" else _ENDLESS,
+                endless=self.search == "environment",
+                seed=(self.seed or 0) + self.iteration,
+                context=self._search_context(),
                 callback=after_generation,
-                **self.search_arguments,
             )
         write_csv(run.folder / "controller.csv", evolution.rows)
-        self.num_timesteps = before + self._steps(evolution.rows[-1])
-        self.iteration += going_on
-        return evolution, going_on
-
-    @property
-    def search_arguments(self) -> dict[str, Any]:
-        """Of :func:`~ardae_rl.world_models.stages.evolve_controller`: what the search depends on beside its length."""
-        return {
-            "population_size": self.population_size,
-            "sigma": self.sigma,
-            "seed": (self.seed or 0) + self.iteration,
-            "seeds_per_generation": self.seeds_per_generation,
-            "evaluate_every": self.evaluate_every,
-            "held_out_seeds": range(self.n_held_out),
-        }
+        self.num_timesteps = before + self._env_steps(evolution.rows[-1])
+        self.iteration += continues
+        return evolution, continues
 
     def store(self) -> FrameStore:
-        """Of all rounds' episodes."""
+        """Open the store of all rounds' episodes."""
         return open_store(self.policy, self.folder / "frames")
 
     def latents(self) -> LatentStore:
-        """Of all rounds' frames, as this round's V has them."""
-        return encode_frames(self.policy, self.store(), self._run().folder / "latents", progress=self.verbose > 0)
+        """Return the posteriors of all frames up to this round, as the V of this round encodes them."""
+        folder = self._run().folder / "latents"
+        return encode_frames(self.policy, self._round_store(), folder, progress=self.verbose > 0)
 
     def _round(self, until: int, callback: BaseCallback, log_interval: int) -> bool:
         if not self.collect(callback):
@@ -351,66 +326,80 @@ class WorldModels(BaseAlgorithm):
         return self.evolve_controller(until, callback, log_interval)[1]
 
     def _run(self) -> Run:
-        """Where this round's stages have their checkpoints."""
-        run = Run(self.folder / f"round_{self.iteration}")
-        self._check_settings(run.folder)
-        return run
+        """Return the run whose folder has the checkpoints of this round."""
+        return Run(self.folder / f"round_{self.iteration}")
+
+    def _round_store(self) -> FrameStore:
+        """Return the store without later rounds' episodes, which are there if one of those was interrupted."""
+        return self.store().first((self.iteration + 1) * self.n_episodes)
 
     def _evaluator(self) -> Evaluator:
+        stage = self.search_stage
         if self.search == "environment":
-            make_env = self._make_env(self.search_env, _SEARCH)
-            return make_evaluator(self.policy, make_env, self.n_envs_at_once, self.n_workers, self.patience)
+            make_env = env_maker(self._search_env(), self.policy.action_repeat, "search_env")
+            return make_evaluator(self.policy, make_env, self.n_parallel_envs, self.n_workers, stage.patience)
         spec = self._spec()
-        limit = _DREAM_STEPS if spec is None or spec.max_episode_steps is None else spec.max_episode_steps
-        dream = Dream(self.policy, dream_starts(self.latents()), self.temperature, done_factor=self.done_factor)
+        limit = _DEFAULT_DREAM_STEPS if spec is None or spec.max_episode_steps is None else spec.max_episode_steps
+        starts, done_factor = dream_starts(self.latents()), self.memory_stage.done_factor
+        dream = Dream(self.policy, starts, stage.temperature, done_factor=done_factor)
         return make_dream_evaluator(dream, math.ceil(limit / self.policy.action_repeat), self.n_workers)
 
-    def _steps(self, row: dict[str, float]) -> int:
-        """Of the environment, in an evolution so far."""
+    def _env_steps(self, row: dict[str, float]) -> int:
+        """Return the number of environment steps of a search up to a generation's row."""
         if self.search == "dream":
             return 0
         return int(row["n_steps"] + row["n_held_out_steps"]) * self.policy.action_repeat
 
-    def _share(self, n_steps: int) -> int:
-        """Of gradient steps: after the first round, the models have learnt already."""
-        return n_steps if self.iteration == 0 else max(1, n_steps // 2)
-
-    def _before(self, n_steps: int) -> int:
-        """Gradient steps of earlier rounds."""
-        return 0 if self.iteration == 0 else n_steps + (self.iteration - 1) * self._share(n_steps)
-
-    def _collector(self, seed: int) -> SupportsPredict:
-        """Random policies; after the first round, the controller in half of the episodes."""
-        seeds = np.random.SeedSequence([seed, self.iteration]).generate_state(4).tolist()
-        policies: list[SupportsPredict] = [StickyRandom(self.action_space, seed=seeds[0])]
-        weights = [1.0]
-        if isinstance(self.action_space, spaces.Box):
-            policies.append(RandomWeights(self.action_space, "cauchy", (0.0, 0.3), seed=seeds[1]))
-            weights.append(1.0)
-        if self.iteration:
-            policies.append(Decisions(self.policy))
-            weights.append(sum(weights))
-        return Mixture(policies, weights, seed=seeds[2])
-
-    def _make_env(self, wanted: str | MakeEnv | None, instead: dict[str, str]) -> MakeEnv:
-        if callable(wanted):
-            return partial(make_repeating, wanted, self.policy.action_repeat)
-        if wanted is None:
-            spec = self._spec()
-            if spec is None:
-                raise ValueError(
-                    "env has no id: accepted are registered environments, or collection_env and search_env with it"
-                )
-            wanted = instead.get(spec.id, spec.id)
-        return partial(make_repeating, wanted, self.policy.action_repeat)
+    def _earlier_steps(self, n_steps: int) -> int:
+        """Return the number of gradient steps of earlier rounds."""
+        return sum(steps_in_round(n_steps, iteration) for iteration in range(self.iteration))
 
     def _spec(self) -> EnvSpec | None:
         spec: EnvSpec | None = self.env.get_attr("spec")[0] if self.env is not None else None
         return spec
 
-    def _record_fit(self, stage: str, before: int, row: dict[str, float]) -> None:
-        """Against gradient steps, as the environment is not stepped."""
-        self._record(stage, row.items(), before + int(row["step"]))
+    def _collection_env(self) -> str | MakeEnv | None:
+        return resolve(self.collection_env, self._spec(), COLLECTION_ENVS)
+
+    def _search_env(self) -> str | MakeEnv | None:
+        return resolve(self.search_env, self._spec(), SEARCH_ENVS)
+
+    def _env_settings(self) -> dict[str, Any]:
+        """Return the settings that the first round's episodes depend on, besides their number."""
+        own, collection = env_identity(self._spec()), env_identity(self._collection_env())
+        return {"seed": self.seed or 0, "env": own, "collection_env": collection}
+
+    def _data_settings(self) -> dict[str, Any]:
+        """Return the settings that all stages depend on."""
+        policy_settings = {"policy": qualified_name(type(self.policy)), "policy_kwargs": self.policy.arguments}
+        return self._env_settings() | {"n_episodes": self.n_episodes} | policy_settings
+
+    def _search_context(self) -> dict[str, Any]:
+        """Return the settings that the search depends on, besides its own."""
+        where = {"search": self.search, "search_env": env_identity(self._search_env())}
+        return self._data_settings() | self.vision_stage.settings() | self.memory_stage.settings() | where
+
+    def _check_collection(self, store: FrameStore, first: int) -> None:
+        """Refuse to add episodes to those that were collected with other settings.
+
+        The first round's episodes do not depend on their number, so that more of them can be collected later.
+
+        :param first: Number of this round's first episode.
+        """
+        stage = f"collection_{self.iteration}"
+        if not is_recorded(store.folder, stage) and len(store) > first:
+            if not self.iteration:
+                raise ValueError(f"`folder` must have a record of its episodes' settings, got none in {store.folder}")
+            raise ValueError(
+                f"`n_episodes` must be {len(store) // self.iteration}, as the rounds before left {len(store)} episodes "
+                f"in {store.folder}, got {self.n_episodes}"
+            )
+        later = self._search_context() | self.search_stage.settings()  # the controller plays in later rounds
+        check_settings(store.folder, stage, later if self.iteration else self._env_settings())
+
+    def _record_fit(self, stage: str, earlier_steps: int, row: dict[str, float]) -> None:
+        """Log a row of vision or memory against gradient steps, because the environment is not stepped."""
+        self._record(stage, row.items(), earlier_steps + int(row["step"]))
 
     def _record(self, stage: str, values: Iterable[tuple[str, float]], dump_at: int | None = None) -> None:
         logger = getattr(self, "_logger", None)  # which SB3 makes in ``learn``
@@ -420,32 +409,16 @@ class WorldModels(BaseAlgorithm):
             if dump_at is not None:
                 logger.dump(dump_at)
 
-    def _check_settings(self, folder: Path) -> None:
-        """What the stages' checkpoints depend on; another model's are not gone on with."""
-        own = {
-            name: getattr(self, name)
-            for name in (
-                "n_episodes",
-                "vision_steps",
-                "memory_steps",
-                "sequence_length",
-                "z_loss",
-                "search",
-                "temperature",
-                "population_size",
-            )
-        } | {"seed": self.seed or 0, "policy_kwargs": repr(sorted((self.policy_kwargs or {}).items()))}
-        path = folder / _SETTINGS
-        if not path.exists():
-            path.write_text(json.dumps(own, indent=2) + "\n")
-        there = json.loads(path.read_text())
-        for name, value in own.items():
-            if value != there.get(name):
-                raise ValueError(f"{name}={value!r}: accepted is {there.get(name)!r}, which {folder} was made with")
+    def _notify(self, callback: BaseCallback | None, **values: Any) -> bool:
+        """Call a callback with ``self`` and these values as its locals; return whether the training continues."""
+        if callback is None:
+            return True
+        callback.update_locals({"self": self, "iteration": self.iteration, **values})
+        return callback.on_step()
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """Without SB3's transposition of frames: the policy takes them as the environment gives them."""
+        """Wrap without SB3's transposition of frames: the policy takes them as the environment gives them."""
         if isinstance(env, VecEnv):
             return env.venv if isinstance(env, VecTransposeImage) else env
         monitored = Monitor(env) if monitor_wrapper else env
@@ -459,9 +432,7 @@ class WorldModels(BaseAlgorithm):
         return ["policy"], []
 
 
-def _tell(callback: BaseCallback | None) -> bool:
-    """Whether training goes on."""
-    if callback is None:
-        return True
-    callback.update_locals(locals())
-    return callback.on_step()
+def _callback_list(callback: MaybeCallback) -> list[BaseCallback]:
+    """Return SB3's forms of a callback (none, an object, a function, a list) as a list of objects."""
+    given = callback if isinstance(callback, list) else [] if callback is None else [callback]
+    return [one if isinstance(one, BaseCallback) else ConvertCallback(one) for one in given]

@@ -26,7 +26,7 @@ from rich.progress import track
 import ardae_envs  # noqa: F401 (registers our environments)
 from ardae_rl.runs.tables import print_table, versions, write_csv
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.stages import make_evaluator
+from ardae_rl.world_models.search_stage import make_evaluator
 from experiments.common import RESULTS
 
 Population = NDArray[np.float64]

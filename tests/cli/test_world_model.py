@@ -15,14 +15,14 @@ TINY = {
     "n_timesteps": 100,
     "n_episodes": 2,
     "n_envs": 2,
-    "vision_steps": 2,
-    "memory_steps": 2,
-    "sequence_length": 10,
-    "population_size": 3,
-    "seeds_per_generation": 1,
-    "n_held_out": 1,
+    "vision_kwargs.n_steps": 2,
+    "memory_kwargs.n_steps": 2,
+    "memory_kwargs.sequence_length": 10,
+    "search_kwargs.population_size": 3,
+    "search_kwargs.seeds_per_generation": 1,
+    "search_kwargs.n_held_out": 1,
+    "search_kwargs.patience": 5,
     "n_workers": 0,
-    "patience": 5,
 }
 
 
@@ -49,7 +49,8 @@ def test_stages_and_evaluation(ardae_rl: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_dreams_of_take_cover(ardae_rl: Any, tmp_path: Path) -> None:
     """The pipeline of the paper: data, vision, memory, a controller from dreams alone, the game itself, a video."""
-    dreams = {"search": "dream", "n_generations": 2, "temperature": 1.15, "n_episodes": 4, "vision_steps": 20}
+    searched = {"search": "dream", "search_kwargs.n_generations": 2, "search_kwargs.temperature": 1.15}
+    dreams = searched | {"n_episodes": 4, "vision_kwargs.n_steps": 20}
     settings = [text for name, value in {**TINY, **dreams}.items() for text in ("--set", f"{name}={value}")]
     done = ardae_rl("world-model", "train", "--env", "ardae/TakeCover-v0", "--episodes", 2, *settings)
     assert done.returncode == 0 and "ardae/TakeCover-v0, 2 episodes" in done.stdout, done.stderr
@@ -59,7 +60,7 @@ def test_dreams_of_take_cover(ardae_rl: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
     """Time ends the search, however many steps are asked for."""
-    values = {**TINY, "n_timesteps": 10**8, "evaluate_every": 1000}
+    values = {**TINY, "n_timesteps": 10**8, "search_kwargs.evaluate_every": 1000}
     settings = [text for name, value in values.items() for text in ("--set", f"{name}={value}")]
     done = ardae_rl("world-model", "train", "--episodes", 1, "--budget", "1s", *settings)
     assert done.returncode == 0 and "CarRacing-v3, 1 episodes" in done.stdout, done.stderr
@@ -95,5 +96,5 @@ def test_film(tmp_path: Path) -> None:
     with VideoFileClip(str(path)) as clip:
         assert clip.size == [3 * 256, 256]
         frame = clip.get_frame(0)
-    seen = policy.see(env.reset(seed=0)[0][None])[0].repeat(4, 0).repeat(4, 1)
+    seen = policy.preprocess(env.reset(seed=0)[0][None])[0].repeat(4, 0).repeat(4, 1)
     assert np.abs(frame[:, :256].astype(float) - seen).mean() < 10, "the first picture is what the policy sees"

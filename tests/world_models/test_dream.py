@@ -14,7 +14,9 @@ from ardae_rl.world_models.policies import WorldModelPolicy
 Z_DIM = 2
 
 
-def dream(done_logit: float = -20.0, reward: float = 2.0, temperature: float = 1.0, ends: str = "sampled") -> Dream:
+def dream(
+    done_logit: float = -20.0, reward: float = 2.0, temperature: float = 1.0, done_rule: str = "sampled"
+) -> Dream:
     """The next latent is N((3, -1), 0.5²) whatever went before, the reward constant."""
     th.manual_seed(0)
     frames = spaces.Box(0, 255, (96, 96, 3), np.uint8)
@@ -26,7 +28,7 @@ def dream(done_logit: float = -20.0, reward: float = 2.0, temperature: float = 1
     # One logit, two means, two log scales (softly bounded: a log scale a little above its raw value), reward and end
     head.bias.data = th.tensor([0.0, 3.0, -1.0, math.log(0.5), math.log(0.5), reward, done_logit])
     starts = th.tensor([[10.0, 0.0], [20.0, 0.0]]), th.full((2, 2), -5.0)
-    return Dream(policy, starts, temperature, ends)
+    return Dream(policy, starts, temperature, done_rule)
 
 
 def generators(n: int) -> list[th.Generator]:
@@ -56,21 +58,21 @@ def test_memory_goes_on_with_the_dream() -> None:
     th.testing.assert_close(second.memory, expected)
 
 
-@pytest.mark.parametrize(("ends", "share"), [("sampled", 0.25), ("threshold", 0.0)])
-def test_ends(ends: str, share: float) -> None:
+@pytest.mark.parametrize(("done_rule", "share"), [("sampled", 0.25), ("threshold", 0.0)])
+def test_ends(done_rule: str, share: float) -> None:
     """With the probability that the memory gives, or where that is above one half."""
-    d = dream(done_logit=math.log(0.25 / 0.75), ends=ends)
+    d = dream(done_logit=math.log(0.25 / 0.75), done_rule=done_rule)
     *_, done = d.step(d.begin(generators(2000)), np.zeros(2000, np.int64), th.Generator())
     assert abs(done.mean() - share) < 5 * math.sqrt(0.25 * 0.75 / 2000)
-    *_, done = dream(done_logit=0.1, ends="threshold").step(d.begin(generators(5)), np.zeros(5, np.int64))
+    *_, done = dream(done_logit=0.1, done_rule="threshold").step(d.begin(generators(5)), np.zeros(5, np.int64))
     assert done.all()
 
 
 def test_weighted_ends_are_as_likely_as_real_ones() -> None:
     """A memory that was trained with a weight of 9 on ends gives odds nine times the real ones: 1 in 10 is 1 to 1."""
     policy, starts = dream(done_logit=0.0).policy, (th.zeros(1, 2), th.zeros(1, 2))
-    for ends, share in (("sampled", 0.1), ("threshold", 0.0)):
-        d = Dream(policy, starts, ends=ends, done_factor=9.0)
+    for done_rule, share in (("sampled", 0.1), ("threshold", 0.0)):
+        d = Dream(policy, starts, done_rule=done_rule, done_factor=9.0)
         *_, done = d.step(d.begin(generators(2000)), np.zeros(2000, np.int64), th.Generator())
         assert abs(done.mean() - share) < 5 * math.sqrt(0.1 * 0.9 / 2000)
 
@@ -88,7 +90,7 @@ def test_evaluator() -> None:
     np.testing.assert_allclose(
         short.evaluate(parameters, [0, 1]).returns / 2, short.evaluate(parameters, [0, 1]).lengths
     )
-    with pytest.raises(ValueError, match="parameters of shape"):
+    with pytest.raises(ValueError, match="`parameters` must have shape"):
         short.evaluate(parameters[:, 1:], [0])
 
 
@@ -119,14 +121,14 @@ def test_sb3_trains_in_it() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"temperature": -1.0}, "temperature=-1.0: accepted are numbers from 0 up"),
-        ({"ends": "never"}, "ends='never': accepted are 'sampled', 'threshold'"),
+        ({"temperature": -1.0}, "`temperature` must be >= 0, got -1.0"),
+        ({"done_rule": "never"}, "`done_rule` must be one of 'sampled', 'threshold', got 'never'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dream(**arguments)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"starts of shapes \[\(0, 2\), \(0, 2\)\]: accepted is \(m, 2\)"):
+    with pytest.raises(ValueError, match=r"`starts` must both have shape \(m, 2\) with m >= 1, got \(0, 2\)"):
         Dream(dream().policy, (th.zeros(0, 2), th.zeros(0, 2)))
-    with pytest.raises(ValueError, match="max_steps=0"):
+    with pytest.raises(ValueError, match="`max_steps` must be >= 1, got 0"):
         DreamVecEnv(dream(), 1, 0)

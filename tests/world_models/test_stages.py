@@ -14,17 +14,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import ardae_envs  # noqa: F401
 from ardae_envs.collection import StickyRandom
 from ardae_rl.runs.run import Run
+from ardae_rl.world_models.collection import open_store
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
+from ardae_rl.world_models.memory_stage import MemoryStage, encode_frames
 from ardae_rl.world_models.policies import POSTERIORS, WorldModelPolicy
-from ardae_rl.world_models.stages import (
-    dream_starts,
-    encode_frames,
-    evolve_controller,
-    make_evaluator,
-    open_store,
-    train_memory,
-    train_vision,
-)
+from ardae_rl.world_models.search_stage import SearchStage, dream_starts, make_evaluator
+from ardae_rl.world_models.vision_stage import VisionStage
 
 STEPS = 12
 
@@ -44,7 +39,9 @@ def policy(seed: int = 0, **arguments: Any) -> WorldModelPolicy:
 def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
     model = policy()
     result = open_store(model, tmp_path_factory.mktemp("frames") / "store")
-    collect(result, make_env, StickyRandom(model.action_space, seed=0), n_episodes=12, n_envs=4, preprocess=model.see)
+    collect(
+        result, make_env, StickyRandom(model.action_space, seed=0), n_episodes=12, n_envs=4, preprocess=model.preprocess
+    )
     return result
 
 
@@ -64,7 +61,7 @@ class Interrupted(Run):
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_vision(posterior: str, store: FrameStore, tmp_path: Path) -> None:
     """Interrupted or not, with validation between the steps: the same parameters."""
-    train = partial(train_vision, store=store, n_steps=8, batch_size=16, every=4)
+    train = partial(VisionStage(n_steps=8, batch_size=16), store=store, every=4)
     whole, parts, third, continued = (policy(seed, posterior=posterior) for seed in (0, 0, 1, 1))
     records = train(whole, run=Run(tmp_path / "whole"))
     assert [row["step"] for row in records] == [4, 8]
@@ -79,7 +76,7 @@ def test_vision(posterior: str, store: FrameStore, tmp_path: Path) -> None:
 
 
 def test_memory(store: FrameStore, latents: LatentStore, tmp_path: Path) -> None:
-    train = partial(train_memory, store=store, latents=latents, n_steps=8, length=10, batch_size=4, every=4)
+    train = partial(MemoryStage(n_steps=8, sequence_length=10, batch_size=4), store=store, latents=latents, every=4)
     whole, continued = policy(), policy(1)
     records = train(whole, run=Run(tmp_path / "whole"))
     assert {"nll", "reward_error", "done_entropy", "validation_nll", "error_1", "copy_5"} <= records[0].keys()
@@ -105,18 +102,18 @@ def test_latents_of_another_vision_are_refused(store: FrameStore, latents: Laten
 
 def test_controller(tmp_path: Path) -> None:
     """The best mean goes into the policy, which drives the official environment as it did in the search."""
-    arguments = {"n_generations": 2, "population_size": 3, "seeds_per_generation": 1, "evaluate_every": 1}
+    search = SearchStage(n_generations=2, population_size=3, seeds_per_generation=1, evaluate_every=1, n_held_out=1)
     model = policy()
     with make_evaluator(model, make_env, n_envs=3) as evaluator:
-        evolution = evolve_controller(model, evaluator, Run(tmp_path), held_out_seeds=[5], **arguments)
+        evolution = search(model, evaluator, Run(tmp_path))
     assert len(evolution.rows) == 3 and evolution.best_mean is not None
     np.testing.assert_allclose(model.controller_parameters, evolution.best_mean, atol=1e-6)
     # The search and the official evaluation play the same episodes, from the first step to the last
     official = DummyVecEnv([lambda: gym.make("CarRacing-v3", max_episode_steps=STEPS)])
-    official.seed(5)
+    official.seed(0)
     returns, _ = evaluate_policy(model, official, n_eval_episodes=1, deterministic=True, warn=False)
     assert returns == pytest.approx(evolution.best_return, abs=1e-4)
     again = policy()
     with make_evaluator(again, make_env, n_envs=3) as evaluator:
-        resumed = evolve_controller(again, evaluator, Run(tmp_path), held_out_seeds=[5], **arguments)
+        resumed = search(again, evaluator, Run(tmp_path))
     np.testing.assert_array_equal(resumed.best_mean, evolution.best_mean)

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 import ardae_envs  # noqa: F401
 from ardae_rl.runs import progress
 from ardae_rl.world_models import WorldModels
+from ardae_rl.world_models.environments import make_repeating
+from ardae_rl.world_models.memory_stage import MemoryStage
+from ardae_rl.world_models.search_stage import SearchStage
+from ardae_rl.world_models.stage import Stage
+from ardae_rl.world_models.vision_stage import VisionStage
 from tests.world_models.brightness import Brightness
 
 STEPS = 10
@@ -29,20 +35,25 @@ def make_env() -> gym.Env[Any, Any]:
     return gym.make("ardae/CarRacingFast-v0", max_episode_steps=STEPS)
 
 
+SMALL: dict[str, Any] = {
+    "env": "CarRacing-v3",
+    "n_episodes": 4,
+    "n_envs": 4,
+    "collection_env": make_env,
+    "search_env": make_env,
+    "vision_kwargs": {"n_steps": 4},
+    "memory_kwargs": {"n_steps": 4, "sequence_length": 5},
+    "search_kwargs": {"population_size": 3, "seeds_per_generation": 1, "evaluate_every": 1, "n_held_out": 2},
+    "policy_kwargs": {"z_dim": 4, "vision_width": 4, "memory_hidden": 8},
+    "seed": 0,
+    "device": "cpu",
+}
+
+
 def model(folder: Path | None = None, **arguments: Any) -> WorldModels:
-    sizes = {"n_episodes": 4, "vision_steps": 4, "memory_steps": 4, "sequence_length": 5, "n_envs": 4}
-    search = {"population_size": 3, "seeds_per_generation": 1, "evaluate_every": 1, "n_held_out": 2}
-    small = {"z_dim": 4, "vision_width": 4, "memory_hidden": 8}
-    return WorldModels(
-        "CnnPolicy",
-        "CarRacing-v3",
-        folder,
-        collection_env=make_env,
-        search_env=make_env,
-        seed=0,
-        device="cpu",
-        **({"policy_kwargs": small} | sizes | search | arguments),
-    )
+    """A small model; dictionaries of arguments are added to the small ones, other arguments replace them."""
+    merged = {name: SMALL[name] | value for name, value in arguments.items() if isinstance(value, dict)}
+    return WorldModels("CnnPolicy", folder=folder, **(SMALL | arguments | merged))
 
 
 def parameters(of: WorldModels) -> list[th.Tensor]:
@@ -54,9 +65,13 @@ class Counter(BaseCallback):
 
     def __init__(self, end_at: int | None = None) -> None:
         super().__init__()
-        self.end_at, self.steps = end_at, [0]
+        self.end_at, self.steps, self.n_inits = end_at, [0], 0
+
+    def _init_callback(self) -> None:
+        self.n_inits += 1
 
     def _on_step(self) -> bool:
+        assert self.locals["self"] is self.model and self.locals["stage"] in ("collection", "search")
         self.steps.append(self.num_timesteps)
         return len(self.steps) - 1 != self.end_at
 
@@ -69,6 +84,7 @@ def test_learn(tmp_path: Path) -> None:
     # 4 episodes of 10 steps; 2 held-out ones; then 3 candidates and 2 held-out ones in each generation
     assert agent.num_timesteps == 40 + 20 + 2 * 50
     assert callback.steps == sorted(callback.steps) and callback.steps[-1] == agent.num_timesteps
+    assert callback.n_inits == 1
     assert any(not th.equal(a, b) for a, b in zip(before, parameters(agent), strict=True))
     agent.save(tmp_path / "model")
     official = gym.make("CarRacing-v3", max_episode_steps=STEPS)
@@ -126,7 +142,7 @@ def test_log(tmp_path: Path) -> None:
     assert [line["vision/step"] for line in lines if "vision/step" in line] == [4, 2]
     assert {"validation_error", "validation_kl", "active_units"} <= {key.partition("/")[2] for key in lines[0]}
     assert "memory/validation_nll" in lines[1] and "controller/held_out_mean" in lines[2]
-    assert [agent._before(4) for agent.iteration in (0, 1, 2)] == [0, 4, 6]
+    assert [agent._earlier_steps(4) for agent.iteration in (0, 1, 2)] == [0, 4, 6]
 
 
 @pytest.mark.parametrize("end_at", [5, 11])
@@ -159,14 +175,13 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
 
 def test_held_actions(tmp_path: Path) -> None:
     """Decisions are stored and played; steps are counted, and the official environment is stepped one by one."""
-    small = {"z_dim": 4, "vision_width": 4, "memory_hidden": 8, "action_repeat": 5}
-    agent = model(tmp_path, policy_kwargs=small, n_iterations=2).learn(200)
+    agent = model(tmp_path, policy_kwargs={"action_repeat": 5}, n_iterations=2).learn(200)
     assert agent.store().lengths.tolist() == [2] * 8
     assert agent.num_timesteps == 2 * (40 + 20 + 50)
     agent.policy.controller_parameters.data.normal_(0, 1)
     agent.save(tmp_path / "model")
     official = gym.make("CarRacing-v3", max_episode_steps=STEPS)
-    fast, loaded = agent._make_env(make_env, {})(), WorldModels.load(tmp_path / "model", device="cpu")
+    fast, loaded = make_repeating(make_env, 5), WorldModels.load(tmp_path / "model", device="cpu")
     _, lengths = evaluate_policy(loaded, official, n_eval_episodes=1, warn=False, return_episode_rewards=True)
     assert lengths == [STEPS]
     first, _ = official.reset(seed=5)
@@ -189,7 +204,8 @@ def test_held_actions(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_search_in_the_dream(n_workers: int, tmp_path: Path) -> None:
     """For as many generations as asked for, and none of its steps is one of the environment."""
-    agent = model(tmp_path, search="dream", n_generations=2, temperature=1.2, n_workers=n_workers)
+    search = {"n_generations": 2, "temperature": 1.2}
+    agent = model(tmp_path, search="dream", search_kwargs=search, n_workers=n_workers)
     agent.collect()
     agent.train_vision()
     agent.train_memory()
@@ -204,10 +220,15 @@ def test_weight_of_ends(tmp_path: Path) -> None:
     """The memory is trained with the weight that was asked for: each of these episodes has one end in five steps."""
 
     def entropy(done_factor: float) -> float:
-        small: dict[str, Any] = {"n_episodes": 2, "vision_steps": 1, "memory_steps": 1, "sequence_length": 5}
         toy: dict[str, Any] = {"env": Brightness(), "collection_env": Brightness, "search_env": Brightness}
         agent = WorldModels(
-            "CnnPolicy", folder=tmp_path / str(done_factor), seed=0, done_factor=done_factor, **small, **toy
+            "CnnPolicy",
+            folder=tmp_path / str(done_factor),
+            seed=0,
+            n_episodes=2,
+            vision_kwargs={"n_steps": 1},
+            memory_kwargs={"n_steps": 1, "sequence_length": 5, "done_factor": done_factor},
+            **toy,
         )
         agent.collect()
         agent.train_vision()
@@ -239,18 +260,28 @@ def test_transposed_environments(tmp_path: Path) -> None:
     assert np.isfinite(returns)
 
 
-def test_other_settings_are_refused(tmp_path: Path) -> None:
-    model(tmp_path).learn(1)
-    with pytest.raises(ValueError, match=r"memory_steps=5: accepted is 4, which .* was made with"):
-        model(tmp_path, memory_steps=5).learn(1)
-
-
-def test_bad_arguments(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="z_loss='mse'"):
-        model(z_loss="mse")
-    with pytest.raises(ValueError, match="search='both': accepted are 'environment', 'dream'"):
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match=r"`memory_kwargs\['z_loss'\]` must be one of 'nll', 'bound', .* got 'mse'"):
+        model(memory_kwargs={"z_loss": "mse"})
+    with pytest.raises(ValueError, match="`search` must be one of 'environment', 'dream', got 'both'"):
         model(search="both")
-    with pytest.raises(ValueError, match="n_episodes=0"):
+    with pytest.raises(ValueError, match="`n_episodes` must be >= 1, got 0"):
         model(n_episodes=0)
-    with pytest.raises(ValueError, match="accepted are frames of bytes"):
+    with pytest.raises(ValueError, match="`observation_space` must be frames of bytes"):
         WorldModels("CnnPolicy", "Pendulum-v1")
+    with pytest.raises(ValueError, match=r"`policy_kwargs\['n_components'\]` must be 1 for 'gaussian_kl', got 5"):
+        model(memory_kwargs={"z_loss": "gaussian_kl"})
+    with pytest.raises(ValueError, match=r"`vision_kwargs` must only have the keys 'n_steps', .* got 'steps'"):
+        model(vision_kwargs={"steps": 3})
+
+
+@pytest.mark.parametrize("stage", [VisionStage, MemoryStage, SearchStage])
+def test_text_is_no_number(stage: type[Stage]) -> None:
+    """What YAML reads as text, such as 1e-4, is refused before any work is done."""
+    for field in fields(stage):  # type: ignore[arg-type]
+        if field.name == "z_loss":
+            continue
+        expected = rf"`{stage.argument}\['{field.name}'\]` must be a number, got '1e-4'"
+        arguments: dict[str, Any] = {stage.argument: {field.name: "1e-4"}}
+        with pytest.raises(TypeError, match=expected):
+            model(**arguments)

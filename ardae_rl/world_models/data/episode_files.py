@@ -6,6 +6,7 @@ the arrays of these episodes follow one another. The index is replaced in one st
 episode is there once it is in the index, and what a killed process left behind it is overwritten by the next one.
 """
 
+import copy
 import json
 import math
 import os
@@ -123,6 +124,19 @@ class EpisodeFiles:
         if not whole or not len(numbers) or numbers.min() < 0 or numbers.max() >= len(self):
             raise ValueError(f"episodes={episodes!r}: accepted are numbers from 0 to {len(self) - 1}, at least one")
         return numbers.astype(np.int64)
+
+    def first(self, n_episodes: int) -> "EpisodeFiles":
+        """Return a view of the first episodes, for reading."""
+        view, room = copy.copy(self), n_episodes
+        view._shards = []
+        for shard in self._shards:
+            view._shards.append(_Shard.of(shard.rows[: max(0, room)]))
+            room -= len(shard.rows)
+        view._map = lru_cache(_MAX_MAPS)(view._open)
+        view.rows = self.rows[:n_episodes]
+        view.n_steps = sum(shard.n_steps for shard in view._shards)
+        view._table = None
+        return view
 
     def append(self, arrays: Mapping[str, Array], row: Row) -> int:
         """Write an episode, and after that its row of the index.

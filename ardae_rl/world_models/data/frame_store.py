@@ -1,5 +1,6 @@
 """Whole episodes of frames, actions and rewards on disk."""
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,6 +144,14 @@ class FrameStore:
             "info": dict(episode.info),
         }
         return self.files.append({name: getattr(episode, name) for name in self.files.fields}, row)
+
+    def first(self, n_episodes: int) -> "FrameStore":
+        """Return a view of the first episodes, for reading; this store itself if it has no more."""
+        if len(self) <= n_episodes:
+            return self
+        view = copy.copy(self)
+        view.files = self.files.first(n_episodes)
+        return view
 
     def split(self, validation_share: float, seed: int = 0) -> tuple[Integers, Integers]:
         """Numbers of the episodes for training, and of those for validation.

@@ -1,6 +1,7 @@
 """The loop over generations: candidates on common seeds, and now and then the mean on held-out ones."""
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -9,19 +10,12 @@ import torch as th
 from numpy.typing import NDArray
 
 from ardae_rl.common.checks import check_positive
+from ardae_rl.common.training import Stateful
 from ardae_rl.world_models.evolution.base import Evaluator, Returns
 from ardae_rl.world_models.evolution.cma import CMAES
 
 TRAINING_SEEDS = range(2**20, 2**31)
 """Where generations take their seeds from; those below are for evaluations."""
-
-
-class Stateful(Protocol):
-    """What a checkpoint can hold."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
 class Steps(Protocol):
@@ -87,7 +81,7 @@ class Evolution:
 def evolve(
     es: CMAES,
     evaluator: Evaluator,
-    n_generations: int,
+    n_generations: int | None,
     *,
     seeds_per_generation: int = 4,
     seed: int = 0,
@@ -117,7 +111,7 @@ def evolve(
     :raises ValueError: for numbers below 1 and held-out seeds that generations could play
     """
     counts = {
-        "n_generations": n_generations,
+        "n_generations": 1 if n_generations is None else n_generations,
         "seeds_per_generation": seeds_per_generation,
         "evaluate_every": evaluate_every,
     }
@@ -132,16 +126,15 @@ def evolve(
         return evaluator.evaluate(es.mean[None], held_out_seeds, give_up=False)
 
     parts: dict[str, Stateful] = {"es": es, "evolution": evolution}
-    generations = (
-        range(n_generations) if run is None else run.steps(n_generations, parts, checkpoint=checkpoint, every=1)
-    )
+    last = sys.maxsize if n_generations is None else n_generations
+    generations = range(last) if run is None else run.steps(last, parts, checkpoint=checkpoint, every=1)
     for generation in generations:
         if generation == 0:
             evolution.add(es, None, held_out())
         candidates = es.ask()
         played = play(candidates, _seeds(seed, generation, seeds_per_generation))
         es.tell(candidates, played.fitness)
-        due = (generation + 1) % evaluate_every == 0 or generation + 1 == n_generations
+        due = (generation + 1) % evaluate_every == 0 or generation + 1 == last
         evolution.add(es, played, held_out() if due else None)
         if callback is not None and callback(evolution, es) is False:
             break

@@ -1,0 +1,68 @@
+"""Settings of a stage, recorded beside its checkpoint, so that it is never resumed with other ones."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ardae_rl.runs.files import write_json
+
+
+def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
+    """Record the settings that the results of a stage depend on, or compare them with those recorded before.
+
+    :param folder: Folder of the stage's checkpoint.
+    :param stage: Name of the stage, whose checkpoint is ``<stage>.pt``.
+    :param settings: Values by name. Nested mappings are compared key by key.
+    :raises ValueError: If a setting differs, or if the folder has a checkpoint without a record.
+    """
+    path, settings = _record(folder, stage), plain(settings)
+    if not path.exists():
+        checkpoint = folder / f"{stage}.pt"
+        if checkpoint.exists():
+            raise ValueError(f"`folder` must have a record of the settings of {checkpoint}, got no file {path.name}")
+        write_json(path, settings)
+    for name, recorded, value in _differences(json.loads(path.read_text()), settings):
+        raise ValueError(f"`{name}` must be {recorded!r}, with which {folder} was made, got {value!r}")
+
+
+def is_recorded(folder: Path, stage: str) -> bool:
+    """Return whether :func:`check_settings` has recorded the settings of a stage."""
+    return _record(folder, stage).exists()
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON would give it back; functions and classes become their qualified names."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return qualified_name(value) if callable(value) else repr(value)
+
+
+def qualified_name(function: Callable[..., Any]) -> str:
+    """Return the name of a function or class with its module; of a partial function with its arguments."""
+    if isinstance(function, partial):
+        named = [f"{name}={plain(value)}" for name, value in function.keywords.items()]
+        arguments = [*(str(plain(value)) for value in function.args), *named]
+        return f"{qualified_name(function.func)}({', '.join(arguments)})"
+    target = function if hasattr(function, "__qualname__") else type(function)
+    return f"{target.__module__}.{target.__qualname__}"
+
+
+def _record(folder: Path, stage: str) -> Path:
+    return folder / f"{stage}_settings.json"
+
+
+def _differences(recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name in {**recorded, **settings}:
+        before, now = recorded.get(name), settings.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            for key, *values in _differences(before, now):
+                first, bracket, rest = key.partition("[")
+                yield f"{name}[{first!r}]{bracket}{rest}", values[0], values[1]
+        elif before != now:
+            yield name, before, now

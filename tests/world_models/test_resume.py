@@ -1,0 +1,140 @@
+"""A folder is resumed with the settings that it was made with, and then as if it had not been interrupted."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch as th
+
+from ardae_rl.world_models.environments import env_identity
+from ardae_rl.world_models.memory_stage import MemoryStage
+from ardae_rl.world_models.resume import check_settings
+from ardae_rl.world_models.search_stage import SearchStage
+from ardae_rl.world_models.stage import Stage
+from ardae_rl.world_models.vision_stage import VisionStage
+from tests.world_models.brightness import Brightness
+from tests.world_models.test_world_models import Counter, make_env, model, parameters
+
+FIELDS = [(stage, field.name) for stage in (VisionStage, MemoryStage, SearchStage) for field in fields(stage)]
+
+
+def other_env() -> gym.Env[Any, Any]:
+    return make_env()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    model(folder).learn(1)
+    return folder
+
+
+def changed(stage: Stage, field: str) -> Any:
+    """Another valid value of a field, whatever its type."""
+    value = getattr(stage, field)
+    return "bound" if isinstance(value, str) else value + 1
+
+
+@pytest.mark.parametrize(("stage", "field"), FIELDS)
+def test_other_fields_are_refused(stage: type[Stage], field: str, finished: Path) -> None:
+    """Each field of each stage, one at a time."""
+    before: Any = getattr(model(finished), f"{'search' if stage is SearchStage else stage.name}_stage")
+    new = changed(before, field)
+    assert replace(before, **{field: new}) != before
+    message = rf"`{stage.argument}\['{field}'\]` must be {getattr(before, field)!r}, with which .*round_0 was made, got"
+    with pytest.raises(ValueError, match=message):
+        model(finished, **{stage.argument: {field: new}}).learn(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 1),
+        ("env", gym.make("CarRacing-v3", max_episode_steps=30)),
+        ("env", gym.make("CarRacing-v3", lap_complete_percent=0.5)),
+        ("collection_env", other_env),
+        ("search_env", other_env),
+        ("search_env", partial(gym.make, "ardae/CarRacingFast-v0", max_episode_steps=11)),
+        ("n_episodes", 5),
+        ("search", "dream"),
+        ("policy_kwargs", {"z_dim": 5}),
+        ("policy_kwargs", {"free_nats": 0.25}),
+    ],
+)
+def test_other_arguments_are_refused(name: str, value: Any, finished: Path) -> None:
+    key = rf"\['{next(iter(value))}'\]" if isinstance(value, dict) else r"(\[.*\])?"
+    with pytest.raises(ValueError, match=rf"`{name}{key}` must be .*, with which .*(round_0|frames) was made, got"):
+        model(finished, **{name: value}).learn(1)
+
+
+def test_what_may_differ(finished: Path, tmp_path: Path) -> None:
+    """Processes, environments at once, length, rounds and messages do not change what was computed."""
+    shutil.copytree(finished, tmp_path / "run")
+    again = model(tmp_path / "run", n_envs=3, n_workers=1, verbose=0, n_iterations=1).learn(60)
+    same = model(tmp_path / "run")
+    same.learn(60)
+    for a, b in zip(parameters(again), parameters(same), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_checkpoints_without_a_record_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "vision.pt").touch()
+    with pytest.raises(ValueError, match=r"`folder` must have a record of the settings of .*vision.pt, got no file"):
+        check_settings(tmp_path, "vision", {"seed": 0})
+    agent = model(tmp_path / "run")
+    agent.collect()
+    next((tmp_path / "run/frames").glob("*settings.json")).unlink()
+    with pytest.raises(ValueError, match="`folder` must have a record of its episodes' settings, got none in"):
+        agent.collect()
+
+
+def test_identities_of_environments() -> None:
+    """Ids, arguments and limits tell registered environments apart; names and arguments those of a function."""
+    whole, half = (gym.make("CarRacing-v3", lap_complete_percent=part).spec for part in (0.95, 0.5))
+    makers: list[Callable[..., Any]] = [make_env, other_env, Brightness, partial(gym.make, "a"), partial(gym.make, "b")]
+    identities = [env_identity(env) for env in (whole, half, "CarRacing-v3", *makers)]
+    assert all(a != b for i, a in enumerate(identities) for b in identities[:i])
+    assert env_identity(partial(gym.make, "a")) == env_identity(partial(gym.make, "a"))
+    assert env_identity(make_env) == "tests.world_models.test_world_models.make_env"
+
+
+@pytest.fixture(scope="module")
+def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An uninterrupted training of two rounds, and the steps at each call of its callback."""
+    calls = Counter()
+    return model(tmp_path_factory.mktemp("whole"), n_iterations=2).learn(320, calls), calls.steps
+
+
+def in_second_round(steps: list[int], stage: str) -> int:
+    """The number of a call of the callback in the second round's collection or search."""
+    n_calls = len(steps) - 1
+    second = next(i for i in range(n_calls, 0, -1) if steps[i] - steps[i - 1] < 20)  # the last step of a collection
+    return second - 4 if stage == "collection" else second + 1
+
+
+@pytest.mark.parametrize("stage", ["collection", "search"])
+def test_an_interrupted_second_round(stage: str, two_rounds: Any, tmp_path: Path) -> None:
+    """A new object, which begins with the first round, ends with the same steps and parameters."""
+    whole, steps = two_rounds
+    ended = model(tmp_path, n_iterations=2).learn(320, Counter(in_second_round(steps, stage)))
+    assert ended.iteration == 1 and ended.num_timesteps < whole.num_timesteps
+    if stage == "collection":
+        assert 4 <= len(ended.store()) < 8
+    again = model(tmp_path, n_iterations=2).learn(320)
+    assert again.num_timesteps == whole.num_timesteps
+    assert [len(again.store().first(n)) for n in (4, 8, 9)] == [4, 8, 8]
+    for a, b in zip(parameters(whole), parameters(again), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_more_episodes_than_the_rounds_before(tmp_path: Path) -> None:
+    """A later round does not take episodes for its own that were played before its controller was there."""
+    agent = model(tmp_path).learn(1)
+    model(tmp_path, n_episodes=5).collect()
+    with pytest.raises(ValueError, match="`n_episodes` must be 5, as the rounds before left 5 episodes in"):
+        agent.collect()
