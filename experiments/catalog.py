@@ -19,6 +19,11 @@ EXPERIMENTS = {
     "fig7": "experiments.ardae_paper.fig7",
     "dvbf-pendulum": "experiments.state_space.dvbf_pendulum",
     "dvbf-pixels": "experiments.state_space.dvbf_pixels",
+    "estimator": "experiments.estimator",
+    "closed_loop": "experiments.closed_loop",
+    "energy_based_gan": "experiments.energy_based_gan",
+    "take_cover": "experiments.take_cover",
+    "car_racing": "experiments.car_racing",
 }
 
 

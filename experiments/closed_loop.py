@@ -1,16 +1,10 @@
-"""The actor and the score estimator alone, without a critic, on one-step tasks whose optimal policy is known.
+"""Policy and score estimator without a critic, on one-step tasks whose optimal policy is known.
 
-    python -m experiments.closed_loop --updates 20000 --seeds 3
-
-The reward is the log density of a target policy and the temperature is one, so the target is the optimum. What can go
-wrong in the loop between policy and estimator (run-away into saturation, collapse, lost modes) shows here without
-anything else to blame. Everything is at SACARDAE's defaults.
-
-Each run has a folder under runs/closed_loop and is skipped if it is there with the same settings; delete them after a
-change of the algorithm. Written: results/closed_loop.csv (a row for each check) and closed_loop.png.
+The reward is the log-density of a target policy and the temperature is one, so the target is the optimum. Failures of
+the loop between policy and estimator (divergence into saturation, collapse, lost modes) show here without other causes.
+All settings are SACARDAE's defaults. The table has a row per check.
 """
 
-import argparse
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -24,35 +18,38 @@ from gymnasium import spaces
 
 from ardae_rl import SACARDAE
 from ardae_rl.common.training import MetricMeans
-from ardae_rl.runs.jobs import processes, run_missing
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import merge_csv, read_csv, versions
-from experiments import common
+from ardae_rl.runs.tables import Row
+from experiments.figure import Figure, Result
 
 RADIUS = 0.4
-# 4.7 standard deviations between neighbouring modes
+# Neighboring modes are 4.7 standard deviations apart
 MODE_STD = RADIUS * math.sqrt(3) / 4.7
 N_MODES = {"one mode": 1, "three modes": 3}
-CHECK_EVERY = 1000
-LIMITS = {"one mode": 0.08, "three modes": 0.20}  # of the total variation
+LIMITS = {"one mode": 0.08, "three modes": 0.20}  # on the total variation
+SEEDS = {"smoke": 1, "quick": 3}
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"updates": 2, "check_every": 1, "samples": 2000, "arguments": {"batch_size": 8, "score_warmup": 1}},
+    "quick": {"updates": 20_000, "check_every": 1000, "samples": 100_000, "arguments": {}},
+}
 
 
 class OneStepEnv(gym.Env[np.ndarray, np.ndarray]):
-    """Declares the spaces: the state is a point on the unit circle, the action lies in the square [-1, 1]²."""
+    """Declare the spaces: states are points on the unit circle, actions lie in the square [-1, 1]²."""
 
     observation_space = spaces.Box(-1, 1, (2,))
     action_space = spaces.Box(-1, 1, (2,))
 
 
 class KnownReward(SACARDAE):
-    """SACARDAE whose critic is the log density of Gaussian modes on a circle, turned by the state."""
+    """SACARDAE whose critic is the log-density of Gaussian modes on a circle, which the state rotates."""
 
     def __init__(self, *args: Any, n_modes: int = 1, **kwargs: Any):
         self.n_modes = n_modes
         super().__init__(*args, **kwargs)
 
     def mode_means(self, states: th.Tensor) -> th.Tensor:
-        """(batch, n_modes, 2)"""
+        """Return the centers of the modes, (batch, n_modes, 2), for states of shape (batch, 2)."""
         angles = th.atan2(states[:, 1], states[:, 0]).unsqueeze(1)
         angles = angles + 2 * math.pi * th.arange(self.n_modes) / self.n_modes
         return RADIUS * th.stack([angles.cos(), angles.sin()], dim=-1)
@@ -62,8 +59,8 @@ class KnownReward(SACARDAE):
         log_modes = -0.5 * (residual / MODE_STD).square().sum(-1) - 2 * math.log(MODE_STD * math.sqrt(2 * math.pi))
         return log_modes.logsumexp(1, keepdim=True) - math.log(self.n_modes)
 
-    def updates(self, n_updates: int) -> Iterator[dict[str, float]]:
-        """Train, and yield the means of the metrics every CHECK_EVERY steps of the policy."""
+    def updates(self, n_updates: int, check_every: int) -> Iterator[dict[str, float]]:
+        """Train, and yield the means of the metrics every ``check_every`` updates of the policy."""
         means = MetricMeans()
         for update in range(n_updates):
             states = self.policy.encode_states(random_states(self.batch_size))
@@ -71,20 +68,23 @@ class KnownReward(SACARDAE):
             means.add(self.update_score(states, warmup + self.n_score_updates))
             metrics, _ = self.update_actor(states, th.tensor(float(update)))
             means.add(metrics)
-            if (update + 1) % CHECK_EVERY == 0:
+            if (update + 1) % check_every == 0:
                 yield means.finite(after=f"{update + 1} updates")
                 means = MetricMeans()
 
 
 def random_states(n: int) -> th.Tensor:
-    """Points on the unit circle, (n, 2)."""
+    """Return n points on the unit circle, (n, 2)."""
     angles = 2 * math.pi * th.rand(n)
     return th.stack([angles.cos(), angles.sin()], dim=1)
 
 
 @th.no_grad()
 def compare_to_optimum(model: KnownReward, n_states: int = 8, n_samples: int = 100_000) -> dict[str, float]:
-    """Total variation on a grid of cells half a standard deviation wide, deviation, modes and saturation."""
+    """Compare the policy to the optimum: total variation, standard deviation, masses of the modes, saturation.
+
+    The total variation is measured on a grid of cells half a standard deviation wide.
+    """
     angles = 2 * math.pi * th.arange(n_states) / n_states
     states = th.stack([angles.cos(), angles.sin()], dim=1)
     n_cells = 2 * math.ceil(2 / MODE_STD)
@@ -126,38 +126,51 @@ def _total_variation(actions: th.Tensor, masses: th.Tensor, edges: th.Tensor) ->
 
 
 def make_model(task: str, seed: int, **kwargs: Any) -> KnownReward:
-    """A model at SACARDAE's defaults, apart from the temperature that the task fixes."""
+    """Return a model with SACARDAE's defaults, except for the temperature, which the task fixes."""
     return KnownReward(
         "MlpPolicy", OneStepEnv(), n_modes=N_MODES[task], ent_coef=1.0, seed=seed, buffer_size=1, device="cpu", **kwargs
     )
 
 
-def run_folder(settings: dict[str, Any]) -> Path:
-    return common.RUNS / "closed_loop" / f"{settings['task'].replace(' ', '_')}_seed{settings['seed']}"
+def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
+    return [
+        {"name": f"{task} seed{seed}", "task": task, "seed": seed} | BUDGETS[budget]
+        for seed in range(n_seeds)
+        for task in N_MODES
+    ]
 
 
-def run(settings: dict[str, Any], run: Run) -> str:
-    """One training: leaves checks.csv, a row for each check, in its folder."""
-    model = make_model(settings["task"], settings["seed"])
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Train once, and return a row per check."""
+    model = make_model(settings["task"], settings["seed"], **settings["arguments"])
+    every = settings["check_every"]
     start = time.process_time()
-    row: dict[str, Any] = {}
-    for check, metrics in enumerate(model.updates(settings["updates"]), start=1):
-        row = {"task": settings["task"], "seed": settings["seed"], "update": check * CHECK_EVERY}
-        row |= {name: round(value, 4) for name, value in compare_to_optimum(model).items()}
-        row |= {"entropy": round(metrics["entropy"], 4), "cpu_seconds": round(time.process_time() - start, 1)}
-        merge_csv(run.folder / "checks.csv", [row | versions()], key=("update",))
-        run.report(row["update"], settings["updates"])
-    return f"{settings['task']} seed {settings['seed']}: total variation {row['total_variation']}"
+    rows: list[Row] = []
+    for check, metrics in enumerate(model.updates(settings["updates"], every), start=1):
+        row = {"task": settings["task"], "seed": settings["seed"], "update": check * every}
+        comparison = compare_to_optimum(model, n_samples=settings["samples"])
+        row |= {name: round(value, 4) for name, value in comparison.items()}
+        rows.append(
+            row | {"entropy": round(metrics["entropy"], 4), "cpu_seconds": round(time.process_time() - start, 1)}
+        )
+        run.report(check * every, settings["updates"])
+    return rows
 
 
-def plot(rows: Sequence[dict[str, str]], path: Path) -> None:
-    """Total variation and mode masses over training, a line for each seed."""
-    import matplotlib
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    """Return the last check of each run."""
+    shown = ("task", "seed", "update", "total_variation", "std_ratio", "smallest_mode", "largest_mode", "saturated")
+    last = {(row["task"], row["seed"]): row for row in rows}
+    return [{name: row[name] for name in shown} for row in last.values()]
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Plot the total variation and the masses of the modes during training, one line per seed."""
+    from matplotlib.figure import Figure as Plot
+
+    rows = [row for result in results for row in result.rows]
+    figure = Plot(figsize=(12, 3.6), layout="constrained")
+    axes = figure.subplots(1, 3)
     curves: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in rows:
         curve = curves.setdefault((row["task"], row["seed"]), {})
@@ -178,31 +191,6 @@ def plot(rows: Sequence[dict[str, str]], path: Path) -> None:
         axis.legend(frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=20_000)
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ...")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, default=common.RESULTS)
-    options = parser.parse_args(argv)
-    if options.updates % CHECK_EVERY:
-        parser.error(f"--updates {options.updates}: accepted are multiples of {CHECK_EVERY}")
-    runs = [
-        {"task": task, "seed": seed, "updates": options.updates} for seed in range(options.seeds) for task in N_MODES
-    ]
-    done = run_missing(run, run_folder, runs, processes(options.jobs))
-    table = options.out / "closed_loop.csv"
-    for settings in done:
-        merge_csv(table, read_csv(run_folder(settings) / "checks.csv"), key=("task", "seed", "update"))
-    if done:
-        plot(read_csv(table), table.with_suffix(".png"))
-        print(f"written: {table}, {table.with_suffix('.png')}")
-    if len(done) < len(runs):
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=("task", "seed", "update"))

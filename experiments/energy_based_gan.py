@@ -1,29 +1,26 @@
-"""Energy-based models of mixtures of 8 and 25 Gaussians in the plane: as a GAN, and by Markov chains.
-
-    python -m experiments.energy_based_gan [--data 8,25] [--methods flow,implicit,cd,pcd] [--seeds 3] [--jobs 2]
+"""Energy-based models of mixtures of 8 and 25 Gaussians in the plane: as GANs, and trained by Markov chains.
 
 The divergence KL(p || p_θ) and the partition function are integrated on a grid of 800 x 800 points; the estimate of
-ln Z is the model's own. Eight Gaussians stand on a circle of radius 2, twenty-five at distances of 2, all with
-deviation 0.2. Written to results/energy_based_gan.csv, a row for each run, and a picture of the densities of seed 0.
+ln Z is the model's own. Eight Gaussians lie on a circle of radius 2, twenty-five on a square grid with spacing 2, all
+with standard deviation 0.2.
 """
 
-import argparse
 import math
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch as th
 
+from ardae_rl.common.checks import check_choice
 from ardae_rl.ebm.gan import EnergyBasedGAN, MarkovChainEBM
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import versions, write_csv
-from experiments.common import RESULTS, check_names, run_folder, table_of_runs
+from ardae_rl.runs.tables import Row
+from experiments.figure import Figure, Result
 
 DEVIATION = 0.2
-ENERGY = {"n_frequencies": 64}
+ENERGY: dict[str, Any] = {"n_frequencies": 64}
 INSTANCE_NOISE = 0.35
 NARROW = {
     "network_kwargs": {"hidden": (128, 128, 128), "n_frequencies": 64},
@@ -41,41 +38,47 @@ METHODS: dict[str, dict[str, Any]] = {
     "cd": {"steps": 4000, "arguments": {}},
     "pcd": {"steps": 4000, "arguments": {"persistent": True}},
 }
-folder = partial(run_folder, "energy_based_gan")
-_N_DATA, _SIDE, _HALF_WIDTH = 20_000, 800, 6.0
+MODES = (8, 25)
+KEY = ("modes", "method", "seed", "steps")
+SEEDS = {"smoke": 1, "quick": 3}
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"steps": dict.fromkeys(METHODS, 2), "n_data": 100, "side": 40},
+    "quick": {"steps": {name: method["steps"] for name, method in METHODS.items()}, "n_data": 20_000, "side": 800},
+}
+_HALF_WIDTH = 6.0
 
 
 def modes(n: int) -> th.Tensor:
-    """(n, 2)"""
+    """Return the centers of the Gaussians, (n, 2)."""
     if n == 8:
         angles = th.arange(8) * 2 * math.pi / 8
         return 2 * th.stack([angles.cos(), angles.sin()], 1)
     return th.cartesian_prod(2.0 * th.arange(-2, 3), 2.0 * th.arange(-2, 3))
 
 
-def draw(n_modes: int, n: int) -> th.Tensor:
-    """Samples, (n, 2)."""
-    centres = modes(n_modes)
-    return centres[th.randint(len(centres), (n,))] + DEVIATION * th.randn(n, 2)
+def samples(n_modes: int, n: int) -> th.Tensor:
+    """Return n samples of the mixture, (n, 2)."""
+    centers = modes(n_modes)
+    return centers[th.randint(len(centers), (n,))] + DEVIATION * th.randn(n, 2)
 
 
 def log_density(n_modes: int, x: th.Tensor) -> th.Tensor:
-    """Of the mixture, (n)."""
+    """Return the log-density of the mixture at points (n, 2), (n,)."""
     squares = (x.unsqueeze(1) - modes(n_modes)).square().sum(-1)
     return (-0.5 * squares / DEVIATION**2).logsumexp(1) - math.log(n_modes * 2 * math.pi * DEVIATION**2)
 
 
-def grid() -> tuple[th.Tensor, float]:
-    """Middles of squares, (n, 2), and ln of a square's area."""
-    width = 2 * _HALF_WIDTH / _SIDE
-    middles = (th.arange(_SIDE) + 0.5) * width - _HALF_WIDTH
+def grid(side: int) -> tuple[th.Tensor, float]:
+    """Return the centers of side x side squares, (n, 2), and the logarithm of a square's area."""
+    width = 2 * _HALF_WIDTH / side
+    middles = (th.arange(side) + 0.5) * width - _HALF_WIDTH
     return th.cartesian_prod(middles, middles), 2 * math.log(width)
 
 
 @th.no_grad()
-def measures(model: Any, n_modes: int) -> dict[str, float]:
-    """KL(p || p_θ) and ln Z by the grid, and the model's own ln Z."""
-    points, log_area = grid()
+def measures(model: Any, n_modes: int, side: int) -> dict[str, float]:
+    """Return KL(p || p_θ) and ln Z, both integrated on the grid, and the model's own ln Z."""
+    points, log_area = grid(side)
     log_model = th.cat([-model.energy(part) for part in points.split(20_000)]).double()
     log_z = log_model.logsumexp(0) + log_area
     log_p = log_density(n_modes, points).double()
@@ -84,38 +87,60 @@ def measures(model: Any, n_modes: int) -> dict[str, float]:
     return {"kl": float(kl), "grid_log_z": float(log_z), "log_z": own, "log_z_error": own - float(log_z)}
 
 
-def run(settings: dict[str, Any], run: Run) -> str:
+def runs(
+    budget: str, n_seeds: int, *, modes: tuple[int, ...] = MODES, methods: tuple[str, ...] = tuple(METHODS)
+) -> list[dict[str, Any]]:
+    for n_modes in modes:
+        check_choice("modes", n_modes, MODES)
+    for method in methods:
+        check_choice("methods", method, METHODS)
+    sizes = BUDGETS[budget]
+    return [
+        {"name": f"{n_modes} {method} {seed}", "modes": n_modes, "method": method, "seed": seed}
+        | sizes
+        | {"steps": sizes["steps"][method]}
+        for seed in range(n_seeds)
+        for n_modes in modes
+        for method in methods
+    ]
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
     start = time.monotonic()
     th.manual_seed(settings["seed"])
     n_modes, method = settings["modes"], settings["method"]
-    data = draw(n_modes, _N_DATA)
+    data = samples(n_modes, settings["n_data"])
     is_gan = "sampler" in METHODS[method]["arguments"]
     kind = EnergyBasedGAN if is_gan else MarkovChainEBM
     model: Any = kind(2, energy_kwargs=ENERGY, **METHODS[method]["arguments"])
     model.fit(data, settings["steps"], **({"instance_noise": INSTANCE_NOISE} if is_gan else {}))
     th.save(model.energy.state_dict(), run.folder / "energy.pt")
-    figures = {name: round(value, 4) for name, value in measures(model, n_modes).items()}
-    settled = {name: settings[name] for name in ("modes", "method", "seed", "steps")}
-    write_csv(run.folder / "row.csv", [settled | figures | {"seconds": round(time.monotonic() - start)} | versions()])
-    return f"{settings['name']}: KL {figures['kl']:.4f}, error of ln Z {figures['log_z_error']:.4f}"
+    figures = {name: round(value, 4) for name, value in measures(model, n_modes, settings["side"]).items()}
+    return [{name: settings[name] for name in KEY} | figures | {"seconds": round(time.monotonic() - start)}]
 
 
-def picture(done: Sequence[dict[str, Any]], path: Path) -> None:
-    """Densities of the models of seed 0 beside the data's."""
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    return [{name: row[name] for name in (*KEY, "kl", "log_z_error", "seconds")} for row in rows]
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Plot the densities of the models of seed 0 beside the data's."""
     from matplotlib.figure import Figure as Plot
 
     from ardae_rl.ebm.energy import EnergyNetwork
 
-    points, log_area = grid()
-    names = [name for name in METHODS if any(settings["method"] == name for settings in done)]
-    data = sorted({int(settings["modes"]) for settings in done})
+    first = [result for result in results if result.settings["seed"] == 0]
+    side = first[0].settings["side"]
+    points, log_area = grid(side)
+    names = list(dict.fromkeys(result.settings["method"] for result in first))
+    data = sorted({result.settings["modes"] for result in first})
     figure = Plot(figsize=(2.4 * (1 + len(names)), 2.5 * len(data)), layout="constrained")
     for line, n_modes in zip(figure.subplots(len(data), 1 + len(names), squeeze=False), data, strict=True):
         shown = {"data": log_density(n_modes, points)}
-        for settings in done:
-            if settings["modes"] == n_modes and settings["seed"] == 0:
+        for settings, folder, _ in first:
+            if settings["modes"] == n_modes:
                 energy = EnergyNetwork(2, **ENERGY)
-                energy.load_state_dict(th.load(folder(settings) / "energy.pt", weights_only=True))
+                energy.load_state_dict(th.load(folder / "energy.pt", weights_only=True))
                 with th.no_grad():
                     log_model = th.cat([-energy(part) for part in points.split(20_000)])
                 shown[settings["method"]] = log_model - log_model.logsumexp(0) - log_area
@@ -123,37 +148,9 @@ def picture(done: Sequence[dict[str, Any]], path: Path) -> None:
             axes.set_title(name)
             axes.axis("off")
             if name in shown:
-                image = shown[name].exp().reshape(_SIDE, _SIDE).T
+                image = shown[name].exp().reshape(side, side).T
                 axes.imshow(image, origin="lower", vmax=float(shown["data"].max().exp()), cmap="magma")
     figure.savefig(path, dpi=110)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="8,25", help="numbers of Gaussians")
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    data = check_names(parser, "--data", options.data, ("8", "25"))
-    methods = check_names(parser, "--methods", options.methods, METHODS)
-    runs: list[dict[str, Any]] = [
-        {
-            "name": f"{n_modes} {method} {seed}",
-            "modes": int(n_modes),
-            "method": method,
-            "seed": seed,
-            "steps": METHODS[method]["steps"],
-        }
-        for seed in range(options.seeds)
-        for n_modes in data
-        for method in methods
-    ]
-    table, shown = options.out / "energy_based_gan.csv", ("modes", "method", "seed", "kl", "log_z_error", "seconds")
-    done = table_of_runs(run, folder, runs, options.jobs, table, ("modes", "method", "seed"), shown)
-    picture(done, table.with_suffix(".png"))
-
-
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY)

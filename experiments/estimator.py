@@ -1,23 +1,14 @@
 """Accuracy of the score estimator on conditional targets whose score and density are known.
 
-    python -m experiments.estimator --seeds 3 --updates 2500 --jobs 2
+The targets are those of ``tests.oracles.targets``. They move while the estimator trains, and it is compared to the
+target after the last update, at new contexts and samples. The score error is E|f - ∇ln p|² / E|∇ln p|². The density's
+bias and error are the mean and the mean absolute value of the estimated minus the true ln p, in nats.
 
-The targets are those of `tests.oracles.targets`; they turn while the estimator trains, and it is judged by the target
-as it is after the last update, at fresh contexts and samples:
-the score error is E|f - ∇ln p|² / E|∇ln p|², and the density's bias and error are the mean and the mean absolute
-value of the estimated less the true ln p, in nats.
-
-`paper` is the form of Lim et al. (2020), with at least as many network evaluations an update as the default (through
-the number of noise draws). `paper_centred` is given the true location to subtract, as the paper subtracts the centre
-of its sampler; no other estimator is.
-
-Each run has a folder under runs/estimator and is skipped if it is there with the same settings; after a change of the
-estimator itself, delete them.
-Written: results/estimator.csv (a row per run) and estimator.png (means over seeds).
+`paper` is the form of Lim et al. (2020), with at least as many network evaluations per update as the default (through
+the number of noise draws). `paper_centered` subtracts the true location, as the paper subtracts the center of its
+sampler; no other estimator is given it.
 """
 
-import argparse
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -27,14 +18,14 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from ardae_rl.runs.jobs import processes, run_missing
+from ardae_rl.common.checks import check_choice
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import merge_csv, read_csv, versions
+from ardae_rl.runs.tables import Row
 from ardae_rl.score import ARDAE
-from experiments import common
+from experiments.figure import Figure, Result
 from tests.oracles.targets import CONTEXT_DIM, Target
 
-BATCH, SAMPLES = 32, 16  # of one update
+BATCH, SAMPLES = 32, 16  # per update
 TEST_CONTEXTS, TEST_SAMPLES = 512, 16
 PAPER: dict[str, Any] = {
     "preconditioned": False,
@@ -50,7 +41,7 @@ PAPER: dict[str, Any] = {
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": PAPER,
-    "paper_centred": PAPER,
+    "paper_centered": PAPER,
     "dual": {"normalization": "dual"},
     "importance": {"normalization": "importance"},
     "immse": {"normalization": "immse"},
@@ -58,10 +49,12 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
 MODES = (1, 3, 4)
 DIMS = (2, 5, 6)
 KEY = ("estimator", "dim", "modes", "seed", "updates")
+SEEDS = {"smoke": 1, "quick": 3}
+BUDGETS = {"smoke": {"updates": 2}, "quick": {"updates": 2500}}
 
 
 def measure(name: str, target: Target, seed: int, updates: int) -> dict[str, Any]:
-    """Train one estimator on one target; its errors after the last update, as CSV columns."""
+    """Train one estimator on one target, and return its errors after the last update as columns of the table."""
     th.manual_seed(seed)
     generator = th.Generator().manual_seed(100 + seed)
     estimator = ARDAE(target.dim, CONTEXT_DIM, **ESTIMATORS[name])
@@ -70,14 +63,14 @@ def measure(name: str, target: Target, seed: int, updates: int) -> dict[str, Any
     for update in range(updates):
         context = target.contexts(BATCH, generator)
         samples = target.sample(context, SAMPLES, update, generator)
-        estimator.update(samples - centre(name, target, context), context)
+        estimator.update(samples - center(name, target, context), context)
     seconds = time.process_time() - begin
     n_calls = calls[0] / (updates * BATCH * SAMPLES)
 
     context = target.contexts(TEST_CONTEXTS, generator)
     x = target.sample(context, TEST_SAMPLES, updates, generator)
     log_prob, score = target.log_prob_and_score(x, context, updates)
-    x = x - centre(name, target, context)
+    x = x - center(name, target, context)
     score_error = (estimator.score(x, context) - score).square().sum() / score.square().sum()
     error = estimator.log_prob(x, context) - log_prob
     return {
@@ -89,14 +82,14 @@ def measure(name: str, target: Target, seed: int, updates: int) -> dict[str, Any
     }
 
 
-def centre(name: str, target: Target, context: th.Tensor) -> th.Tensor:
-    """What is subtracted from samples and queries: zero except for `paper_centred`."""
+def center(name: str, target: Target, context: th.Tensor) -> th.Tensor:
+    """Return what is subtracted from samples and queries: zero except for `paper_centered`."""
     location, _ = target.location_scale(context)
-    return location if name == "paper_centred" else th.zeros_like(location)
+    return location if name == "paper_centered" else th.zeros_like(location)
 
 
 def count_rows(estimator: ARDAE) -> list[int]:
-    """A counter, in a list of one number, of the points at which the network has been evaluated."""
+    """Count the points at which the network is evaluated, in the one element of the returned list."""
     rows = [0]
 
     def count(_module: th.nn.Module, _inputs: Any, output: th.Tensor) -> None:
@@ -106,55 +99,71 @@ def count_rows(estimator: ARDAE) -> list[int]:
     return rows
 
 
-def run_folder(settings: dict[str, Any]) -> Path:
-    return common.RUNS / "estimator" / "_".join(str(settings[k]) for k in KEY)
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    estimators: tuple[str, ...] = tuple(ESTIMATORS),
+    dims: tuple[int, ...] = DIMS,
+    modes: tuple[int, ...] = MODES,
+) -> list[dict[str, Any]]:
+    for estimator in estimators:
+        check_choice("estimators", estimator, ESTIMATORS)
+    for n_modes in modes:
+        check_choice("modes", n_modes, MODES)
+    return [
+        {"name": f"{name} {dim} {n_modes} {seed}", "estimator": name, "dim": dim, "modes": n_modes, "seed": seed}
+        | BUDGETS[budget]
+        | {"arguments": ESTIMATORS[name]}
+        for seed in range(n_seeds)
+        for name in estimators
+        for dim in dims
+        for n_modes in modes
+    ]
 
 
-def run(settings: dict[str, Any], run: Run) -> str:
-    """One run: leaves row.json in its folder."""
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
     name, seed = settings["estimator"], settings["seed"]
     row = measure(name, Target(settings["dim"], settings["modes"], seed), seed, settings["updates"])
-    key = {k: settings[k] for k in KEY}
-    (run.folder / "row.json").write_text(json.dumps(key | row | versions()) + "\n")
-    return ", ".join(f"{k} {v}" for k, v in (key | row).items())
+    return [{k: settings[k] for k in KEY} | row]
 
 
-def summarise(rows: Sequence[dict[str, str]], estimator: str, dim: int, modes: int, column: str) -> float:
-    """Mean over seeds; nan without rows."""
+def mean_over_seeds(rows: Sequence[dict[str, str]], estimator: str, dim: int, modes: int, column: str) -> float:
+    """Return the mean of a column over seeds, NaN without rows."""
     chosen = [row for row in rows if (row["estimator"], row["dim"], row["modes"]) == (estimator, str(dim), str(modes))]
     return float(np.mean([float(row[column]) for row in chosen])) if chosen else math.nan
 
 
-def print_table(rows: Sequence[dict[str, str]]) -> None:
-    """Means over seeds: score error; density's bias / absolute error."""
-    names = [name for name in ESTIMATORS if any(row["estimator"] == name for row in rows)]
-    print(f"{'':14}" + "".join(f"{name:>24}" for name in names))
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    """Return means over seeds: score error; bias / absolute error of the density."""
+    names = list(dict.fromkeys(row["estimator"] for row in rows))
+    table: list[Row] = []
     for dim, modes in sorted({(int(row["dim"]), int(row["modes"])) for row in rows}):
-        cells = []
+        line: dict[str, Any] = {"dim": dim, "modes": modes}
         for name in names:
             score, bias, error = (
-                summarise(rows, name, dim, modes, column)
+                mean_over_seeds(rows, name, dim, modes, column)
                 for column in ("score_error", "log_prob_bias", "log_prob_error")
             )
-            cells.append(f"{f'{score:.3f}; {bias:+.2f}/{error:.2f}':>24}")
-        print(f"{f'd={dim}, modes={modes}':14}" + "".join(cells))
+            line[name] = f"{score:.3f}; {bias:+.2f}/{error:.2f}"
+        table.append(line)
+    return table
 
 
-def plot(rows: Sequence[dict[str, str]], path: Path) -> None:
-    """Bars of the score error and of the density's mean absolute error, by target and estimator."""
-    import matplotlib
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Plot bars of the score error and of the density's mean absolute error, by target and estimator."""
+    from matplotlib.figure import Figure as Plot
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    rows = [row for result in results for row in result.rows]
     targets = sorted({(int(row["dim"]), int(row["modes"])) for row in rows}, key=lambda target: target[::-1])
     names = [name for name in ESTIMATORS if any(row["estimator"] == name for row in rows)]
     panels = {"score_error": "relative squared score error", "log_prob_error": "mean |error| of ln p, nats"}
-    figure, axes = plt.subplots(2, 1, figsize=(9, 6.4), sharex=True, layout="constrained")
+    figure = Plot(figsize=(9, 6.4), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True)
     width = 0.85 / len(names)
     for panel, (column, label) in zip(axes, panels.items(), strict=True):
         for k, name in enumerate(names):
-            heights = [summarise(rows, name, dim, modes, column) for dim, modes in targets]
+            heights = [mean_over_seeds(rows, name, dim, modes, column) for dim, modes in targets]
             panel.bar(np.arange(len(targets)) + (k - len(names) / 2 + 0.5) * width, heights, width, label=name)
         panel.set(yscale="log", ylabel=label)
         panel.grid(axis="y", alpha=0.25)
@@ -163,48 +172,6 @@ def plot(rows: Sequence[dict[str, str]], path: Path) -> None:
     axes[1].set_xticks(range(len(targets)), labels)
     axes[0].legend(frameon=False, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
-def names_of(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in ESTIMATORS:
-            raise argparse.ArgumentTypeError(f"{name!r}: accepted are {', '.join(ESTIMATORS)}, separated by commas")
-    return names
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ...")
-    parser.add_argument("--updates", type=int, default=2500)
-    parser.add_argument("--estimators", type=names_of, default=list(ESTIMATORS))
-    parser.add_argument("--dims", type=int, nargs="+", default=DIMS)
-    parser.add_argument("--modes", type=int, nargs="+", default=MODES, choices=MODES)
-    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, default=common.RESULTS)
-    options = parser.parse_args(argv)
-
-    runs = [
-        {"estimator": name, "dim": dim, "modes": modes, "seed": seed, "updates": options.updates}
-        | {"arguments": ESTIMATORS[name]}
-        for seed in range(options.seeds)
-        for name in options.estimators
-        for dim in options.dims
-        for modes in options.modes
-    ]
-    done = run_missing(run, run_folder, runs, processes(options.jobs))
-
-    if done:
-        table = options.out / "estimator.csv"
-        merge_csv(table, [json.loads((run_folder(settings) / "row.json").read_text()) for settings in done], KEY)
-        rows = [row for row in read_csv(table) if row["updates"] == str(options.updates)]
-        print_table(rows)
-        plot(rows, table.with_suffix(".png"))
-        print(f"written: {table}, {table.with_suffix('.png')}")
-    if len(done) < len(runs):
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY)

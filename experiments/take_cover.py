@@ -1,24 +1,20 @@
-"""What policies that know nothing reach in DoomTakeCover: the figure to compare agents with.
+"""Returns of policies without knowledge of DoomTakeCover: the reference for agents.
 
-    python -m experiments.take_cover [--episodes 60]
-
-`ardae/TakeCover-v0` with at most 2100 steps an episode, one action a step, episodes of seeds 0, 1, ...; a return is the
-number of steps survived. Written to results/take_cover.csv.
+`ardae/TakeCover-v0` with at most 2100 steps per episode, one action per step, episodes with seeds 0, 1, ... A return is
+the number of steps survived.
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from rich.progress import track
 
 import ardae_envs  # noqa: F401 (registers the environment)
 from ardae_envs.collection import Hold, StickyRandom
-from ardae_rl.runs.tables import print_table, versions, write_csv
-from experiments.common import RESULTS
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.tables import Row
+from experiments.figure import Figure
 
 ENV = "ardae/TakeCover-v0"
 POLICIES: dict[str, Any] = {
@@ -26,11 +22,27 @@ POLICIES: dict[str, Any] = {
     "held 1 to 10 steps": lambda space: Hold(space, 1, 10, seed=0),
     "no action": lambda space: None,
 }
+BUDGETS = {"smoke": {"episodes": 1}, "quick": {"episodes": 60}}
 
 
-def episode_lengths(env: gym.Env[Any, Any], policy: Any, episodes: int, label: str) -> list[int]:
+def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
+    return [{"name": policy, "policy": policy} | BUDGETS[budget] for policy in POLICIES]
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Play the episodes of one policy."""
+    env = gym.make(ENV)
+    lengths = episode_lengths(env, POLICIES[settings["policy"]](env.action_space), settings["episodes"], run)
+    env.close()
+    figures = {"mean_return": np.mean(lengths), "std_return": np.std(lengths), "median_return": np.median(lengths)}
+    rounded = {name: round(float(value), 1) for name, value in figures.items()}
+    return [{"env": ENV, "policy": settings["policy"], "episodes": settings["episodes"]} | rounded]
+
+
+def episode_lengths(env: gym.Env[Any, Any], policy: Any, episodes: int, run: Run) -> list[int]:
+    """Return the number of steps of each episode; the policy None always takes action 1, which does nothing."""
     lengths = []
-    for seed in track(range(episodes), description=label):
+    for seed in range(episodes):
         frame, _ = env.reset(seed=seed)
         state, steps, over = None, 0, False
         while not over:
@@ -40,29 +52,20 @@ def episode_lengths(env: gym.Env[Any, Any], policy: Any, episodes: int, label: s
             frame, _, terminated, truncated, _ = env.step(action[0])
             steps, over = steps + 1, terminated or truncated
         lengths.append(steps)
+        run.report(seed + 1, episodes)
     return lengths
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=60)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    if options.episodes < 1:
-        parser.error(f"--episodes {options.episodes}: at least 1")
-    env = gym.make(ENV)
-    rows = []
-    for label, make in POLICIES.items():
-        lengths = episode_lengths(env, make(env.action_space), options.episodes, label)
-        figures = {"mean_return": np.mean(lengths), "std_return": np.std(lengths), "median_return": np.median(lengths)}
-        row = {"env": ENV, "policy": label, "episodes": options.episodes}
-        rows.append(row | {name: round(float(value), 1) for name, value in figures.items()} | versions())
-    env.close()
-    write_csv(options.out / "take_cover.csv", rows)
-    print_table(
-        [{k: row[k] for k in ("policy", "episodes", "mean_return", "std_return", "median_return")} for row in rows], ENV
-    )
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    shown = ("policy", "episodes", "mean_return", "std_return", "median_return")
+    return [{name: row[name] for name in shown} for row in rows]
 
 
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=None,
+    seeds={"smoke": 0, "quick": 0},
+    key=("env", "policy", "episodes"),
+)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable
 
 
-def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """:raises ValueError: unless ``value`` is one of ``choices``"""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -8,11 +8,10 @@ from experiments import closed_loop
 
 
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, float]]:
+def train() -> Callable[..., dict[str, float]]:
     def run(n_updates: int, **arguments: int) -> dict[str, float]:
-        monkeypatch.setattr(closed_loop, "CHECK_EVERY", n_updates)
         model = closed_loop.make_model("one mode", seed=0, **arguments)
-        assert len(list(model.updates(n_updates))) == 1
+        assert len(list(model.updates(n_updates, check_every=n_updates))) == 1
         return closed_loop.compare_to_optimum(model, n_samples=20_000)
 
     return run
