@@ -50,12 +50,13 @@ WITHOUT_EXAMPLE: set[str] = {
     "ardae_rl.planning.problem.rollout",
     "ardae_rl.planning.sampling.CEM",
     "ardae_rl.planning.sampling.MPPI",
-    "ardae_rl.score.ardae.ARDAE",
     "ardae_rl.score.losses.ardae_loss",
     "ardae_rl.score.losses.contrastive_loss",
     "ardae_rl.score.losses.cv_loss",
     "ardae_rl.score.losses.entropy_surrogate",
     "ardae_rl.score.losses.noise_level_loss",
+    "ardae_rl.score.normalizers.Normalizer",
+    "ardae_rl.score.objective.NoiseScale",
     "ardae_rl.world_models.data.collect.collect",
     "ardae_rl.world_models.data.frame_store.Episode",
     "ardae_rl.world_models.data.frame_store.FrameStore",
@@ -75,8 +76,6 @@ WITHOUT_EXAMPLE: set[str] = {
     "ardae_rl.world_models.evolution.evolve.evolve",
     "ardae_rl.world_models.evolution.processes.ProcessEvaluator",
     "ardae_rl.world_models.evolution.ray_evaluator.RayEvaluator",
-    "ardae_rl.world_models.policies.WorldModelPolicy",
-    "ardae_rl.world_models.world_models.WorldModels",
 }
 
 

@@ -1,4 +1,4 @@
-"""What is installed, and what importing the package costs."""
+"""The content of the wheel, the cost of an import, and missing extras."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ HEAVY = ("rl_zoo3", "matplotlib", "typer", "mujoco", "Box2D", "pandas", "optuna"
 
 
 def python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` in a fresh process that finds the package in ``path``, by default the checkout."""
+    """Run ``code`` in a new process that imports the package from ``path``, by default from the checkout."""
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)) or SEARCH_PATH}
     command = [sys.executable, "-P", "-c", code]  # -P: the current folder is not searched
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=TIMEOUT)
@@ -23,8 +23,8 @@ def python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("module", ["ardae_rl", "ardae_rl.evaluation", "ardae_envs"])
 def test_import_is_light(module: str) -> None:
-    """No extra is imported, and Gymnasium's TimeLimit is the one that Gymnasium has (rl_zoo3 replaces it)."""
-    # SB3 itself imports pandas and matplotlib when they are installed, hence only what comes on top of it counts.
+    """No extra is imported, and Gymnasium keeps its own TimeLimit (rl_zoo3 replaces it)."""
+    # SB3 itself imports pandas and matplotlib if they are installed; only additional imports count
     code = f"""
 import sys, stable_baselines3
 before = set(sys.modules)
@@ -54,7 +54,7 @@ def test_public_names() -> None:
 
 
 def without(missing: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` where these packages are not installed."""
+    """Run ``code`` in a process in which these packages seem not to be installed."""
     return python(f"""
 import sys
 class Hidden:
@@ -90,7 +90,7 @@ def test_missing_extra_is_named(missing: str, code: str, extra: str) -> None:
 
 
 def test_algorithms_need_no_extra() -> None:
-    """Until they use one."""
+    """Algorithms can be imported without extras."""
     done = without(("rich", "typer", "cma", "ray", "numba", "Box2D", "pygame", "zuko"), "from ardae_rl import *")
     assert done.returncode == 0, done.stderr
 
@@ -126,7 +126,7 @@ def test_wheel_content(wheel: Path) -> None:
 
 
 def test_wheel_finds_its_configs(wheel: Path, tmp_path: Path) -> None:
-    """Unpacked elsewhere, the package reads its own copy, not the checkout's."""
+    """A package unpacked elsewhere reads its own copy, not that of the checkout."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     done = python("from ardae_rl.presets import config_dir; print(config_dir())", tmp_path)
     assert Path(done.stdout.strip()) == tmp_path / "ardae_rl/zoo_configs", done.stderr

@@ -1,4 +1,4 @@
-"""SACARDAE and SACNF as Stable-Baselines3's users hold them: environments, saving, continuing, seeds, refusals."""
+"""What users of Stable-Baselines3 expect of SACARDAE and SACNF: environments, saving, resuming, seeds, errors."""
 
 import copy
 import math
@@ -40,13 +40,13 @@ SMALL_CNN: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 8}}
 
 
 def make_sac_nf(env: GymEnv | str = "Pendulum-v1", policy: str = "MlpPolicy", **arguments: Any) -> SACNF:
-    """A small SACNF; ``policy_kwargs`` are added to the small ones, the other arguments replace them."""
+    """Return a small SACNF; ``policy_kwargs`` are merged with the default ones, other arguments replace defaults."""
     policy_kwargs = {"net_arch": [16], "n_flows": 2} | arguments.pop("policy_kwargs", {})
     return SACNF(policy, env, policy_kwargs=policy_kwargs, **(SACNF_ARGUMENTS | arguments))
 
 
 def remaining_progress(progress: float) -> float:
-    """A schedule that is equal to itself after loading, because it is pickled by name."""
+    """A schedule that compares equal after loading, because it is pickled by name."""
     return progress
 
 
@@ -96,7 +96,7 @@ OWN_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "one deviation": {"policy_kwargs": {"state_dependent_std": False}},
     },
 }
-# What is saved beside SB3's, and with which arguments
+# What is saved in addition to SB3's own state, and for which arguments
 OWN_STATES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("SACARDAE", {}, ["estimator.optimizer", "limit_actor_gradient"]),
     ("SACARDAE", {"target_calibration": True}, ["estimator.optimizer", "limit_actor_gradient", "calibration"]),
@@ -107,12 +107,12 @@ OWN_METRICS: dict[str, set[str]] = {"SACARDAE": {"train/entropy", "train/target_
 
 @pytest.fixture(params=MAKERS)
 def make(request: pytest.FixtureRequest) -> Make:
-    """Makes small models of one of the algorithms."""
+    """Return a function that makes small models of one algorithm."""
     return MAKERS[request.param]
 
 
 def assert_trained(before: dict[str, th.Tensor], model: Model) -> None:
-    """Every parameter of actor and critics, those of flows and features extractors too, and to finite numbers."""
+    """Check that every parameter of actor and critics has changed, and is finite."""
     after = parameters(model)
     trained = [name for name, _ in model.policy.named_parameters() if not name.startswith("estimator.")]
     assert {name.split(".")[0] for name in trained} == {"actor", "critic", "critic_target"}
@@ -130,7 +130,7 @@ def assert_trained(before: dict[str, th.Tensor], model: Model) -> None:
     indirect=["make"],
 )
 def test_train_save_load_continue(make: Make, arguments: dict[str, Any], tmp_path: Path) -> None:
-    """Everything is restored, optimisers included: training goes on as if it had not been interrupted."""
+    """Everything is restored, including the optimizers: training continues as if it had not been interrupted."""
     model = make(**arguments).learn(20)
     assert model._n_updates == 10
     assert_trained(parameters(make(**arguments)), model)
@@ -158,7 +158,7 @@ def test_train_save_load_continue(make: Make, arguments: dict[str, Any], tmp_pat
 
 @pytest.mark.parametrize(("make", "arguments", "own"), OWN_STATES, indirect=["make"], ids=str)
 def test_what_is_saved(make: Make, arguments: dict[str, Any], own: list[str], tmp_path: Path) -> None:
-    """By name, as set_parameters demands: nothing else is trained."""
+    """The named states are all that set_parameters requires: nothing else is trained."""
     expected = {"policy", "actor.optimizer", "critic.optimizer", *own}
     assert make(ent_coef=0.1, **arguments).get_parameters().keys() == expected
     model = make(**arguments).learn(15)
@@ -206,7 +206,7 @@ def test_loaded_without_an_environment(make: Make, tmp_path: Path) -> None:
 
 
 def test_loaded_with_other_arguments(make: Make, tmp_path: Path) -> None:
-    """Arguments are replaced by those given, and the others kept; a policy of another form is refused."""
+    """Given arguments replace the saved ones; other ``policy_kwargs`` are refused."""
     model = make(tau=0.25)
     model.save(tmp_path / "model.zip")
     loaded = type(model).load(tmp_path / "model.zip", gamma=0.5)
@@ -219,7 +219,7 @@ def test_loaded_with_other_arguments(make: Make, tmp_path: Path) -> None:
     ("algorithm", "arguments"), [(SACARDAE, small.ARGUMENTS), (SACNF, SACNF_ARGUMENTS)], ids=MAKERS
 )
 def test_policy_kwargs_are_as_given(algorithm: type[Model], arguments: dict[str, Any], tmp_path: Path) -> None:
-    """The caller's are not changed, and those given to the constructor are those that are saved."""
+    """The caller's dictionaries are not modified, and they are saved as they were given."""
     given: dict[str, Any] = {"net_arch": [16, 16]}
     model = algorithm("MlpPolicy", "Pendulum-v1", policy_kwargs=given, **arguments)
     assert given == {"net_arch": [16, 16]}, "the caller's"
@@ -240,7 +240,7 @@ def test_compiled_policy(make: Make, tmp_path: Path) -> None:
 
 
 def test_deterministic_actions_are_functions_of_the_observation(make: Make) -> None:
-    """Of each one alone, whatever the batch and the state of the generators."""
+    """Each action depends on its own observation only, not on the batch or the state of the random generators."""
     model = make()
     observations = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     first = model.predict(observations, deterministic=True)[0]
@@ -251,7 +251,7 @@ def test_deterministic_actions_are_functions_of_the_observation(make: Make) -> N
 
 
 class OtherReward(gym.RewardWrapper[Any, Any]):
-    """Another reward from the n-th step on."""
+    """Replaces the reward from the n-th step on."""
 
     def __init__(self, env: gym.Env[Any, Any], value: float, start: int):
         super().__init__(env)
@@ -302,7 +302,7 @@ ENVIRONMENTS: dict[str, tuple[Callable[[], GymEnv], str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_environments(make: Make, name: str, tmp_path: Path) -> None:
-    """Trained on, with actions and densities of the right shapes; the model and its policy alone come back whole."""
+    """Training works, actions and densities have the right shapes, and model and policy are restored after saving."""
     env, policy, policy_kwargs = ENVIRONMENTS[name]
     arguments = {"policy_kwargs": policy_kwargs, "batch_size": 8, "buffer_size": 100}
     model = make(env(), policy, **arguments).learn(16)
@@ -337,8 +337,8 @@ def test_hindsight_experience_replay(make: Make, tmp_path: Path) -> None:
     loaded.learn(10, reset_num_timesteps=False)
 
 
-def test_normalised_environment(make: Make) -> None:
-    """The replay buffer holds what the environment gave; the networks see what VecNormalize makes of it."""
+def test_normalized_environment(make: Make) -> None:
+    """The replay buffer holds the original data; the networks receive the data that VecNormalize has normalized."""
     env = VecNormalize(make_vec_env("Pendulum-v1", n_envs=2, seed=0))
     model = make(env).learn(60)
     assert model.replay_buffer is not None and model.get_vec_normalize_env() is env
@@ -358,7 +358,7 @@ def test_normalised_environment(make: Make) -> None:
     ids=str,
 )
 def test_training_frequency(make: Make, n_envs: int, arguments: dict[str, Any], n_updates: int) -> None:
-    """30 steps, of which the first 10 are not trained on."""
+    """30 steps, the first 10 of them without training."""
     env = make_vec_env(lambda: BoxEnv(spaces.Box(-1, 1, (2,))), n_envs=n_envs)
     model = make(env, batch_size=8, **arguments).learn(30)
     assert model._n_updates == n_updates
@@ -421,7 +421,7 @@ def test_temperature(make: Make) -> None:
     assert temperature(make(ent_coef=0.3)).item() == pytest.approx(0.3)
     assert temperature(make(ent_coef="auto")).item() == 1
     assert temperature(make(ent_coef="auto_0.1")).item() == pytest.approx(0.1)
-    # Entropies below the target raise it, entropies above lower it
+    # An entropy below the target raises the temperature, one above lowers it
     for target, sign in ((100.0, 1), (-100.0, -1)):
         model = make(ent_coef="auto_0.1", target_entropy=target).learn(15)
         assert np.sign(temperature(model).item() - 0.1) == sign
@@ -461,7 +461,7 @@ def test_parameters_that_are_not_finite(make: Make, policy_kwargs: dict[str, Any
     assert "\n" not in str(error.value)
 
 
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", IdentityEnv(3)], ids=["id", "environment"])
@@ -501,7 +501,7 @@ def test_no_gradient_steps(make: Make) -> None:
     assert not changed(before, parameters(model))
 
 
-# SACARDAE has no such argument; SACNF has all those of SB3's SAC
+# SACARDAE has no such argument; SACNF has all arguments of SB3's SAC
 @pytest.mark.parametrize(("make", "error"), [("SACARDAE", TypeError), ("SACNF", ValueError)], indirect=["make"])
 def test_state_dependent_exploration_is_refused(make: Make, error: type[Exception]) -> None:
     with pytest.raises(error, match="use_sde"):
