@@ -1,4 +1,4 @@
-"""From a controller's outputs to an environment's actions, and from these to the memory's inputs."""
+"""Map a controller's outputs to an environment's actions, and these to the memory's inputs."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -18,29 +18,29 @@ _CAR_RACING = spaces.Box(np.array([-1, 0, 0], np.float32), np.array([1, 1, 1], n
 
 
 class ActionMap(ABC):
-    """Outputs in [-1, 1] to actions of a space.
-
-    :param space: of the environment's actions
-    """
+    """Maps outputs in [-1, 1] to the actions of a space."""
 
     n_outputs: int
-    memory_dim: int
+    memory_dim: int  # dimension of the memory's input
 
     @abstractmethod
     def actions(self, outputs: Floats) -> Array:
-        """(n, n_outputs) to (n, ...), elements of the space."""
+        """Return actions (n, ...) for outputs (n, n_outputs)."""
 
     @abstractmethod
     def inputs(self, actions: Array) -> Floats:
-        """What the memory is told of actions (n, ...): (n, memory_dim)."""
+        """Return the memory's inputs (n, memory_dim) for actions (n, ...)."""
 
 
 class Scaled(ActionMap):
-    """Each output is an action, over the range of its axis."""
+    """Rescales each output to the range of its axis.
+
+    :param space: Bounded Box.
+    """
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         if not (isinstance(space, spaces.Box) and space.is_bounded()):
-            raise ValueError(f"action_map='identity' with {space}: accepted are bounded real actions")
+            raise ValueError(f"`action_space` must be a bounded Box for the action map 'identity', got {space}")
         self._space = space
         self._low, self._high = space.low.reshape(-1), space.high.reshape(-1)
         self.n_outputs = self.memory_dim = len(self._low)
@@ -54,11 +54,11 @@ class Scaled(ActionMap):
 
 
 class SteerAndPedal(Scaled):
-    """CarRacing's three actions from two outputs, see :func:`~ardae_envs.actions.steer_and_pedal`."""
+    """Maps two outputs to CarRacing's three actions, see :func:`~ardae_envs.actions.steer_and_pedal`."""
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         if space != _CAR_RACING:
-            raise ValueError(f"action_map='steer_and_pedal' with {space}: accepted are CarRacing's actions")
+            raise ValueError(f"`action_space` must be CarRacing's for the action map 'steer_and_pedal', got {space}")
         super().__init__(space)
         self.n_outputs = 2
 
@@ -67,11 +67,11 @@ class SteerAndPedal(Scaled):
 
 
 class OneAxis(ActionMap):
-    """Discrete actions, in their order, from one output; the memory has them one-hot."""
+    """Maps one output to discrete actions in their order; the memory's inputs are one-hot."""
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         if not isinstance(space, spaces.Discrete):
-            raise ValueError(f"action_map='one_axis' with {space}: accepted are discrete actions")
+            raise ValueError(f"`action_space` must be Discrete for the action map 'one_axis', got {space}")
         self.n_outputs, self.memory_dim, self._start = 1, int(space.n), int(space.start)
         self._thresholds = np.linspace(-1, 1, self.memory_dim + 1)[1:-1].tolist()
 
@@ -83,9 +83,11 @@ class OneAxis(ActionMap):
 
 
 def make_action_map(name: str, space: spaces.Space[Any]) -> ActionMap:
-    """:param name: "identity", "steer_and_pedal", "one_axis", or "auto" for what fits to the space
+    """Return an action map by its name.
 
-    :raises ValueError: for another name, or a space that it does not fit to
+    :param name: ``"identity"``, ``"steer_and_pedal"``, ``"one_axis"``, or ``"auto"`` for the one that fits the space.
+    :param space: Action space of the environment.
+    :raises ValueError: For an unknown name, or a space that the map does not fit.
     """
     check_choice("action_map", name, NAMES)
     if name == "auto":

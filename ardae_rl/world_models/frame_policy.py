@@ -25,7 +25,8 @@ def channels_last(observations: Any, space: spaces.Space[Any]) -> NDArray[np.uin
     if frames.shape[1:] == (shape[2], *shape[:2]) and frames.shape[1:] != shape:
         frames = frames.transpose(0, 2, 3, 1)
     if frames.shape[1:] != shape or frames.dtype != np.uint8:
-        raise ValueError(f"`observation` must be uint8 of shape (n, *{shape}), got {frames.dtype} of {frames.shape}")
+        dims = ", ".join(map(str, shape))
+        raise ValueError(f"`observation` must be uint8 of shape (n, {dims}), got {frames.dtype} of {frames.shape}")
     return frames
 
 

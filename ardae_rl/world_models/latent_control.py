@@ -1,4 +1,4 @@
-"""Other algorithms as controllers: latents as observations, and the way back to frames."""
+"""Other algorithms as controllers: train them on latents, and export them as policies on frames."""
 
 from typing import Any
 
@@ -18,12 +18,27 @@ Array = NDArray[Any]
 
 
 class WorldModelVecEnv(VecEnvWrapper):
-    """What the controller of World Models sees, as a Box, and its outputs as actions: for any SB3 algorithm.
+    """Exposes the controller's inputs as observations and its outputs as actions, for any SB3 algorithm.
 
-    :param venv: with frames as observations; of environments that repeat actions as the policy does, see
-        :class:`~ardae_envs.action_repeat.ActionRepeat`
-    :param policy: its vision and memory are used, and not trained
-    :param deterministic: whether latents are posteriors' means, not draws
+    Example:
+
+    >>> import gymnasium as gym
+    >>> import numpy as np
+    >>> from stable_baselines3.common.vec_env import DummyVecEnv
+    >>> from ardae_rl.world_models import WorldModelPolicy
+    >>> from ardae_rl.world_models.latent_control import WorldModelVecEnv
+    >>> venv = DummyVecEnv([lambda: gym.make("CarRacing-v3")])
+    >>> policy = WorldModelPolicy(
+    ...     venv.observation_space, venv.action_space, z_dim=4, vision_width=4, memory_hidden=8
+    ... )
+    >>> latent_venv = WorldModelVecEnv(venv, policy)
+    >>> latent_venv.reset().shape, latent_venv.action_space.shape
+    ((1, 12), (2,))
+
+    :param venv: Environments whose observations are frames. They must repeat actions as the policy does, see
+        :class:`~ardae_envs.action_repeat.ActionRepeat`.
+    :param policy: Policy whose vision model and memory are used. They are not trained.
+    :param deterministic: Whether latents are the posteriors' means instead of samples.
     """
 
     def __init__(self, venv: VecEnv, policy: WorldModelPolicy, deterministic: bool = True) -> None:
@@ -48,13 +63,13 @@ class WorldModelVecEnv(VecEnvWrapper):
             self._memory = self.policy.remember(self._z, self._actions, self._memory)
         if dones.any():
             last = np.stack([infos[i]["terminal_observation"] for i in np.flatnonzero(dones)])
-            ended = th.from_numpy(dones).to(self._z.device)
-            memory = (self._memory[0][ended], self._memory[1][ended])
+            rows = th.from_numpy(dones).to(self._z.device)
+            memory = (self._memory[0][rows], self._memory[1][rows])
             features = self.policy.features(self._latents(last), memory).cpu().numpy()
             for i, row in zip(np.flatnonzero(dones), features, strict=True):
                 infos[i]["terminal_observation"] = row
             for part in self._memory:
-                part[ended] = 0
+                part[rows] = 0
         self._z = self._latents(observations)
         return self._features(), rewards, dones, infos
 
@@ -64,16 +79,15 @@ class WorldModelVecEnv(VecEnvWrapper):
             return self.policy.latents(frames, self.deterministic)
 
     def _features(self) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = self.policy.features(self._z, self._memory).cpu().numpy()
-        return features
+        return self.policy.features(self._z, self._memory).cpu().numpy()
 
 
 class PixelPolicy(FramePolicy):
-    """Vision, memory and what another algorithm has learnt from them, as one policy of frames.
+    """A policy on frames: vision, memory, and an actor that another algorithm has trained on their latents.
 
-    :param world_model: vision, memory and action map
-    :param actor: an SB3 policy of a :class:`WorldModelVecEnv`'s observations
-    :raises ValueError: if the actor's spaces are others
+    :param world_model: Policy whose vision model, memory and action map are used.
+    :param actor: SB3 policy for the observations of a :class:`WorldModelVecEnv`.
+    :raises ValueError: If the actor's spaces do not fit the world model.
     """
 
     def __init__(self, world_model: WorldModelPolicy, actor: BasePolicy) -> None:
@@ -81,13 +95,13 @@ class PixelPolicy(FramePolicy):
         expected = (world_model.n_features,), (world_model.action_map.n_outputs,)
         shapes = actor.observation_space.shape, actor.action_space.shape
         if shapes != expected:
-            raise ValueError(f"actor: observations and actions of shapes {shapes}; accepted are {expected}")
+            raise ValueError(f"`actor` must have observations and actions of shapes {expected}, got {shapes}")
         self.world_model, self.actor = world_model, actor
 
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
-        """Latents are the posteriors' means; actions are drawn unless deterministic."""
+        """As in the base class; latents are the posteriors' means, and actions are sampled unless deterministic."""
         model = self.world_model
         with th.no_grad():
             z, before = model.latents(frames), model.memory_state(state, episode_start, len(frames))
@@ -102,9 +116,9 @@ class PixelPolicy(FramePolicy):
 
 
 def export_pixel_policy(model: BaseAlgorithm, world_model: WorldModelPolicy) -> PixelPolicy:
-    """A model that was trained on a :class:`WorldModelVecEnv`, for the environment with frames itself.
+    """Return a policy on frames from a model that was trained on a :class:`WorldModelVecEnv`.
 
-    :param model: SAC, PPO, ...
-    :param world_model: of that environment
+    :param model: SB3 model, such as SAC or PPO.
+    :param world_model: Policy of that environment.
     """
     return PixelPolicy(world_model, model.policy)

@@ -1,4 +1,4 @@
-"""What the memory is trained for, and how far ahead it sees."""
+"""The memory's training loss, and its prediction errors over several steps."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,16 +12,16 @@ HORIZONS = (1, 5, 15, 50)
 
 
 class Sequences(Protocol):
-    """Steps (z_t, a_t) and what followed them, T of them in each row."""
+    """Batch of sequences of T steps: (z_t, a_t), and the reward, end and next latent that followed."""
 
     @property
-    def z(self) -> th.Tensor: ...  # (batch, T + 1, z_dim), draws of V's posteriors
+    def z(self) -> th.Tensor: ...  # (batch, T + 1, z_dim), samples of V's posteriors
 
     @property
-    def mean(self) -> th.Tensor: ...  # of these posteriors
+    def mean(self) -> th.Tensor: ...  # (batch, T + 1, z_dim), means of these posteriors
 
     @property
-    def log_std(self) -> th.Tensor: ...
+    def log_std(self) -> th.Tensor: ...  # (batch, T + 1, z_dim)
 
     @property
     def actions(self) -> th.Tensor: ...  # (batch, T, action_dim)
@@ -30,10 +30,10 @@ class Sequences(Protocol):
     def rewards(self) -> th.Tensor: ...  # (batch, T)
 
     @property
-    def dones(self) -> th.Tensor: ...  # (batch, T), whether the step ended the episode
+    def dones(self) -> th.Tensor: ...  # (batch, T), whether the step terminated the episode
 
     @property
-    def mask(self) -> th.Tensor: ...  # (batch, T), whether the episode had that step
+    def mask(self) -> th.Tensor: ...  # (batch, T), whether the episode has that step
 
 
 def memory_loss(
@@ -44,13 +44,16 @@ def memory_loss(
     done_weight: float = 1.0,
     done_factor: float = 1.0,
 ) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-    """The mean over steps of the latent's loss for each dimension, and weighted ones of reward and end.
+    """Return the mean over steps of the latent's loss per dimension, plus weighted losses of the reward and the end.
 
-    :param kind: of the latent's, see :func:`~ardae_rl.world_models.memory.z_loss`
-    :param reward_weight: of the squared error of the reward
-    :param done_weight: of the cross entropy of the end of an episode
-    :param done_factor: of steps that are an end, in that entropy; they are rare (10 in the original)
-    :return: the loss; its parts, and "nll" whichever loss is trained
+    :param model: Memory to train.
+    :param batch: Sequences.
+    :param kind: Loss of the latent, see :func:`~ardae_rl.world_models.memory.z_loss`.
+    :param reward_weight: Weight of the squared error of the reward.
+    :param done_weight: Weight of the cross entropy of the end of an episode.
+    :param done_factor: Factor by which terminal steps, which are rare, count more in the cross entropy (10 in the
+        original code).
+    :return: The loss; and its terms, always with ``nll``, whichever loss is trained.
     """
     prediction, _ = model(batch.z[:, :-1], batch.actions)
     mask = batch.mask.to(batch.z)
@@ -59,8 +62,8 @@ def memory_loss(
     def mean(values: th.Tensor) -> th.Tensor:
         return (values * mask).sum() / n_steps
 
-    following = (batch.z[:, 1:], batch.mean[:, 1:], batch.log_std[:, 1:])
-    latent = mean(z_loss(kind, prediction.z, *following)) / model.z_dim
+    next_latents = (batch.z[:, 1:], batch.mean[:, 1:], batch.log_std[:, 1:])
+    latent = mean(z_loss(kind, prediction.z, *next_latents)) / model.z_dim
     reward = mean((prediction.reward - batch.rewards).square())
     factor = prediction.done_logit.new_tensor(done_factor)
     done = mean(
@@ -69,7 +72,7 @@ def memory_loss(
         )
     )
     with th.no_grad():
-        nll = latent if kind == "nll" else mean(z_loss("nll", prediction.z, *following)) / model.z_dim
+        nll = latent if kind == "nll" else mean(z_loss("nll", prediction.z, *next_latents)) / model.z_dim
     terms = {"nll": nll, "reward_error": reward, "done_entropy": done}
     return latent + reward_weight * reward + done_weight * done, {k: v.detach() for k, v in terms.items()}
 
@@ -78,29 +81,35 @@ def memory_loss(
 def open_loop_errors(
     model: MemoryRNN, batch: Sequences, warm_up: int, horizons: Sequence[int] = HORIZONS
 ) -> dict[str, float]:
-    """Squared errors of latents foreseen from their own predictions, in units of the latents' variance.
+    """Return squared errors of multi-step predictions of latents, in units of the latents' variance.
 
-    After ``warm_up`` steps with the true latents, the expectation of each next one goes in as the next latent, with
-    the true actions. Beside the errors those of the last true latent ("copy"): a memory that foresees less is none.
+    After ``warm_up`` steps with the true latents, the memory is fed its own expected next latents, with the true
+    actions. ``copy_<horizon>`` is the error of repeating the last true latent, which a useful memory must beat.
 
-    :param batch: rows without a step that the mask excludes count alone
-    :raises ValueError: if no row is long enough
+    :param model: Memory to evaluate.
+    :param batch: Sequences. Only those without masked steps up to the last horizon are used.
+    :param warm_up: Number of steps with true latents.
+    :param horizons: Numbers of steps after the warm-up.
+    :return: ``error_<horizon>`` and ``copy_<horizon>`` for each horizon.
+    :raises ValueError: If no sequence is long enough.
     """
     needed = warm_up + max(horizons) - 1
     rows = batch.mask[:, :needed].all(1) if batch.mask.shape[1] >= needed else th.zeros(0)
     if warm_up < 1 or not bool(rows.any()):
-        raise ValueError(f"warm_up={warm_up!r}, horizons={horizons!r}: accepted are as many steps as sequences have")
+        raise ValueError(
+            f"`warm_up` must be >= 1, and sequences must have `warm_up` + {max(horizons) - 1} steps, got {warm_up}"
+        )
     z, actions = batch.mean[rows], batch.actions[rows]
     variance = z.flatten(0, 1).var(0).mean()
     prediction, state = model(z[:, :warm_up], actions[:, :warm_up])
-    foreseen = prediction.z.mean[:, -1]
+    predicted = prediction.z.mean[:, -1]
     errors = {}
     for horizon in range(1, max(horizons) + 1):
         at = warm_up + horizon - 1
         if horizon in horizons:
-            errors[f"error_{horizon}"] = float((foreseen - z[:, at]).square().mean() / variance)
+            errors[f"error_{horizon}"] = float((predicted - z[:, at]).square().mean() / variance)
             errors[f"copy_{horizon}"] = float((z[:, warm_up - 1] - z[:, at]).square().mean() / variance)
         if horizon < max(horizons):
-            state = model.step(foreseen, actions[:, at], state)
-            foreseen = model.predict(state[0]).z.mean
+            state = model.step(predicted, actions[:, at], state)
+            predicted = model.predict(state[0]).z.mean
     return errors

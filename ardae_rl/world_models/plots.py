@@ -1,4 +1,4 @@
-"""How the stages of a round went, as curves."""
+"""Curves of the stages of a round."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +11,16 @@ from ardae_rl.runs.tables import read_csv
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FITS = {"vision": "validation_error", "memory": "validation_nll"}  # what is drawn of each
+_FITS = {"vision": "validation_error", "memory": "validation_nll"}  # the column drawn for each stage
 
 
 def draw_learning(round_folder: Path, path: Path) -> Path:
-    """Errors of V and M on what was held out, and C's returns, from the CSV files that the stages leave.
+    """Plot V's and M's errors on held-out episodes and C's returns, from the CSV files of the stages.
 
-    :param round_folder: ``FOLDER/round_0``, or of another round
-    :param path: of the picture
-    :raises ImportError: without matplotlib
+    :param round_folder: Folder of a round, such as ``FOLDER/round_0``.
+    :param path: Path of the figure.
+    :return: ``path``.
+    :raises ImportError: If matplotlib is not installed.
     """
     require("matplotlib", "plots")
     from matplotlib.figure import Figure

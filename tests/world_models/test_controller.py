@@ -32,11 +32,11 @@ def test_rows_are_networks_of_their_own(hidden: tuple[int, ...]) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="parameters: 3 of them; accepted are 8"):
+    with pytest.raises(ValueError, match=r"`parameters` must have shape \(n, 8\), got \(3,\)"):
         Controller(3, 2)(th.zeros(3), th.zeros(1, 3))
-    with pytest.raises(ValueError, match="n_outputs=0"):
+    with pytest.raises(ValueError, match="`n_outputs` must be >= 1, got 0"):
         Controller(3, 0)
-    with pytest.raises(ValueError, match="hidden=0"):
+    with pytest.raises(ValueError, match="`hidden` must be >= 1, got 0"):
         Controller(3, 2, (0,))
 
 

@@ -70,7 +70,7 @@ def test_without_gradients_nothing_is_learnt() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="noise_dim=0"):
+    with pytest.raises(ValueError, match="`noise_dim` must be >= 1, got 0"):
         ImplicitConvVAE(2, noise_dim=0)
-    with pytest.raises(ValueError, match="n_latents=0"):
+    with pytest.raises(ValueError, match="`n_latents` must be >= 1, got 0"):
         ImplicitConvVAE(2, n_latents=0)

@@ -66,5 +66,5 @@ def test_train_and_export(algorithm: Any, tmp_path: Path) -> None:
 
 def test_actors_of_other_spaces() -> None:
     other = PPO("MlpPolicy", "Pendulum-v1").policy
-    with pytest.raises(ValueError, match=r"actor: observations and actions of shapes \(\(3,\), \(1,\)\)"):
+    with pytest.raises(ValueError, match=r"`actor` must have observations and actions of .*, got \(\(3,\), \(1,\)\)"):
         PixelPolicy(world_model(), other)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch as th
 
-from ardae_rl.world_models.memory import FORMS, GREATEST_LOG_SCALE, LEAST_LOG_SCALE, Z_LOSSES, MemoryRNN, z_loss
+from ardae_rl.world_models.memory import FORMS, LOG_SCALE_MAX, LOG_SCALE_MIN, Z_LOSSES, MemoryRNN, z_loss
 from ardae_rl.world_models.mixture import negative_log_likelihood
 
 BATCH, LENGTH, Z_DIM, ACTION_DIM = 4, 6, 3, 2
@@ -58,7 +58,7 @@ def test_scales_are_bounded_softly() -> None:
         bias[-2 - 2 * Z_DIM : -2] = value
         model.zero_grad()
         log_scales = model(z, actions)[0].z.log_scales
-        bound = LEAST_LOG_SCALE if value < 0 else GREATEST_LOG_SCALE
+        bound = LOG_SCALE_MIN if value < 0 else LOG_SCALE_MAX
         th.testing.assert_close(log_scales, th.full_like(log_scales, bound), atol=1e-3, rtol=0)
     bias[-2 - 2 * Z_DIM : -2] = 0
     model(z, actions)[0].z.log_scales.sum().backward()
@@ -121,11 +121,11 @@ def test_components_pay_where_there_are_modes() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="form='both': accepted are 'per_dimension', 'joint'"):
+    with pytest.raises(ValueError, match="`form` must be one of 'per_dimension', 'joint', got 'both'"):
         MemoryRNN(3, 2, form="both")
-    with pytest.raises(ValueError, match="hidden=0"):
+    with pytest.raises(ValueError, match="`hidden` must be >= 1, got 0"):
         MemoryRNN(3, 2, hidden=0)
     prediction, _ = memory()(*sequences())
     z = sequences()[0]
-    with pytest.raises(ValueError, match=f"z_loss='mse': accepted are {', '.join(map(repr, Z_LOSSES))}"):
+    with pytest.raises(ValueError, match=f"`kind` must be one of {', '.join(map(repr, Z_LOSSES))}, got 'mse'"):
         z_loss("mse", prediction.z, z, z, z)

@@ -115,7 +115,7 @@ def test_held_actions() -> None:
             np.testing.assert_allclose(actions[i], states[i][0][0], atol=1e-6)
     direct, _ = Decisions(holding).predict(frames(2), None, np.ones(2, bool), True)
     np.testing.assert_array_equal(direct, holding.predict(frames(2), deterministic=True)[0])
-    with pytest.raises(ValueError, match="action_repeat=0"):
+    with pytest.raises(ValueError, match="`action_repeat` must be >= 1, got 0"):
         policy(action_repeat=0)
 
 
@@ -139,14 +139,20 @@ def test_drives_the_official_environment() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"controller_input": "h"}, "controller_input='h': accepted are 'z', 'zh', 'zc', 'zch'"),
-        ({"posterior": "flow"}, "posterior='flow': accepted are 'gaussian', 'implicit'"),
-        ({"cropped_rows": 96}, "cropped_rows=96: accepted are 0 to 95"),
-        ({"action_map": "both"}, "action_map='both': accepted are 'auto', "),
-        ({"action_map": "one_axis"}, "action_map='one_axis' with Box"),
-        ({"action_space": spaces.Discrete(2), "action_map": "identity"}, "action_map='identity' with Discrete"),
-        ({"action_space": spaces.Discrete(2), "action_map": "steer_and_pedal"}, "accepted are CarRacing's actions"),
-        ({"action_space": spaces.Box(-np.inf, 1, (1,))}, "accepted are bounded real actions"),
+        ({"controller_input": "h"}, "`controller_input` must be one of 'z', 'zh', 'zc', 'zch', got 'h'"),
+        ({"posterior": "flow"}, "`posterior` must be one of 'gaussian', 'implicit', got 'flow'"),
+        ({"cropped_rows": 96}, "`cropped_rows` must be between 0 and 95, got 96"),
+        ({"action_map": "both"}, "`action_map` must be one of 'auto', .* got 'both'"),
+        ({"action_map": "one_axis"}, "`action_space` must be Discrete for the action map 'one_axis', got Box"),
+        (
+            {"action_space": spaces.Discrete(2), "action_map": "identity"},
+            "`action_space` must be a bounded Box for the action map 'identity', got Discrete",
+        ),
+        (
+            {"action_space": spaces.Discrete(2), "action_map": "steer_and_pedal"},
+            "`action_space` must be CarRacing's for the action map",
+        ),
+        ({"action_space": spaces.Box(-np.inf, 1, (1,))}, "`action_space` must be a bounded Box for the action map"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -155,9 +161,11 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_bad_observations() -> None:
-    with pytest.raises(ValueError, match="accepted are frames of bytes"):
+    with pytest.raises(ValueError, match="`observation_space` must be frames of bytes"):
         WorldModelPolicy(spaces.Box(0, 1, (4,)), CAR)
-    with pytest.raises(ValueError, match=r"observation of float64, shape \(1, 96, 96, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"`observation` must be uint8 of shape \(n, 96, 96, 3\), got float64 of \(1, 96, 96, 3\)"
+    ):
         policy().predict(np.zeros((96, 96, 3)))
 
 

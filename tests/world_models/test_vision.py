@@ -70,7 +70,7 @@ def test_learns() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="z_dim=0"):
+    with pytest.raises(ValueError, match="`z_dim` must be >= 1, got 0"):
         ConvVAE(0)
-    with pytest.raises(ValueError, match="free_nats=-1: accepted are numbers from 0 up"):
+    with pytest.raises(ValueError, match="`free_nats` must be >= 0, got -1"):
         ConvVAE(2, free_nats=-1)
