@@ -9,6 +9,7 @@ import sys
 from itertools import takewhile
 from pathlib import Path
 
+from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.optional import require
 from ardae_rl.evaluation import playback_class
 from ardae_rl.registry import OUR_ALGORITHMS, algorithm_class, environment_id, folder_name
@@ -153,6 +154,7 @@ def run_script(script: str, arguments: list[str]) -> None:
     Through runpy, because ``record_video`` has no function to call and ``rl_zoo3.cli`` needs seaborn for anything.
     """
     register(playback=script != "train")
+    keep_freed_memory()
     if not has_display():
         os.environ.setdefault("MUJOCO_GL", "egl")  # Gymnasium tries the window system first and then fails
     command, sys.argv = sys.argv, [f"ardae-rl {script}", *map(str, arguments)]

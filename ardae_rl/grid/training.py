@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.critics import policy_with_critic
 from ardae_rl.evaluation import evaluate
 from ardae_rl.registry import algorithm_class, environment_id
@@ -38,6 +39,7 @@ def train(settings: dict[str, Any], at: Run) -> str:
     if model_file.exists() and not _checkpoints(at.folder):
         return f"{settings['name']}: was at its end"
     environment_id(settings["env"])  # in a worker, too, it is registered by this
+    keep_freed_memory()
     tables = _Tables(at.folder)
     model = _load(settings, at.folder, tables) or _make(settings)
     every = settings["eval_freq"]

@@ -10,11 +10,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from ardae_rl.common.checks import check_count
+from ardae_rl.common.cpu import chunk_length
 from ardae_rl.common.policies import SquashedActor, record_arguments
 from ardae_rl.sac_ardae.activations import LogisticTanh, activation_class
 from ardae_rl.sac_ardae.whitening import sigma_points
-
-_STATES_IN_CACHE = 64
 
 
 class ImplicitActor(SquashedActor):
@@ -144,9 +143,7 @@ class ImplicitActor(SquashedActor):
     def generate_at_sigma_points(self, embedding: th.Tensor) -> th.Tensor:
         """Return g at the sigma points of the noise, shape (batch, 2 noise_dim n_bases, action_dim)."""
         projected = self.noise_layer(self.sigma_points.unsqueeze(0))
-        # On a CPU in parts that stay in its cache: the hidden units are batch x points x width numbers
-        on_cpu = embedding.device.type == "cpu" and not th.compiler.is_compiling()
-        n_states = _STATES_IN_CACHE if on_cpu else len(embedding)
+        n_states = chunk_length(len(self.sigma_points), len(embedding), embedding.device)
         return th.cat([self._generate(part, projected) for part in embedding.split(n_states)])
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
-from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.temperature import check_continuous, check_temperature, initial_ent_coef
 from ardae_rl.common.training import GradientLimit, MetricMeans, frozen, polyak_update_foreach
 from ardae_rl.sac_ardae.actor import ImplicitActor
@@ -201,7 +200,6 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         clamping_kwargs = self.clamping_kwargs or {}
         check_keys("clamping_kwargs", clamping_kwargs, [field.name for field in fields(JacobianClamping)])
         self.clamping = JacobianClamping(**clamping_kwargs)
-        keep_freed_memory()
         super()._setup_model()
         self._create_aliases()
         self._check_density()

@@ -30,6 +30,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch.utils.flop_counter import FlopCounterMode
 
+from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.presets import constructor_arguments
 from ardae_rl.runs.tables import merge_csv, print_table, versions
 from experiments.common import RESULTS, make_model
@@ -125,6 +126,7 @@ class Spaces(gym.Env[np.ndarray, np.ndarray]):
 
 def make_case(case: Case, device: str = "cpu") -> OffPolicyAlgorithm:
     """A model with a filled replay buffer that is ready for `train`."""
+    keep_freed_memory()
     arguments = case.arguments | {"buffer_size": BUFFER_SIZE, "seed": 0, "device": device}
     model = make_model(case.algo, Spaces(*case.dims), **arguments)
     model.set_logger(Logger(folder=None, output_formats=[]))
