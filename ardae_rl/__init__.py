@@ -41,7 +41,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # On first use, so that the estimator (`ardae_rl.score`) can be had without Stable-Baselines3 and Gymnasium.
+    # Imported on first use, so that the estimator (`ardae_rl.score`) works without Stable-Baselines3 and Gymnasium.
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; accepted: {', '.join(__all__)}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")

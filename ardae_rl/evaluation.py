@@ -267,29 +267,36 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
     policy = (data or {}).get("policy_class")
     if policy is None:
         raise ValueError(f"`path` must be a model saved by Stable-Baselines3, got {path}, which names no policy")
-    owners = _more_special(algorithm, policy)
-    if owners or not issubclass(policy, tuple(algorithm.policy_aliases.values())):
-        hint = f": use {' or '.join(map(repr, owners))}" if owners else ""
-        raise ValueError(
-            f"`algo` must be the algorithm that trained the model, got {algo!r}, but {path} has a "
-            f"{policy.__name__}{hint}"
-        )
-    return playback_class(algorithm).load(path, custom_objects=constants)
+    problem = f"`algo` must be the algorithm that trained the model, got {algo!r}, but {path}"
+    if not issubclass(policy, tuple(algorithm.policy_aliases.values())):
+        raise ValueError(f"{problem} has a {policy.__name__}")
+    better = _better_matches(algorithm, policy)
+    if better:
+        raise ValueError(f"{problem} has a {policy.__name__}: use {' or '.join(map(repr, better))}")
+    try:
+        return playback_class(algorithm).load(path, custom_objects=constants)
+    except (AttributeError, KeyError) as error:  # as a model without this algorithm's attributes or networks
+        raise ValueError(f"{problem} cannot be loaded as such: {type(error).__name__}: {error}") from error
 
 
-def _more_special(algorithm: type[BaseAlgorithm], policy: type[BasePolicy]) -> list[str]:
-    """Return the names of registered subclasses of ``algorithm`` that the policy belongs to.
+def _better_matches(algorithm: type[BaseAlgorithm], policy: type[BasePolicy]) -> list[str]:
+    """Return the names of the algorithms whose policies are more closely related to ``policy``.
 
-    Only modules that have been imported count: reading the policy has imported its algorithm.
+    Only imported modules are looked at: whatever read the policy has imported its algorithm. An algorithm that takes
+    any policy has no better match.
     """
-    names = []
-    for name, entry in ALGORITHMS.items():
-        if entry.path.split(":")[0] in sys.modules:
-            other = entry.load()
-            is_subclass = other is not algorithm and issubclass(other, algorithm)
-            if is_subclass and issubclass(policy, tuple(other.policy_aliases.values())):
-                names.append(name)
-    return names
+    own = _nearest(algorithm, policy)
+    if policy.__mro__[own] is BasePolicy:
+        return []
+    imported_entries = {k: v for k, v in ALGORITHMS.items() if v.path.split(":")[0] in sys.modules}
+    return [name for name, entry in imported_entries.items() if _nearest(entry.load(), policy) < own]
+
+
+def _nearest(algorithm: type[BaseAlgorithm], policy: type[BasePolicy]) -> int:
+    """Return the number of steps up from ``policy`` to the first class that is one of the algorithm's policies."""
+    ancestors = policy.__mro__
+    distances = (ancestors.index(alias) for alias in algorithm.policy_aliases.values() if alias in ancestors)
+    return min(distances, default=len(ancestors))
 
 
 def playback_class(algorithm: type[BaseAlgorithm]) -> type[BaseAlgorithm]:

@@ -184,11 +184,25 @@ def test_model_of_another_algorithm_is_refused(model: SAC, tmp_path: Path) -> No
         load_for_evaluation("ppo", tmp_path / "m.zip")
 
 
-def test_model_of_a_derived_algorithm_is_refused(tmp_path: Path) -> None:
-    """A SACNF is a SAC to Python; its results must not be called SAC's."""
-    untrained("sac_nf").save(tmp_path / "m.zip")
-    with pytest.raises(ValueError, match=r"got 'sac', but .* has a SACNFPolicy: use 'sac_nf'"):
+@pytest.mark.parametrize(("made", "policy"), [("sac_nf", "SACNFPolicy"), ("sac_ardae", "SACARDAEPolicy")])
+def test_model_with_a_derived_policy_is_refused(made: str, policy: str, tmp_path: Path) -> None:
+    """To Python these policies are policies of SAC; their results must not be called SAC's."""
+    untrained(made).save(tmp_path / "m.zip")
+    with pytest.raises(ValueError, match=rf"got 'sac', but .* has a {policy}: use '{made}'"):
         load_for_evaluation("sac", tmp_path / "m.zip")
+    assert type(load_for_evaluation(made, tmp_path / "m.zip").policy).__name__ == policy
+
+
+@pytest.mark.parametrize("algo", ["td3", "ddpg"])
+def test_models_that_share_policies_load(algo: str, tmp_path: Path) -> None:
+    untrained(algo).save(tmp_path / "m.zip")
+    assert load_for_evaluation(algo, tmp_path / "m.zip").predict(np.zeros(3, np.float32))[0].shape == (1,)
+
+
+def test_model_of_an_algorithm_for_any_policy(model: SAC, tmp_path: Path) -> None:
+    model.save(tmp_path / "m.zip")
+    with pytest.raises(ValueError, match=r"got 'airl', but .* cannot be loaded as such"):
+        load_for_evaluation("airl", tmp_path / "m.zip")
 
 
 def test_file_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""``ardae-rl benchmark`` and ``ardae-rl report``: grids of trainings, and what they say."""
+"""``ardae-rl benchmark`` and ``ardae-rl report``: grids of training runs, and reports about them."""

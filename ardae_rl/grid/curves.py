@@ -1,4 +1,4 @@
-"""The curves of a benchmark's runs, and scores that can be compared over environments."""
+"""The learning curves of a benchmark's runs, and scores that are comparable across environments."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,26 @@ Array = NDArray[np.float64]
 
 
 class Curve(NamedTuple):
-    """One run's evaluations."""
+    """The evaluations of one run.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.grid.curves import Curve, normalized_scores
+    >>> steps = np.array([10.0, 20.0])
+    >>> low = Curve("Pendulum-v1", "sac", 0, steps, np.array([-4.0, -2.0]), steps, {})
+    >>> high = low._replace(algo="tqc", returns=np.array([-3.0, 0.0]))
+    >>> {algo: scores["Pendulum-v1"].tolist() for algo, scores in normalized_scores([low, high]).items()}
+    {'sac': [0.5], 'tqc': [1.0]}
+
+    :param env: Id of the environment.
+    :param algo: Name of the algorithm.
+    :param seed: Seed of the run.
+    :param steps: Environment steps, of shape (n,).
+    :param returns: Mean returns, of shape (n,).
+    :param wall_seconds: Training time in seconds, of shape (n,).
+    :param metrics: What the algorithm logged in the last segment of the training.
+    """
 
     env: str
     algo: str
@@ -23,13 +42,13 @@ class Curve(NamedTuple):
     steps: Array
     returns: Array
     wall_seconds: Array
-    metrics: dict[str, str]  # as the last segment logged them
+    metrics: dict[str, str]
 
 
 def read_curves(out: Path) -> list[Curve]:
-    """The finished runs of a folder.
+    """Return the curves of a folder's finished runs.
 
-    :raises ValueError: if there are none
+    :raises ValueError: If there are none.
     """
     curves = []
     for settings, folder in finished_runs(out):
@@ -45,17 +64,20 @@ def read_curves(out: Path) -> list[Curve]:
 
 
 def names(curves: Sequence[Curve]) -> tuple[list[str], list[str]]:
-    """Environments in the order of the curves, and algorithms by the alphabet."""
+    """Return the environments in the order of the curves, and the algorithms in alphabetical order."""
     return list(dict.fromkeys(c.env for c in curves)), sorted({c.algo for c in curves})
 
 
-def normalised_scores(curves: Sequence[Curve]) -> dict[str, dict[str, Array]]:
-    """Final returns by algorithm and environment, (seeds,): 0 is the worst evaluation of any run there, 1 the best."""
+def normalized_scores(curves: Sequence[Curve]) -> dict[str, dict[str, Array]]:
+    """Return final returns by algorithm and environment, each of shape (seeds,).
+
+    In each environment, 0 is the worst evaluation of any run, and 1 the best.
+    """
     scores: dict[str, dict[str, Array]] = {}
     envs, algos = names(curves)
     for env in envs:
-        every = np.concatenate([c.returns for c in curves if c.env == env])
-        low, range_ = every.min(), max(np.ptp(every), 1e-12)
+        all_returns = np.concatenate([c.returns for c in curves if c.env == env])
+        low, range_ = all_returns.min(), max(np.ptp(all_returns), 1e-12)
         for algo in algos:
             finals = [(c.returns[-1] - low) / range_ for c in curves if (c.env, c.algo) == (env, algo)]
             if finals:

@@ -1,4 +1,4 @@
-"""Pictures of a benchmark: learning curves by steps and by time, performance profiles."""
+"""Figures of a benchmark: learning curves by steps and by time, performance profiles."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,12 @@ import numpy as np
 
 from ardae_rl.grid.curves import Array, Curve, names
 
-_WINDOW, _ORDER = 7, 2  # of the Savitzky-Golay filter, as in the paper
-_COLOURS = ("#23629f", "#c0562b", "#4c8c4a", "#8a5aa8", "#b08a1e", "#5b5b5b", "#c2407a", "#2f9c95", "#7a4a2b")
+_WINDOW, _ORDER = 7, 2  # Savitzky-Golay filter, as in the paper
+_COLORS = ("#23629f", "#c0562b", "#4c8c4a", "#8a5aa8", "#b08a1e", "#5b5b5b", "#c2407a", "#2f9c95", "#7a4a2b")
 
 
 def smoothed(values: Array) -> Array:
-    """Savitzky-Golay, order 2, window 7; a curve of fewer points as it is."""
+    """Smooth a curve by a Savitzky-Golay filter of order 2 and window 7; shorter curves are returned unchanged."""
     from scipy.signal import savgol_filter
 
     if len(values) < _WINDOW:
@@ -22,24 +22,27 @@ def smoothed(values: Array) -> Array:
 
 
 def draw_curves(curves: Sequence[Curve], path: Path) -> None:
-    """Environments by columns; return by steps above, by training time below; runs thin, their mean thick."""
+    """Draw one column per environment: the return by steps above, by training time below.
+
+    Thin lines are runs, thick ones their means.
+    """
     from matplotlib.figure import Figure
 
     envs, algos = names(curves)
     figure = Figure(figsize=(max(4.2 * len(envs), 6), 6.6), layout="constrained")
     panels = figure.subplots(2, len(envs), squeeze=False)
     for column, env in enumerate(envs):
-        for algo, colour in zip(algos, _COLOURS * len(algos), strict=False):
-            own = [c for c in curves if (c.env, c.algo) == (env, algo)]
-            if not own:
+        for algo, color in zip(algos, _COLORS * len(algos), strict=False):
+            runs = [c for c in curves if (c.env, c.algo) == (env, algo)]
+            if not runs:
                 continue
-            n = min(len(c.steps) for c in own)
-            returns = np.array([c.returns[:n] for c in own])
-            minutes = np.mean([c.wall_seconds[:n] for c in own], axis=0) / 60
-            mean, label = smoothed(returns.mean(0)), f"{algo} ({len(own)})"
-            for axes, x in ((panels[0, column], own[0].steps[:n]), (panels[1, column], minutes)):
-                axes.plot(x, returns.T, color=colour, linewidth=0.6, alpha=0.4)
-                axes.plot(x, mean, color=colour, linewidth=2, label=label)
+            n = min(len(c.steps) for c in runs)
+            returns = np.array([c.returns[:n] for c in runs])
+            minutes = np.mean([c.wall_seconds[:n] for c in runs], axis=0) / 60
+            mean, label = smoothed(returns.mean(0)), f"{algo} ({len(runs)})"
+            for axes, x in ((panels[0, column], runs[0].steps[:n]), (panels[1, column], minutes)):
+                axes.plot(x, returns.T, color=color, linewidth=0.6, alpha=0.4)
+                axes.plot(x, mean, color=color, linewidth=2, label=label)
         panels[0, column].set(title=env, xlabel="environment steps")
         panels[1, column].set(xlabel="minutes of training")
     for axes in panels.flat:
@@ -53,16 +56,16 @@ def draw_curves(curves: Sequence[Curve], path: Path) -> None:
 
 
 def draw_profiles(scores: dict[str, dict[str, Array]], path: Path) -> None:
-    """Share of runs above a score, by score (Agarwal et al. 2021)."""
+    """Draw the fraction of runs above a score, by score (Agarwal et al. 2021)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")
     axes = figure.subplots()
     thresholds = np.linspace(0, 1, 201)
-    for (algo, by_env), colour in zip(sorted(scores.items()), _COLOURS * len(scores), strict=False):
+    for (algo, by_env), color in zip(sorted(scores.items()), _COLORS * len(scores), strict=False):
         above = [(values > thresholds[:, None]).mean(1) for values in by_env.values()]
-        axes.step(thresholds, np.mean(above, axis=0), color=colour, label=algo, where="post")
-    axes.set(xlabel="normalised final return τ", ylabel="share of runs above τ", ylim=(0, 1.02))
+        axes.step(thresholds, np.mean(above, axis=0), color=color, label=algo, where="post")
+    axes.set(xlabel="normalized final return τ", ylabel="fraction of runs above τ", ylim=(0, 1.02))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)

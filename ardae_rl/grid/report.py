@@ -1,4 +1,4 @@
-"""What a grid of trainings says: tables in the form of Lim et al. (2020), aggregates over environments, curves."""
+"""The report of a benchmark: tables in the form of Lim et al. (2020), aggregates over environments, curves."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ardae_rl.common.optional import require
-from ardae_rl.grid.curves import Array, Curve, names, normalised_scores, read_curves
+from ardae_rl.grid.curves import Array, Curve, names, normalized_scores, read_curves
 from ardae_rl.grid.figures import draw_curves, draw_profiles
 from ardae_rl.grid.grid import failed_runs
 
@@ -16,23 +16,23 @@ _RESAMPLES = 10_000
 def report(out: Path) -> Path:
     """Write ``report.md``, ``learning_curves.png`` and ``profiles.png`` into the folder of the runs.
 
-    :param out: of the runs
-    :return: path of the report
-    :raises ValueError: if it has no finished runs
-    :raises ImportError: without matplotlib or scipy
+    :param out: Folder of the runs.
+    :return: Path of the report.
+    :raises ValueError: If the folder has no finished runs.
+    :raises ImportError: If matplotlib or scipy is not installed.
     """
     require("matplotlib", "plots")
     require("scipy", "plots")
     curves = read_curves(out)
     draw_curves(curves, out / "learning_curves.png")
-    scores = normalised_scores(curves)
+    scores = normalized_scores(curves)
     draw_profiles(scores, out / "profiles.png")
-    parts = ["# Benchmark", _what_was_run(curves, out)]
+    parts = ["# Benchmark", _overview(curves, out)]
     for title, summary in SUMMARIES.items():
         parts += [f"## {title}", _table(curves, summary)]
-    parts += ["## Over all environments", _aggregates(scores), "![Performance profiles](profiles.png)"]
+    parts += ["## All environments", _aggregates(scores), "![Performance profiles](profiles.png)"]
     parts += ["## Learning curves", "![Learning curves](learning_curves.png)"]
-    parts += ["## What the algorithms logged", _logged(curves)]
+    parts += ["## Logged quantities", _logged(curves)]
     path = out / "report.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
@@ -46,12 +46,12 @@ SUMMARIES: dict[str, Callable[[Curve], float]] = {
 }
 
 
-def _what_was_run(curves: Sequence[Curve], out: Path) -> str:
+def _overview(curves: Sequence[Curve], out: Path) -> str:
     lines = ["Evaluations act deterministically on the unmodified environment. Mean ± standard deviation over seeds."]
     for env in names(curves)[0]:
-        own = [c for c in curves if c.env == env]
-        seeds = ", ".join(f"{a} {sum(c.algo == a for c in own)}" for a in names(own)[1])
-        lines.append(f"- {env}, {own[0].steps[-1]:,.0f} steps, {len(own[0].steps)} evaluations; seeds: {seeds}")
+        runs = [c for c in curves if c.env == env]
+        seeds = ", ".join(f"{a} {sum(c.algo == a for c in runs)}" for a in names(runs)[1])
+        lines.append(f"- {env}, {runs[0].steps[-1]:,.0f} steps, {len(runs[0].steps)} evaluations; seeds: {seeds}")
     lines += [f"- failed: {run['name']}: {reason}" for run, reason in failed_runs(out)]
     return "\n".join([lines[0], "", *lines[1:]])
 
@@ -74,7 +74,7 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def interquartile_mean(values: Array) -> Array:
-    """The mean of the middle half over the last axis (Agarwal et al. 2021)."""
+    """Return the mean of the middle half over the last axis (Agarwal et al. 2021)."""
     from scipy.stats import trim_mean
 
     means: Array = trim_mean(values, 0.25, axis=-1)
@@ -82,11 +82,13 @@ def interquartile_mean(values: Array) -> Array:
 
 
 def stratified_interval(scores: Sequence[Array], n_resamples: int = _RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the interquartile mean, seeds resampled within each environment.
+    """Return the 95 % percentile bootstrap interval of the interquartile mean, resampling seeds by environment.
 
-    (rliable has the same; it needs arch below 8, which cannot be imported beside pandas 3.)
+    (rliable has this function, too, but needs a version of arch that cannot be imported together with pandas 3.)
 
-    :param scores: of each environment, (seeds,)
+    :param scores: For each environment, the scores of its runs, of shape (seeds,).
+    :param n_resamples: Number of bootstrap samples.
+    :param seed: Seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     resampled = [values[rng.integers(len(values), size=(n_resamples, len(values)))] for values in scores]
@@ -106,13 +108,13 @@ def _aggregates(scores: dict[str, dict[str, Array]]) -> str:
 
 
 def _logged(curves: Sequence[Curve]) -> str:
-    """Means over the last segment and the seeds; a blank where an algorithm does not have the quantity."""
+    """Return a table of means over the last segment and the seeds, blank where an algorithm logs no such quantity."""
     columns = sorted({name for c in curves for name in c.metrics} - {"step", "learning_rate"})
     rows = [["environment", "algorithm", *columns]]
     for env in names(curves)[0]:
         for algo in names(curves)[1]:
-            own = [c.metrics for c in curves if (c.env, c.algo) == (env, algo)]
-            if own:
-                values = [[float(m[name]) for m in own if m.get(name)] for name in columns]
+            logged = [c.metrics for c in curves if (c.env, c.algo) == (env, algo)]
+            if logged:
+                values = [[float(m[name]) for m in logged if m.get(name)] for name in columns]
                 rows.append([env, algo, *(f"{np.mean(v):.4g}" if v else "" for v in values)])
     return _markdown(rows)

@@ -1,6 +1,5 @@
-"""One training of a benchmark: segments that each start afresh, an evaluation after each, checkpoints between them."""
+"""One training run of a benchmark, in segments, each followed by an evaluation and a checkpoint."""
 
-import json
 import shutil
 import time
 from collections import defaultdict
@@ -17,49 +16,51 @@ from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.critics import policy_with_critic
 from ardae_rl.evaluation import evaluate
 from ardae_rl.registry import algorithm_class, environment_id
+from ardae_rl.runs.files import read_json, write_json
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, versions, write_csv
 
 EVALUATIONS, METRICS = "evaluations.csv", "metrics.csv"
+_UNFINISHED = "unfinished_checkpoint"
 _FIRST_EVALUATION_SEED = 10_000  # far from the training seeds
 
 
-def train(settings: dict[str, Any], at: Run) -> str:
-    """Train and evaluate; leaves tables of evaluations and of what the algorithm logged, and the model.
+def train(settings: dict[str, Any], run: Run) -> str:
+    """Train and evaluate, and leave the model and tables of evaluations and logged quantities in the run's folder.
 
-    Every segment of ``eval_freq`` steps begins with a reset environment and random numbers from its own seed. So a
-    checkpoint at its end, of model and replay buffer, holds all that the next one needs, in any environment, and an
-    interrupted training goes on to the same numbers.
+    Every segment of ``eval_freq`` steps begins with a reset environment and a seed of its own. The checkpoint of model
+    and replay buffer at its end is therefore all that the next segment needs, in any environment, and an interrupted
+    training run ends with the same numbers as an uninterrupted one.
 
-    :param settings: of :func:`ardae_rl.grid.suites.grid`
-    :param at: the run
-    :return: a line about the end
+    :param settings: Settings from :func:`ardae_rl.grid.suites.grid`.
+    :param run: The run.
+    :return: A line about the result.
     """
-    model_file = at.folder / "model.zip"
-    if model_file.exists() and not _checkpoints(at.folder):
-        return f"{settings['name']}: was at its end"
-    environment_id(settings["env"])  # in a worker, too, it is registered by this
+    model_file = run.folder / "model.zip"
+    if model_file.exists() and not _checkpoints(run.folder):
+        return f"{settings['name']}: was complete"
+    environment_id(settings["env"])  # registers it, which a worker needs, too
     keep_freed_memory()
-    tables = _Tables(at.folder)
-    model = _load(settings, at.folder, tables) or _make(settings)
+    tables = _Tables(run.folder)
+    model = _load(settings, run.folder, tables) or _new_model(settings)
     every = settings["eval_freq"]
     for start in range(model.num_timesteps, settings["steps"], every):
-        model.set_logger(Logger(folder=None, output_formats=[]))  # empty, as it is after a restart
+        model.set_logger(Logger(folder=None, output_formats=[]))  # empty, as after a restart
         model.set_env(model.get_env(), force_reset=True)  # type: ignore[arg-type]
         model.set_random_seed(int(np.random.SeedSequence([settings["seed"], start]).generate_state(1)[0] >> 1))
-        watch = _Watch(at, settings["steps"], tables.note())
+        watch = _Watch(run, settings["steps"], tables.note())
         begin, updates = time.perf_counter(), model._n_updates
         model.learn(every, callback=watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
         seconds = time.perf_counter() - begin
         tables.add(settings, model, seconds, model._n_updates - updates, watch.means())
-        _save(model, tables, at.folder)
+        _save(model, tables, run.folder)
     model.save(model_file)
-    for path in _checkpoints(at.folder):
-        shutil.rmtree(path)
+    for path in _checkpoints(run.folder):
+        _delete(path)
     return f"{settings['name']}: {tables.note()}"
 
 
-def _make(settings: dict[str, Any]) -> OffPolicyAlgorithm:
+def _new_model(settings: dict[str, Any]) -> OffPolicyAlgorithm:
     cls: Any = algorithm_class(settings["algorithm"])
     policy = policy_with_critic(cls.policy_aliases["MlpPolicy"], settings["critic"])
     model: OffPolicyAlgorithm = cls(policy, gym.make(settings["env"]), seed=settings["seed"], **settings["arguments"])
@@ -67,7 +68,7 @@ def _make(settings: dict[str, Any]) -> OffPolicyAlgorithm:
 
 
 class _Tables:
-    """Rows of the two tables, in memory and in the run's folder."""
+    """The rows of the two tables, in memory and in the run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,8 +77,10 @@ class _Tables:
     def add(
         self, settings: dict[str, Any], model: OffPolicyAlgorithm, seconds: float, updates: int, means: dict[str, float]
     ) -> None:
-        """Evaluate, and add what there is to say of a segment."""
-        seed = _FIRST_EVALUATION_SEED + settings["seed"]  # the same first states each time: less noise between points
+        """Evaluate the model, and add the rows of a segment."""
+        seed = (
+            _FIRST_EVALUATION_SEED + settings["seed"]
+        )  # every evaluation has the same first states: less noise between them
         result = evaluate(model, settings["env"], settings["eval_episodes"], seed, allow_wrappers=True)
         earlier = sum(row["wall_seconds"] for row in self.rows[EVALUATIONS][-1:])
         row = {name: settings[name] for name in ("env", "algo", "seed")} | {
@@ -85,7 +88,7 @@ class _Tables:
             "mean_return": round(result.mean_return, 3),
             "std_return": round(result.std_return, 3),
             "mean_length": round(float(np.mean(result.lengths)), 1),
-            "wall_seconds": round(earlier + seconds, 2),  # of training alone
+            "wall_seconds": round(earlier + seconds, 2),  # without evaluations
             "updates_per_second": round(updates / seconds, 2),
         }
         self.rows[EVALUATIONS].append(row | versions())
@@ -99,7 +102,7 @@ class _Tables:
             write_csv(self.folder / name, _same_columns(rows))
 
     def note(self) -> str:
-        """The last evaluation, in a few words."""
+        """Return the last evaluation in a few words."""
         if not self.rows[EVALUATIONS]:
             return ""
         last = self.rows[EVALUATIONS][-1]
@@ -107,22 +110,22 @@ class _Tables:
 
 
 def _same_columns(rows: list[dict[str, Any]]) -> list[Row]:
-    """Random steps log nothing, so that rows may lack what later ones have."""
+    """Return the rows with the columns of all of them; those of random steps, for example, have fewer quantities."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [{name: row.get(name, "") for name in columns} for row in rows]
 
 
 class _Watch(BaseCallback):
-    """Moves the progress bar, and averages what the algorithm logs of its gradient steps."""
+    """Moves the progress bar, and averages the quantities that the algorithm logs for its gradient steps."""
 
-    def __init__(self, at: Run, total: int, note: str) -> None:
+    def __init__(self, run: Run, total: int, note: str) -> None:
         super().__init__()
-        self.at, self.total, self.note = at, total, note
+        self.run, self.total, self.note = run, total, note
         self.sums: defaultdict[str, float] = defaultdict(float)
         self.count = 0
 
     def _on_step(self) -> bool:
-        self.at.report(self.num_timesteps, self.total, self.note)
+        self.run.report(self.num_timesteps, self.total, self.note)
         logged = {name: value for name, value in self.logger.name_to_value.items() if name.startswith("train/")}
         self.count += bool(logged)
         for name, value in logged.items():
@@ -134,22 +137,30 @@ class _Watch(BaseCallback):
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Of least steps first."""
+    """Return the folders of the checkpoints, oldest first."""
     return sorted(folder.glob("checkpoint_*"), key=lambda path: int(path.name.split("_")[1]))
 
 
 def _save(model: OffPolicyAlgorithm, tables: _Tables, folder: Path) -> None:
-    """Whole or not at all: written beside the last one, and then named."""
+    """Save a checkpoint, complete or not at all: it is written under another name, and then renamed."""
     old = _checkpoints(folder)
-    new = folder / "unfinished_checkpoint"
+    new = folder / _UNFINISHED
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     model.save(new / "model")
     model.save_replay_buffer(new / "replay_buffer")
-    (new / "tables.json").write_text(json.dumps(tables.rows))
+    write_json(new / "tables.json", tables.rows)
     new.rename(folder / f"checkpoint_{model.num_timesteps}")
     for path in old:
-        shutil.rmtree(path)
+        _delete(path)
+
+
+def _delete(checkpoint: Path) -> None:
+    """Delete a checkpoint, complete or not at all: a part of one would be taken for the whole."""
+    unfinished = checkpoint.with_name(_UNFINISHED)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    checkpoint.rename(unfinished)
+    shutil.rmtree(unfinished)
 
 
 def _load(settings: dict[str, Any], folder: Path, tables: _Tables) -> OffPolicyAlgorithm | None:
@@ -159,5 +170,5 @@ def _load(settings: dict[str, Any], folder: Path, tables: _Tables) -> OffPolicyA
     cls: Any = algorithm_class(settings["algorithm"])
     model: OffPolicyAlgorithm = cls.load(checkpoints[-1] / "model", env=gym.make(settings["env"]))
     model.load_replay_buffer(checkpoints[-1] / "replay_buffer")
-    tables.rows = json.loads((checkpoints[-1] / "tables.json").read_text())
+    tables.rows = read_json(checkpoints[-1] / "tables.json")
     return model

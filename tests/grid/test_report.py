@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ardae_rl.grid.curves import Curve, normalised_scores, read_curves
+from ardae_rl.grid.curves import Curve, normalized_scores, read_curves
 from ardae_rl.grid.figures import smoothed
 from ardae_rl.grid.report import SUMMARIES, interquartile_mean, stratified_interval
 
@@ -20,10 +20,10 @@ def test_summaries() -> None:
     assert values == [3, 5, 3, 30]
 
 
-def test_normalised_scores() -> None:
+def test_normalized_scores() -> None:
     """0 for the worst evaluation of an environment, 1 for the best, whoever made them."""
     curves = [curve("A", "sac", 0, [-10, 0]), curve("A", "tqc", 0, [0, 10]), curve("B", "sac", 0, [100, 300])]
-    scores = normalised_scores([*curves, curve("A", "sac", 1, [-10, -5])])
+    scores = normalized_scores([*curves, curve("A", "sac", 1, [-10, -5])])
     np.testing.assert_allclose(scores["sac"]["A"], [0.5, 0.25])
     np.testing.assert_allclose(scores["sac"]["B"], [1])
     np.testing.assert_allclose(scores["tqc"]["A"], [1])
