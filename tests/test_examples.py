@@ -5,6 +5,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -102,8 +103,9 @@ EXAMPLES = [example for path in SOURCES for example in docstring_examples(path)]
 
 @pytest.fixture(autouse=True)
 def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each example in an empty folder and without a display."""
+    """Run each example in an empty folder, with its temporary files there, and without a display."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
 
