@@ -22,6 +22,11 @@ EXPERIMENTS = {
     "estimator": "experiments.estimator",
     "closed_loop": "experiments.closed_loop",
     "energy_based_gan": "experiments.energy_based_gan",
+    "multigoal": "experiments.multigoal",
+    "entropy_check": "experiments.entropy_check",
+    "e2c_control": "experiments.e2c_control",
+    "dvbf_control": "experiments.dvbf_control",
+    "imitation": "experiments.imitation",
     "take_cover": "experiments.take_cover",
     "car_racing": "experiments.car_racing",
 }

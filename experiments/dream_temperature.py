@@ -1,82 +1,111 @@
-"""Controllers that learnt in dreams of several temperatures, in their dreams and in the game (World Models, Table 2).
+"""Controllers that learned in dreams of several temperatures, in their dream and in the game (World Models, Table 2).
 
-    python -m experiments.dream_temperature [--temperatures 0.5,1.0,1.15,1.3] [--folder runs/take_cover]
-
-Data, vision and memory are those of ``ardae-rl world-model memory --env ardae/TakeCover-v0``, made if missing;
-each controller is then evolved in its dream alone, for the generations that zoo_configs/world_models.yml says, and its
-mean survival measured over episodes of that dream and of the game. What policies that know nothing reach is in
-results/take_cover.csv. An interrupted run goes on. Written to results/dream_temperature.csv.
+Data, vision and memory are those of ``ardae-rl world-model memory --env ardae/TakeCover-v0``. Each controller is then
+evolved in its dream alone, for as many generations as zoo_configs/world_models.yml says, and its mean survival is
+measured over episodes of that dream and of the game. The experiment take_cover has the returns of policies without
+knowledge.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch as th
 
+from ardae_rl.common.checks import check_positive
 from ardae_rl.evaluation import bootstrap_interval, evaluate
-from ardae_rl.presets import constructor_arguments, overridden
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import print_table, versions, write_csv
+from ardae_rl.runs.tables import Row
 from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.dream import Dream
 from ardae_rl.world_models.search_stage import dream_starts, make_dream_evaluator
-from experiments.common import RESULTS, RUNS
+from experiments.figure import Figure, needed
+from experiments.world_model import TINY, base_settings, make_model
 
 ENV = "ardae/TakeCover-v0"
-_LONGEST = 2100
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"episodes": 1, "max_steps": 20, "arguments": TINY},
+    "quick": {"episodes": 100, "max_steps": 2100, "arguments": ()},
+}
 _SEED = 10_000  # of the first episode of an evaluation
 
 
-def dreamt(model: WorldModels, temperature: float, episodes: int) -> dict[str, Any]:
-    """Evolve a controller in the dream of a temperature; how long it survives there."""
-    run = Run(model.folder / f"temperature_{temperature:g}")
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    temperatures: tuple[float, ...] = (0.5, 1.0, 1.15, 1.3),
+    arguments: tuple[str, ...] = (),
+) -> list[dict[str, Any]]:
+    for temperature in temperatures:
+        check_positive("temperatures", temperature)
+    sizes = {name: value for name, value in BUDGETS[budget].items() if name != "arguments"}
+    return [
+        {"name": f"temperature {temperature:g} seed{seed}", "temperature": temperature, "seed": seed}
+        | {"needs": base_settings(ENV, seed, (*BUDGETS[budget]["arguments"], *arguments))}
+        | sizes
+        for seed in range(n_seeds)
+        for temperature in temperatures
+    ]
+
+
+def prepare(settings: dict[str, Any], run: Run) -> None:
+    """Collect episodes, and train vision and memory."""
+    model = make_model(settings, run.folder)
+    model.collect()
+    model.train_vision()
+    model.train_memory()
+    model.latents()
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Evolve a controller in the dream of a temperature; measure how long it survives there and in the game."""
+    model = make_model(settings["needs"], needed(run, settings))
+    model.collect()
+    model.train_vision()
+    model.train_memory()
+    episodes = settings["episodes"]
+    dreamt = _evolve_in_dream(model, settings, run)
+    real = evaluate(model, ENV, episodes, _SEED, n_envs=4 * model.n_workers or 1)
+    low, high = bootstrap_interval(real.returns)
+    figures = {"dream_mean": dreamt.pop("dream_mean"), "dream_std": dreamt.pop("dream_std")}
+    figures |= {"real_mean": real.mean_return, "real_std": real.std_return, "real_low": low, "real_high": high}
+    rounded = {name: round(value, 1) for name, value in figures.items()}
+    return [{"env": ENV, "temperature": settings["temperature"]} | rounded | dreamt]
+
+
+def _evolve_in_dream(model: WorldModels, settings: dict[str, Any], run: Run) -> dict[str, Any]:
+    temperature, episodes, seed = settings["temperature"], settings["episodes"], model.seed or 0
     stage = replace(model.search_stage, temperature=temperature)
     done_factor = model.memory_stage.done_factor
     dream = Dream(model.policy, dream_starts(model.latents()), temperature, done_factor=done_factor)
     model.policy.controller_parameters.data.zero_()
-    with make_dream_evaluator(dream, _LONGEST, model.n_workers) as evaluator:
-        evolution = stage(model.policy, evaluator, run, seed=model.seed or 0)
+    with make_dream_evaluator(dream, settings["max_steps"], model.n_workers) as evaluator:
+        evolution = stage(model.policy, evaluator, run, seed=seed)
         parameters = model.policy.controller_parameters.detach().numpy().astype(np.float64)
         lengths = evaluator.evaluate(parameters[None], range(_SEED, _SEED + episodes)).lengths[0]
-    settings = {"generations": stage.n_generations, "population": stage.population_size}
-    settings |= {"dream_steps": int(evolution.rows[-1]["n_steps"]), "episodes": episodes, "seed": model.seed or 0}
-    return {"dream_mean": float(lengths.mean()), "dream_std": float(lengths.std())} | settings
+    return {
+        "dream_mean": float(lengths.mean()),
+        "dream_std": float(lengths.std()),
+        "generations": stage.n_generations,
+        "population": stage.population_size,
+        "dream_steps": int(evolution.rows[-1]["n_steps"]),
+        "episodes": episodes,
+        "seed": seed,
+    }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--temperatures", default="0.5,1.0,1.15,1.3")
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="as of ardae-rl world-model")
-    parser.add_argument("--folder", type=Path, default=RUNS / "take_cover")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    th.set_num_threads(1)
-    arguments, _ = constructor_arguments("world_models", ENV)
-    arguments = overridden(arguments, options.set or [])
-    model = WorldModels(env=ENV, folder=options.folder, seed=options.seed, verbose=1, **arguments)
-    model.collect()
-    model.train_vision()
-    model.train_memory()
-    rows = []
-    for temperature in map(float, options.temperatures.split(",")):
-        row = dreamt(model, temperature, options.episodes)
-        real = evaluate(model, ENV, options.episodes, _SEED, n_envs=4 * model.n_workers or 1)
-        low, high = bootstrap_interval(real.returns)
-        figures = {"real_mean": real.mean_return, "real_std": real.std_return, "real_low": low, "real_high": high}
-        figures = {name: round(row.pop(name), 1) for name in ("dream_mean", "dream_std")} | {
-            name: round(value, 1) for name, value in figures.items()
-        }
-        rows.append({"env": ENV, "temperature": temperature} | figures | row | versions())
-        write_csv(options.out / "dream_temperature.csv", rows)
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     shown = ("temperature", "dream_mean", "dream_std", "real_mean", "real_std", "real_low", "real_high")
-    print_table([{name: row[name] for name in shown} for row in rows], ENV)
+    return [{name: row[name] for name in shown} for row in rows]
 
 
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=None,
+    seeds={"smoke": 1, "quick": 1},
+    prepare=prepare,
+    key=("env", "temperature", "generations", "episodes", "seed"),
+)

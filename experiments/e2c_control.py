@@ -1,19 +1,15 @@
-"""E2C on the tasks of PC3 (Shu et al. 2020): the share of steps in the goal, for several trained models.
+"""E2C on the tasks of PC3 (Shu et al. 2020): the fraction of steps in the goal, for several trained models.
 
-    python -m experiments.e2c_control [--data planar,pendulum] [--variants plain,options] [--models 5] [--jobs 2]
-
-Each model is trained on random steps from anywhere, then plans ten tasks of the official environment from pictures
-alone, the pendulum's both ten times balancing and ten times swinging up. Beside the share of steps in the goal: how
-well the state follows from the latent's mean (R² of a quadratic regression on pictures that training has not seen; of
-all, and of those that do not look empty, as the planar task's do where the point is under an obstacle), and the
-divergence of the posterior from the prior, which a collapse would make 0. Written to results/e2c_control.csv, a row
-for each model and task; results/e2c_control/ has pictures of each first model.
+Each model is trained on random steps from random states, then plans ten episodes of the official environment from
+images alone; the pendulum has two tasks, to balance and to swing up. Beside the fraction of steps in the goal, the
+table shows how well the latent's mean determines the state (R² of a quadratic regression on images that training has
+not seen: of all, and of those that do not look empty, as the planar task's do where the point is under an obstacle),
+and the divergence of the posterior from the prior, which a collapse would make 0. Plots of each first model are in
+e2c_control/ beside the table.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +23,17 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import ardae_envs  # noqa: F401 (registers the environments)
 from ardae_envs.start_anywhere import StartAnywhere
+from ardae_rl.common.checks import check_choice
 from ardae_rl.common.gaussians import kl_to_standard
 from ardae_rl.e2c import E2C
 from ardae_rl.e2c.plots import draw
 from ardae_rl.e2c.policies import as_pictures
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import versions, write_csv
-from experiments.common import RESULTS, check_names, run_folder, table_of_runs
+from ardae_rl.runs.tables import Row
+from experiments.figure import Figure, Result
 from experiments.state_space.dvbf_pixels import explained
 
-# What models are trained on, and the tasks that each then has
+# Where models are trained, and the tasks in which each of them is evaluated
 DATA: dict[str, dict[str, Any]] = {
     "planar": {
         "env": "ardae/PlanarObstacles-v0",
@@ -49,14 +46,14 @@ DATA: dict[str, dict[str, Any]] = {
     "pendulum": {
         "env": "ardae/PendulumPixels-v0",
         "tasks": {"balance": {"task": "balance"}, "swing_up": {"task": "swing_up"}},
-        "episode_steps": 5,  # in more of them, random actions would leave it hanging
+        "episode_steps": 5,  # longer episodes of random actions would mostly see it hang
         "steps": 20_000,
         "gradient_steps": 2000,
         "z_dim": 3,
     },
 }
-# The loss of Watter et al. (2015), and with what has been added since. Two pictures show the pendulum's speed over the
-# step before, which has only half of the last action in it: with single steps, actions would seem half as strong.
+# The loss of Watter et al. (2015), and the same with later additions. Two images show the pendulum's mean speed during
+# the step before, which contains half of the last action's effect: in single steps, actions would seem half as strong.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {"planar": {}, "pendulum": {}},
     "options": {
@@ -68,18 +65,33 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
-_EPISODES, _HELD_OUT = 10, 2000
-folder = partial(run_folder, "e2c_control")
+KEY = ("task", "variant", "seed", "steps", "gradient_steps")
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"steps": 20, "gradient_steps": 2, "episodes": 1, "held_out": 40},
+    "quick": {"episodes": 10, "held_out": 2000},  # steps: see DATA
+}
 
 
-def settings_of(data: str, variant: str, seed: int) -> dict[str, Any]:
-    arguments = VARIANTS[variant][data]
-    name = f"{data} {variant} {seed}"
-    return {"name": name, "data": data, "variant": variant, "seed": seed, "arguments": arguments} | DATA[data]
+def runs(
+    budget: str, n_seeds: int, *, data: tuple[str, ...] = tuple(DATA), variants: tuple[str, ...] = tuple(VARIANTS)
+) -> list[dict[str, Any]]:
+    for name in data:
+        check_choice("data", name, DATA)
+    for variant in variants:
+        check_choice("variants", variant, VARIANTS)
+    return [
+        {"name": f"{name} {variant} {seed}", "data": name, "variant": variant, "seed": seed}
+        | {"arguments": VARIANTS[variant][name]}
+        | DATA[name]
+        | BUDGETS[budget]
+        for name in data
+        for variant in variants
+        for seed in range(n_seeds)
+    ]
 
 
-def run(settings: dict[str, Any], run: Run) -> str:
-    """Train a model, leave it and its numbers in the folder."""
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Train and evaluate one model; return a row per task."""
     start = time.monotonic()
     everywhere, arguments = training_env(settings), dict(settings["arguments"])
     model = E2C(
@@ -95,41 +107,40 @@ def run(settings: dict[str, Any], run: Run) -> str:
     model.learn(settings["steps"])
     model.save(run.folder / "model")
     trained = time.monotonic() - start
-    settled = {name: settings[name] for name in ("variant", "seed", "steps", "gradient_steps")}
-    latent, rows = measures(model, everywhere), []
+    key = {name: settings[name] for name in KEY[1:]}
+    latent = measures(model, everywhere, settings["held_out"])
+    rows: list[Row] = []
     for task, env_kwargs in settings["tasks"].items():
         start = time.monotonic()
-        share = share_in_goal(model, settings["env"], env_kwargs, 10_000 + settings["seed"])
+        share = share_in_goal(model, settings["env"], env_kwargs, settings["episodes"], 10_000 + settings["seed"])
         times = {"training_seconds": round(trained), "evaluation_seconds": round(time.monotonic() - start)}
-        rows.append({"task": task} | settled | {"share_in_goal": round(share, 4)} | latent | times | versions())
-    write_csv(run.folder / "row.csv", rows)
-    shares = ", ".join(f"{row['task']} {100 * row['share_in_goal']:.1f} %" for row in rows)
-    return f"{settings['name']}, steps in the goal: {shares}"
+        rows.append({"task": task} | key | {"share_in_goal": round(share, 4)} | latent | times)
+    return rows
 
 
 def training_env(settings: dict[str, Any]) -> gym.Env[Any, Any]:
     return StartAnywhere(gym.make(settings["env"]), settings["episode_steps"])
 
 
-def share_in_goal(model: E2C, env_id: str, env_kwargs: dict[str, Any], seed: int) -> float:
-    """Of the steps of ten episodes side by side."""
-    env = DummyVecEnv([lambda: Monitor(gym.make(env_id, **env_kwargs))] * _EPISODES)
+def share_in_goal(model: E2C, env_id: str, env_kwargs: dict[str, Any], episodes: int, seed: int) -> float:
+    """Return the fraction of steps in the goal, over simultaneous episodes."""
+    env = DummyVecEnv([lambda: Monitor(gym.make(env_id, **env_kwargs))] * episodes)
     env.seed(seed)
-    returns, lengths = evaluate_policy(model, env, _EPISODES, return_episode_rewards=True)
+    returns, lengths = evaluate_policy(model, env, episodes, return_episode_rewards=True)
     return float(np.sum(returns) / np.sum(lengths))
 
 
 @th.no_grad()
-def measures(model: E2C, env: gym.Env[Any, Any]) -> dict[str, float]:
-    """Of the latent, on fresh states from anywhere."""
-    pictures, states = [], []
-    for seed in range(_HELD_OUT):
+def measures(model: E2C, env: gym.Env[Any, Any], n: int) -> dict[str, float]:
+    """Measure the latent on n new states."""
+    images, states = [], []
+    for seed in range(n):
         observation, info = env.reset(seed=2**20 + seed)
-        pictures.append(observation["observation"])
+        images.append(observation["observation"])
         states.append(state_of(info))
-    x, y = np.stack(pictures), np.stack(states)
+    x, y = np.stack(images), np.stack(states)
     mean, log_std = model.policy.encoder(as_pictures(th.as_tensor(x).permute(0, 3, 1, 2)))
-    empty = x.min(0)  # what all pictures have in common
+    empty = x.min(0)  # the background, without the object
     seen = (x != empty).any((1, 2, 3))
     r2 = {"r2": quadratic_r2(mean.numpy(), y), "r2_seen": quadratic_r2(mean.numpy()[seen], y[seen])}
     kl = float(kl_to_standard(mean, log_std).mean())
@@ -137,38 +148,50 @@ def measures(model: E2C, env: gym.Env[Any, Any]) -> dict[str, float]:
 
 
 def state_of(info: dict[str, Any]) -> NDArray[np.float64]:
-    """The position, or sine and cosine of the angle."""
+    """Return the position, or the sine and cosine of the angle."""
     if "position" in info:
         return np.asarray(info["position"])
     return np.array([np.sin(info["state"][0]), np.cos(info["state"][0])])
 
 
 def quadratic_r2(z: NDArray[Any], states: NDArray[np.float64]) -> float:
-    """R² of states from latents and their products, the least over dimensions; half of the rows are held out."""
+    """Return the smallest R² over dimensions of the states, from latents and their products, on a held-out half."""
     half, z = len(z) // 2, np.asarray(z, np.float64)
     return min(explained((z[:half], states[:half]), (z[half:], states[half:]), degree=2))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=",".join(DATA))
-    parser.add_argument("--variants", default=",".join(VARIANTS))
-    parser.add_argument("--models", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    data = check_names(parser, "--data", options.data, DATA)
-    variants = check_names(parser, "--variants", options.variants, VARIANTS)
-    runs = [settings_of(name, variant, seed) for name in data for variant in variants for seed in range(options.models)]
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     shown = ("task", "variant", "seed", "share_in_goal", "r2", "r2_seen", "kl_prior", "training_seconds")
-    table = options.out / "e2c_control.csv"
-    for settings in table_of_runs(run, folder, runs, options.jobs, table, ("task", "variant", "seed"), shown):
+    return [{name: row[name] for name in shown} for row in rows]
+
+
+def draw_first_models(results: Sequence[Result], path: Path) -> None:
+    """Plot the fraction of steps in the goal by task and variant; in a folder beside, what the first models learned."""
+    from matplotlib.figure import Figure as Plot
+
+    shares: dict[str, list[float]] = {}
+    for settings, folder, rows in results:
+        for row in rows:
+            shares.setdefault(f"{row['task']}\n{row['variant']}", []).append(float(row["share_in_goal"]))
         if settings["seed"] == 0:
-            model = E2C.load(folder(settings) / "model", device="cpu")
+            model = E2C.load(folder / "model", device="cpu")
             task = gym.make(settings["env"], **list(settings["tasks"].values())[-1])
-            pictures = table.with_suffix("") / f"{settings['data']}_{settings['variant']}"
-            draw(model, training_env(settings), task, pictures)
+            plots = path.with_suffix("") / f"{settings['data']}_{settings['variant']}"
+            draw(model, training_env(settings), task, plots)
+    figure = Plot(figsize=(1.6 * len(shares) + 1, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for column, values in enumerate(shares.values()):
+        axes.plot([column] * len(values), values, "o", alpha=0.6)
+    axes.set(xticks=range(len(shares)), xticklabels=list(shares))
+    axes.set(ylim=(-0.05, 1.05), ylabel="fraction of steps in the goal")
+    figure.savefig(path, dpi=130)
 
 
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=draw_first_models,
+    seeds={"smoke": 1, "quick": 5},
+    key=KEY,
+)

@@ -50,10 +50,10 @@ MODES = (1, 3, 4)
 DIMS = (2, 5, 6)
 KEY = ("estimator", "dim", "modes", "seed", "updates")
 SEEDS = {"smoke": 1, "quick": 3}
-BUDGETS = {"smoke": {"updates": 2}, "quick": {"updates": 2500}}
+BUDGETS = {"smoke": {"updates": 1, "n_contexts": 4}, "quick": {"updates": 2500, "n_contexts": TEST_CONTEXTS}}
 
 
-def measure(name: str, target: Target, seed: int, updates: int) -> dict[str, Any]:
+def measure(name: str, target: Target, seed: int, updates: int, n_contexts: int = TEST_CONTEXTS) -> dict[str, Any]:
     """Train one estimator on one target, and return its errors after the last update as columns of the table."""
     th.manual_seed(seed)
     generator = th.Generator().manual_seed(100 + seed)
@@ -67,7 +67,7 @@ def measure(name: str, target: Target, seed: int, updates: int) -> dict[str, Any
     seconds = time.process_time() - begin
     n_calls = calls[0] / (updates * BATCH * SAMPLES)
 
-    context = target.contexts(TEST_CONTEXTS, generator)
+    context = target.contexts(n_contexts, generator)
     x = target.sample(context, TEST_SAMPLES, updates, generator)
     log_prob, score = target.log_prob_and_score(x, context, updates)
     x = x - center(name, target, context)
@@ -124,7 +124,8 @@ def runs(
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     name, seed = settings["estimator"], settings["seed"]
-    row = measure(name, Target(settings["dim"], settings["modes"], seed), seed, settings["updates"])
+    target = Target(settings["dim"], settings["modes"], seed)
+    row = measure(name, target, seed, settings["updates"], settings["n_contexts"])
     return [{k: settings[k] for k in KEY} | row]
 
 

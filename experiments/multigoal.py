@@ -1,17 +1,14 @@
-"""Does the policy keep all four goals? Training and stochastic rollouts on ardae/MultiGoal-v0.
+"""Does the policy keep all four goals of ardae/MultiGoal-v0? Stochastic episodes beside the exact optimum's.
 
-    python -m experiments.multigoal [--algos sac,sac_ardae] [--steps 20000] [--seed 0] [--jobs 2]
-
-One budget for all: `SHARED` below and `--steps` environment steps, one gradient step each. The temperature is fixed:
-returns differ by tens to hundreds, and `--ent-coef 5` is where the optimal policy has four clearly separate modes at
-the origin yet still heads for the goals (see multigoal_exact). Afterwards 200 stochastic episodes start at the origin.
-Reaching all goals does not take a multimodal policy (a broad Gaussian diffuses to them all), so `tv_origin` also holds
-the policy's first action against the exact optimum: the total variation distance of their distributions.
-Written: results/multigoal.csv and results/multigoal.png (for each algorithm and the exact optimum: paths over the exact
-soft value, and the first action's distribution). Finished runs in runs/ are kept.
+All algorithms have the same budget of environment steps, with one gradient step each, and the settings in `SHARED`.
+The temperature is fixed: returns differ by tens to hundreds, and at the temperature 5 the optimal policy has four
+clearly separate modes at the origin yet still heads for the goals (see multigoal_exact). After training, 200 stochastic
+episodes start at the origin. Reaching all goals does not take a multimodal policy (a broad Gaussian diffuses to all of
+them), so `tv_origin` also compares the policy's first action with the exact optimum's, by the total variation.
+The plot shows paths over the exact soft value, and the distribution of the first action, for each algorithm and the
+optimum.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +16,22 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import ardae_envs  # noqa: F401 (registers the environment, also in the worker processes)
 from ardae_envs.multi_goal import GOAL_RADIUS, GOALS
-from ardae_rl.runs.jobs import processes, run_missing
+from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import merge_csv, versions
-from experiments import common, multigoal_exact
+from ardae_rl.runs.tables import Row
+from experiments import multigoal_exact
+from experiments.common import make_model
+from experiments.figure import Figure, Result, needed
 
 ENV_ID = "ardae/MultiGoal-v0"
-GAMMA, EPISODES, EPISODE_STEPS, PATHS_DRAWN, ORIGIN_ACTIONS = 0.99, 200, 30, 100, 20_000
-# Arguments that all algorithms share. Everything else is the algorithm's own default.
+LABELS = {"sac": "SAC (SB3)", "sac_ardae": "SAC-AR-DAE"}
+ALGORITHMS = ("sac", "sac_ardae")
+GAMMA, EPISODE_STEPS, PATHS_DRAWN = 0.99, 30, 100
+_SOLUTION = "solution.npz"
+# Arguments of all algorithms; the others are the algorithm's own defaults
 SHARED: dict[str, Any] = {
     "gamma": GAMMA,
     "learning_starts": 1_000,
@@ -41,19 +41,30 @@ SHARED: dict[str, Any] = {
 }
 
 
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "steps": 20,
+        "episodes": 4,
+        "origin_actions": 100,
+        "arguments": SHARED | {"learning_starts": 10, "batch_size": 8},
+    },
+    "quick": {"steps": 20_000, "episodes": 200, "origin_actions": 20_000, "arguments": SHARED},
+}
+
+
 def goal_of(path: np.ndarray) -> int:
-    """Index of the goal in which a path (t, 2) ends, or -1."""
+    """Return the index of the goal in which a path (t, 2) ends, or -1."""
     distances = np.linalg.norm(path[-1] - GOALS, axis=1)
     return int(distances.argmin()) if distances.min() < GOAL_RADIUS else -1
 
 
-def rollouts(model: Any, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Stochastic episodes from the origin: their paths (t, 2) and returns (EPISODES,)."""
-    envs = [gym.make(ENV_ID) for _ in range(EPISODES)]
+def rollouts(model: Any, seed: int, episodes: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the paths (t, 2) and the returns (episodes,) of stochastic episodes from the origin."""
+    envs = [gym.make(ENV_ID) for _ in range(episodes)]
     model.set_random_seed(seed)
     paths = [[env.reset(options={"position": (0, 0)})[0]] for env in envs]
-    returns = np.zeros(EPISODES)
-    running = list(range(EPISODES))
+    returns = np.zeros(episodes)
+    running = list(range(episodes))
     while running:
         actions, _ = model.predict(np.stack([paths[i][-1] for i in running]), deterministic=False)
         remaining = []
@@ -67,32 +78,66 @@ def rollouts(model: Any, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
     return [np.stack(path) for path in paths], returns
 
 
-def run_folder(settings: dict[str, Any]) -> Path:
-    return common.RUNS / "multigoal" / f"{settings['algo']}_seed{settings['seed']}"
+def runs(
+    budget: str, n_seeds: int, *, algos: tuple[str, ...] = ALGORITHMS, ent_coef: float = 5.0
+) -> list[dict[str, Any]]:
+    for algo in algos:
+        check_choice("algos", algo, ALGORITHMS)
+    check_positive("ent_coef", ent_coef)
+    optimum = {"name": f"optimum {ent_coef:g}", "ent_coef": ent_coef}
+    return [
+        {"name": f"{algo} {ent_coef:g} seed{seed}", "algo": algo, "seed": seed, "ent_coef": ent_coef, "needs": optimum}
+        | BUDGETS[budget]
+        for seed in range(n_seeds)
+        for algo in (*algos, "exact")
+    ]
 
 
-def run(settings: dict[str, Any], run: Run) -> str:
-    """Train and roll out: leaves model.zip and rollouts.npz in its folder."""
+def prepare(settings: dict[str, Any], run: Run) -> None:
+    """Compute the optimal policy."""
+    multigoal_exact.solve(settings["ent_coef"], GAMMA).save(run.folder / _SOLUTION)
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Train one algorithm, or take the optimal policy, and play episodes."""
+    exact = multigoal_exact.Solution.load(needed(run, settings) / _SOLUTION)
+    if settings["algo"] == "exact":
+        outcome = Outcome.exact(exact, settings["seed"], settings["episodes"], settings["origin_actions"])
+    else:
+        outcome = _trained(settings, run)
+    outcome.save(run.folder)
+    steps = 0 if settings["algo"] == "exact" else settings["steps"]
+    key = {"algo": settings["algo"], "seed": settings["seed"]}
+    return [key | outcome.summary(exact) | {"steps": steps, "ent_coef": settings["ent_coef"]}]
+
+
+def _trained(settings: dict[str, Any], run: Run) -> "Outcome":
     arguments = settings["arguments"] | {"ent_coef": settings["ent_coef"], "seed": settings["seed"]}
-    model = common.make_model(settings["algo"], ENV_ID, **arguments)
+    model = make_model(settings["algo"], ENV_ID, **arguments)
     model.learn(settings["steps"])
     model.save(run.folder / "model")
-    paths, returns = rollouts(model, settings["seed"])
-    first, _ = model.predict(np.zeros((ORIGIN_ACTIONS, 2), dtype=np.float32), deterministic=False)
-    lengths = np.array([len(path) for path in paths])
-    np.savez(
-        run.folder / "rollouts.npz", positions=np.concatenate(paths), lengths=lengths, returns=returns, first=first
-    )
-    return f"{settings['algo']} seed {settings['seed']}: trained"
+    paths, returns = rollouts(model, settings["seed"], settings["episodes"])
+    origin = np.zeros((settings["origin_actions"], 2), dtype=np.float32)
+    return Outcome(paths, returns, model.predict(origin, deterministic=False)[0])
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one policy did: paths (t, 2), returns, and samples (m, 2) of its action at the origin."""
+    """Episodes of one policy: paths (t, 2) and returns, and samples (m, 2) of its action at the origin."""
 
     paths: list[np.ndarray]
     returns: np.ndarray
     first_actions: np.ndarray
+
+    def save(self, folder: Path) -> None:
+        lengths = np.array([len(path) for path in self.paths])
+        np.savez(
+            folder / "rollouts.npz",
+            positions=np.concatenate(self.paths),
+            lengths=lengths,
+            returns=self.returns,
+            first=self.first_actions,
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "Outcome":
@@ -101,18 +146,18 @@ class Outcome:
             return cls(paths, saved["returns"], saved["first"])
 
     @classmethod
-    def exact(cls, solution: multigoal_exact.Solution, seed: int) -> "Outcome":
+    def exact(cls, solution: multigoal_exact.Solution, seed: int, episodes: int, origin_actions: int) -> "Outcome":
         rng = np.random.default_rng(seed)
-        paths = solution.rollouts(EPISODES, EPISODE_STEPS, rng)
-        chosen = rng.choice(len(solution.actions), ORIGIN_ACTIONS, p=solution.origin_policy().ravel())
+        paths = solution.rollouts(episodes, EPISODE_STEPS, rng)
+        chosen = rng.choice(len(solution.actions), origin_actions, p=solution.origin_policy().ravel())
         return cls(paths, exact_returns(paths), solution.actions[chosen])
 
     def hits(self) -> np.ndarray:
-        """How many episodes reached no goal, then each goal: (5,)."""
+        """Return the number of episodes that reached no goal, then each goal, (5,)."""
         return np.bincount([goal_of(path) + 1 for path in self.paths], minlength=len(GOALS) + 1)
 
     def summary(self, solution: multigoal_exact.Solution) -> dict[str, Any]:
-        """CSV columns; the entropy of the goals reached is in nats (log 4 = 1.386 at most)."""
+        """Return the columns of the table; the entropy of the goals reached is in nats (at most log 4 = 1.386)."""
         none, *reached = map(int, self.hits())
         shares = np.array([n for n in reached if n]) / max(sum(reached), 1)
         names = (f"goal_{x:.0f}_{y:.0f}" for x, y in GOALS)
@@ -125,7 +170,7 @@ class Outcome:
 
 
 def exact_returns(paths: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns of given paths, by the environment itself (moves along the border may differ from the actions)."""
+    """Return the environment's own returns of paths (along the border, moves may differ from the actions)."""
     env = gym.make(ENV_ID)
     returns = []
     for path in paths:
@@ -134,77 +179,55 @@ def exact_returns(paths: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(returns)
 
 
-def plot(outcomes: dict[str, Outcome], exact: multigoal_exact.Solution, file: Path) -> None:
-    """A column for each policy: paths coloured by the goal they reach over the exact soft value; the first action."""
-    import matplotlib
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    left_out = ("steps", "ent_coef", "torch", "sb3", "gymnasium", "ardae_rl")
+    return [{name.removeprefix("goal_"): row[name] for name in row if name not in left_out} for row in rows]
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Plot a column for each policy: paths colored by the goal they reach over the exact soft value; first actions."""
     from matplotlib.colors import BoundaryNorm
+    from matplotlib.figure import Figure as Plot
     from matplotlib.patches import Circle
 
-    colours = ["#d1495b", "#2e86ab", "#edae49", "#3a7d44"]
+    colors = ["#d1495b", "#2e86ab", "#edae49", "#3a7d44"]
+    settings = results[0].settings
+    exact = multigoal_exact.Solution.load(results[0].folder.parent / f"optimum_{settings['ent_coef']:g}" / _SOLUTION)
+    outcomes = {result.settings["algo"]: Outcome.load(result.folder) for result in reversed(results)}
+    outcomes = {name: outcomes[name] for name in (*ALGORITHMS, "exact") if name in outcomes}
     size = (3.6 * len(outcomes), 7.8)
-    figure, axes = plt.subplots(2, len(outcomes), figsize=size, layout="constrained", squeeze=False)
-    # Quantiles, as the value is steep in the corners and flat between the goals.
+    figure = Plot(figsize=size, layout="constrained")
+    axes = figure.subplots(2, len(outcomes), squeeze=False)
+    # Quantiles, because the value is steep in the corners and flat between the goals
     levels = np.quantile(exact.value, np.linspace(0, 1, 15))
     shades = BoundaryNorm(levels, 256)
-    brightest = exact.origin_policy().max() * ORIGIN_ACTIONS
+    brightest = exact.origin_policy().max() * settings["origin_actions"]
     for (path_axes, action_axes), (name, outcome) in zip(axes.T, outcomes.items(), strict=True):
         grid = exact.positions
         path_axes.contourf(grid, grid, exact.value.T, levels, norm=shades, cmap="Greys_r", alpha=0.4)
-        for path in outcome.paths[:PATHS_DRAWN]:
-            goal = goal_of(path)
-            path_axes.plot(*path.T, color=colours[goal] if goal >= 0 else "0.35", linewidth=0.8, alpha=0.55)
-        for position, colour in zip(GOALS, colours, strict=True):
-            path_axes.add_patch(Circle(tuple(position), GOAL_RADIUS, fill=False, edgecolor=colour, linewidth=2))
+        for points in outcome.paths[:PATHS_DRAWN]:
+            goal = goal_of(points)
+            path_axes.plot(*points.T, color=colors[goal] if goal >= 0 else "0.35", linewidth=0.8, alpha=0.55)
+        for position, color in zip(GOALS, colors, strict=True):
+            path_axes.add_patch(Circle(tuple(position), GOAL_RADIUS, fill=False, edgecolor=color, linewidth=2))
         none, *reached = outcome.hits()
-        path_axes.set_title(f"{name}\ngoals reached: {' '.join(map(str, reached))}, none: {none}", fontsize=10)
+        label = f"optimal at temperature {settings['ent_coef']:g}" if name == "exact" else LABELS[name]
+        path_axes.set_title(f"{label}\ngoals reached: {' '.join(map(str, reached))}, none: {none}", fontsize=10)
         path_axes.set(xlim=(-7, 7), ylim=(-7, 7), aspect="equal", xticks=[-5, 0, 5], yticks=[-5, 0, 5])
         edges = np.linspace(-1.05, 1.05, 22)  # the cells of the grid of actions
         action_axes.hist2d(*outcome.first_actions.T, bins=[edges, edges], cmap="magma", vmin=0, vmax=brightest)
         distance = exact.total_variation(outcome.first_actions)
         action_axes.set_title(f"action at the origin (total variation {distance:.2f})", fontsize=10)
         action_axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-    figure.savefig(file, dpi=130)
-    plt.close(figure)
+    figure.savefig(path, dpi=130)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algos", type=common.algorithm_names, default=list(common.ALGORITHMS))
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ent-coef", type=float, default=5.0)
-    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, default=common.RESULTS)
-    options = parser.parse_args(argv)
-
-    run_settings = {"seed": options.seed, "steps": options.steps, "ent_coef": options.ent_coef, "arguments": SHARED}
-    runs = [{"algo": algo} | run_settings for algo in options.algos]
-    if len(run_missing(run, run_folder, runs, processes(options.jobs))) < len(runs):
-        raise SystemExit(1)
-
-    exact = multigoal_exact.solve(options.ent_coef, GAMMA)
-    outcomes = {settings["algo"]: Outcome.load(run_folder(settings)) for settings in runs}
-    outcomes["exact"] = Outcome.exact(exact, options.seed)
-    results = {name: outcome.summary(exact) for name, outcome in outcomes.items()}
-
-    setting = {"steps": options.steps, "ent_coef": options.ent_coef}
-    rows = [
-        {"algo": name, "seed": options.seed} | numbers | (setting | {"steps": 0} if name == "exact" else setting)
-        for name, numbers in results.items()
-    ]
-    table = Table("algo", *(column.removeprefix("goal_") for column in results["exact"]))
-    for name, numbers in results.items():
-        table.add_row(name, *map(str, numbers.values()))
-    Console().print(table)
-    csv_path, picture = options.out / "multigoal.csv", options.out / "multigoal.png"
-    merge_csv(csv_path, [row | versions() for row in rows], key=("algo", "seed", "steps", "ent_coef"))
-    labels = common.LABELS | {"exact": f"optimal at temperature {options.ent_coef:g}"}
-    plot({labels[name]: outcome for name, outcome in outcomes.items()}, exact, picture)
-    print(f"written: {csv_path}, {picture}")
-
-
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=draw,
+    seeds={"smoke": 1, "quick": 1},
+    prepare=prepare,
+    key=("algo", "seed", "steps", "ent_coef"),
+)

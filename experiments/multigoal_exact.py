@@ -1,12 +1,13 @@
 """The optimal maximum-entropy policy of ardae/MultiGoal-v0, by soft value iteration on a grid.
 
 The dynamics are known and deterministic, and a grid of spacing 0.1 contains every position that actions of multiples
-of 0.1 lead to, so no interpolation is needed. It tells which temperature makes the task multimodal: between two
-neighbouring modes at the origin the action density falls to 0.44 of its maximum at temperature 10, to 0.10 at 5
-and to 0.002 at 2; at 20 the optimal policy does not seek the goals any more.
+of 0.1 lead to, so no interpolation is needed. The solution shows which temperature makes the task multimodal: between
+two neighboring modes at the origin the action density falls to 0.44 of its maximum at temperature 10, to 0.10 at 5 and
+to 0.002 at 2; at 20 the optimal policy no longer heads for the goals.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,28 +21,37 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Solution:
-    """The grid's coordinate (n,), soft value (n, n), and soft Q (k, n, n) of the actions (k, 2) with weights (k,)."""
+    """Coordinates of the grid (n,), soft values (n, n), soft Q (k, n, n) of the actions (k, 2) with weights (k,)."""
 
     positions: Array
     value: Array
     actions: Array
-    weights: Array  # area of the actions that each grid action stands for, which is smaller at the border of the box
+    weights: Array  # area of the actions that each grid action represents, which is smaller at the border of the box
     q: Array
     temperature: float
 
+    def save(self, path: Path) -> None:
+        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Solution":
+        with np.load(path) as saved:
+            arrays = {field.name: saved[field.name] for field in fields(cls)}
+        return cls(**arrays | {"temperature": float(arrays["temperature"])})
+
     def policy(self, row: int, column: int) -> Array:
-        """Probabilities (k,) of the actions in one cell."""
+        """Return the probabilities (k,) of the actions in one cell."""
         logits = self.q[:, row, column] / self.temperature
         mass = self.weights * np.exp(logits - logits.max())
         return np.asarray(mass / mass.sum(), dtype=np.float64)
 
     def origin_policy(self) -> Array:
-        """The policy at the origin as a square table (first action coordinate, second)."""
+        """Return the policy at the origin as a square table (first action coordinate, second)."""
         origin, side = len(self.positions) // 2, round(len(self.actions) ** 0.5)
         return self.policy(origin, origin).reshape(side, side)
 
     def total_variation(self, actions: Array) -> float:
-        """Distance in [0, 1] between the policy at the origin and samples (m, 2), in 7 x 7 bins of width 0.3."""
+        """Return the distance in [0, 1] of samples (m, 2) to the policy at the origin, in 7 x 7 bins of width 0.3."""
         optimal = self.origin_policy()
         side = len(optimal)
         cells = np.rint(actions / SPACING).astype(int) + side // 2
@@ -51,7 +61,7 @@ class Solution:
         return float(np.abs(difference).sum() / 2)
 
     def rollouts(self, episodes: int, steps: int, rng: np.random.Generator) -> list[Array]:
-        """Paths (t, 2) of the optimal policy from the origin."""
+        """Return paths (t, 2) of the optimal policy from the origin."""
         origin = len(self.positions) // 2
         paths = []
         for _ in range(episodes):
@@ -70,7 +80,7 @@ class Solution:
 def solve(temperature: float, gamma: float) -> Solution:
     """Iterate V(x) = temperature log of the integral of exp(Q(x, a) / temperature) da to its fixed point.
 
-    Raise ValueError if it is not reached: at high temperatures the entropy outweighs every cost.
+    :raises ValueError: If the fixed point is not reached: at high temperatures the entropy outweighs every cost.
     """
     half = round(POSITION_LIMIT / SPACING)
     positions: Array = SPACING * np.arange(-half, half + 1, dtype=np.float64)
@@ -85,7 +95,7 @@ def solve(temperature: float, gamma: float) -> Solution:
     index = np.arange(len(positions))
     value = np.zeros_like(squared)
     for _ in range(MAX_ITERATIONS):
-        arrival = -squared + np.where(goal, GOAL_REWARD, gamma * value)  # of entering a position
+        arrival = -squared + np.where(goal, GOAL_REWARD, gamma * value)  # reward of entering a position
         q = np.stack(
             [
                 arrival[np.ix_(*(np.clip(index + s, 0, len(index) - 1) for s in shift))] - ACTION_COST * (a @ a)
@@ -97,4 +107,4 @@ def solve(temperature: float, gamma: float) -> Solution:
         change, value = value, best + temperature * np.log(soft)
         if np.abs(change - value).max() < TOLERANCE:
             return Solution(positions, value, actions, weights, q, temperature)
-    raise ValueError(f"temperature={temperature}: no fixed point in {MAX_ITERATIONS} iterations; accepted are smaller")
+    raise ValueError(f"`temperature` must be smaller, got {temperature}: no fixed point in {MAX_ITERATIONS} iterations")

@@ -1,43 +1,43 @@
-"""What the memory is good for in CarRacing: controllers with and without it, and with memories trained in other ways.
+"""What the memory contributes in CarRacing: controllers with and without it, and with differently trained memories.
 
-    python -m experiments.world_model_ablation [--steps 800000] [--set memory_kwargs.n_steps=1000]
-
-All have the same data and vision (those of ``ardae-rl world-model vision``, made if missing), memories the same
-number of gradient steps, and searches the same number of environment steps. The mean of each search is evaluated on 100
-tracks that no search has seen, with the fast renderer, whose frames are the official ones. An interrupted run goes on.
-Written to results/world_model_ablation.csv.
+All variants have the same data and vision (those of ``ardae-rl world-model vision``), memories the same number of
+gradient steps, and searches the same number of environment steps. The mean of each search is evaluated on 100 tracks
+that no search has seen, with the fast renderer, whose frames equal the official ones.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 
+from ardae_rl.common.checks import check_choice
 from ardae_rl.evaluation import bootstrap_interval
-from ardae_rl.presets import constructor_arguments, overridden
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import print_table, versions, write_csv
+from ardae_rl.runs.tables import Row
 from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.environments import make_repeating
 from ardae_rl.world_models.memory_stage import encode_frames
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.search_stage import make_evaluator
-from experiments.common import RESULTS, RUNS
+from experiments.figure import Figure, needed
+from experiments.world_model import TINY, base_settings, make_model
 
 ENV = "CarRacing-v3"
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"steps": 1, "episodes": 1, "arguments": TINY},
+    "quick": {"steps": 800_000, "episodes": 100, "arguments": ("memory_kwargs.n_steps=1000",)},
+}
 _SEED = 10_000  # of the first track of an evaluation
 
 
 class Variant(NamedTuple):
-    """What a controller sees, and how the memory was trained."""
+    """The inputs of a controller, and the training of its memory."""
 
     controller_input: str
-    z_loss: str | None  # None for a memory as it was initialised
+    z_loss: str | None  # None for a memory with its initial weights
     n_components: int = 5
 
 
@@ -50,19 +50,34 @@ VARIANTS = {
 }
 
 
-def result(base: WorldModels, name: str, n_steps: int, episodes: int) -> dict[str, Any]:
-    variant, seed = VARIANTS[name], base.seed or 0
-    run = Run(base.folder / name.replace(", ", "_").replace("; ", "_").replace(" ", "_"))
+def runs(budget: str, n_seeds: int, *, arguments: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    sizes = {name: value for name, value in BUDGETS[budget].items() if name != "arguments"}
+    return [
+        {"name": f"{variant} seed{seed}", "variant": variant, "seed": seed}
+        | {"needs": base_settings(ENV, seed, (*BUDGETS[budget]["arguments"], *arguments))}
+        | sizes
+        for seed in range(n_seeds)
+        for variant in VARIANTS
+    ]
+
+
+def prepare(settings: dict[str, Any], run: Run) -> None:
+    """Collect episodes, train the vision, and encode the frames."""
+    model = make_model(settings, run.folder)
+    model.collect()
+    model.train_vision()
+    encode_frames(model.policy, model.store(), model.folder / "latents")
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Train the memory of one variant, evolve its controller, and evaluate it."""
+    base = make_model(settings["needs"], needed(run, settings))
+    base.collect()
+    base.train_vision()
+    check_choice("variant", settings["variant"], VARIANTS)
+    variant, seed, episodes = VARIANTS[settings["variant"]], base.seed or 0, settings["episodes"]
     th.manual_seed(seed)
-    arguments = {"controller_input": variant.controller_input, "n_components": variant.n_components}
-    policy = WorldModelPolicy(base.observation_space, base.action_space, **((base.policy_kwargs or {}) | arguments))
-    policy.vision.load_state_dict(base.policy.vision.state_dict())
-    nll = float("nan")
-    if variant.z_loss is not None:
-        latents = encode_frames(policy, base.store(), base.folder / "latents")
-        stage = replace(base.memory_stage, z_loss=variant.z_loss)
-        rows = stage(policy, base.store(), latents, run, seed=seed, progress=True)
-        nll = rows[-1]["validation_nll"]
+    policy, nll = _with_memory(base, variant, run)
     repeat, search = policy.action_repeat, base.search_stage
     make_env = partial(make_repeating, "ardae/CarRacingFast-v0", repeat)
     with make_evaluator(policy, make_env, base.n_parallel_envs, base.n_workers, search.patience) as evaluator:
@@ -72,44 +87,45 @@ def result(base: WorldModels, name: str, n_steps: int, episodes: int) -> dict[st
             run,
             endless=True,
             seed=seed,
-            callback=lambda evolution, _: evolution.rows[-1]["n_steps"] * repeat < n_steps,
+            callback=lambda evolution, _: evolution.rows[-1]["n_steps"] * repeat < settings["steps"],
         )
         parameters = policy.controller_parameters.detach().numpy().astype(np.float64)
         returns = evaluator.evaluate(parameters[None], range(_SEED, _SEED + episodes), give_up=False).returns[0]
     low, high = bootstrap_interval(returns)
     figures = {"mean_return": returns.mean(), "std_return": returns.std(), "low": low, "high": high}
     last = evolution.rows[-1]
-    return (
-        {"env": ENV, "variant": name, "n_parameters": policy.n_parameters, "validation_nll": round(nll, 4)}
-        | {label: round(float(value), 1) for label, value in figures.items()}
-        | {"episodes": episodes, "generations": int(last["generation"]), "search_steps": int(last["n_steps"]) * repeat}
-        | {"vision_steps": base.vision_stage.n_steps, "memory_steps": base.memory_stage.n_steps, "seed": seed}
-        | versions()
-    )
+    row = {"env": ENV, "variant": settings["variant"], "n_parameters": policy.n_parameters}
+    row |= {"validation_nll": round(nll, 4)}
+    row |= {label: round(float(value), 1) for label, value in figures.items()}
+    row |= {"episodes": episodes, "generations": int(last["generation"]), "search_steps": int(last["n_steps"]) * repeat}
+    row |= {"vision_steps": base.vision_stage.n_steps, "memory_steps": base.memory_stage.n_steps, "seed": seed}
+    return [row]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=800_000, help="environment steps of each search")
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="as of ardae-rl world-model")
-    parser.add_argument("--folder", type=Path, default=RUNS / "ablation")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    th.set_num_threads(1)
-    arguments, _ = constructor_arguments("world_models", ENV)
-    arguments = overridden(arguments, options.set or [])
-    base = WorldModels(env=ENV, folder=options.folder, seed=options.seed, verbose=1, **arguments)
-    base.collect()
-    base.train_vision()
-    rows = []
-    for name in VARIANTS:
-        rows.append(result(base, name, options.steps, options.episodes))
-        write_csv(options.out / "world_model_ablation.csv", rows)
+def _with_memory(base: WorldModels, variant: Variant, run: Run) -> tuple[WorldModelPolicy, float]:
+    """Return a policy with the base's vision and the variant's memory, and the memory's validation loss."""
+    arguments = {"controller_input": variant.controller_input, "n_components": variant.n_components}
+    policy = WorldModelPolicy(base.observation_space, base.action_space, **((base.policy_kwargs or {}) | arguments))
+    policy.vision.load_state_dict(base.policy.vision.state_dict())
+    if variant.z_loss is None:
+        return policy, float("nan")
+    latents = encode_frames(policy, base.store(), base.folder / "latents")
+    stage = replace(base.memory_stage, z_loss=variant.z_loss)
+    rows = stage(policy, base.store(), latents, run, seed=base.seed or 0)
+    return policy, rows[-1]["validation_nll"]
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     shown = ("variant", "validation_nll", "mean_return", "std_return", "low", "high", "generations")
-    print_table([{column: row[column] for column in shown} for row in rows], ENV)
+    return [{name: row[name] for name in shown} for row in rows]
 
 
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=None,
+    seeds={"smoke": 1, "quick": 1},
+    prepare=prepare,
+    key=("env", "variant", "episodes", "vision_steps", "memory_steps", "seed"),
+)
