@@ -1,1 +1,1 @@
-"""What two or more algorithms share."""
+"""Code that several parts of the package use. It imports no other part."""

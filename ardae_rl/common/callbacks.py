@@ -1,4 +1,4 @@
-"""Callbacks for any SB3 algorithm."""
+"""Callbacks for any algorithm of SB3."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 
 class StopAfter(BaseCallback):
-    """Ends training at the first call after so many seconds.
+    """Stop training at the first step after a time limit.
 
-    :param seconds: from when the object is made
+    :param seconds: Time limit in seconds, counted from the construction of the callback.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -21,9 +21,9 @@ class StopAfter(BaseCallback):
 
 
 class ShowSteps(BaseCallback):
-    """A progress bar's function gets ``num_timesteps``; SB3's own bar takes every call for one step.
+    """Report ``num_timesteps`` to a progress bar. (SB3's own bar counts each call as one step.)
 
-    :param update: see :func:`~ardae_rl.runs.progress.progress_bar`
+    :param update: Function that moves the bar, see :func:`~ardae_rl.runs.progress.progress_bar`.
     """
 
     def __init__(self, update: Callable[[int], None]) -> None:

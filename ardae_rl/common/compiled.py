@@ -1,4 +1,4 @@
-"""Faster ways to run the same function: through torch.compile on a CPU, as a CUDA graph on a GPU."""
+"""Faster execution of the same function: torch.compile on a CPU, a CUDA graph on a GPU."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,10 +13,18 @@ Metrics = dict[str, th.Tensor]
 
 
 class CompiledFunction(Generic[P, T]):
-    """A function of tensors through torch.compile; the function itself where that fails, after a warning.
+    """A function of tensors compiled by torch.compile, or after a warning the function itself where that fails.
 
-    It draws the random numbers that the function would, so that both give the same results to rounding. Each shape
-    of the arguments is compiled at its first call.
+    Compiled code draws the same random numbers, so the results are the same up to rounding. It is compiled anew for
+    each shape of the arguments.
+
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.common.compiled import CompiledFunction
+    >>> softplus = CompiledFunction(lambda x: (1 + x.exp()).log())  # compiles at the first call
+
+    :param function: Function to compile.
     """
 
     def __init__(self, function: Callable[P, T]) -> None:
@@ -27,33 +35,32 @@ class CompiledFunction(Generic[P, T]):
         if self._compiled is not None:
             try:
                 return self._compiled(*args, **kwargs)
-            except th._dynamo.exc.TorchDynamoException as error:  # such as no C++ compiler; no result is lost
-                reason = _beginning(error)
-                warnings.warn(f"compile=True: going on without torch.compile, which failed: {reason}", stacklevel=2)
+            except th._dynamo.exc.TorchDynamoException as error:  # e.g. no C++ compiler
+                warnings.warn(f"training continues without torch.compile: {_summary(error)}", stacklevel=2)
                 self._compiled = None
         return self._function(*args, **kwargs)
 
 
 def normal_like(x: th.Tensor) -> th.Tensor:
-    """``th.randn_like``, but for torch.compile, which takes two of its draws of one shape for the same numbers."""
+    """Like ``th.randn_like``, which torch.compile may deduplicate: two draws of one shape become one."""
     return th.randn(x.shape, device=x.device, dtype=x.dtype)
 
 
 class Recorder(Protocol):
-    """What records a function's kernels, for :class:`GraphedStep`."""
+    """Records the kernels of a function, for :class:`GraphedStep`."""
 
     def warm_up(self, function: Callable[[], Metrics]) -> Metrics:
-        """Run it once more before it is recorded."""
+        """Run the function once before it is recorded."""
 
     def record(self, function: Callable[[], th.Tensor]) -> Callable[[], th.Tensor]:
-        """What runs all of it again, on the memory of the first time, and returns its result there."""
+        """Return a replay of the function, which reads and writes the memory used while recording."""
 
 
 class CudaRecorder:
-    """CUDA graphs, with the default generator's random numbers advancing from replay to replay."""
+    """Records CUDA graphs. The default random generator advances from replay to replay."""
 
     def warm_up(self, function: Callable[[], Metrics]) -> Metrics:
-        # Beside the current stream, as recording will be: what libraries set up at first use must be there by then
+        # On a side stream, as for recording, so that lazy library initialization happens before
         stream, current = th.cuda.Stream(), th.cuda.current_stream()
         stream.wait_stream(current)
         with th.cuda.stream(stream):
@@ -74,15 +81,16 @@ class CudaRecorder:
 
 
 class GraphedStep:
-    """A training step that is recorded once and then replayed: one launch in place of hundreds.
+    """A training step that is recorded once and then replayed: one kernel launch instead of hundreds.
 
-    The step has to do the same work on the same memory each time: networks and optimizers are updated in place, with
-    what changes from step to step among the inputs or in tensors (see :func:`set_learning_rate`). It runs as it is for
-    the first calls, after a change of the inputs' shapes, and from then on where recording fails, after a warning.
+    The step must do the same work on the same memory each time: it updates networks and optimizers in place, and
+    everything that changes from step to step is an input or in a tensor (see :func:`set_learning_rate`). The step
+    runs unrecorded for the first calls and after a change of the inputs' shapes, and for good, after a warning, if
+    recording fails.
 
-    :param step: maps tensors, in tuples and dictionaries, to scalar metrics by name
-    :param recorder: what records it
-    :param n_warmup: calls before it is recorded
+    :param step: Function from tensors, in tuples and dictionaries, to scalar metrics by name.
+    :param recorder: Recorder for the device.
+    :param n_warmup: Number of calls before recording.
     """
 
     def __init__(self, step: Callable[..., Metrics], recorder: Recorder, n_warmup: int = 3) -> None:
@@ -91,7 +99,7 @@ class GraphedStep:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the recording: for when networks or optimizers have got other memory."""
+        """Discard the recording. Call it when the memory of networks or optimizers has changed."""
         self._replay: Callable[[], th.Tensor] | None = None
         self._calls = 0
         self._shapes: list[Any] = []
@@ -110,16 +118,16 @@ class GraphedStep:
                 return self._recorder.warm_up(lambda: self._step(*inputs))
             try:
                 self._record(leaves, structure)
-            except RuntimeError as error:  # nothing has run: recording only takes note
-                reason = _beginning(error)
-                warnings.warn(f"compile=True: going on without a CUDA graph, recording failed: {reason}", stacklevel=2)
+            except RuntimeError as error:  # recording has run nothing
+                message = "training continues without a CUDA graph, whose recording failed"
+                warnings.warn(f"{message}: {_summary(error)}", stacklevel=2)
                 self._failed = True
                 return self._step(*inputs)
         assert self._replay is not None
         for static, leaf in zip(self._static, leaves, strict=True):
             if isinstance(static, th.Tensor):
                 static.copy_(leaf)
-        values = self._replay().clone()  # because the next replay overwrites them
+        values = self._replay().clone()  # the next replay overwrites them
         return dict(zip(self._names, values.unbind(), strict=True))
 
     def _record(self, leaves: Sequence[Any], structure: Any) -> None:
@@ -135,7 +143,12 @@ class GraphedStep:
 
 
 def set_learning_rate(optimizer: th.optim.Optimizer, value: float, graphed: bool) -> None:
-    """Set it as a number, or inside of the tensor that a recorded step reads."""
+    """Set the learning rate as a number, or, for a recorded step, in the tensor that the recording reads.
+
+    :param optimizer: Optimizer whose groups all get the learning rate.
+    :param value: Learning rate.
+    :param graphed: Whether the optimizer runs in a recorded step.
+    """
     for group in optimizer.param_groups:
         if not graphed:
             group["lr"] = value
@@ -147,7 +160,7 @@ def set_learning_rate(optimizer: th.optim.Optimizer, value: float, graphed: bool
             group["capturable"] = graphed
 
 
-def _beginning(error: Exception) -> str:
-    """Of messages that go on for pages, what tells the cause."""
+def _summary(error: Exception) -> str:
+    """Return the first informative lines of a long compiler error."""
     lines = [line for line in str(error).splitlines() if line.strip() and "TORCHDYNAMO_VERBOSE" not in line]
     return " ".join(lines[:2])

@@ -1,4 +1,4 @@
-"""Critics with residual blocks and layer normalisation, for any policy of SB3's SAC family."""
+"""Critics with residual blocks and layer normalization, for any policy of SB3's SAC family."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from torch import nn
 from ardae_rl.common.checks import check_choice
 
 CRITICS = ("plain", "simba")
-# CrossQ's critic is a recipe of its own (batch normalisation in place of target networks), not to be mixed with this
+# Not CrossQ, whose critics have batch normalization in place of target networks
 RESIDUAL_CRITICS = ("sac", "sac_nf", "sac_ardae", "tqc")
 
 
 class ResidualBlock(nn.Module):
-    """x + W₂ relu(W₁ norm(x)), four times as wide inside.
+    """A residual block x + W₂ relu(W₁ norm(x)), whose hidden layer is four times as wide as x.
 
-    :param width: of x
+    :param width: Width of x.
     """
 
     def __init__(self, width: int) -> None:
@@ -26,32 +26,36 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: th.Tensor) -> th.Tensor:
-        """:param x: (batch, width)"""
+        """Return a tensor of the shape of x, (batch, width)."""
         return x + self.layers(x)
 
 
 def residual_network(n_in: int, n_out: int, width: int, n_blocks: int) -> nn.Sequential:
-    """SimBa's network (Lee et al. 2025, https://arxiv.org/abs/2410.09754), without its normalisation of observations.
+    """Return SimBa's network (Lee et al. 2025, https://arxiv.org/abs/2410.09754) without its observation normalization.
 
-    :param n_in: number of inputs
-    :param n_out: number of outputs
-    :param width: of the residual stream
-    :param n_blocks: residual blocks
+    :param n_in: Number of inputs.
+    :param n_out: Number of outputs.
+    :param width: Width of the residual stream.
+    :param n_blocks: Number of residual blocks.
     """
     blocks = [ResidualBlock(width) for _ in range(n_blocks)]
     return nn.Sequential(nn.Linear(n_in, width), *blocks, nn.LayerNorm(width), nn.Linear(width, n_out))
 
 
 def policy_with_critic(policy_class: type[BasePolicy], critic: str, width: int = 256, n_blocks: int = 2) -> Any:
-    """The policy with other networks in its critics; everything else, ``policy_kwargs`` too, as before.
+    """Return a subclass of a policy with other networks in its critics. Everything else is unchanged.
 
-        SAC(policy_with_critic(SAC.policy_aliases["MlpPolicy"], "simba"), env)
+    Example:
 
-    :param policy_class: of SAC, TQC, SACNF or SACARDAE
-    :param critic: "plain" (as it is) or "simba"
-    :param width: of the residual stream
-    :param n_blocks: residual blocks
-    :raises ValueError: for an unknown critic, and a policy whose critics are not plain perceptrons
+    >>> from stable_baselines3 import SAC
+    >>> from ardae_rl.common.critics import policy_with_critic
+    >>> model = SAC(policy_with_critic(SAC.policy_aliases["MlpPolicy"], "simba"), "Pendulum-v1")
+
+    :param policy_class: Policy of SAC, TQC, SACNF or SACARDAE.
+    :param critic: "plain" (unchanged) or "simba".
+    :param width: Width of the residual stream.
+    :param n_blocks: Number of residual blocks.
+    :raises ValueError: For an unknown critic, and for a policy whose critics are not plain perceptrons.
     """
     check_choice("critic", critic, CRITICS)
     if critic == "plain":
@@ -61,7 +65,7 @@ def policy_with_critic(policy_class: type[BasePolicy], critic: str, width: int =
         def make_critic(self, *args: Any, **kwargs: Any) -> Any:
             made = super().make_critic(*args, **kwargs)
             for index, plain in enumerate(made.q_networks):
-                network = residual_network(*_ends(plain, policy_class), width, n_blocks).to(self.device)
+                network = residual_network(*_n_in_and_out(plain, policy_class), width, n_blocks).to(self.device)
                 made.q_networks[index] = network
                 setattr(made, f"qf{index}", network)
             return made
@@ -69,8 +73,8 @@ def policy_with_critic(policy_class: type[BasePolicy], critic: str, width: int =
     return ResidualCriticPolicy
 
 
-def _ends(network: nn.Module, policy_class: type[BasePolicy]) -> tuple[int, int]:
-    """Numbers of inputs and outputs of a perceptron."""
+def _n_in_and_out(network: nn.Module, policy_class: type[BasePolicy]) -> tuple[int, int]:
+    """Return the numbers of inputs and outputs of a perceptron."""
     layers = list(network.modules())
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
     if any(

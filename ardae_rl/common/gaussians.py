@@ -1,4 +1,4 @@
-"""Gaussians pushed through linear maps, and how far they are from diagonal ones."""
+"""Log-densities and Kullback-Leibler divergences of Gaussians."""
 
 import math
 
@@ -12,14 +12,14 @@ def kl_to_diagonal(
     other_log_std: th.Tensor,
     log_determinant: th.Tensor | None = None,
 ) -> th.Tensor:
-    """KL(N(mean, covariance) || N(other_mean, diag e^(2 other_log_std))), (n).
+    """Return KL(N(mean, covariance) || N(other_mean, diag e^(2 other_log_std))), shape (n,).
 
-    :param mean: (n, d)
-    :param covariance: (n, d, d), positive definite
-    :param other_mean: (n, d)
-    :param other_log_std: (n, d)
-    :param log_determinant: of the covariance, (n), where it is known better than its numbers tell: after several maps
-        it may be singular as far as they go
+    :param mean: Shape (n, d).
+    :param covariance: Positive definite, shape (n, d, d).
+    :param other_mean: Shape (n, d).
+    :param other_log_std: Shape (n, d).
+    :param log_determinant: Log-determinant of the covariance, shape (n,). Pass it if it is known analytically and the
+        covariance may be numerically singular, as after several linear maps.
     """
     precision = (-2 * other_log_std).exp()
     trace = (covariance.diagonal(dim1=-2, dim2=-1) * precision).sum(-1)
@@ -36,12 +36,10 @@ def kl_rank_one(
     other_mean: th.Tensor,
     other_log_std: th.Tensor,
 ) -> th.Tensor:
-    """KL(N(mean, A Σ Aᵀ) || N(other_mean, diag e^(2 other_log_std))) with A = I + v rᵀ and Σ = diag e^(2 log_std), (n).
+    """Return KL(N(mean, A Σ Aᵀ) || N(other_mean, diag e^(2 other_log_std))), A = I + v rᵀ, Σ = diag e^(2 log_std).
 
-    Without any matrix, by the determinant 1 + v·r of A (Watter et al. 2015, App. B.4, whose logarithm is here that of
-    its absolute value: A may turn the space over).
-
-    :param mean: (n, d), as all others
+    The result has shape (n,), all arguments (n, d). No matrix is built: the determinant of A is 1 + v·r (Watter et al.
+    2015, App. B.4; with the logarithm of its absolute value, because A may reverse the orientation).
     """
     variance, precision = (2 * log_std).exp(), (-2 * other_log_std).exp()
     trace = (variance * (1 + 2 * v * r) * precision).sum(-1)
@@ -56,16 +54,16 @@ def _kl(trace: th.Tensor, distances: th.Tensor, other_log_std: th.Tensor, log_de
 
 
 def kl_to_standard(mean: th.Tensor, log_std: th.Tensor) -> th.Tensor:
-    """KL(N(mean, diag e^(2 log_std)) || N(0, I)), (...), of (..., d)."""
+    """Return KL(N(mean, diag e^(2 log_std)) || N(0, I)), summed over the last dimension."""
     return 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(-1)
 
 
 def normal_log_density(x: th.Tensor, mean: th.Tensor, log_std: th.Tensor) -> th.Tensor:
-    """ln N(x; mean, diag e^(2 log_std)), (...), of (..., d)."""
+    """Return ln N(x; mean, diag e^(2 log_std)), summed over the last dimension."""
     standardized = (x - mean) * (-log_std).exp()
     return -(0.5 * standardized.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 def standard_normal_log_density(z: th.Tensor) -> th.Tensor:
-    """ln N(z; 0, I), summed over the last dimension."""
+    """Return ln N(z; 0, I), summed over the last dimension."""
     return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))

@@ -1,4 +1,4 @@
-"""Actions in a box as tanh of unbounded ones: densities on either side."""
+"""Actions in a box as tanh of unbounded actions: the change of variables in both directions."""
 
 import math
 
@@ -8,14 +8,16 @@ from torch.nn import functional as F
 
 
 def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
-    """Σ ln(1 - tanh² x) over the last dimension, exact where 1 - tanh² x underflows."""
+    """Return Σ ln(1 - tanh² x) over the last dimension, which stays exact where 1 - tanh² x underflows."""
     return (2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))).sum(-1)
 
 
 def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
-    """Where actions of the environment lie before tanh: atanh of their place in the range, (batch, action_dim).
+    """Return the unbounded actions of which the environment's actions are a scaled tanh, shape (batch, action_dim).
 
-    :param actions: (batch, action_dim), or of the space's shape; kept off the bounds by 1e-6 of half the range
+    :param actions: Actions in the environment's range, shape (batch, action_dim) or (batch, *shape of the space).
+        They are kept away from the bounds by a millionth of half the range.
+    :param action_space: Action space of the environment.
     """
     low, high = _bounds(action_space, actions.device)
     scaled = 2 * (actions.to(low).reshape(-1, len(low)) - low) / (high - low) - 1
@@ -23,7 +25,7 @@ def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
 
 
 def log_half_range(action_space: spaces.Box, device: th.device) -> th.Tensor:
-    """Σ ln((high - low) / 2): what a log density in [-1, 1] is above that per unit of the environment's range."""
+    """Return the log-Jacobian of rescaling [-1, 1] to the action bounds, Σ ln((high - low) / 2)."""
     low, high = _bounds(action_space, device)
     return th.log((high - low) / 2).sum()
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments that maximum-entropy algorithms share."""
+"""Checks of arguments that all maximum-entropy algorithms have."""
 
 import math
 from typing import Any
@@ -9,22 +9,28 @@ from ardae_rl.common.checks import check_choice
 
 
 def check_continuous(action_space: spaces.Space[Any]) -> None:
-    """:raises ValueError: unless actions are continuous"""
+    """Check that actions are continuous.
+
+    :raises ValueError: If they are not.
+    """
     if not isinstance(action_space, spaces.Box):
         raise ValueError(f"`action_space` must be a Box (continuous actions), got {action_space}")
 
 
 def check_temperature(ent_coef: str | float, target_entropy: str | float) -> None:
-    """:raises ValueError: for a temperature or a target of the entropy that an algorithm cannot begin with"""
+    """Check the initial temperature and the target of the entropy.
+
+    :raises ValueError: For a value out of its range.
+    """
     initial_ent_coef(ent_coef)
     if isinstance(target_entropy, str):
         check_choice("target_entropy", target_entropy, ("auto",))
 
 
 def initial_ent_coef(ent_coef: str | float) -> float:
-    """The number itself, 1 for "auto", x for "auto_x".
+    """Return the initial temperature: the number itself, 1 for "auto", x for "auto_x".
 
-    :raises ValueError: for anything else, and for numbers below 0
+    :raises ValueError: For anything else, and for negative numbers.
     """
     if isinstance(ent_coef, str):
         prefix, separator, value = ent_coef.partition("_")

@@ -1,4 +1,4 @@
-"""What training loops share: metrics that stay on the device until training ends, limits on gradients."""
+"""Helpers of training loops: metrics that stay on the device, target networks, gradient clipping."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import torch as th
 
-_APART = 256
+_MAX_PENDING = 256
 
 
 class Stateful(Protocol):
-    """What a checkpoint can hold: modules, optimizers, learning rate schedulers."""
+    """Anything with a state that a checkpoint can hold: modules, optimizers, learning rate schedulers."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -19,24 +19,38 @@ class Stateful(Protocol):
 
 
 class MetricMeans:
-    """Means of the metrics of several gradient steps, brought to the host once."""
+    """Means of metrics over gradient steps, transferred to the host only once.
+
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.common.training import MetricMeans
+    >>> means = MetricMeans()
+    >>> for loss in (1.0, 3.0):
+    ...     means.add({"loss": th.tensor(loss)})
+    >>> means.finite(after="2 gradient steps")
+    {'loss': 2.0}
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, list[th.Tensor]] = {}
 
     def add(self, metrics: dict[str, th.Tensor]) -> None:
-        """:param metrics: scalars by name, detached"""
+        """Add the metrics of one gradient step.
+
+        :param metrics: Detached scalars by name.
+        """
         for name, value in metrics.items():
             values = self._values.setdefault(name, [])
             values.append(value.reshape(1))
-            if len(values) == _APART:  # small ones that stay keep the allocator from reusing what was freed around them
+            if len(values) == _MAX_PENDING:  # many small tensors would fragment the memory
                 values[:] = [th.cat(values)]
 
     def finite(self, after: str) -> dict[str, float]:
-        """The means.
+        """Return the means by name.
 
-        :param after: what to say of the moment in an error, such as "100 gradient steps"
-        :raises ValueError: if one is not finite, naming the one that was so first
+        :param after: Progress of the training to name in an error, such as "100 gradient steps".
+        :raises ValueError: If a mean is not finite. It names the metric that diverged first.
         """
         if not self._values:
             return {}
@@ -73,29 +87,40 @@ def polyak_update_foreach(params: Iterable[th.Tensor], target_params: Iterable[t
 
 
 class GradientLimit(th.nn.Module):
-    """Bounds the norm of gradients at a multiple of what it usually is, its running mean after the bound.
+    """Clip the norm of gradients to a multiple of its running mean, which includes clipped norms.
 
-    Now and then a batch has a gradient several times as long as usual. Adam's scale, a mean over a thousand steps, does
-    not see it coming, and makes a step of as many times the usual length.
+    Occasionally, a batch has a gradient several times as long as usual. Adam's scale is a mean over a thousand steps,
+    which does not react to it, so the step becomes as many times longer.
 
-    :param ratio: the multiple
-    :param horizon: gradients over which the mean is taken
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.common.training import GradientLimit
+    >>> limit, parameter = GradientLimit(ratio=4.0), th.nn.Parameter(th.zeros(2))
+    >>> for norm in (1.0, 100.0):
+    ...     parameter.grad = th.tensor([norm, 0.0])
+    ...     norm_before = limit([parameter])
+    >>> parameter.grad
+    tensor([4., 0.])
+
+    :param ratio: Largest norm, as a multiple of the running mean.
+    :param horizon: Number of gradients over which the mean is taken.
     """
 
-    usual: th.Tensor
+    mean_norm: th.Tensor
 
     def __init__(self, ratio: float, horizon: int = 100) -> None:
         super().__init__()
         self.ratio, self.horizon = ratio, horizon
-        self.register_buffer("usual", th.zeros(()))
+        self.register_buffer("mean_norm", th.zeros(()))
 
     @th.no_grad()
     def forward(self, parameters: Iterable[th.nn.Parameter]) -> th.Tensor:
-        """Shorten the parameters' gradients in place where they are too long; the norm that they had."""
+        """Clip the parameters' gradients in place, and return their norm before clipping."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm = th.nn.utils.get_total_norm(gradients)
-        self.usual.copy_(th.where(self.usual == 0, norm, self.usual))
-        scale = (self.ratio * self.usual / (norm + 1e-12)).clamp(max=1)
+        self.mean_norm.copy_(th.where(self.mean_norm == 0, norm, self.mean_norm))
+        scale = (self.ratio * self.mean_norm / (norm + 1e-12)).clamp(max=1)
         th._foreach_mul_(gradients, scale)
-        self.usual.lerp_(scale * norm, 1 / self.horizon)
+        self.mean_norm.lerp_(scale * norm, 1 / self.horizon)
         return norm

@@ -1,4 +1,4 @@
-"""Normalizing flows: invertible maps of R^d with the log determinant of their Jacobian."""
+"""Normalizing flows: invertible maps of R^d with the log-determinant of their Jacobian."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -11,30 +11,32 @@ from ardae_rl.common.optional import require
 
 
 class Flow(nn.Module, ABC):
-    """An invertible map z ↦ x of points (..., dim), maybe depending on a context (..., context_dim)."""
+    """An invertible map z ↦ x of points (..., dim), which may depend on a context of shape (..., context_dim)."""
 
     @abstractmethod
     def forward(self, z: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """x, (..., dim), and ln |det ∂x/∂z|, (...)."""
+        """Return x, shape (..., dim), and ln |det ∂x/∂z|, shape (...)."""
 
     @abstractmethod
     def inverse(self, x: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """z, (..., dim), and ln |det ∂z/∂x|, (...)."""
+        """Return z, shape (..., dim), and ln |det ∂z/∂x|, shape (...)."""
 
 
 class RadialFlow(Flow):
-    """x = z + β (z - z₀) / (α + r) with r = ‖z - z₀‖: contracts or expands around a point (Rezende and Mohamed 2015).
+    """Contraction or expansion around a point, x = z + β (z - z₀) / (α + r), r = ‖z - z₀‖ (Rezende and Mohamed 2015).
 
-    Invertible for β > -α, which β = -α + softplus ensures. The parameters are the same for all contexts,
-    as Mazoure et al. (2019) have them.
+    The map is invertible for β > -α, which β = -α + softplus(·) ensures. The parameters are the same for all
+    contexts, as in Mazoure et al. (2019).
+
+    :param dim: Dimension of the points.
     """
 
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
-        self.centre = nn.Parameter(0.01 * th.randn(dim))
+        self.center = nn.Parameter(0.01 * th.randn(dim))
         self.log_alpha = nn.Parameter(th.zeros(()))
-        self.raw_beta = nn.Parameter(th.full((), 0.5413))  # softplus of it is 1: β is 0, the identity
+        self.raw_beta = nn.Parameter(th.full((), 0.5413))  # softplus(0.5413) = 1: β = 0, the identity
 
     def _alpha_beta(self) -> tuple[th.Tensor, th.Tensor]:
         alpha = self.log_alpha.exp()
@@ -42,28 +44,31 @@ class RadialFlow(Flow):
 
     def forward(self, z: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         alpha, beta = self._alpha_beta()
-        offset = z - self.centre
+        offset = z - self.center
         radius = _norm(offset)
-        stretch = 1 + beta / (alpha + radius)  # across the radius; along it, the derivative of r + β r / (α + r)
-        radial = 1 + alpha * beta / (alpha + radius).square()
+        stretch = 1 + beta / (alpha + radius)  # across the radius
+        radial = 1 + alpha * beta / (alpha + radius).square()  # along it: the derivative of r + β r / (α + r)
         log_det = (self.dim - 1) * stretch.log() + radial.log()
-        return self.centre + stretch * offset, log_det.squeeze(-1)
+        return self.center + stretch * offset, log_det.squeeze(-1)
 
     def inverse(self, x: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         alpha, beta = self._alpha_beta()
-        offset = x - self.centre
+        offset = x - self.center
         stretched = _norm(offset)
         # The positive root of r² + (α + β - r') r - α r' = 0
         half = 0.5 * (stretched - alpha - beta)
         radius = half + (half.square() + alpha * stretched).sqrt()
-        z = self.centre + offset / (1 + beta / (alpha + radius))
+        z = self.center + offset / (1 + beta / (alpha + radius))
         return z, -self(z, context)[1]
 
 
 class PlanarFlow(Flow):
-    """x = z + u tanh(wᵀz + b): contracts or expands across a plane (Rezende and Mohamed 2015).
+    """Contraction or expansion across a plane, x = z + u tanh(wᵀz + b) (Rezende and Mohamed 2015).
 
-    Invertible for wᵀu > -1, which their Appendix A.1 ensures by moving u along w. The same for all contexts.
+    The map is invertible for wᵀu > -1, which moving u along w ensures (their App. A.1). The parameters are the same for
+    all contexts.
+
+    :param dim: Dimension of the points.
     """
 
     def __init__(self, dim: int):
@@ -73,9 +78,9 @@ class PlanarFlow(Flow):
         self.bias = nn.Parameter(th.zeros(()))
 
     def _allowed_scale(self) -> tuple[th.Tensor, th.Tensor]:
-        """u, and wᵀu above -1."""
+        """Return u and wᵀu, which is above -1."""
         product = self.weight @ self.scale
-        allowed = F.softplus(product + 0.5413) - 1  # 0 at 0
+        allowed = F.softplus(product + 0.5413) - 1  # softplus(0.5413) = 1: zero stays zero
         return self.scale + (allowed - product) * self.weight / (self.weight @ self.weight + 1e-12), allowed
 
     def forward(self, z: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
@@ -86,7 +91,7 @@ class PlanarFlow(Flow):
 
     def inverse(self, x: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         scale, product = self._allowed_scale()
-        # With t = wᵀz + b: t + wᵀu tanh t = wᵀx + b, monotone in t, whose root lies within |wᵀu| of the right side
+        # t = wᵀz + b solves t + wᵀu tanh t = wᵀx + b. The left side is monotone: bisect within |wᵀu| of the right side
         target = x @ self.weight + self.bias
         low, high = target - product.abs(), target + product.abs()
         for _ in range(60):
@@ -98,10 +103,15 @@ class PlanarFlow(Flow):
 
 
 class ZukoFlow(Flow):
-    """A transform of zuko's whose parameters depend on the context, sampled in the direction that is one pass.
+    """A transform of zuko, whose parameters depend on the context. Sampling takes one pass of its network.
 
-    :param kind: "autoregressive" (affine, inverse autoregressive: Kingma et al. 2016) or "coupling" (rational-quadratic
-        splines: Durkan et al. 2019)
+    :param kind: "autoregressive" (affine inverse autoregressive flow, Kingma et al. 2016) or "coupling"
+        (rational-quadratic splines, Durkan et al. 2019).
+    :param dim: Dimension of the points.
+    :param context_dim: Dimension of the context.
+    :param reverse: Whether the order of dimensions is reversed.
+    :param hidden: Width of the two hidden layers.
+    :raises ImportError: Without the extra ``flows``.
     """
 
     def __init__(self, kind: str, dim: int, context_dim: int, reverse: bool, hidden: int = 64):
@@ -119,7 +129,7 @@ class ZukoFlow(Flow):
             shapes = [(n_bins,), (n_bins,), (n_bins - 1,)]
             kwargs |= {"passes": 2, "univariate": MonotonicRQSTransform, "shapes": shapes}
         self.transform = MaskedAutoregressiveTransform(dim, context_dim, **kwargs)
-        # Masks and orders are constants, and SB3 expects floating-point numbers alone in a state_dict
+        # Masks and orders are constants, and SB3 expects only floating-point numbers in a state_dict
         for module in self.transform.modules():
             for name, buffer in list(module.named_buffers(recurse=False)):
                 module.register_buffer(name, buffer, persistent=False)
@@ -134,7 +144,10 @@ class ZukoFlow(Flow):
 
 
 class FlowSequence(Flow):
-    """One flow after the other."""
+    """Composition of flows, applied in the order of the list.
+
+    :param flows: Flows to compose.
+    """
 
     def __init__(self, flows: list[Flow]):
         super().__init__()
@@ -160,7 +173,22 @@ FLOWS = ("radial", "planar", "autoregressive", "coupling")
 
 
 def make_flow(kind: str, n_flows: int, dim: int, context_dim: int) -> FlowSequence:
-    """A sequence of ``n_flows`` of one of ``FLOWS``; of those of zuko, each in the other order of dimensions."""
+    """Return a composition of flows of one kind. Those of zuko alternate the order of the dimensions.
+
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.sac_nf.flows import make_flow
+    >>> flow = make_flow("radial", n_flows=3, dim=2, context_dim=0)
+    >>> x, log_det = flow(th.randn(5, 2), th.zeros(5, 0))
+    >>> x.shape, log_det.shape
+    (torch.Size([5, 2]), torch.Size([5]))
+
+    :param kind: One of ``FLOWS``.
+    :param n_flows: Number of flows.
+    :param dim: Dimension of the points.
+    :param context_dim: Dimension of the context.
+    """
     simple = {"radial": RadialFlow, "planar": PlanarFlow}
     if kind in simple:
         return FlowSequence([simple[kind](dim) for _ in range(n_flows)])
@@ -168,5 +196,5 @@ def make_flow(kind: str, n_flows: int, dim: int, context_dim: int) -> FlowSequen
 
 
 def _norm(x: th.Tensor) -> th.Tensor:
-    """With a gradient at zero; (..., 1)."""
+    """Return norms of shape (..., 1), differentiable at zero."""
     return (x.square().sum(-1, keepdim=True) + 1e-12).sqrt()

@@ -39,7 +39,7 @@ def test_compiled_function_goes_on_without_a_compiler(monkeypatch: pytest.Monkey
     th.manual_seed(0)
     expected = noisy_energy(x)["energy"]
     th.manual_seed(0)
-    with pytest.warns(UserWarning, match=r"compile=True: going on without torch\.compile, which failed: .*no C\+\+ co"):
+    with pytest.warns(UserWarning, match=r"training continues without torch\.compile: .*no C\+\+ com"):
         assert compiled(x)["energy"] == expected
     with warnings.catch_warnings(action="error"):  # a second warning would be one too many
         assert compiled(x)["energy"] != expected
@@ -94,7 +94,7 @@ def test_graphed_step_goes_on_where_recording_fails() -> None:
     graphed = GraphedStep(step, tape, n_warmup=1)
     call(graphed, 1.0, 1.0)
     with pytest.warns(
-        UserWarning, match=r"compile=True: going on without a CUDA graph, recording failed: operation not"
+        UserWarning, match=r"training continues without a CUDA graph, whose recording failed: operation not"
     ):
         assert call(graphed, 2.0, 3.0) == [18, 2]
     with warnings.catch_warnings(action="error"):

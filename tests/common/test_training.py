@@ -70,9 +70,9 @@ def test_gradients_longer_than_usual_are_shortened() -> None:
     assert limited(2.0) == pytest.approx(2.0), "the first is what is usual"
     assert limited(2.9) == pytest.approx(2.9)
     usual = 2.0 + 0.1 * 0.9
-    assert limit.usual.item() == pytest.approx(usual)
+    assert limit.mean_norm.item() == pytest.approx(usual)
     assert limited(100.0) == pytest.approx(1.5 * usual)
-    assert limit.usual.item() == pytest.approx(usual + 0.1 * 0.5 * usual), "the bounded norm enters the mean"
+    assert limit.mean_norm.item() == pytest.approx(usual + 0.1 * 0.5 * usual), "the bounded norm enters the mean"
     copy = GradientLimit(ratio=1.5)
     copy.load_state_dict(limit.state_dict())
-    assert copy.usual == limit.usual
+    assert copy.mean_norm == limit.mean_norm
