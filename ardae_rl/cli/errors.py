@@ -9,7 +9,9 @@ import typer
 from gymnasium.error import DependencyNotInstalled
 from typer.models import ArgumentInfo, OptionInfo
 
-USER_ERRORS = (ValueError, TypeError, ImportError, DependencyNotInstalled)
+from ardae_rl.runs.files import FolderInUseError
+
+USER_ERRORS = (ValueError, TypeError, ImportError, DependencyNotInstalled, FolderInUseError)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,7 @@ from ardae_rl.cli.errors import one_line_errors
 from ardae_rl.common.callbacks import StopAfter
 from ardae_rl.evaluation import evaluate as run_evaluation
 from ardae_rl.registry import environment_id
+from ardae_rl.runs.files import locked
 from ardae_rl.runs.tables import write_csv
 
 if TYPE_CHECKING:
@@ -44,8 +47,7 @@ def collect(
     env_id: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
 ) -> None:
     """Collect episodes."""
-    with one_line_errors(collect):
-        model, _ = _configured(env_id, folder, preset, seed, assignments)
+    with one_line_errors(collect), _configured(env_id, folder, preset, seed, assignments) as (model, _):
         model.collect()
         store = model.store()
     typer.echo(f"{len(store)} episodes, {store.n_steps} steps, mean return {store.returns.mean():.1f}: {store.folder}")
@@ -56,8 +58,7 @@ def vision(
     env_id: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
 ) -> None:
     """Train the vision model."""
-    with one_line_errors(vision):
-        model, _ = _configured(env_id, folder, preset, seed, assignments)
+    with one_line_errors(vision), _configured(env_id, folder, preset, seed, assignments) as (model, _):
         model.collect()
         rows = model.train_vision()
     _print(rows[-1])
@@ -68,8 +69,7 @@ def memory(
     env_id: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
 ) -> None:
     """Train the memory model."""
-    with one_line_errors(memory):
-        model, _ = _configured(env_id, folder, preset, seed, assignments)
+    with one_line_errors(memory), _configured(env_id, folder, preset, seed, assignments) as (model, _):
         model.collect()
         model.train_vision()
         rows = model.train_memory()
@@ -155,8 +155,7 @@ def _learn(
     assignments: list[str] | None,
     seconds: float | None = None,
 ) -> None:
-    with one_line_errors(train):
-        model, n_timesteps = _configured(env_id, folder, preset, seed, assignments)
+    with one_line_errors(train), _configured(env_id, folder, preset, seed, assignments) as (model, n_timesteps):
         callback = None if seconds is None else StopAfter(_TRAINING_SHARE * seconds)
         model.learn(n_timesteps, callback, progress_bar=True)
         model.save(folder / "model")
@@ -171,10 +170,14 @@ def _seconds(budget: str) -> float:
     return float(number) * _UNITS[unit]
 
 
+@contextmanager
 def _configured(
     env_id: str, folder: Path, preset: str | None, seed: int, assignments: list[str] | None
-) -> tuple[WorldModels, int]:
-    """Return the model that a block of a hyper-parameter file describes, and its number of environment steps."""
+) -> Iterator[tuple[WorldModels, int]]:
+    """Yield the model that a block of a hyper-parameter file describes, and its number of environment steps.
+
+    Other processes are kept out of the folder meanwhile.
+    """
     from ardae_rl.world_models import WorldModels
 
     env_id = environment_id(env_id)
@@ -184,7 +187,8 @@ def _configured(
         arguments, n_timesteps = presets.constructor_arguments("world_models", env_id, preset)
     arguments = presets.overridden({**arguments, "n_timesteps": n_timesteps}, assignments or [])
     n_timesteps = int(arguments.pop("n_timesteps"))
-    return WorldModels(env=env_id, folder=folder, seed=seed, verbose=1, **arguments), n_timesteps
+    with locked(folder):
+        yield WorldModels(env=env_id, folder=folder, seed=seed, verbose=1, **arguments), n_timesteps
 
 
 def _load(folder: Path) -> WorldModels:

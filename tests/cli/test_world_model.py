@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch as th
 
+from ardae_rl.runs.files import locked
 from ardae_rl.world_models.film import film
 from ardae_rl.world_models.policies import WorldModelPolicy
 
@@ -84,6 +85,13 @@ def test_errors_in_one_line(arguments: list[str], message: str, ardae_rl: Any) -
     done = ardae_rl("world-model", *arguments)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_two_commands_in_one_folder(ardae_rl: Any, tmp_path: Path) -> None:
+    with locked(tmp_path / "here"):
+        done = ardae_rl("world-model", "collect", "--folder", "here")
+    assert done.returncode == 2
+    assert "error: another process is working in here" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_film(tmp_path: Path) -> None:
