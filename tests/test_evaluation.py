@@ -1,4 +1,4 @@
-"""Evaluation: the interval, the environment that is really used, statistics of VecNormalize, and the record."""
+"""Evaluation: the interval, the environment, the statistics of VecNormalize, loading, and the record."""
 
 import json
 import random
@@ -29,7 +29,7 @@ def model() -> SAC:
 
 @pytest.fixture
 def wrapped_id() -> Iterator[str]:
-    """Pendulum with rewards rescaled by its registration."""
+    """Pendulum, registered with a wrapper that rescales its rewards."""
     wrapper = WrapperSpec("Flattering", "gymnasium.wrappers:TransformReward", {"func": lambda reward: 0.0 * reward})
     gym.register(
         WRAPPED, "gymnasium.envs.classic_control:PendulumEnv", max_episode_steps=200, additional_wrappers=(wrapper,)
@@ -55,7 +55,7 @@ def test_interval_refuses(values: list[float]) -> None:
 
 
 def test_returns_are_those_of_the_plain_environment(model: SAC) -> None:
-    """Held against a loop over gymnasium.make, without any of SB3's wrappers."""
+    """Compared with a loop over gymnasium.make, without any wrapper of SB3."""
     result = evaluate(model, "Pendulum-v1", n_episodes=2, seed=7)
     env = gym.make("Pendulum-v1")
     expected = []
@@ -75,7 +75,7 @@ def test_returns_are_those_of_the_plain_environment(model: SAC) -> None:
 
 
 def test_in_several_processes(model: SAC) -> None:
-    """The same episodes, seed by seed."""
+    """The episodes are those of one process, seed by seed."""
     alone, together = (evaluate(model, "Pendulum-v1", 5, seed=7, n_envs=n) for n in (1, 2))
     assert together.returns == pytest.approx(alone.returns, abs=1e-3)
     assert len(set(together.returns)) == 5
@@ -138,7 +138,7 @@ def test_other_spaces_are_refused(model: SAC) -> None:
 
 
 def test_observation_statistics_of_the_run_folder(tmp_path: Path) -> None:
-    """A policy trained on normalised observations acts on them, and its returns stay unnormalised."""
+    """A policy trained on normalized observations acts on them, and its returns stay unnormalized."""
     env = VecNormalize(make_vec_env("Pendulum-v1"), norm_reward=True)
     ppo = PPO("MlpPolicy", env, n_steps=64, batch_size=32, n_epochs=1, seed=0).learn(256)
     (tmp_path / "Pendulum-v1").mkdir()

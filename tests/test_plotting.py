@@ -1,4 +1,4 @@
-"""Learning curves: what is averaged, over what, and which runs belong together."""
+"""Learning curves: what is averaged, and which runs are grouped."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_monitor_curve_merges_environments_and_averages(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_last_line_is_left_out(tmp_path: Path) -> None:
-    """As a killed process leaves it."""
+    """A killed process leaves such a line."""
     write_monitor(tmp_path, "0.monitor.csv", [(4.0, 10, 1.0), (1.0, 10, 3.0)])
     with (tmp_path / "0.monitor.csv").open("a") as file:
         file.write("-12.5,2")

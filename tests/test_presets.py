@@ -1,4 +1,4 @@
-"""The hyper-parameter files: read alike by RL Zoo and by us, and what a command line changes in them."""
+"""The hyper-parameter files: RL Zoo and we read the same arguments, and assignments override them."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ BLOCKS = [
 
 
 def plain(value: Any) -> Any:
-    """What can be compared: schedules by their values."""
+    """Return a value that can be compared, with schedules replaced by their values."""
     if callable(value) and not isinstance(value, type):
         return [value(progress) for progress in (1.0, 0.5, 0.0)]
     return {name: plain(part) for name, part in value.items()} if isinstance(value, dict) else value
 
 
 def zoo_arguments(algo: str, env_id: str, path: Path, tmp_path: Path) -> tuple[dict[str, Any], int]:
-    """What RL Zoo hands to the constructor, and its number of steps."""
+    """Return what RL Zoo passes to the constructor, and its number of steps."""
     from rl_zoo3.exp_manager import ExperimentManager
 
     manager = ExperimentManager(None, algo, env_id, str(tmp_path), config=str(path), verbose=0)
@@ -52,14 +52,14 @@ def test_read_as_rl_zoo_does(path: Path, block: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "HalfCheetah-v5"])
-def test_the_paper_s_preset_makes_a_model(env_id: str) -> None:
+def test_preset_of_the_paper_makes_a_model(env_id: str) -> None:
     arguments, _ = presets.constructor_arguments("sac_ardae", env_id, "paper")
     model = algorithm_class("sac_ardae")(env=gym.make(env_id), **{**arguments, "buffer_size": 10})
     generator = model.policy.get_submodule("actor.generator")
     assert any(isinstance(layer, th.nn.ELU) for layer in generator.modules())
 
 
-def test_default_with_a_word_about_it() -> None:
+def test_falling_back_to_default_warns() -> None:
     with pytest.warns(UserWarning, match=r"airl\.yml: no block 'Acrobot-v1'; hyper-parameters of block 'default'"):
         _, n_timesteps = presets.constructor_arguments("airl", "Acrobot-v1")
     assert n_timesteps == 100_000
@@ -110,7 +110,7 @@ def test_assignments() -> None:
 
 
 @pytest.mark.parametrize("assignment", ["sizes", "=3", "sizes=[1"])
-def test_assignments_that_are_none(assignment: str) -> None:
+def test_malformed_assignments(assignment: str) -> None:
     with pytest.raises(ValueError, match="`assignments` must have"):
         presets.overridden({}, [assignment])
 

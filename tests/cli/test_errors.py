@@ -43,7 +43,7 @@ def test_a_fault_of_the_program_is_not_hidden() -> None:
 
 
 def strings(path: Path) -> list[tuple[int, str]]:
-    """Texts of a module, without its docstrings."""
+    """Return the strings of a module with their lines, without its docstrings."""
     tree = ast.parse(path.read_text())
     docstrings = {
         id(node.body[0].value)

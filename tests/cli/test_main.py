@@ -1,4 +1,4 @@
-"""The command line: names, errors, and RL Zoo's scripts around runs of a few hundred steps."""
+"""The command: names, errors, and RL Zoo's scripts with runs of a few hundred steps."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_wrong_argument_is_one_line(
 
 
 def test_wrong_argument_has_no_traceback(ardae_rl: Command) -> None:
-    """As users see it, in a process of its own."""
+    """The same in a process of its own, as users see it."""
     done = ardae_rl("train", "--algo", "sac_ardae", "--env", "Hoper-v5")
     assert done.returncode == 2
     assert done.stderr.startswith(
@@ -76,7 +76,7 @@ def test_help_names_the_commands() -> None:
 
 @pytest.mark.parametrize("algo", SMALL)
 def test_train_then_enjoy(ardae_rl: Command, tmp_path: Path, algo: str) -> None:
-    """The newest run that has a model is found below a newer folder without one."""
+    """A newer folder without a model does not hide the newest run that has one."""
     done = ardae_rl("train", "--algo", algo, "--env", "Pendulum-v1", *TINY, *SMALL[algo])
     assert done.returncode == 0, done.stderr
     assert f"{algo}.yml: hyper-parameters of block 'Pendulum-v1'" in done.stdout
@@ -84,7 +84,7 @@ def test_train_then_enjoy(ardae_rl: Command, tmp_path: Path, algo: str) -> None:
     assert (run / "Pendulum-v1.zip").is_file()
     assert yaml.unsafe_load((run / "Pendulum-v1/args.yml").read_text())["seed"] == 1
 
-    (run.parent / "Pendulum-v1_2/Pendulum-v1").mkdir(parents=True)  # as a crash or -optimize leaves it
+    (run.parent / "Pendulum-v1_2/Pendulum-v1").mkdir(parents=True)  # a crash or -optimize leaves such folders
     done = ardae_rl("enjoy", "--algo", algo, "--env", "Pendulum-v1", "--no-render", "-n", 200)
     assert done.returncode == 0, done.stderr
     assert "1 Episodes" in done.stdout
@@ -115,7 +115,7 @@ def test_evaluate_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algo
 
 
 def test_progress_bar_and_default_block(ardae_rl: Command) -> None:
-    """An id that RL Zoo's file does not know trains on 'default', and the command says so."""
+    """An id without a block in RL Zoo's file trains with 'default', and the command says so."""
     arguments = ("-n", 250, "--eval-freq", -1, "-params", "n_envs:1", "n_steps:100", "batch_size:50", "n_epochs:1")
     done = ardae_rl("train", "--algo", "ppo", "--env", "ardae/MultiGoal-v0", *arguments)
     assert done.returncode == 0, done.stderr
@@ -158,7 +158,7 @@ def test_record(ardae_rl: Command, tmp_path: Path, env: str) -> None:
 
 @pytest.mark.slow
 def test_subprocess_environments(ardae_rl: Command) -> None:
-    """Worker processes make our environments although they do not register them."""
+    """Worker processes make our environments, although they do not register them."""
     arguments = ("--vec-env", "subproc", "-n", 250, "--eval-freq", -1, "-params", "n_envs:2", "learning_starts:249")
     done = ardae_rl("train", "--algo", "sac", "--env", "ardae/MultiGoal-v0", *arguments)
     assert done.returncode == 0, done.stderr
@@ -173,7 +173,7 @@ def test_demo(ardae_rl: Command, tmp_path: Path) -> None:
 
 
 def test_demonstrations_and_inverse_rl(ardae_rl: Command, tmp_path: Path) -> None:
-    """Collected by one agent, learnt from by another, which is evaluated by the environment's own reward."""
+    """One agent demonstrates, another learns from it and is evaluated by the environment's own reward."""
     untrained("sac", seed=0).save(tmp_path / "expert")
     done = ardae_rl(
         *("collect-demos", "--algo", "sac", "--env", "Pendulum-v1", "--model", "expert.zip"),
@@ -190,7 +190,7 @@ def test_demonstrations_and_inverse_rl(ardae_rl: Command, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
 
 
-def test_pictures_of_e2c(ardae_rl: Command, tmp_path: Path) -> None:
+def test_plots_of_e2c(ardae_rl: Command, tmp_path: Path) -> None:
     small = ("-params", "n_collected:250", "gradient_steps:2", "policy_kwargs:dict(hidden=(8,))")
     done = ardae_rl("train", "--algo", "e2c", "--env", "ardae/PlanarObstacles-v0", *TINY, *small)
     assert done.returncode == 0, done.stderr

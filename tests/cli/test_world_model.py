@@ -1,4 +1,4 @@
-"""`ardae-rl world-model`, and its video."""
+"""`ardae-rl world-model` and its video."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ TINY = {
 
 @pytest.mark.slow
 def test_stages_and_evaluation(ardae_rl: Any, tmp_path: Path) -> None:
-    """A stage, then all: the first one's work is not done again."""
+    """Run one stage, then all of them: the first stage's work is not repeated."""
     settings = [text for name, value in TINY.items() for text in ("--set", f"{name}={value}")]
     first = ardae_rl("world-model", "vision", *settings)
     assert first.returncode == 0 and "validation_error" in first.stdout, first.stderr
@@ -60,7 +60,7 @@ def test_dreams_of_take_cover(ardae_rl: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
-    """Time ends the search, however many steps are asked for."""
+    """The time budget ends the search before the number of steps does."""
     values = {**TINY, "n_timesteps": 10**8, "search_kwargs.evaluate_every": 1000}
     settings = [text for name, value in values.items() for text in ("--set", f"{name}={value}")]
     done = ardae_rl("world-model", "train", "--episodes", 1, "--budget", "1s", *settings)
@@ -105,4 +105,4 @@ def test_film(tmp_path: Path) -> None:
         assert clip.size == [3 * 256, 256]
         frame = clip.get_frame(0)
     seen = policy.preprocess(env.reset(seed=0)[0][None])[0].repeat(4, 0).repeat(4, 1)
-    assert np.abs(frame[:, :256].astype(float) - seen).mean() < 10, "the first picture is what the policy sees"
+    assert np.abs(frame[:, :256].astype(float) - seen).mean() < 10, "the first image is what the policy sees"

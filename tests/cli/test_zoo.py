@@ -1,4 +1,4 @@
-"""Registration with RL Zoo: names, samplers, hyper-parameter files, runs to play."""
+"""RL Zoo with our algorithms: names, search spaces, hyper-parameter files, the choice of a run, options."""
 
 import inspect
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_playback_takes_no_replay_memory(algo: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("algo", TUNED)
 @pytest.mark.parametrize("n_actions", [1, 6])
 def test_sampler_yields_constructor_arguments(algo: str, n_actions: int) -> None:
-    """Every trial builds a model, and converting a stored trial gives the same arguments again."""
+    """Every trial builds a model, and a stored trial converts to the same arguments."""
     zoo.register()
     from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 
@@ -79,7 +79,7 @@ def test_sampler_yields_constructor_arguments(algo: str, n_actions: int) -> None
 
 @pytest.mark.parametrize("path", sorted(presets.config_dir().glob("*.yml")), ids=lambda path: path.stem)
 def test_hyperparameter_files(path: Path) -> None:
-    """Each block belongs to a registered environment and names arguments that the algorithm has."""
+    """Each block is for a registered environment and has arguments that the algorithm accepts."""
     algo = presets.owner(path)
     assert algo is not None
     accepted = RL_ZOO_KEYS | inspect.signature(algorithm_class(algo)).parameters.keys()
@@ -146,8 +146,8 @@ def test_options_among_arguments() -> None:
         (["-params=a:1"], ["-params", "d:1", "a:1"]),
     ],
 )
-def test_a_hyperparameter_is_added_to_the_user_s(before: list[str], after: list[str]) -> None:
-    """RL Zoo would replace the user's by a second option of the kind."""
+def test_a_hyperparameter_is_added_to_those_of_the_user(before: list[str], after: list[str]) -> None:
+    """A second such option would replace the user's."""
     zoo.add_hyperparameter(before, "d:1")
     assert before == after
 

@@ -1,4 +1,4 @@
-"""An environment that breaks at its first step, for the benchmark's workers to import."""
+"""An environment that fails at its first step; the benchmark's workers import it."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from gymnasium.envs.classic_control import PendulumEnv
 
 class Failing(PendulumEnv):
     def step(self, action: Any) -> Any:
-        raise RuntimeError("as told")
+        raise RuntimeError("on purpose")
 
 
 gym.register("Failing-v0", entry_point="tests.grid.failing:Failing", max_episode_steps=10)

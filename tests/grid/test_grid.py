@@ -1,4 +1,4 @@
-"""A grid of tiny trainings: resumed after being killed, failures in the table, nothing of other settings replaced."""
+"""A grid of tiny training runs: they resume after being killed, and failures are reported in the table."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def settings_of(algo: str, env: str = "Pendulum-v1") -> dict[str, Any]:
 
 
 def numbers(folder: Path, name: str) -> list[dict[str, str]]:
-    """Rows without what depends on the machine."""
+    """Return the rows without the columns that depend on the machine."""
     return [
         {key: value for key, value in row.items() if key not in ("wall_seconds", "updates_per_second")}
         for row in read_csv(folder / name)
@@ -34,7 +34,7 @@ def numbers(folder: Path, name: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("algo", ["sac", "sac_nf", "sac_ardae-unclamped", "sac_ardae-bases4", "tqc", "crossq"])
 def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after its first checkpoint and in the middle of the second segment."""
+    """The run is killed after its first checkpoint, in the middle of the second segment."""
     settings = settings_of(algo)
     training.train(settings, Run(tmp_path / "whole"))
 
@@ -62,11 +62,13 @@ def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkey
     assert float(read_csv(tmp_path / "whole" / "metrics.csv")[-1]["critic_loss"]) > 0
     model = (tmp_path / "cut" / "model.zip").read_bytes()
     training.train(settings, Run(tmp_path / "cut"))
-    assert (tmp_path / "cut" / "model.zip").read_bytes() == model, "killed at its very end, it is not made again"
+    assert (tmp_path / "cut" / "model.zip").read_bytes() == model, (
+        "a run that was killed at its very end is not made again"
+    )
 
 
 def test_segments_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has random numbers of its own: else the same exploration would come again and again."""
+    """Each has its own random numbers; otherwise every segment would explore alike."""
     settings = settings_of("sac") | {"steps": 60}
     settings["arguments"] |= {"learning_starts": 1000}  # random actions only
     actions: list[Any] = []
@@ -80,7 +82,7 @@ def test_segments_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_command_and_its_report(tmp_path: Path) -> None:
-    """Finished runs are kept, a failing one is in the table, and the report is made of what there is."""
+    """Finished runs are kept, the table shows the failed one, and the report covers the finished ones."""
     out = tmp_path / "out"
     arguments = ["benchmark", "--envs", "Pendulum-v1,tests.grid.failing:Failing-v0", "--algos", "sac", "--seeds", "1"]
     arguments += ["--steps", "40", "--eval-freq", "20", "--eval-episodes", "1", "--jobs", "1", "--out", str(out)]
@@ -89,7 +91,7 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     table = " ".join(result.output.split())
     last = float(read_csv(out / "Pendulum-v1" / "sac_0" / "evaluations.csv")[-1]["mean_return"])
     assert f"Pendulum-v1 │ sac │ 0 │ 40 │ {last} │ finished" in table
-    assert "failed: RuntimeError: as told" in table
+    assert "failed: RuntimeError: on purpose" in table
     first = (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text()
     result = CliRunner().invoke(app, arguments)
     assert "2 runs, 1 of them finished before" in result.output
@@ -99,7 +101,7 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     text = (out / "report.md").read_text()
     assert f"| sac | {last:.1f} ± 0.0 |" in text
-    assert "failed: tests.grid.failing:Failing-v0 sac 0: RuntimeError: as told" in text
+    assert "failed: tests.grid.failing:Failing-v0 sac 0: RuntimeError: on purpose" in text
     for name in ("learning_curves.png", "profiles.png"):
         assert (out / name).stat().st_size > 10_000
 
@@ -119,7 +121,7 @@ def test_bad_arguments(arguments: list[str], message: str, tmp_path: Path) -> No
     result = CliRunner().invoke(app, ["benchmark", *arguments, "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
-    assert not any(tmp_path.iterdir()), "nothing was begun"
+    assert not any(tmp_path.iterdir()), "nothing was started"
 
 
 def test_finished_runs_of_other_settings_are_safe(tmp_path: Path) -> None:

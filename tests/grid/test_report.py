@@ -1,4 +1,4 @@
-"""Aggregates against numbers by hand."""
+"""Aggregates agree with numbers computed by hand."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_summaries() -> None:
 
 
 def test_normalized_scores() -> None:
-    """0 for the worst evaluation of an environment, 1 for the best, whoever made them."""
+    """0 is the worst evaluation in an environment, 1 the best, by any algorithm."""
     curves = [curve("A", "sac", 0, [-10, 0]), curve("A", "tqc", 0, [0, 10]), curve("B", "sac", 0, [100, 300])]
     scores = normalized_scores([*curves, curve("A", "sac", 1, [-10, -5])])
     np.testing.assert_allclose(scores["sac"]["A"], [0.5, 0.25])
@@ -35,9 +35,10 @@ def test_interquartile_mean() -> None:
 
 
 def test_stratified_interval() -> None:
-    """Seeds are resampled within environments: without spread within them there is no interval.
+    """Seeds are resampled within environments: without spread within them, the interval is a point.
 
-    With it, the width is that of the normal approximation: the interquartile mean has 1.2 times the mean's variance.
+    With spread, its width is that of the normal approximation: the interquartile mean has 1.2 times the variance of
+    the mean.
     """
     assert stratified_interval([np.zeros(4), np.ones(4)]) == (0.5, 0.5)
     values = np.random.default_rng(0).standard_normal(400)
@@ -47,7 +48,7 @@ def test_stratified_interval() -> None:
 
 
 def test_smoothing() -> None:
-    """A parabola is its own local parabola; short curves are left alone."""
+    """A parabola is unchanged, and so are short curves."""
     x = np.arange(12.0)
     np.testing.assert_allclose(smoothed(x**2), x**2, atol=1e-10)
     assert smoothed(np.array([1.0, 5, 2])).tolist() == [1, 5, 2]

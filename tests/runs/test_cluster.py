@@ -22,7 +22,7 @@ def _work(settings: dict[str, Any], run: Run) -> str:
     done = len(attempts.read_text()) if attempts.exists() else 0
     attempts.write_text("x" * (done + 1))
     if done < settings["fails"]:
-        raise RuntimeError("as told")
+        raise RuntimeError("on purpose")
     (run.folder / "result.txt").write_text(f"{settings['value']} {th.get_num_threads()}")
     return settings["name"]
 
@@ -32,7 +32,7 @@ def _folder(root: Path, settings: dict[str, Any]) -> Path:
 
 
 def test_a_grid_on_two_workers(local_cluster: Any, tmp_path: Path) -> None:
-    """Runs are collected; a failed one is tried again, and one that fails always is reported, the others unharmed."""
+    """Results are collected. A failed run is tried again; one that always fails is reported, and the others finish."""
     runs = [
         {"name": "first", "value": 1, "fails": 0},
         {"name": "second", "value": 2, "fails": 1},
@@ -43,7 +43,7 @@ def test_a_grid_on_two_workers(local_cluster: Any, tmp_path: Path) -> None:
     assert [(tmp_path / name / "result.txt").read_text() for name in ("first", "second")] == ["1 1", "2 1"]
     assert (tmp_path / "second" / "attempts.txt").read_text() == "xx"
     assert (tmp_path / "never" / "attempts.txt").read_text() == "xxx"
-    assert "RuntimeError: as told" in (failure(tmp_path / "never") or "")
+    assert "RuntimeError: on purpose" in (failure(tmp_path / "never") or "")
 
 
 def test_files_come_back_from_other_machines(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs: skipped when finished, continued when interrupted, one failure not stopping the others."""
+"""Runs are skipped if finished and resumed if interrupted, and one that fails or is killed does not stop the others."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ from tests.conftest import SEARCH_PATH, TIMEOUT, is_running, wait_until
 
 
 class Walk:
-    """A training in small: parameters, an optimizer, records and random numbers."""
+    """A tiny training run: parameters, an optimizer, a history and random numbers."""
 
     def __init__(self) -> None:
         th.manual_seed(0)
@@ -56,14 +56,14 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path) -> None
     assert list(cut.steps(Run(tmp_path / "cut"))) == list(range(5, 12))
     assert cut.history == whole.history
     assert th.equal(cut.layer.weight, whole.layer.weight)
-    assert list(Walk().steps(Run(tmp_path / "cut"))) == [], "nothing is left of a finished loop"
+    assert list(Walk().steps(Run(tmp_path / "cut"))) == [], "a finished loop has no steps left"
 
 
 def _work(log: Path, settings: dict[str, Any], run: Run) -> str:
     with log.open("a") as file:
         file.write(f"{settings['name']}\n")
     if settings.get("fails"):
-        raise RuntimeError("as told")
+        raise RuntimeError("on purpose")
     (run.folder / "result.txt").write_text(str(settings["value"]))
     return settings["name"]
 
@@ -80,10 +80,10 @@ def test_runs_are_made_once_for_their_settings(tmp_path: Path, capfd: pytest.Cap
 
     good, bad = {"name": "good", "value": 1}, {"name": "bad", "value": 2, "fails": True}
     assert make([good, bad]) == [good]
-    assert "RuntimeError: as told" in capfd.readouterr().err
+    assert "RuntimeError: on purpose" in capfd.readouterr().err
     assert is_finished(tmp_path / "good", good) and not is_finished(tmp_path / "bad", bad)
     assert failure(tmp_path / "good") is None
-    assert (failure(tmp_path / "bad") or "").endswith("RuntimeError: as told\n")
+    assert (failure(tmp_path / "bad") or "").endswith("RuntimeError: on purpose\n")
 
     assert make([good]) == [good]
     assert sorted(log.read_text().split()) == ["bad", "good"], "the finished run is not made again"
@@ -91,7 +91,7 @@ def test_runs_are_made_once_for_their_settings(tmp_path: Path, capfd: pytest.Cap
 
 @pytest.mark.parametrize("name", ["settings.json", "finished.json"])
 def test_a_run_of_other_settings_is_never_lost(name: str, tmp_path: Path) -> None:
-    """Nothing is begun then, also not the other runs."""
+    """Nothing is started then, not even the other runs."""
     write_json(tmp_path / "old" / name, {"name": "old", "value": 1, "steps": [10]})
     (tmp_path / "old" / "checkpoint.pt").touch()
     runs: list[dict[str, Any]] = [{"name": "new", "value": 2}, {"name": "old", "value": 2, "steps": (10,)}]
@@ -108,8 +108,8 @@ def test_a_folder_of_something_else_is_never_lost(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").exists()
 
 
-def test_torn_files_are_as_none(tmp_path: Path) -> None:
-    """As a full disk or a crash of the machine leaves them."""
+def test_incomplete_files_count_as_missing(tmp_path: Path) -> None:
+    """A full disk or a crash of the machine leaves such files."""
     (tmp_path / "finished.json").touch()
     (tmp_path / "settings.json").write_text('{"name": "run"')
     assert not is_finished(tmp_path, {"name": "run"})
@@ -130,7 +130,7 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
 
 
 def _die(settings: dict[str, Any], run: Run) -> str:
-    """As what the system kills for its memory does."""
+    """Die as if the system had killed the process for lack of memory."""
     if settings.get("dies"):
         os.kill(os.getpid(), signal.SIGKILL)
     return settings["name"]
@@ -153,7 +153,7 @@ def _write_pid_and_wait(settings: dict[str, Any], run: Run) -> str:
 @contextmanager
 def _with_pid_of_manager(path: Path) -> Iterator[Workers]:
     with processes(jobs=1) as workers:
-        (manager,) = multiprocessing.active_children()  # the pool starts its own with the first run
+        (manager,) = multiprocessing.active_children()  # the pool starts its processes with the first run
         path.write_text(str(manager.pid))
         yield workers
 
@@ -162,8 +162,8 @@ def _run_long(root: Path) -> None:
     run_missing(_write_pid_and_wait, partial(_folder, root), [{"name": "long"}], _with_pid_of_manager(root / "manager"))
 
 
-def test_what_a_command_starts_ends_with_it(tmp_path: Path) -> None:
-    """Else workers would go on writing where the next command has begun to."""
+def test_processes_end_with_their_command(tmp_path: Path) -> None:
+    """Otherwise workers would still write into the folders of the next command."""
     command = multiprocessing.get_context("spawn").Process(target=_run_long, args=(tmp_path,))
     command.start()
     pid = tmp_path / "long" / "pid"
@@ -187,9 +187,11 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("to_group", [True, False], ids=["as a terminal does", "to the command alone"])
+@pytest.mark.parametrize(
+    "to_group", [True, False], ids=["to the group, as a terminal sends it", "to the command alone"]
+)
 def test_an_interrupt_stops_all_runs(to_group: bool, tmp_path: Path) -> None:
-    """Those at work are killed, and no other one is begun."""
+    """The runs at work are killed, and no other run is started."""
     script = tmp_path / "script.py"
     script.write_text(_LONG_RUNS)
     environment = {**os.environ, "PYTHONPATH": SEARCH_PATH}
