@@ -80,7 +80,7 @@ def test_processes(tmp_path: Path) -> None:
 
     policy = BlindLater(BOX, 0.3, False)
     arguments: dict[str, Any] = {"policy_name": "StickyRandom", "n_processes": 2, "on_step": on_step}
-    with pytest.raises(ValueError, match="policy='StickyRandom' gave the actions"):
+    with pytest.raises(ValueError, match=r"`policy` must return finite actions, got .* from StickyRandom"):
         collect(store, Counting, policy, n_episodes=15, **arguments)
     assert len(store) == 12 and sum(lengths) >= store.n_steps, "all before the one that failed"
     assert files(store_of(store.folder, 15).folder) == whole
@@ -210,17 +210,26 @@ class Signals(Counting):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"policy": Blind()}, r"policy='Blind' gave the actions \[\[.*nan.*accepted are finite numbers"),
-        ({"policy": Blind(), "n_envs": 2, "policy_name": "x"}, "policy='x' gave the actions"),
-        ({"n_steps": 3}, "n_episodes=2, n_steps=3: accepted is one of them"),
-        ({"n_episodes": None}, "n_episodes=None, n_steps=None: accepted is one of them"),
-        ({"n_envs": 0}, "n_envs=0, n_processes=0: accepted are"),
-        ({"n_envs": 2, "n_processes": 2}, "n_envs=2, n_processes=2: accepted are"),
-        ({"make_env": Signals}, r"observation_space=Box\(-1.0, 1.0, \(4,\), float32\): accepted are frames"),
-        ({"make_env": partial(Counting, True)}, r"actions {'n': 3, 'start': -1}: accepted are the store's, {'shape'"),
+        ({"policy": Blind()}, r"`policy` must return finite actions, got \[\[.*nan.* from Blind"),
+        (
+            {"policy": Blind(), "n_envs": 2, "policy_name": "x"},
+            r"(?s)`policy` must return finite actions, got .* from x",
+        ),
+        ({"n_steps": 3}, "`n_steps` must be given if and only if `n_episodes` is None, got 3"),
+        ({"n_episodes": None}, "`n_steps` must be given if and only if `n_episodes` is None, got None"),
+        ({"n_envs": 0}, "`n_envs` must be >= 1, got 0"),
+        ({"n_envs": 2, "n_processes": 2}, "`n_envs` must be 1 with `n_processes` > 0, got 2"),
+        ({"make_env": Signals}, r"`observation_space` must be a uint8 Box .*, got Box\(-1.0, 1.0, \(4,\), float32\)"),
+        (
+            {"make_env": partial(Counting, True)},
+            r"the store's actions, {'shape': \[2\]}, got {'n': 3, 'start': -1}",
+        ),
         ({"preprocess": crop_bar}, "`rows` must be between 0 and 3, got 12"),
-        ({"preprocess": partial(crop_bar, rows=1)}, r"frames of \(3, 4, 3\): accepted are \(4, 4, 3\)"),
-        ({"preprocess": lambda frames: frames / 255}, "gives float64, shape .*: accepted is uint8"),
+        (
+            {"preprocess": partial(crop_bar, rows=1)},
+            r"must return frames of shape \(4, 4, 3\), got \(3, 4, 3\)",
+        ),
+        ({"preprocess": lambda frames: frames / 255}, "`preprocess` must return uint8 of shape .*, got float64"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -234,7 +243,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str, tmp_path: Path) 
 def test_other_actions_than_the_environments(tmp_path: Path) -> None:
     """A policy for another action space gives what the store refuses."""
     store = FrameStore(tmp_path, SHAPE, BOX, "none")
-    with pytest.raises(ValueError, match=r"actions of float32, shape .*: accepted is float32, \(\d+, 2\)"):
+    with pytest.raises(ValueError, match=r"`actions` must be float32 of shape \(\d+, 2\), got float32"):
         collect(store, Counting, StickyRandom(spaces.Box(-1, 1, (3,))), n_episodes=1)
 
 

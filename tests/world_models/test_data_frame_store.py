@@ -136,13 +136,13 @@ def test_half_of_an_episode_is_overwritten(suffix: str, tmp_path: Path) -> None:
     for shard in (number - 1, number):
         with (store.folder / f"{shard:05d}.{suffix}").open("ab") as file:
             file.write(bytes(range(200)))
-    (store.folder / f"{number:05d}.tmp").write_text('{"episodes": [')
+    (store.folder / f"{number:05d}.json.tmp").write_text('{"episodes": [')
     assert_holds(opened(store.folder), 5)
     assert files(filled(store.folder, 9).folder) == reference
 
 
 def test_a_store_that_never_got_its_header_is_new(tmp_path: Path) -> None:
-    (tmp_path / "header.tmp").write_text('{"fra')
+    (tmp_path / "header.json.tmp").write_text('{"fra')
     assert_holds(filled(tmp_path, 3), 3)
 
 
@@ -151,10 +151,10 @@ def test_damage_is_refused(tmp_path: Path) -> None:
     store = filled(tmp_path, 9)
     path = store.folder / "00001.actions"
     os.truncate(path, path.stat().st_size - 1)
-    with pytest.raises(ValueError, match=r"00001.actions has \d+ bytes: accepted are \d+ or more"):
+    with pytest.raises(ValueError, match=r"`folder` must have \d+ bytes or more in .*00001.actions, got \d+"):
         FrameStore(tmp_path)
     (tmp_path / "00000.json").unlink()
-    with pytest.raises(ValueError, match=r"has indices .*: accepted are those of all shards from the first on"):
+    with pytest.raises(ValueError, match=r"`folder` must have the indices of all shards, got"):
         FrameStore(tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_two_that_append(tmp_path: Path) -> None:
         folder = tmp_path / str(before)
         mine, other = filled(folder, before), opened(folder)
         mine.append(episode(before))
-        with pytest.raises(ValueError, match="another process has appended episodes; accepted is one at a time"):
+        with pytest.raises(ValueError, match="`folder` must be appended to by one process at a time, got two in"):
             other.append(episode(before))
         assert_holds(opened(folder), before + 1)
         assert_holds(other, before)
@@ -175,7 +175,7 @@ def test_full(tmp_path: Path) -> None:
     while not store.full:
         store.append(episode(len(store)))
     assert 1e-6 <= store.n_gigabytes < 1.5e-6
-    with pytest.raises(ValueError, match=r"max_gigabytes=1e-06: the store is full; accepted are larger bounds"):
+    with pytest.raises(ValueError, match="`max_gigabytes` must be larger, as the store is full, got 1e-06"):
         store.append(episode(len(store)))
     assert opened(tmp_path, max_gigabytes=1e-6).full
     assert not opened(tmp_path, max_gigabytes=1e-3).full and not opened(tmp_path).full
@@ -184,16 +184,19 @@ def test_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"frame_shape": (8, 8, 3)}, r"frame_shape=\[8, 8, 3\]: accepted is \[4, 4, 3\], which .*store was made with"),
+        (
+            {"frame_shape": (8, 8, 3)},
+            r"`frame_shape` must be \[4, 4, 3\], with which .*store was made",
+        ),
         (
             {"action_space": spaces.Box(-1, 1, (3,))},
-            r"action_space={'shape': \[3\]}: accepted is {'shape': \[2\]}, which",
+            r"`action_space` must be {'shape': \[2\]}, with .*, got {'shape': \[3\]}",
         ),
         (
             {"action_space": spaces.Discrete(2)},
-            r"action_space={'n': 2, 'start': 0}: accepted is {'shape': \[2\]}, which",
+            r"`action_space` must be {'shape': \[2\]}, with .*, got {'n': 2, 'start': 0}",
         ),
-        ({"preprocessing": "crop"}, r"preprocessing='crop': accepted is 'none', which"),
+        ({"preprocessing": "crop"}, "`preprocessing` must be 'none', with .*, got 'crop'"),
     ],
 )
 def test_a_folder_of_other_frames_is_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -203,11 +206,11 @@ def test_a_folder_of_other_frames_is_refused(arguments: dict[str, Any], message:
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is new: .*or \['frame_shape', 'action_space', 'preprocessing'\] with it"):
+    with pytest.raises(ValueError, match="`frame_shape`, `action_space`, `preprocessing` must be given"):
         FrameStore(tmp_path / "missing")
     assert not (tmp_path / "missing").exists()
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match="holds other files: accepted is a new or empty one"):
+    with pytest.raises(ValueError, match=r"`folder` must be empty, .* which has other files"):
         opened(tmp_path)
 
 
@@ -217,16 +220,25 @@ GOOD = episode(0)
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (GOOD._replace(frames=GOOD.frames[:-1]), r"frames of uint8, shape \(3, 4, 4, 3\): accepted is uint8, \(4, 4"),
-        (GOOD._replace(frames=GOOD.frames.astype(float)), "frames of float64, .*: accepted is uint8"),
+        (
+            GOOD._replace(frames=GOOD.frames[:-1]),
+            r"`frames` must be uint8 of .*, got uint8 of \(3, 4, 4, 3\)",
+        ),
+        (GOOD._replace(frames=GOOD.frames.astype(float)), "`frames` must be uint8 .*, got float64"),
         (
             GOOD._replace(actions=GOOD.actions[:, :1]),
-            r"actions of float32, shape \(3, 1\): accepted is float32, \(3, 2",
+            r"`actions` must be float32 of shape \(3, 2.*, got float32 of \(3, 1\)",
         ),
-        (GOOD._replace(actions=GOOD.actions * np.nan), "actions: 6 values are not finite"),
-        (GOOD._replace(rewards=GOOD.rewards * np.float32(np.inf)), "rewards: 3 values are not finite"),
-        (Episode(GOOD.frames[:1], GOOD.actions[:0], GOOD.rewards[:0], False, 0, "", {}), "length=0: accepted are"),
-        (GOOD._replace(info={"start": GOOD.frames}), "accepted is what JSON can hold"),
+        (GOOD._replace(actions=GOOD.actions * np.nan), "`actions` must be finite, got 6 values that are not"),
+        (
+            GOOD._replace(rewards=GOOD.rewards * np.float32(np.inf)),
+            "`rewards` must be finite, got 3 values that are not",
+        ),
+        (
+            Episode(GOOD.frames[:1], GOOD.actions[:0], GOOD.rewards[:0], False, 0, "", {}),
+            "`length` must be >= 1",
+        ),
+        (GOOD._replace(info={"start": GOOD.frames}), "`row` must be serializable as JSON"),
     ],
 )
 def test_bad_episodes(bad: Episode, message: str, tmp_path: Path) -> None:
@@ -292,27 +304,33 @@ def test_sampling_leaves_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda store: store[4], r"episodes=\[4\]: accepted are numbers from 0 to 3"),
-        (lambda store: store[-1], r"episodes=\[-1\]: accepted are numbers from 0 to 3"),
+        (lambda store: store[4], r"`episodes` must be one or more integers from 0 to 3, got \[4\]"),
+        (lambda store: store[-1], r"`episodes` must be one or more integers from 0 to 3, got \[-1\]"),
         (
             lambda store: store.sample_frames(np.random.default_rng(0), 2, [0, 4]),
-            r"episodes=\[0, 4\]: accepted are numbers from 0 to 3",
+            r"`episodes` must be one or more integers from 0 to 3, got \[0, 4\]",
         ),
         (
             lambda store: store.sample_frames(np.random.default_rng(0), 2, []),
-            r"episodes=\[\]: accepted are .*at least one",
+            r"`episodes` must be one or more integers .*, got \[\]",
         ),
-        (lambda store: store.sample_frames(np.random.default_rng(0), 0), "n=0: accepted are numbers from 1 up"),
+        (lambda store: store.sample_frames(np.random.default_rng(0), 0), "`n` must be >= 1, got 0"),
         (
             lambda store: store.sample_frames(np.random.default_rng(0), 2, keep=after_zoom),
-            "last_frames=True leave no frame",
+            "`keep` must leave a frame of the episodes",
         ),
-        (lambda store: store.split(1.0), "validation_share=1.0: accepted are numbers from 0 to 1"),
-        (lambda store: store.files.gather("actions", np.array([0]), np.array([3])), "steps=.*: accepted are the rows"),
+        (lambda store: store.split(1.0), "`validation_share` must be >= 0 and < 1, got 1.0"),
+        (lambda store: store.files.gather("actions", np.array([0]), np.array([3])), "`steps` must be rows of"),
         (lambda store: opened(store.folder, max_gigabytes=0), "`max_gigabytes` must be positive, got 0"),
         (lambda store: opened(store.folder, shard_megabytes=0), "`shard_megabytes` must be positive, got 0"),
-        (lambda store: FrameStore(store.folder, (64, 64)), r"frame_shape=\(64, 64\): accepted are \(height, width, 3"),
-        (lambda store: FrameStore(store.folder, action_space=spaces.MultiBinary(2)), "accepted are Box and Discrete"),
+        (
+            lambda store: FrameStore(store.folder, (64, 64)),
+            r"`frame_shape` must be \(height, width, 3\)",
+        ),
+        (
+            lambda store: FrameStore(store.folder, action_space=spaces.MultiBinary(2)),
+            "`action_space` must be Box or Discrete, got",
+        ),
     ],
 )
 def test_bad_arguments(call: Callable[[FrameStore], Any], message: str, tmp_path: Path) -> None:

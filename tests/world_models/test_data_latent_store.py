@@ -83,16 +83,16 @@ def short(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s, to: encode(s, see, to, "def"), "fingerprint='def': accepted is 'abc', which .* was made with"),
-        (lambda s, to: LatentStore(to, fingerprint="def"), "fingerprint='def': accepted is 'abc'"),
-        (lambda s, to: encode(s, wide, to, "abc"), "z_dim=5: accepted is 2, which"),
-        (lambda s, to: LatentStore(to.parent / "new"), r"is new: .*\['fingerprint', 'z_dim'\] with it"),
-        (lambda s, to: LatentStore(s.folder, 2, "abc"), "content='latents': accepted is 'frames', which"),
-        (lambda s, to: FrameStore(to), "content='frames': accepted is 'latents', which"),
-        (lambda s, to: encode(s, huge, to.parent / "new", "abc"), r"mean: \d+ values are not finite"),
-        (lambda s, to: encode(s, short, to.parent / "new", "abc"), "log_std of float16, shape .*: accepted is"),
-        (lambda s, to: encode(s, see, to, "abc", batch_size=0), "`batch_size` must be positive, got 0"),
-        (lambda s, to: LatentStore(to, z_dim=0), "`z_dim` must be positive, got 0"),
+        (lambda s, to: encode(s, see, to, "def"), "`fingerprint` must be 'abc', with which .* was made, got 'def'"),
+        (lambda s, to: LatentStore(to, fingerprint="def"), "`fingerprint` must be 'abc', .*, got 'def'"),
+        (lambda s, to: encode(s, wide, to, "abc"), "`z_dim` must be 2, with which .*, got 5"),
+        (lambda s, to: LatentStore(to.parent / "new"), "`fingerprint`, `z_dim` must be given for a new folder"),
+        (lambda s, to: LatentStore(s.folder, 2, "abc"), "`content` must be 'frames', .*, got 'latents'"),
+        (lambda s, to: FrameStore(to), "`content` must be 'latents', .*, got 'frames'"),
+        (lambda s, to: encode(s, huge, to.parent / "new", "abc"), r"`mean` must be finite, got \d+ values"),
+        (lambda s, to: encode(s, short, to.parent / "new", "abc"), "`log_std` must be float16 of shape .*, got"),
+        (lambda s, to: encode(s, see, to, "abc", batch_size=0), "`batch_size` must be >= 1, got 0"),
+        (lambda s, to: LatentStore(to, z_dim=0), "`z_dim` must be >= 1, got 0"),
     ],
 )
 def test_refused(call: Callable[[FrameStore, Path], Any], message: str, store: FrameStore, tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_refused(call: Callable[[FrameStore, Path], Any], message: str, store: F
 def test_another_stores_latents(store: FrameStore, tmp_path: Path) -> None:
     encode(store, see, tmp_path / "latents", "abc")
     other = store_of(tmp_path / "other", 12, seed=1)
-    with pytest.raises(ValueError, match=r"latents of .*: accepted are those of the episodes of .*other"):
+    with pytest.raises(ValueError, match=r"`latents` must be those of the episodes of .*other"):
         encode(other, see, tmp_path / "latents", "abc")
-    with pytest.raises(ValueError, match="is empty: accepted are stores with episodes"):
+    with pytest.raises(ValueError, match="`store` must have episodes, got an empty one"):
         encode(store_of(tmp_path / "empty", 0), see, tmp_path / "none", "abc")
 
 

@@ -170,12 +170,12 @@ def test_only_the_episodes_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"length": 0}, "length=0, batch_size=2: accepted are numbers from 1 up"),
-        ({"batch_size": 0}, "length=3, batch_size=0: accepted are numbers from 1 up"),
-        ({"episodes": []}, r"episodes=\[\]: accepted are numbers from 0 to 19, at least one"),
-        ({"episodes": [20]}, r"episodes=\[20\]: accepted are numbers from 0 to 19"),
-        ({"episodes": np.array([0.5])}, "episodes=.*: accepted are numbers from 0 to 19"),
-        ({"store": lambda folder: store_of(folder, 20, seed=9)}, "accepted are those of the episodes of"),
+        ({"length": 0}, "`length` must be >= 1, got 0"),
+        ({"batch_size": 0}, "`batch_size` must be >= 1, got 0"),
+        ({"episodes": []}, r"`episodes` must be one or more integers from 0 to 19, got \[\]"),
+        ({"episodes": [20]}, r"`episodes` must be one or more integers from 0 to 19, got \[20\]"),
+        ({"episodes": np.array([0.5])}, "`episodes` must be one or more integers from 0 to 19"),
+        ({"store": lambda folder: store_of(folder, 20, seed=9)}, "`latents` must be those of the episodes of"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:

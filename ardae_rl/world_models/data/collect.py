@@ -1,4 +1,4 @@
-"""Fill a store with episodes that a policy plays."""
+"""Fill a store with the episodes of a policy."""
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
@@ -6,10 +6,11 @@ from functools import partial
 from itertools import count
 
 from ardae_envs.collection import SupportsPredict
+from ardae_rl.common.checks import check_count
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.world_models.data.frame_store import Episode, FrameStore, describe_actions
 from ardae_rl.world_models.data.playing import Env, Preprocess, frame_shape, play
-from ardae_rl.world_models.data.processes import play_in_processes
+from ardae_rl.world_models.data.process_playing import play_in_processes
 
 
 def collect(
@@ -28,35 +29,51 @@ def collect(
     on_step: Callable[[int], bool] | None = None,
     progress: bool = False,
 ) -> int:
-    """Play episodes until the store holds as many as asked for, those from before included, or is full.
+    """Play episodes until the store has the given number of episodes or steps, including earlier ones, or is full.
 
-    Episode k of the store is played with the seed ``seed`` + k. So an interrupted collection goes on by the same call,
-    with new seeds; and if the policy has a generator (see :func:`~ardae_rl.world_models.data.playing.play`), the store
-    is the same in the end as without the interruption, with any number of environments or processes.
+    Example:
 
-    :param store: of the frames that ``preprocess`` gives, and the environment's actions
-    :param make_env: an environment without vectorisation, whose observations are frames
-    :param policy: an SB3 model, or whatever has its ``predict``; it acts on the environment's own observations
-    :param n_episodes: that the store shall hold
-    :param n_steps: that the store shall hold, in whole episodes; give either this or ``n_episodes``
-    :param n_envs: played at once in this process, with one call of policy and preprocess a step
-    :param n_processes: 0 to play in this process; else so many others play in one environment each, for which
-        ``make_env``, ``policy`` and ``preprocess`` must be picklable and the script guard its ``__main__``
-    :param preprocess: of frames (n, height, width, 3)
-    :param policy_name: kept with the episodes; by default the name of its class
-    :param deterministic: what the policy is asked for
-    :param on_step: called with the number of steps made since the last call, once for a step of all environments (with
-        processes, for an episode): False ends the collection
-    :param progress: whether to show a progress bar
-    :return: steps made in environments, with those of unfinished episodes that were dropped
-    :raises ValueError: for arguments that do not fit each other, or actions that are not finite
+    >>> import tempfile
+    >>> import gymnasium as gym
+    >>> from ardae_envs.collection import StickyRandom
+    >>> from ardae_rl.world_models.data import FrameStore, collect
+    >>> def make_env():
+    ...     return gym.make("ardae/CarRacingFast-v0", max_episode_steps=5)
+    >>> env, folder = make_env(), tempfile.TemporaryDirectory()
+    >>> store = FrameStore(folder.name, (96, 96, 3), env.action_space, preprocessing="none")
+    >>> collect(store, make_env, StickyRandom(env.action_space, seed=0), n_episodes=2)
+    10
+    >>> len(store), store[0].frames.shape
+    (2, (6, 96, 96, 3))
+
+    Episode k of the store is played with the seed ``seed`` + k, so that the same call resumes an interrupted
+    collection. If the policy has a generator (see :func:`~ardae_rl.world_models.data.playing.play`), the resulting
+    store is the same with or without interruptions, and with any number of environments or processes.
+
+    :param store: Store of the preprocessed frames and the environment's actions.
+    :param make_env: Makes an environment, not vectorized, whose observations are frames.
+    :param policy: SB3 model, or any object with its ``predict``. It acts on the environment's own observations.
+    :param n_episodes: Number of episodes in the store at the end.
+    :param n_steps: Number of steps in the store at the end, in whole episodes. Give either this or ``n_episodes``.
+    :param n_envs: Number of environments played at once in this process, with one call of the policy per step.
+    :param n_processes: Number of processes that play one environment each; 0 to play in this process. Otherwise
+        ``make_env``, ``policy`` and ``preprocess`` must be picklable, and a script must guard its ``__main__``.
+    :param preprocess: Preprocessing of the stored frames (n, height, width, 3).
+    :param seed: Seed of the first episode.
+    :param policy_name: Name stored with the episodes; by default the name of the policy's class.
+    :param deterministic: Passed to ``predict``.
+    :param on_step: Called with the number of steps since the last call, after each step of all environments (with
+        processes, after each episode). The collection stops when it returns False.
+    :param progress: Whether to show a progress bar.
+    :return: Number of environment steps made, including those of unfinished episodes, which are dropped.
+    :raises ValueError: For arguments that do not fit each other, or actions that are not finite.
     """
     if (n_episodes is None) == (n_steps is None):
-        raise ValueError(f"n_episodes={n_episodes!r}, n_steps={n_steps!r}: accepted is one of them")
-    if n_envs < 1 or n_processes < 0 or (n_processes > 0 and n_envs > 1):
-        raise ValueError(
-            f"n_envs={n_envs!r}, n_processes={n_processes!r}: accepted are n_envs >= 1 or n_processes >= 1"
-        )
+        raise ValueError(f"`n_steps` must be given if and only if `n_episodes` is None, got {n_steps!r}")
+    check_count("n_envs", n_envs)
+    check_count("n_processes", n_processes, 0)
+    if n_processes > 0 and n_envs > 1:
+        raise ValueError(f"`n_envs` must be 1 with `n_processes` > 0, got {n_envs}")
     made = 0
 
     def count_steps(n: int) -> bool:
@@ -90,9 +107,9 @@ def collect(
 
 
 def _check_fits(store: FrameStore, env: Env, preprocess: Preprocess | None) -> None:
-    """:raises ValueError: unless the store takes such frames and actions"""
+    """:raises ValueError: Unless the environment has the store's frames and actions."""
     shape, actions = frame_shape(env, preprocess), describe_actions(env.action_space)
     if shape != store.frame_shape:
-        raise ValueError(f"preprocess={preprocess!r} gives frames of {shape}: accepted are {store.frame_shape}")
+        raise ValueError(f"`preprocess` must return frames of shape {store.frame_shape}, got {shape}")
     if actions != store.actions:
-        raise ValueError(f"make_env gives actions {actions}: accepted are the store's, {store.actions}")
+        raise ValueError(f"`make_env` must have the store's actions, {store.actions}, got {actions}")

@@ -1,9 +1,9 @@
-"""Episodes of arrays on disk: appended one by one, read through memory maps, whole after a kill at any moment.
+"""Episodes of arrays on disk: appended one by one, read through memory maps, and intact after a kill at any moment.
 
-A folder holds ``header.json``, which says what the episodes are, and shards of some episodes each. Shard 3 is
-``00003.json``, its index, with a row for each episode, and for each field a file such as ``00003.frames``, in which
-the arrays of these episodes follow one another. The index is replaced in one step after the arrays are written: an
-episode is there once it is in the index, and what a killed process left behind it is overwritten by the next one.
+A folder has a file ``header.json``, which describes the episodes, and shards of several episodes each. Shard 3 has an
+index ``00003.json`` with a row for each episode, and for each field a file such as ``00003.frames``, in which the
+arrays of these episodes are concatenated. The index is replaced atomically after the arrays are written: an episode
+exists once it is in the index, and the next process overwrites what a killed one has written beyond it.
 """
 
 import copy
@@ -19,16 +19,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ardae_rl.runs.files import write_json
+
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
 Row = dict[str, Any]
 
-MAX_EPISODES = 256  # of a shard: its index is written anew for each
-_MAX_MAPS = 256  # each holds an open file
+MAX_EPISODES = 256  # in a shard, whose index is rewritten for each of them
+_MAX_MAPS = 256  # each keeps a file open
 
 
 class Field(NamedTuple):
-    """Arrays of one name: an episode of length T has T + extra rows of this shape."""
+    """Type of the arrays of one name: an episode of length T has T + extra rows of this shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -55,7 +57,7 @@ class _Shard:
 
 
 class _Places(NamedTuple):
-    """Of each episode: its length, its shard, and how many steps and episodes lie before it in that shard."""
+    """For each episode its length, its shard, and the numbers of steps and episodes before it in that shard."""
 
     lengths: Integers
     shards: Integers
@@ -64,12 +66,12 @@ class _Places(NamedTuple):
 
 
 class EpisodeFiles:
-    """The shards of a folder. One process at a time may append; others may read what was there when they opened it.
+    """The shards of a folder. One process at a time may append; others may read what existed when they opened it.
 
-    :param folder: with its header, see :func:`settle_header`
-    :param fields: by their names
-    :param shard_bytes: no shard grows beyond, but for that of a single larger episode
-    :raises ValueError: for a file that lost a part of what the index accounts for
+    :param folder: Folder with a header, see :func:`settle_header`.
+    :param fields: Fields by name.
+    :param shard_bytes: Maximum size of a shard, except for one that consists of a single larger episode.
+    :raises ValueError: If a file is shorter than the index says.
     """
 
     def __init__(self, folder: Path, fields: Mapping[str, Field], shard_bytes: float) -> None:
@@ -89,40 +91,44 @@ class EpisodeFiles:
 
     @property
     def n_bytes(self) -> int:
-        """Of all arrays."""
+        """Number of bytes of all arrays."""
         return sum(field.n_bytes(self.n_steps + field.extra * len(self)) for field in self.fields.values())
 
     def array(self, name: str, episode: int) -> Array:
-        """Of one episode, a read-only view of the file."""
+        """Return the array of one episode, a read-only view of the file."""
         (episode,) = self.check([episode])
         first = self._first_rows(name, episode)
         shard = int(self._places.shards[episode])
         return self._mapped(name, shard)[first : first + int(self.lengths[episode]) + self.fields[name].extra]
 
     def gather(self, name: str, episodes: Integers, steps: Integers) -> Array:
-        """Single rows, (*shape of the broadcast arguments, *shape of a row).
+        """Return single rows, in the shape of the broadcast arguments followed by the shape of a row.
 
-        :param episodes: numbers of episodes
-        :param steps: numbers of rows in them
-        :raises ValueError: for a row that an episode does not have
+        :param name: Name of the field.
+        :param episodes: Numbers of episodes.
+        :param steps: Numbers of rows in them.
+        :raises ValueError: For a row that an episode does not have.
         """
         episodes, steps = np.broadcast_arrays(episodes, steps)
         if (steps < 0).any() or (steps >= self.lengths[episodes] + self.fields[name].extra).any():
-            raise ValueError(f"steps={steps!r}: accepted are the rows of {name} that the episodes have")
+            raise ValueError(f"`steps` must be rows of {name!r} that the episodes have, got {steps!r}")
         field = self.fields[name]
         rows, shards = self._first_rows(name, episodes) + steps, self._places.shards[episodes]
         result = np.empty((*rows.shape, *field.shape), field.dtype)
         for shard in np.unique(shards):
-            here = shards == shard
-            result[here] = self._mapped(name, int(shard))[rows[here]]
+            selected = shards == shard
+            result[selected] = self._mapped(name, int(shard))[rows[selected]]
         return result
 
     def check(self, episodes: Integers | Sequence[int]) -> Integers:
-        """:raises ValueError: unless these are numbers of episodes, at least one"""
+        """Return numbers of episodes as an array.
+
+        :raises ValueError: Unless these are numbers of episodes, at least one.
+        """
         numbers = np.asarray(episodes)
         whole = numbers.ndim == 1 and np.issubdtype(numbers.dtype, np.integer)
         if not whole or not len(numbers) or numbers.min() < 0 or numbers.max() >= len(self):
-            raise ValueError(f"episodes={episodes!r}: accepted are numbers from 0 to {len(self) - 1}, at least one")
+            raise ValueError(f"`episodes` must be one or more integers from 0 to {len(self) - 1}, got {episodes!r}")
         return numbers.astype(np.int64)
 
     def first(self, n_episodes: int) -> "EpisodeFiles":
@@ -139,12 +145,12 @@ class EpisodeFiles:
         return view
 
     def append(self, arrays: Mapping[str, Array], row: Row) -> int:
-        """Write an episode, and after that its row of the index.
+        """Write an episode, and then its row in the index.
 
-        :param arrays: of each field, (T + extra, *shape)
-        :param row: with T, at least 1, as "length", and whatever else JSON holds
-        :return: the episode's number
-        :raises ValueError: for arrays that do not fit, or if another process has appended meanwhile
+        :param arrays: Arrays of all fields, (T + extra, *shape).
+        :param row: Values for the index; ``"length"`` is T >= 1, and the others must be serializable as JSON.
+        :return: Number of the episode.
+        :raises ValueError: For arrays that do not fit, or if another process has appended in the meantime.
         """
         row = self._checked(arrays, row)
         number = self._shard_with_room(row)
@@ -167,7 +173,7 @@ class EpisodeFiles:
     def _read(self) -> list[_Shard]:
         found = sorted(path.stem for path in self.folder.glob("[0-9]*.json"))
         if found != [self._path(number, "json").stem for number in range(len(found))]:
-            raise ValueError(f"{self.folder} has indices {found}: accepted are those of all shards from the first on")
+            raise ValueError(f"`folder` must have the indices of all shards, got {found} in {self.folder}")
         shards = []
         for number in range(len(found)):
             shard = _Shard.of(json.loads(self._path(number, "json").read_text())["episodes"])
@@ -175,7 +181,7 @@ class EpisodeFiles:
                 path, needed = self._path(number, name), field.n_bytes(shard.n_rows(field))
                 size = path.stat().st_size if path.exists() else 0
                 if size < needed:
-                    raise ValueError(f"{path} has {size} bytes: accepted are {needed} or more, as its index says")
+                    raise ValueError(f"`folder` must have {needed} bytes or more in {path}, got {size}")
             shards.append(shard)
         return shards
 
@@ -215,59 +221,48 @@ class EpisodeFiles:
         return len(self._shards) - (1 if room else 0)
 
     def _checked(self, arrays: Mapping[str, Array], row: Row) -> Row:
-        """The row as JSON gives it back."""
+        """Return the row as JSON gives it back."""
         if row["length"] < 1:
-            raise ValueError(f"length={row['length']!r}: accepted are episodes of at least one step")
+            raise ValueError(f"`length` must be >= 1, got {row['length']}")
         for name, field in self.fields.items():
             array, shape = arrays[name], (row["length"] + field.extra, *field.shape)
             if array.dtype != field.dtype or array.shape != shape:
-                raise ValueError(f"{name} of {array.dtype}, shape {array.shape}: accepted is {field.dtype}, {shape}")
+                raise ValueError(f"`{name}` must be {field.dtype} of shape {shape}, got {array.dtype} of {array.shape}")
             if not np.issubdtype(array.dtype, np.integer) and not np.isfinite(array).all():
-                raise ValueError(
-                    f"{name}: {(~np.isfinite(array)).sum()} values are not finite; accepted are finite ones"
-                )
+                raise ValueError(f"`{name}` must be finite, got {(~np.isfinite(array)).sum()} values that are not")
         try:
             result: Row = json.loads(json.dumps(row, allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{row}: accepted is what JSON can hold ({error})") from error
+            raise ValueError(f"`row` must be serializable as JSON ({error}), got {row}") from error
         return result
 
     def _check_alone(self, number: int, shard: _Shard) -> None:
         path = self._path(number, "json")
         there = tuple(json.loads(path.read_text())["episodes"]) if path.exists() else ()
         if there != shard.rows or self._path(number + 1, "json").exists():
-            raise ValueError(f"{self.folder}: another process has appended episodes; accepted is one at a time")
+            raise ValueError(f"`folder` must be appended to by one process at a time, got two in {self.folder}")
 
 
 def settle_header(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What a folder's episodes are; a new folder's are what is asked for.
+    """Return the header of a folder, after writing it for a new folder.
 
-    :param folder: made if missing
-    :param asked: None for a value means whatever the folder has
-    :raises ValueError: if the folder was made with something else, or is new and not all is said
+    :param folder: Folder of the episodes; created if missing.
+    :param asked: Expected values by name; None for whatever the folder has.
+    :raises ValueError: If the folder has other values, or if it is new and a value is None.
     """
     path = folder / "header.json"
     asked = json.loads(json.dumps(asked))
     if not path.exists():
         missing = [name for name, value in asked.items() if value is None]
         if missing:
-            raise ValueError(f"folder={str(folder)!r} is new: accepted is one that was filled, or {missing} with it")
+            names = ", ".join(f"`{name}`" for name in missing)
+            raise ValueError(f"{names} must be given for a new folder, got None for {folder}")
         if folder.exists() and any(found.suffix != ".tmp" for found in folder.iterdir()):
-            raise ValueError(f"folder={str(folder)!r} holds other files: accepted is a new or empty one")
+            raise ValueError(f"`folder` must be empty, or a folder of episodes, got {folder}, which has other files")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, asked)
     header: dict[str, Any] = json.loads(path.read_text())
     for name, value in asked.items():
         if value is not None and value != header.get(name):
-            raise ValueError(f"{name}={value!r}: accepted is {header.get(name)!r}, which {folder} was made with")
+            raise ValueError(f"`{name}` must be {header.get(name)!r}, with which {folder} was made, got {value!r}")
     return header
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Replace a file in one step."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

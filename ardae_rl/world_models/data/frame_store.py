@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count, check_positive
 from ardae_rl.world_models.data.episode_files import EpisodeFiles, Field, Integers, settle_header
 
 Array = NDArray[Any]
@@ -19,27 +19,51 @@ Frames = NDArray[np.uint8]
 
 
 class Episode(NamedTuple):
-    """T steps: action t was taken at frame t, and led to reward t and frame t + 1."""
+    """T steps: action t was taken at frame t, and led to reward t and frame t + 1.
 
-    frames: Frames  # T + 1 x height x width x 3
-    actions: Array  # T x act_dim, float32; T, int64 for discrete ones
-    rewards: NDArray[np.float32]
-    terminated: bool  # whether the last step led to a terminal state; if not, the episode was cut off there
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.world_models.data import Episode
+    >>> frames, actions = np.zeros((3, 64, 64, 3), np.uint8), np.zeros((2, 1), np.float32)
+    >>> episode = Episode(frames, actions, np.ones(2, np.float32), True, seed=0, policy="Zero", info={})
+    >>> float(episode.rewards.sum())
+    2.0
+    """
+
+    frames: Frames  # (T + 1, height, width, 3)
+    actions: Array  # (T, act_dim), float32; (T,), int64 for discrete actions
+    rewards: NDArray[np.float32]  # (T,)
+    terminated: bool  # whether the last step led to a terminal state; otherwise the episode was truncated there
     seed: int
-    policy: str
-    info: Mapping[str, Any]
+    policy: str  # name
+    info: Mapping[str, Any]  # of ``reset``
 
 
 class FrameStore:
-    """A folder of episodes, which can be appended to, also after a process was killed while doing so.
+    """A folder of episodes, which can be appended to, even after a process was killed while appending.
 
-    :param folder: made if missing
-    :param frame_shape: (height, width, 3); None for what the folder has
-    :param action_space: Box or Discrete; None for what the folder has
-    :param preprocessing: what was done to the frames, in words; None for what the folder has
-    :param max_gigabytes: the store is full once it holds as much; None for no bound
-    :param shard_megabytes: size of the files that it is made of
-    :raises ValueError: for a folder that was made with other arguments, or is damaged
+    Example:
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from gymnasium import spaces
+    >>> from ardae_rl.world_models.data import Episode, FrameStore
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> store = FrameStore(folder.name, (64, 64, 3), spaces.Box(-1, 1, (1,)), preprocessing="none")
+    >>> frames, actions = np.zeros((3, 64, 64, 3), np.uint8), np.zeros((2, 1), np.float32)
+    >>> store.append(Episode(frames, actions, np.ones(2, np.float32), True, seed=0, policy="Zero", info={}))
+    0
+    >>> store.returns, store.sample_frames(np.random.default_rng(0), n=5).shape
+    (array([2.]), (5, 64, 64, 3))
+
+    :param folder: Folder of the episodes; created if missing.
+    :param frame_shape: (height, width, 3); None for what the folder has.
+    :param action_space: Box or Discrete; None for what the folder has.
+    :param preprocessing: Description of the frames' preprocessing; None for what the folder has.
+    :param max_gigabytes: Size at which the store is full; None for no limit.
+    :param shard_megabytes: Approximate size of the files that make up the store.
+    :raises ValueError: For a folder that was made with other arguments, or is damaged.
     """
 
     def __init__(
@@ -56,7 +80,7 @@ class FrameStore:
         if max_gigabytes is not None:
             check_positive("max_gigabytes", max_gigabytes)
         if frame_shape is not None and (len(frame_shape) != 3 or frame_shape[-1] != 3 or min(frame_shape) < 1):
-            raise ValueError(f"frame_shape={frame_shape!r}: accepted are (height, width, 3)")
+            raise ValueError(f"`frame_shape` must be (height, width, 3), got {frame_shape!r}")
         self.folder, self.max_gigabytes = Path(folder), max_gigabytes
         asked = {
             "content": "frames",
@@ -81,9 +105,9 @@ class FrameStore:
         return len(self.files)
 
     def __getitem__(self, episode: int) -> Episode:
-        """Its arrays are views of the files.
+        """Return an episode whose arrays are views of the files.
 
-        :raises ValueError: if there is no such episode
+        :raises ValueError: If there is no such episode.
         """
         frames, actions, rewards = (self.files.array(name, episode) for name in ("frames", "actions", "rewards"))
         row = self.files.rows[episode]
@@ -94,21 +118,22 @@ class FrameStore:
 
     @property
     def discrete(self) -> bool:
-        """Whether actions are."""
+        """Whether actions are discrete."""
         return "n" in self.actions
 
     @property
     def act_dim(self) -> int:
-        """Numbers that make an action; of discrete ones, how many there are."""
+        """Dimension of an action; the number of actions if they are discrete."""
         return int(self.actions["n"] if self.discrete else math.prod(self.actions["shape"]))
 
     @property
     def lengths(self) -> Integers:
-        """Steps of each episode."""
+        """Number of steps of each episode."""
         return self.files.lengths
 
     @property
     def n_steps(self) -> int:
+        """Number of steps of all episodes."""
         return self.files.n_steps
 
     @property
@@ -118,22 +143,23 @@ class FrameStore:
 
     @property
     def n_gigabytes(self) -> float:
+        """Size of all arrays."""
         return self.files.n_bytes / 1e9
 
     @property
     def full(self) -> bool:
-        """Whether it holds ``max_gigabytes`` or (by a part of its last episode) more, and takes no further episode."""
+        """Whether the store has reached ``max_gigabytes`` and takes no further episode."""
         return self.max_gigabytes is not None and self.n_gigabytes >= self.max_gigabytes
 
     def append(self, episode: Episode) -> int:
         """Write an episode to the disk.
 
-        :return: its number
-        :raises ValueError: if the store is full, or for an episode that does not fit or holds NaN
+        :return: Number of the episode.
+        :raises ValueError: If the store is full, or for an episode that does not fit or has NaN.
         """
         if self.full:
-            raise ValueError(f"max_gigabytes={self.max_gigabytes!r}: the store is full; accepted are larger bounds")
-        with np.errstate(invalid="ignore"):  # what is not finite is refused below
+            raise ValueError(f"`max_gigabytes` must be larger, as the store is full, got {self.max_gigabytes}")
+        with np.errstate(invalid="ignore"):  # rewards that are not finite are refused below
             total = float(episode.rewards.sum(dtype=np.float64))
         row = {
             "length": len(episode.rewards),
@@ -154,15 +180,15 @@ class FrameStore:
         return view
 
     def split(self, validation_share: float, seed: int = 0) -> tuple[Integers, Integers]:
-        """Numbers of the episodes for training, and of those for validation.
+        """Return the numbers of the episodes for training, and of those for validation.
 
-        Each episode's part follows from its number and the seed alone: what is appended changes no other's. The share
-        is met on average; of few episodes, there may be none for validation.
+        The assignment of an episode depends only on its number and the seed, so that appending changes no other's. The
+        share is met on average; of a few episodes, none may be for validation.
 
-        :raises ValueError: unless ``validation_share`` is from 0 to 1, 1 excluded
+        :raises ValueError: Unless 0 <= ``validation_share`` < 1.
         """
         if not 0 <= validation_share < 1:
-            raise ValueError(f"validation_share={validation_share!r}: accepted are numbers from 0 to 1, 1 excluded")
+            raise ValueError(f"`validation_share` must be >= 0 and < 1, got {validation_share!r}")
         validation = np.array([_uniform(seed, number) < validation_share for number in range(len(self))], bool)
         return np.flatnonzero(~validation), np.flatnonzero(validation)
 
@@ -175,13 +201,15 @@ class FrameStore:
         keep: Callable[[Integers], NDArray[np.bool_]] | None = None,
         last_frames: bool = True,
     ) -> Frames:
-        """Frames drawn uniformly, with replacement, from all of some episodes, (n, height, width, 3).
+        """Sample frames (n, height, width, 3) uniformly with replacement.
 
-        :param episodes: their numbers; by default all
-        :param keep: which frames to draw from, given their numbers in their episode, 0 for that of ``reset``: for
-            instance :func:`ardae_envs.frames.after_zoom`
-        :param last_frames: whether to draw from those after the last action too
-        :raises ValueError: if no frame is left
+        :param rng: Source of the randomness.
+        :param n: Number of frames.
+        :param episodes: Numbers of the episodes to sample from; by default all.
+        :param keep: Returns which frames to sample from, given their numbers in their episode (0 for that of
+            ``reset``), such as :func:`ardae_envs.frames.after_zoom`.
+        :param last_frames: Whether to include the frames after the last actions.
+        :raises ValueError: If no frame is left.
         """
         return self.files.gather("frames", *self.sample_steps(rng, n, episodes, keep=keep, last_frames=last_frames))
 
@@ -194,33 +222,35 @@ class FrameStore:
         keep: Callable[[Integers], NDArray[np.bool_]] | None = None,
         last_frames: bool = True,
     ) -> tuple[Integers, Integers]:
-        """Of frames drawn as by :meth:`sample_frames`: the episodes, (n,), and the frames' numbers in them, (n,)."""
-        if n < 1:
-            raise ValueError(f"n={n!r}: accepted are numbers from 1 up")
+        """Sample the positions of frames: their episodes (n,), and their numbers in these (n,).
+
+        The arguments are those of :meth:`sample_frames`.
+        """
+        check_count("n", n)
         numbers = self.files.check(range(len(self)) if episodes is None else episodes)
         n_frames = self.lengths[numbers] + int(last_frames)
         steps = np.arange(n_frames.max())
-        kept = steps if keep is None else steps[keep(steps)]
-        ends = np.searchsorted(kept, n_frames).cumsum()  # of each episode, in a row of all kept frames
+        candidates = steps if keep is None else steps[keep(steps)]
+        ends = np.searchsorted(candidates, n_frames).cumsum()  # of each episode, when all are concatenated
         if not ends[-1]:
-            raise ValueError(f"episodes={episodes!r}, keep={keep!r}, last_frames={last_frames!r} leave no frame")
+            raise ValueError(f"`keep` must leave a frame of the episodes, got {keep!r}")
         drawn = rng.integers(ends[-1], size=n)
         which = np.searchsorted(ends, drawn, side="right")
-        return numbers[which], kept[drawn - np.concatenate([[0], ends])[which]]
+        return numbers[which], candidates[drawn - np.concatenate([[0], ends])[which]]
 
 
 def describe_actions(action_space: spaces.Space[Any]) -> dict[str, Any]:
-    """What a store keeps of the space.
+    """Return the description of an action space that a store records.
 
-    :raises ValueError: for others than Box and Discrete
+    :raises ValueError: For a space other than Box or Discrete.
     """
     if isinstance(action_space, spaces.Discrete):
         return {"n": int(action_space.n), "start": int(action_space.start)}
     if isinstance(action_space, spaces.Box):
         return {"shape": list(action_space.shape)}
-    raise ValueError(f"action_space={action_space}: accepted are Box and Discrete")
+    raise ValueError(f"`action_space` must be Box or Discrete, got {action_space}")
 
 
 def _uniform(seed: int, number: int) -> float:
-    """In [0, 1)."""
+    """Return a pseudo-random number in [0, 1) for an episode."""
     return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:6]) / 2**48

@@ -1,4 +1,4 @@
-"""Episodes of a policy in plain environments, stepped as a batch and reset by us: every transition is a real one."""
+"""Play episodes in plain environments, stepped as a batch and reset here, so that every transition is a real one."""
 
 import copy
 import math
@@ -15,7 +15,7 @@ from ardae_rl.world_models.data.frame_store import Array, Episode, Frames
 
 Env = gym.Env[Any, Any]
 Preprocess = Callable[[Frames], Frames]
-_STREAM = 0xAC7  # parts the policies' random numbers from the environments'
+_STREAM = 0xAC7  # separates the policies' random numbers from the environments'
 
 
 def play(
@@ -28,24 +28,24 @@ def play(
     deterministic: bool = False,
     on_step: Callable[[int], bool] | None = None,
 ) -> Generator[Episode, None, None]:
-    """One episode for each seed, in the order of the seeds, which need not be that in which they end.
+    """Yield one episode for each seed, in the order of the seeds.
 
-    A policy with a generator ``rng``, as those of :mod:`ardae_envs.collection`, is asked for each environment apart,
-    by a copy that draws from the episode's seed: what is in an episode then depends on nothing else. Other policies
-    are asked for all environments at once.
+    A policy with a generator ``rng``, such as those of :mod:`ardae_envs.collection`, is copied for each environment,
+    and each copy is seeded with the episode's seed, so that an episode depends on nothing else. Other policies act for
+    all environments at once.
 
-    :param envs: whose observations are frames (height, width, 3), uint8; the policy gets them as they are
-    :param policy: an SB3 model, or whatever has its ``predict``
-    :param seeds: for ``reset``; more may be begun than are asked of this generator
-    :param preprocess: what to make of the frames that are kept, (n, height, width, 3), of all environments at once
-    :param policy_name: by default the name of its class
-    :param deterministic: what the policy is asked for
-    :param on_step: called after a step of all environments with their number; False ends everything
-    :raises ValueError: for actions that are not finite, or observations that are no frames
+    :param envs: Environments whose observations are frames (height, width, 3), uint8, which the policy gets unchanged.
+    :param policy: SB3 model, or any object with its ``predict``.
+    :param seeds: Seeds for ``reset``. More episodes may be begun than are consumed from this generator.
+    :param preprocess: Preprocessing of the recorded frames (n, height, width, 3), of all environments at once.
+    :param policy_name: Name recorded with the episodes; by default the name of the policy's class.
+    :param deterministic: Passed to ``predict``.
+    :param on_step: Called after a step of all environments with their number; playing stops when it returns False.
+    :raises ValueError: For actions that are not finite, or observations that are not frames.
     """
     name = policy_name or type(policy).__name__
     observations = np.zeros((len(envs), *frame_shape(envs[0])), np.uint8)
-    player = (_Apart if _has_generator(policy) else _Together)(policy, len(envs), deterministic)
+    player = (_PerEnvPlayer if _has_generator(policy) else _BatchedPlayer)(policy, len(envs), deterministic)
     at_work: dict[int, _Recording] = {}  # by environment
     ended: dict[int, Episode] = {}  # by number
     begun, n_given, free, going_on = enumerate(seeds), 0, list(range(len(envs))), True
@@ -85,25 +85,34 @@ def play(
 
 
 def frame_shape(env: Env, preprocess: Preprocess | None = None) -> tuple[int, ...]:
-    """Of what is kept of the environment's observations, (height, width, 3).
+    """Return the shape of an environment's frames after preprocessing, (height, width, 3).
 
-    :raises ValueError: if observations are no frames, or ``preprocess`` makes none of them
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_rl.world_models.data import frame_shape
+    >>> frame_shape(gym.make("CarRacing-v3"))
+    (96, 96, 3)
+
+    :param env: Environment whose observations are frames.
+    :param preprocess: Preprocessing of frames (n, height, width, 3).
+    :raises ValueError: If the observations are not frames, or ``preprocess`` does not return frames.
     """
     space = env.observation_space
     if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3 or space.shape[-1] != 3:
-        raise ValueError(f"observation_space={space}: accepted are frames, Box of uint8 and shape (height, width, 3)")
+        raise ValueError(f"`observation_space` must be a uint8 Box of shape (height, width, 3), got {space}")
     if preprocess is None:
         return space.shape
-    kept = preprocess(np.zeros((2, *space.shape), np.uint8))
-    if kept.dtype != np.uint8 or kept.ndim != 4 or len(kept) != 2 or kept.shape[-1] != 3:
+    frames = preprocess(np.zeros((2, *space.shape), np.uint8))
+    if frames.dtype != np.uint8 or frames.ndim != 4 or len(frames) != 2 or frames.shape[-1] != 3:
         raise ValueError(
-            f"preprocess={preprocess!r} gives {kept.dtype}, shape {kept.shape}: accepted is uint8, nxhxwx3"
+            f"`preprocess` must return uint8 of shape (n, height, width, 3), got {frames.dtype} of {frames.shape}"
         )
-    return kept.shape[1:]
+    return frames.shape[1:]
 
 
 class _Recording:
-    """Of an episode at work."""
+    """An episode that is being played."""
 
     def __init__(self, number: int, seed: int, info: dict[str, Any]) -> None:
         self.number, self.seed, self.info = number, seed, info
@@ -127,7 +136,7 @@ class _Recording:
         return Episode(np.stack(self.frames), actions, rewards, self.terminated, self.seed, policy, self.info)
 
 
-class _Together:
+class _BatchedPlayer:
     """A policy that acts for all environments at once."""
 
     def __init__(self, policy: SupportsPredict, n: int, deterministic: bool) -> None:
@@ -139,13 +148,13 @@ class _Together:
         self.starts[i] = True
 
     def act(self, observations: Frames, active: list[int]) -> Array:
-        """For all, (n, ...): those that are not active get actions that nobody takes, as states are of one size."""
+        """Return actions (n, ...) for all environments; states have a fixed size, so inactive rows are included."""
         actions, self.state = self.policy.predict(observations, self.state, self.starts.copy(), self.deterministic)
         self.starts[:] = False
         return np.asarray(actions)
 
 
-class _Apart:
+class _PerEnvPlayer:
     """Copies of a policy, one for each environment, each with the random numbers of its episode."""
 
     def __init__(self, policy: SupportsPredict, n: int, deterministic: bool) -> None:
@@ -157,14 +166,14 @@ class _Apart:
         self.states[i] = None
 
     def act(self, observations: Frames, active: list[int]) -> Array:
-        """For all, (n, ...); zeros where they are not active."""
+        """Return actions (n, ...), with zeros for inactive environments."""
         actions: dict[int, Array] = {}
         for i in active:
             start = np.array([self.states[i] is None])
-            answer = self.policies[i].predict(observations[i : i + 1], self.states[i], start, self.deterministic)
-            actions[i], self.states[i] = np.asarray(answer[0]), answer[1]
-        nothing = np.zeros_like(actions[active[0]])
-        return np.concatenate([actions.get(i, nothing) for i in range(len(observations))])
+            action, state = self.policies[i].predict(observations[i : i + 1], self.states[i], start, self.deterministic)
+            actions[i], self.states[i] = np.asarray(action), state
+        zeros = np.zeros_like(actions[active[0]])
+        return np.concatenate([actions.get(i, zeros) for i in range(len(observations))])
 
 
 def _has_generator(policy: SupportsPredict) -> bool:
@@ -172,24 +181,24 @@ def _has_generator(policy: SupportsPredict) -> bool:
 
 
 def _reseeded(policy: Any, seeds: np.random.SeedSequence) -> Any:
-    """A copy that draws from these seeds, and so do those that a mixture mixes; without a generator, the policy."""
+    """Return a copy of a policy, and of the policies in a mixture, with new seeds; without a generator, the policy."""
     if not _has_generator(policy):
         return policy
     copied = copy.copy(policy)
     copied.rng = np.random.default_rng(seeds)
     if isinstance(copied, Mixture):
         parts = seeds.spawn(len(copied.policies))
-        copied.policies = [_reseeded(part, its) for part, its in zip(copied.policies, parts, strict=True)]
+        copied.policies = [_reseeded(member, seed) for member, seed in zip(copied.policies, parts, strict=True)]
     return copied
 
 
 def _check_finite(actions: NDArray[Any], name: str) -> None:
     if not np.isfinite(actions).all():
-        raise ValueError(f"policy={name!r} gave the actions {actions}: accepted are finite numbers")
+        raise ValueError(f"`policy` must return finite actions, got {actions} from {name}")
 
 
 def _scalars(info: dict[str, Any]) -> dict[str, Any]:
-    """What JSON can hold of it: single values, finite ones."""
+    """Return the finite scalars of an info dictionary, which JSON can store."""
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in info.items()}
     finite = {key: value for key, value in plain.items() if not isinstance(value, float) or math.isfinite(value)}
     return {key: value for key, value in finite.items() if isinstance(value, bool | int | float | str)}

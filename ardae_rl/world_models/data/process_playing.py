@@ -1,4 +1,8 @@
-"""Episodes played in several processes, for environments whose steps take long."""
+"""Play episodes in several processes, for environments with slow steps.
+
+Unlike the pools of :mod:`ardae_rl.runs` (independent jobs) and of the evolution (batches of candidates, all results at
+once), these processes stream whole episodes to the caller, in the order of the seeds and as soon as each is complete.
+"""
 
 import heapq
 import multiprocessing
@@ -13,7 +17,7 @@ from ardae_envs.collection import SupportsPredict
 from ardae_rl.world_models.data.frame_store import Episode
 from ardae_rl.world_models.data.playing import Env, Preprocess, play
 
-_ENDED = "a process that played episodes has ended: it was killed, perhaps for its memory, or said why above"
+_ENDED = "a process that played episodes has ended: it was killed, perhaps for lack of memory, or failed as shown above"
 
 
 def play_in_processes(
@@ -27,15 +31,15 @@ def play_in_processes(
     deterministic: bool = False,
     on_step: Callable[[int], bool] | None = None,
 ) -> Generator[Episode, None, None]:
-    """As :func:`~ardae_rl.world_models.data.playing.play`, in n processes of one environment each.
+    """Play as :func:`~ardae_rl.world_models.data.playing.play`, in n processes of one environment each.
 
-    :param on_step: called with the length of each episode that ends; False ends everything
-    :raises Exception: what a process raised, after the episodes before
-    :raises RuntimeError: if one of them was killed
+    :param on_step: Called with the length of each completed episode; playing stops when it returns False.
+    :raises Exception: The exception of a process, after the episodes before it.
+    :raises RuntimeError: If a process was killed.
     """
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     begun: Iterator[tuple[int, int]] = enumerate(seeds)
-    at_work: dict[Any, int] = {}  # number of the episode that is played at the other end
+    at_work: dict[Any, int] = {}  # number of the episode played at the other end
     ended: list[tuple[int, Episode | Exception]] = []
     n_given, going_on = 0, True
     connections, workers = [], []
@@ -45,7 +49,7 @@ def play_in_processes(
             arguments = (other_end, make_env, policy, preprocess, policy_name, deterministic)
             worker = context.Process(target=_serve, args=arguments, daemon=True)
             worker.start()
-            other_end.close()  # so that the worker alone holds it, and we notice when it ends
+            other_end.close()  # so that only the worker holds it, and its end is noticed
             connections.append(connection)
             workers.append(worker)
         free: list[Any] = list(connections)
@@ -85,10 +89,9 @@ def _send(connection: Connection, seed: int) -> None:
 
 def _receive(connection: Connection) -> Episode | Exception:
     try:
-        answer: Episode | Exception = connection.recv()
+        return connection.recv()
     except (EOFError, OSError):
         return RuntimeError(_ENDED)
-    return answer
 
 
 def _serve(
@@ -99,7 +102,7 @@ def _serve(
     policy_name: str | None,
     deterministic: bool,
 ) -> None:
-    """What a worker does, until the other end is closed: play an episode for each seed that it gets."""
+    """Play an episode for each seed received, until the other end is closed."""
     th.set_num_threads(1)
     try:
         with closing(make_env()) as env:
@@ -107,7 +110,7 @@ def _serve(
                 seeds = [connection.recv()]
                 played = play([env], policy, seeds, preprocess, policy_name=policy_name, deterministic=deterministic)
                 connection.send(next(played))
-    except (EOFError, BrokenPipeError):  # the process that we play for has ended
+    except (EOFError, BrokenPipeError):  # the parent process has ended
         return
     except Exception as error:
         connection.send(error)
