@@ -1,4 +1,4 @@
-"""What trained models hold and do, for comparing one with another."""
+"""Comparisons of trained models: parameters, states, predictions."""
 
 from typing import Any
 
@@ -12,25 +12,25 @@ Model = SACARDAE | SACNF
 
 
 def temperature(model: Model) -> th.Tensor:
-    """α, without gradient."""
+    """Return the temperature α, without gradient."""
     return model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp()
 
 
 def parameters(model: Model) -> dict[str, th.Tensor]:
-    """Copies of all networks' parameters and buffers, and of the temperature, by name."""
+    """Return copies of all parameters and buffers, and of the temperature, by name."""
     state = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
     state["ent_coef"] = temperature(model).clone()
     return state
 
 
 def changed(before: dict[str, th.Tensor], after: dict[str, th.Tensor]) -> set[str]:
-    """First components of the names of the tensors that differ: "actor", "critic", "estimator", ..."""
+    """Return the networks whose tensors differ, such as "actor", "critic" or "estimator"."""
     assert before.keys() == after.keys()
     return {name.split(".")[0] for name in before if not th.equal(before[name], after[name])}
 
 
 def assert_equal_states(one: Any, other: Any) -> None:
-    """Of nested dictionaries and lists of tensors and numbers."""
+    """Assert that nested dictionaries and lists of tensors and numbers are equal."""
     if isinstance(one, th.Tensor):
         assert th.equal(one, other)
     elif isinstance(one, dict):

@@ -1,4 +1,4 @@
-"""What stands in for a CUDA graph where there is no GPU."""
+"""A stand-in for a CUDA graph on machines without a GPU."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from ardae_rl.common.compiled import Metrics
 
 
 class Tape:
-    """A recorder for a CPU: a replay runs the function again, on the inputs that were there when it was recorded."""
+    """A recorder for a CPU, whose replay runs the function again on the inputs that it was recorded with."""
 
     def __init__(self, fails: bool = False) -> None:
         self.events: list[str] = []
@@ -28,6 +28,6 @@ class Tape:
             self.events.append("replay")
             values = function()
             result[:] = result or [th.empty_like(values)]
-            return result[0].copy_(values)  # the same memory each time, as a CUDA graph's result
+            return result[0].copy_(values)  # always the same memory, like the result of a CUDA graph
 
         return replay

@@ -1,4 +1,4 @@
-"""Compiled functions and recorded steps give what the plain ones give, and say so when they cannot be made."""
+"""Compiled functions and recorded steps equal the plain ones, and warn where compiling or recording fails."""
 
 import warnings
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_compiled_function_draws_the_same_noise() -> None:
         th.testing.assert_close(fast, plain)
 
 
-def test_compiled_function_goes_on_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_function_works_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_compiler(graph: th.fx.GraphModule, inputs: Any) -> Any:
         raise OSError("no C++ compiler\nand a long explanation")
 
@@ -41,11 +41,11 @@ def test_compiled_function_goes_on_without_a_compiler(monkeypatch: pytest.Monkey
     th.manual_seed(0)
     with pytest.warns(UserWarning, match=r"training continues without torch\.compile: .*no C\+\+ com"):
         assert compiled(x)["energy"] == expected
-    with warnings.catch_warnings(action="error"):  # a second warning would be one too many
+    with warnings.catch_warnings(action="error"):  # there is one warning only
         assert compiled(x)["energy"] != expected
 
 
-def test_compiled_function_passes_on_its_own_errors() -> None:
+def test_compiled_function_raises_the_functions_own_errors() -> None:
     def broken(x: th.Tensor) -> th.Tensor:
         raise KeyError("obs")
 
@@ -71,7 +71,7 @@ def test_graphed_step_takes_new_inputs() -> None:
     assert tape.events == ["warm-up"] * 2 + ["record"] + ["replay"] * 3
 
 
-def test_metrics_of_a_graphed_step_outlive_the_next() -> None:
+def test_metrics_of_a_graphed_step_survive_the_next_step() -> None:
     graphed = GraphedStep(step, Tape(), n_warmup=0)
     batches = [{"x": th.full((3,), value)} for value in (1.0, 2.0)]
     first, second = (graphed(batch, (None, th.ones(()))) for batch in batches)
@@ -89,7 +89,7 @@ def test_graphed_step_is_recorded_again_for_other_shapes_and_after_a_reset() -> 
     assert tape.events == ["warm-up", "record", "replay"] * 2 + ["warm-up"]
 
 
-def test_graphed_step_goes_on_where_recording_fails() -> None:
+def test_graphed_step_works_where_recording_fails() -> None:
     tape = Tape(fails=True)
     graphed = GraphedStep(step, tape, n_warmup=1)
     call(graphed, 1.0, 1.0)
@@ -103,7 +103,7 @@ def test_graphed_step_goes_on_where_recording_fails() -> None:
 
 
 def test_learning_rate_of_a_graphed_step() -> None:
-    """The tensor that a recording reads stays the same one, and gives the steps that a number gives."""
+    """The recording reads the same tensor throughout, which has the effect of a number."""
     parameters = [th.nn.Parameter(th.ones(2)) for _ in range(2)]
     plain, graphed = (th.optim.Adam([parameter], fused=True) for parameter in parameters)
     for value in (0.1, 0.01):

@@ -1,4 +1,4 @@
-"""Residual critics in the policies of every algorithm that takes them."""
+"""Residual critics in the policies of all algorithms that support them."""
 
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ def test_block() -> None:
     block = ResidualBlock(4)
     x = th.randn(5, 4)
     _, first, _, second = block.layers
-    normalised = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
-    expected = x + (normalised @ first.weight.T + first.bias).relu() @ second.weight.T + second.bias  # type: ignore[operator]
+    normalized = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+    expected = x + (normalized @ first.weight.T + first.bias).relu() @ second.weight.T + second.bias  # type: ignore[operator]
     th.testing.assert_close(block(x), expected)
 
 
 @pytest.mark.parametrize("name", RESIDUAL_CRITICS)
 def test_train_save_load(name: str, tmp_path: Path) -> None:
-    """Critics and their targets start equal, all of their parameters are trained, and the model comes back whole."""
+    """Critics and targets start equal, all parameters are trained, and loading restores them."""
     model = make(name, "simba")
     plain = make(name, "plain")
     for critic in (model.critic, model.critic_target):

@@ -1,4 +1,4 @@
-"""Divergences against torch.distributions."""
+"""Densities and divergences against torch.distributions."""
 
 import pytest
 import torch as th
@@ -19,7 +19,7 @@ def test_rank_one() -> None:
     determinant = 1 + (v * r).sum(-1)
     assert bool((determinant < -0.1).any()) and bool((determinant > 0.1).any())
     a = th.eye(D, dtype=th.float64) + v.unsqueeze(-1) * r.unsqueeze(-2)
-    # The oracle takes its logarithm of the determinant from a Cholesky factor, which a determinant near 0 spoils
+    # The oracle uses a Cholesky factor, which is inaccurate for determinants near zero
     fit = determinant.abs() > 0.1
     covariance = a @ th.diag_embed((2 * log_std).exp()) @ a.mT
     expected = kl_divergence(

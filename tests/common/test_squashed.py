@@ -23,7 +23,7 @@ def test_log_tanh_slope_is_exact() -> None:
 
 
 def test_actions_before_tanh() -> None:
-    """The inverse of what a squashed policy does, in the range of the environment; bounds give no infinities."""
+    """Scaling and tanh are inverted, and actions at the bounds stay finite."""
     space = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 0.5], np.float32))
     pre_tanh = th.linspace(-3, 3, 14).view(7, 2)
     actions = th.tensor([0.0, 0.25]) + th.tensor([2.0, 0.25]) * th.tanh(pre_tanh)

@@ -1,4 +1,4 @@
-"""What training loops share."""
+"""Helpers of training loops."""
 
 import math
 
@@ -26,7 +26,7 @@ def test_means_over_many_steps() -> None:
         means.finite(after="1001 steps")
 
 
-def test_the_metric_that_broke_first_is_named() -> None:
+def test_the_metric_that_diverged_first_is_named() -> None:
     means = MetricMeans()
     means.add({"loss": th.tensor(1.0), "norm": th.tensor(math.inf)})
     means.add({"loss": th.tensor(math.nan), "norm": th.tensor(math.inf)})
@@ -35,7 +35,7 @@ def test_the_metric_that_broke_first_is_named() -> None:
 
 
 def test_polyak_update() -> None:
-    """(1 - τ) target + τ parameter, in place; parameters are not tracked."""
+    """(1 - τ) target + τ parameter, in place and without gradients."""
     newest, target = th.nn.Linear(1, 1), th.nn.Linear(1, 1)
     for network, value in ((newest, 3.0), (target, 1.0)):
         for parameter in network.parameters():
@@ -46,7 +46,7 @@ def test_polyak_update() -> None:
 
 
 def test_frozen() -> None:
-    """Gradients go through the network to its input, not to its parameters; which of these are trained is kept."""
+    """Gradients reach the network's input but not its parameters, whose ``requires_grad`` is restored."""
     network = th.nn.Linear(3, 1)
     network.bias.requires_grad_(False)
     x = th.ones(2, 3, requires_grad=True)
@@ -58,7 +58,7 @@ def test_frozen() -> None:
     assert network.weight.requires_grad and not network.bias.requires_grad
 
 
-def test_gradients_longer_than_usual_are_shortened() -> None:
+def test_gradients_above_the_limit_are_clipped() -> None:
     parameter, limit = th.nn.Parameter(th.zeros(2)), GradientLimit(ratio=1.5, horizon=10)
 
     def limited(norm: float) -> float:
@@ -67,12 +67,12 @@ def test_gradients_longer_than_usual_are_shortened() -> None:
         th.testing.assert_close(parameter.grad / parameter.grad.norm(), th.tensor([0.6, 0.8]))  # the same direction
         return parameter.grad.norm().item()
 
-    assert limited(2.0) == pytest.approx(2.0), "the first is what is usual"
+    assert limited(2.0) == pytest.approx(2.0), "the first norm initializes the mean"
     assert limited(2.9) == pytest.approx(2.9)
     usual = 2.0 + 0.1 * 0.9
     assert limit.mean_norm.item() == pytest.approx(usual)
     assert limited(100.0) == pytest.approx(1.5 * usual)
-    assert limit.mean_norm.item() == pytest.approx(usual + 0.1 * 0.5 * usual), "the bounded norm enters the mean"
+    assert limit.mean_norm.item() == pytest.approx(usual + 0.1 * 0.5 * usual), "the mean takes the clipped norm"
     copy = GradientLimit(ratio=1.5)
     copy.load_state_dict(limit.state_dict())
     assert copy.mean_norm == limit.mean_norm

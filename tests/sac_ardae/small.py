@@ -1,4 +1,4 @@
-"""Networks and batches of a size for tests."""
+"""Small models for tests."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ ARGUMENTS: dict[str, Any] = {
     "device": "cpu",
     "seed": 0,
 }
-NO_DENSITY: dict[str, Any] = {"backup_entropy": False, "ent_coef": 0.1}  # what does without
+NO_DENSITY: dict[str, Any] = {"backup_entropy": False, "ent_coef": 0.1}  # the settings that need no density
 
 
 def score(**arguments: Any) -> dict[str, Any]:
-    """Arguments of :func:`make` for a small estimator with these settings."""
+    """Return arguments of :func:`make` for a small estimator with these settings."""
     return {"policy_kwargs": {"score_kwargs": SCORE_KWARGS | arguments}}
 
 
 def make(env: GymEnv | str = "Pendulum-v1", policy: str = "MlpPolicy", **arguments: Any) -> SACARDAE:
-    """A small SACARDAE; ``policy_kwargs`` are added to the small ones, the other arguments replace them."""
+    """Return a small SACARDAE. ``policy_kwargs`` are merged with the small ones; other arguments replace them."""
     policy_kwargs = POLICY_KWARGS | arguments.pop("policy_kwargs", {})
     return SACARDAE(policy, env, policy_kwargs=policy_kwargs, **(ARGUMENTS | arguments))

@@ -1,4 +1,4 @@
-"""Against torch's own function and its gradient."""
+"""LogisticTanh against torch's tanh, value and gradient."""
 
 import torch as th
 

@@ -1,4 +1,4 @@
-"""Target calibration: a constant shift of all values, where the paper's form is another task."""
+"""Target calibration shifts all values by a constant; the paper's form changes the task."""
 
 import math
 
@@ -11,16 +11,16 @@ from ardae_rl.sac_ardae.calibration import TargetCalibration
 from tests.sac_ardae.small import make
 
 GAMMA, ALPHA = 0.9, 0.5
-# A chain of three states and two actions: 0 stays, 1 goes on; going on from the last state ends the episode.
+# A chain of three states and two actions: 0 stays, 1 moves on; moving on from the last state ends the episode.
 REWARD = th.tensor([[1.0, -1.0], [0.5, 2.0], [-2.0, 5.0]], dtype=th.float64)
 NEXT = th.tensor([[0, 1], [1, 2], [2, 2]])
 DONE = th.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 1.0]], dtype=th.float64)
 POLICY = th.tensor([[0.5, 0.5], [0.9, 0.1], [0.3, 0.7]], dtype=th.float64)
-BONUS = -ALPHA * (POLICY * POLICY.log()).sum(1)  # by state
+BONUS = -ALPHA * (POLICY * POLICY.log()).sum(1)  # for each state
 
 
 def soft_values(added: float, taken: float, reward_less: float = 0.0, done: th.Tensor = DONE) -> th.Tensor:
-    """Fixed point of Q = r - reward_less + γ (1 - done) (E[Q(s', a')] + bonus(s') + added) - taken."""
+    """Return the fixed point of Q = r - reward_less + γ (1 - done) (E[Q(s', a')] + bonus(s') + added) - taken."""
     q = th.zeros_like(REWARD)
     for _ in range(2000):
         values = (POLICY * q).sum(1) + BONUS + added
@@ -41,7 +41,7 @@ def test_a_constant_shift_with_terminal_states() -> None:
     th.testing.assert_close(soft_values(shift, shift), plain - shift, rtol=0, atol=1e-12)
 
 
-def test_the_papers_form_is_a_constant_shift_without_terminal_states_alone() -> None:
+def test_the_papers_form_is_a_constant_shift_only_without_terminal_states() -> None:
     calibration = calibration_of_the_chain()
     mean_bonus, shift = calibration.mean_bonus.item(), calibration.shift.item()
     endless = th.zeros_like(DONE)
@@ -77,7 +77,7 @@ def test_refused_by_the_algorithm() -> None:
 
 @pytest.fixture
 def targets(monkeypatch: pytest.MonkeyPatch) -> list[th.Tensor]:
-    """What the critics are trained towards, once for each critic and update."""
+    """Record the critics' targets, once for each critic and update."""
     seen: list[th.Tensor] = []
     mse_loss = F.mse_loss
 
@@ -106,14 +106,14 @@ def transitions(discounts: th.Tensor | None) -> ReplayBufferSamples:
 
 @pytest.mark.parametrize("discounts", [None, N_STEP_DISCOUNTS])
 def test_targets_of_the_algorithm(discounts: th.Tensor | None, targets: list[th.Tensor]) -> None:
-    """With target critics that lie C lower, the targets lie C lower: at terminal steps and in n-step returns too."""
+    """If the target critics are lower by C, so are the targets, also at terminal steps and for n-step returns."""
     batch = transitions(discounts)
     shift = 3.0
     for calibrated in (False, True):
         model = make(gamma=GAMMA, target_calibration=calibrated)
         if calibrated:
             assert model.calibration is not None
-            # So many observations that the next makes no difference
+            # So many updates that the next one changes nothing
             model.calibration.load_state_dict({"mean_bonus": th.tensor(shift * (1 - GAMMA)), "count": th.tensor(1e9)})
             for q_network in model.critic_target.q_networks:
                 list(q_network.parameters())[-1].data -= shift  # the output bias
@@ -127,7 +127,7 @@ def test_targets_of_the_algorithm(discounts: th.Tensor | None, targets: list[th.
 
 @pytest.mark.parametrize("backup_entropy", [False, True])
 def test_discounts_of_the_algorithm(backup_entropy: bool, targets: list[th.Tensor]) -> None:
-    """γ, or each transition's own in n-step returns."""
+    """The discount is γ, or the transition's own for n-step returns."""
     model = make(gamma=GAMMA, backup_entropy=backup_entropy)
     future = []
     for discounts in (None, N_STEP_DISCOUNTS):

@@ -1,4 +1,4 @@
-"""Policy and estimator in their loop, on the one-step task of ``experiments.closed_loop`` with one mode."""
+"""Policy and estimator trained together on the one-step task of ``experiments.closed_loop`` with one mode."""
 
 from collections.abc import Callable
 
@@ -18,8 +18,8 @@ def train() -> Callable[..., dict[str, float]]:
 
 
 def test_finds_the_optimum_briefly(train: Callable[..., dict[str, float]]) -> None:
-    """With scores of zero the policy collapses, with scores of the wrong sign it runs to the bounds, and with an
-    estimator that is never trained it stays a quarter too wide."""
+    """If the scores are zero, the policy collapses; with the wrong sign, it runs to the bounds; without training of the
+    estimator, it stays a quarter too wide."""
     result = train(250, batch_size=64)
     assert result["total_variation"] < 0.16
     assert result["std_ratio"] == pytest.approx(1, abs=0.12)

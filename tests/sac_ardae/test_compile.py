@@ -1,4 +1,4 @@
-"""SACARDAE with compile=True: the same training, however it is run."""
+"""SACARDAE with compile=True: the training is the same in every form of execution."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +21,14 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def with_graph(model: SACARDAE) -> Tape:
-    """What compile=True does to a model on a GPU, with a recorder for the CPU."""
+    """Do what compile=True does on a GPU, with a recorder for the CPU."""
     tape = Tape()
     model.update_networks = GraphedStep(model.update_networks, tape)  # type: ignore[assignment,method-assign]
     return tape
 
 
 def assert_same_training(model: SACARDAE, other: SACARDAE, tolerance: float) -> None:
-    """Equal networks and metrics, after equally many steps."""
+    """Assert that networks and metrics are equal."""
     for name, tensor in parameters(model).items():
         th.testing.assert_close(parameters(other)[name], tensor, rtol=tolerance, atol=tolerance, msg=name)
     for name, value in model.logger.name_to_value.items():
@@ -42,7 +42,7 @@ def learn(model: SACARDAE, steps: int) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_recorded_steps_train_as_plain_ones(form: str) -> None:
+def test_recorded_steps_train_like_plain_steps(form: str) -> None:
     plain, graphed = make(**FORMS[form]), make(**FORMS[form])
     tape = with_graph(graphed)
     for model in (plain, graphed):
@@ -52,7 +52,7 @@ def test_recorded_steps_train_as_plain_ones(form: str) -> None:
 
 
 def test_recorded_steps_saved_loaded_and_continued(tmp_path: Path) -> None:
-    """Each way of running goes on from what the other has saved; the recording is not part of it."""
+    """Each form of execution continues what the other has saved. The recording itself is not saved."""
     models = [make(), make()]
     with_graph(models[1])
     for model in models:
@@ -68,8 +68,8 @@ def test_recorded_steps_saved_loaded_and_continued(tmp_path: Path) -> None:
         assert_same_training(continued[0], continued[1], 1e-6)
 
 
-def test_set_parameters_makes_a_new_recording() -> None:
-    """The optimizers' state is then in other memory than the one that was recorded."""
+def test_set_parameters_discards_the_recording() -> None:
+    """The optimizers' state is in other memory after ``set_parameters``."""
     model = make()
     tape = with_graph(model)
     learn(model, 15)

@@ -12,7 +12,7 @@ WEIGHT = th.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=th.float64)
 
 
 def perturbed(clamping: JacobianClamping, weight: th.Tensor, n_states: int) -> tuple[th.Tensor, th.Tensor]:
-    """Noise for so many states, and the linear sampler's outputs."""
+    """Return noise with its perturbations, and the outputs of a linear sampler."""
     noise = clamping.perturb(th.randn(n_states, 1, weight.shape[1], dtype=weight.dtype))
     return noise, noise @ weight.t()
 
@@ -23,7 +23,7 @@ def ratios(weight: th.Tensor, n_states: int, n_perturbations: int) -> th.Tensor:
 
 @pytest.mark.parametrize("xi", [1e-3, 0.01, 1.0])
 def test_closed_form(xi: float) -> None:
-    """‖A v‖² / ‖v‖², for directions drawn from the same seed."""
+    """The ratios are ‖A v‖² / ‖v‖² for the directions v that the same seed gives."""
     th.manual_seed(0)
     noise = th.randn(5, 1, 3, dtype=th.float64)
     th.manual_seed(1)
@@ -39,7 +39,7 @@ def test_closed_form(xi: float) -> None:
 
 
 def test_mean_and_bounds() -> None:
-    """In expectation ‖A‖² / k, for k-dimensional noise; never outside of the squared singular values."""
+    """The expectation is ‖A‖² / k for k-dimensional noise, and all ratios lie between the squared singular values."""
     th.manual_seed(0)
     estimates = ratios(WEIGHT, 2000, 10)
     assert estimates.mean().item() == pytest.approx(5 / 3, rel=0.02)
@@ -48,7 +48,7 @@ def test_mean_and_bounds() -> None:
 
 
 def test_penalty_by_hand() -> None:
-    """Ratios that are given by the squared outputs, because the noise moves by one in each direction."""
+    """The noise moves by one in each direction, so the ratios are the squared outputs."""
     clamping = JacobianClamping(eta=0.1, output="pre_tanh")
     noise = th.tensor([0.0, 1.0, 1.0]).expand(2, -1).unsqueeze(-1)
 
@@ -62,7 +62,7 @@ def test_penalty_by_hand() -> None:
 
 
 def test_output_that_is_clamped() -> None:
-    """An action near its bound hardly moves with the noise, whatever its value before tanh does."""
+    """Near its bound an action hardly moves with the noise, even where its value before tanh does."""
     noise, pre_tanh = th.tensor([[[0.0], [1.0]]]), th.tensor([[[2.0], [3.0]]])
     step = math.tanh(3) - math.tanh(2)
     expected = {"tanh": (step**2 - 0.5) ** 2, "pre_tanh": 0}
@@ -70,8 +70,8 @@ def test_output_that_is_clamped() -> None:
         assert JacobianClamping(eta=0.5, output=output).penalty(noise, pre_tanh).item() == pytest.approx(penalty)
 
 
-def test_penalty_widens_a_narrow_sampler_alone() -> None:
-    """Its gradient increases a scale below sqrt(η), and leaves a larger one alone."""
+def test_penalty_widens_narrow_samplers_only() -> None:
+    """The gradient increases a scale below sqrt(η), and is zero for a larger one."""
     for scale, sign in ((0.1, -1), (1.0, 0)):
         th.manual_seed(0)
         weight = (scale * th.eye(2)).requires_grad_()

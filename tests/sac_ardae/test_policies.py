@@ -1,4 +1,4 @@
-"""The implicit actor and the policy around it: sampling, densities, saving without the algorithm."""
+"""The implicit actor and its policy: sampling, densities, saving without the algorithm."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def widths(module: nn.Module) -> list[int]:
 @pytest.mark.parametrize("location_path", [True, False])
 @pytest.mark.parametrize("n_encoder_layers", [0, 1, 2])
 def test_shapes_of_the_actor(n_encoder_layers: int, location_path: bool, generator_arch: list[int] | None) -> None:
-    """The noise goes through layers of half the width, where the location has those of full width to itself."""
+    """With a location path of full width, the generator has half the width."""
     layers = {"n_encoder_layers": n_encoder_layers, "location_path": location_path, "generator_arch": generator_arch}
     actor = policy(net_arch=[8, 12, 16], noise_dim=5, **layers).actor
     assert widths(actor.encoder) == [3, 8, 12][:n_encoder_layers]
@@ -53,7 +53,7 @@ def test_shapes_of_the_actor(n_encoder_layers: int, location_path: bool, generat
     assert actor(th.randn(4, 3)).shape == (4, 2)
 
 
-def test_states_encoded_once_are_as_if_encoded_for_each_sample() -> None:
+def test_encoding_states_once_equals_encoding_for_each_sample() -> None:
     actor = policy().actor
     features = th.randn(4, 3)
     noise = th.randn(4, 7, actor.noise_dim)
@@ -91,7 +91,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"frame": "center"}, {"score_kwargs": SCORE_KWARGS | {"normalization": None}}])
-def test_deterministic_is_the_centre_without_frame_or_density(arguments: dict[str, Any]) -> None:
+def test_deterministic_is_the_center_without_frame_or_density(arguments: dict[str, Any]) -> None:
     model = policy(**arguments)
     obs = th.randn(4, 3)
     expected = th.tanh(model.actor.center(model.actor.encode(obs)).squeeze(1))
@@ -99,7 +99,7 @@ def test_deterministic_is_the_centre_without_frame_or_density(arguments: dict[st
 
 
 def test_deterministic_and_stochastic_actions() -> None:
-    """The first in the environment's range, whatever the state of the generators; the second follow the seed."""
+    """Deterministic actions do not depend on the random generators, stochastic ones on nothing but their seed."""
     model = policy()
     obs = th.randn(4, 3)
     low, high = th.as_tensor(ACTIONS.low), th.as_tensor(ACTIONS.high)
@@ -116,7 +116,7 @@ def test_deterministic_and_stochastic_actions() -> None:
 
 
 def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Samplers and densities that are known: the mean of a single mode, one of two modes far apart; never g(0, s)."""
+    """For known samplers and densities: the mean of a single mode, one of two distant modes, and never g(0, s)."""
     model = policy()
     obs = th.zeros(1, 3)
     mean = th.tensor([0.5, -0.3])
@@ -127,7 +127,7 @@ def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(model.actor, "generate_at_sigma_points", lambda embedding: function(embedding, points))
 
     def one_mode(embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
-        # The squares have mean one over the sigma points: the mean is not where no noise is
+        # The squares have mean one over the sigma points, so that the mean is not the output for zero noise
         shape = 0.2 * noise[..., :2] + 0.3 * (noise[..., :2].square() - 1)
         return (mean + shape).expand(len(embedding), -1, -1)
 
@@ -139,7 +139,7 @@ def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyP
         return (mean * noise[..., :1].sign()).expand(len(embedding), -1, -1)
 
     def two_mode_density(x: th.Tensor, features: th.Tensor) -> th.Tensor:
-        return x.square().sum(-1)  # low where the mean is, in between
+        return x.square().sum(-1)  # low at the mean, between the modes
 
     replace_sampler(two_modes)
     monkeypatch.setattr(model.estimator, "log_prob", two_mode_density)
@@ -148,7 +148,7 @@ def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("location_path", [True, False])
 def test_location_and_bounded_gain(location_path: bool) -> None:
-    """What the noise goes through is the same with a location and without; the gain stays between 0 and 2."""
+    """The location only shifts the generator's output, and the gain stays between 0 and 2."""
     actor = policy(location_path=location_path).actor
     features = 100 * th.randn(8, 3)
     embedding = actor.encode(features)
@@ -166,7 +166,7 @@ def test_location_and_bounded_gain(location_path: bool) -> None:
         assert embedding.shape == (8, 2 * width)
 
 
-def test_broad_unsaturated_start() -> None:
+def test_initial_actions_are_broad_and_unsaturated() -> None:
     model = policy(net_arch=[256, 256])
     pre_tanh = model.actor.generate(
         embedding := model.actor.encode(th.randn(64, 3)), model.actor.sample_noise(embedding, 64)
@@ -184,12 +184,12 @@ def test_activation_functions() -> None:
 
 @pytest.mark.parametrize("frame", ["sigma_points", "center", "none"])
 def test_score_is_the_gradient_of_log_prob(frame: str) -> None:
-    """Before tanh, through frame and squashing: by finite differences, in double precision."""
+    """By finite differences in double precision, including frame and squashing."""
     model = policy(frame=frame).double()
     features = th.randn(4, 3, dtype=th.float64)
     embedding = model.actor.encode(features)
     pre_tanh = model.actor.generate(embedding, model.actor.sample_noise(embedding)).detach()
-    for _ in range(10):  # away from the Gaussian at the start
+    for _ in range(10):  # away from the initial Gaussian
         samples = model.actor.generate(embedding, model.actor.sample_noise(embedding, 8)).detach()
         model.estimator.step(model.frame(embedding).to_local(samples), features)
     states = EncodedStates(features, features, embedding, model.frame(embedding))
@@ -207,10 +207,10 @@ def test_score_is_the_gradient_of_log_prob(frame: str) -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> Iterator[SACARDAE]:
-    """Pendulum's spaces (one action in [-2, 2]); the policy of the start, and an estimator trained on it."""
+    """A model for Pendulum (one action in [-2, 2]), whose estimator is trained on the initial policy."""
     kwargs = {"generator_arch": [16], "score_kwargs": {"network_kwargs": {"hidden": (32, 32), "context_hidden": (32,)}}}
     model = make(policy_kwargs=kwargs, n_action_samples=16)
-    # A policy that is no Gaussian
+    # A policy that is not Gaussian
     nn.init.normal_(model.actor.noise_layer.weight, std=0.6)
     for update in range(600):
         for group in model.estimator.optimizer.param_groups:
@@ -225,14 +225,14 @@ def random_observations(n: int) -> th.Tensor:
 
 
 def densities(model: SACARDAE, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Actions in [-2, 2], denser towards the bounds, and their log densities, (n observations, n actions)."""
+    """Return actions in [-2, 2], denser towards the bounds, and log-densities, shape (n_observations, n_actions)."""
     grid = 2 * th.tanh(th.linspace(-6, 6, 2001))
     log_prob = model.policy.log_prob(obs.repeat_interleave(2001, 0), grid.repeat(len(obs)).unsqueeze(1))
     return grid, log_prob.view(-1, 2001)
 
 
 def test_density_in_the_environments_range(trained: SACARDAE) -> None:
-    """It integrates to one over [-2, 2], and agrees with the actions' histogram."""
+    """The density integrates to one over [-2, 2] and agrees with a histogram of actions."""
     th.manual_seed(0)
     obs = random_observations(16)
     grid, log_prob = densities(trained, obs)
@@ -267,14 +267,14 @@ def test_density_of_actions_at_the_bounds(trained: SACARDAE) -> None:
     assert log_prob.shape == (3,) and log_prob.dtype == th.float32 and bool(log_prob.isfinite().all())
 
 
-def test_without_a_density() -> None:
+def test_policy_without_a_density() -> None:
     model = policy(score_kwargs=SCORE_KWARGS | {"normalization": None})
     with pytest.raises(ValueError, match=r"`normalization` must be one of .* to give a density, got None"):
         model.log_prob(th.randn(4, 3), th.zeros(4, 2))
 
 
 class SmallMultiObs(SimpleMultiObsEnv):
-    """With continuous actions."""
+    """SB3's environment with continuous actions."""
 
     def __init__(self) -> None:
         super().__init__(discrete_actions=False)
@@ -327,8 +327,8 @@ def test_saved_alone(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "score_kwargs", [{}, {"preconditioned": False}, {"parameterization": "score"}, {"normalization": "dual"}], ids=str
 )
-def test_state_dict_can_be_randomised_and_restored(score_kwargs: dict[str, Any]) -> None:
-    """All entries are floats, and all of them are restored."""
+def test_state_dict_can_be_randomized_and_restored(score_kwargs: dict[str, Any]) -> None:
+    """All entries are floats, and each is restored."""
     model = policy(score_kwargs=SCORE_KWARGS | score_kwargs)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random = {name: th.rand_like(tensor) for name, tensor in before.items()}

@@ -1,4 +1,4 @@
-"""What SACARDAE has beside the contract of Stable-Baselines3: its estimator, its gradient step, its arguments."""
+"""What SACARDAE adds to SB3's algorithms: its estimator, gradient step and arguments."""
 
 import copy
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.sac_ardae.small import ARGUMENTS, SCORE_KWARGS, make, score
 
 
 def test_settings_of_the_estimator(tmp_path: Path) -> None:
-    """They are those of ``score_kwargs``, which are saved as they were given."""
+    """They come from ``score_kwargs``, which are saved as given."""
     given = {"net_arch": [16, 16], "score_kwargs": SCORE_KWARGS | {"noise_kwargs": {"scale": 0.2}, "loss": "ardae"}}
     before = copy.deepcopy(given)
     model = SACARDAE("MlpPolicy", "Pendulum-v1", policy_kwargs=given, **ARGUMENTS)
@@ -28,7 +28,7 @@ def test_settings_of_the_estimator(tmp_path: Path) -> None:
 
 
 def test_estimator_starts_with_its_own_learning_rate() -> None:
-    """Before any training too: the closed loop steps the estimator without it."""
+    """The learning rate is set at construction, because the estimator may be trained without ``train``."""
     model = make(learning_rate=1e-5, **score(learning_rate=2e-3))
     assert {group["lr"] for group in model.estimator.optimizer.param_groups} == {2e-3}
     assert {group["lr"] for group in make().estimator.optimizer.param_groups} == {3e-3}
@@ -73,7 +73,7 @@ def test_calibration_counts_the_gradient_steps() -> None:
     assert model.calibration is not None and model.calibration.count == 5
 
 
-# What a gradient step changes, and what it leaves alone
+# The networks that each part of a gradient step changes
 
 
 def trained_with_batch(**arguments: Any) -> tuple[SACARDAE, Any]:
@@ -98,14 +98,16 @@ def test_each_update_changes_its_own_networks(arguments: dict[str, Any]) -> None
     _, log_prob = model.update_actor(states, th.tensor(0.0))
     after_actor = parameters(model)
     assert changed(after_critic, after_actor) == {"actor"}
-    assert all(th.equal(p.grad, g) for p, g in critic_gradients), "the actor's update computes none for the critics"
+    assert all(th.equal(p.grad, g) for p, g in critic_gradients), (
+        "the actor's update computes no gradients for the critics"
+    )
     assert log_prob is not None and log_prob.shape == (32, 1) and not log_prob.requires_grad
     model.update_temperature(log_prob)
     assert changed(after_actor, parameters(model)) == {"ent_coef"}
 
 
 def test_warm_up_of_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first step of the policy alone, and not again after loading or in a later call."""
+    """It precedes the first gradient step only, and is not repeated in a later call of ``learn``."""
     model = make(score_warmup=5, n_score_updates=2)
     n_steps: list[int] = []
     update = model.update_score
@@ -120,10 +122,10 @@ def test_warm_up_of_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("ent_coef", "n_calls"), [(0.05, 1), ("auto", 2)])
-def test_density_is_sampled_where_it_is_needed(
+def test_density_is_estimated_only_where_it_is_needed(
     ent_coef: float | str, n_calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a fixed temperature for the targets alone, once a gradient step; what is logged does not depend on it."""
+    """With a fixed temperature, only the targets need it. The same metrics are logged in any case."""
     model = make(ent_coef=ent_coef, **score(normalization="importance"))
     calls: list[Any] = []
     log_partition = Importance.log_partition
@@ -151,7 +153,7 @@ def test_features_extractor_is_trained_with_the_actor() -> None:
     assert extractor and all(not th.equal(before[name], after[name]) for name in extractor)
 
 
-# Refusals
+# Bad arguments
 
 
 @pytest.mark.parametrize(

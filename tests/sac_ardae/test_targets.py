@@ -1,4 +1,4 @@
-"""The critics' targets against an example by hand, and the target critics' own update."""
+"""The critics' targets against an example worked by hand, and the update of the target critics."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.sac_ardae.small import make
 GAMMA, ALPHA = 0.9, 0.5
 REWARDS, DONES = th.tensor([[1.0], [2.0], [-1.0], [0.5]]), th.tensor([[0.0], [1.0], [0.0], [0.0]])
 NEXT_OBSERVATIONS = th.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0], [1.0, 1.0, 1.0]])
-PRE_TANH = th.tensor([[-2.0], [0.3], [0.0], [1.5]])  # not within [-1, 1]: the critics must see tanh of it
+PRE_TANH = th.tensor([[-2.0], [0.3], [0.0], [1.5]])  # not all within [-1, 1]: the critics must get tanh of them
 LOG_PROB = th.tensor([[-1.0], [0.2], [0.7], [0.0]])
 
 
@@ -43,7 +43,7 @@ def test_target_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("arguments", [{}, {"policy_kwargs": {"share_features_extractor": True}}], ids=str)
 def test_target_critics_move_by_tau(arguments: dict[str, Any]) -> None:
-    """Towards the critics as they are after the gradient step."""
+    """They move towards the critics after the gradient step."""
     model = make(tau=0.25, **arguments).learn(15)
     before = [parameter.clone() for parameter in model.critic_target.parameters()]
     model.train(gradient_steps=1, batch_size=8)

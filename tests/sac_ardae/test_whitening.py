@@ -30,7 +30,7 @@ def test_sigma_points_have_the_moments_of_the_noise(noise_dim: int, n_bases: int
 
 @pytest.mark.usefixtures("double_precision")
 def test_exact_for_a_linear_sampler() -> None:
-    """Another matrix and mean for each state, scales from 1e-3 to 10."""
+    """Each state has another matrix and mean, with scales from 1e-3 to 10."""
     weight, shift = th.randn(5, 3, 7), th.randn(5, 1, 3)
     weight *= th.logspace(-3, 1, 5)[:, None, None]
     frame = sigma_point_frame(sigma_points(7) @ weight.mT + shift)
@@ -38,14 +38,14 @@ def test_exact_for_a_linear_sampler() -> None:
     th.testing.assert_close(frame.origin, shift, rtol=0, atol=1e-12)
     assert th.equal(frame.factor, frame.factor.tril())
     covariance = weight @ weight.mT
-    # Apart from what keeps a singular covariance invertible: a ten-thousandth of the mean variance
+    # Up to the jitter that keeps a singular covariance invertible, a ten-thousandth of the mean variance
     jitter = 1e-4 * covariance.diagonal(dim1=1, dim2=2).mean(1) + 1e-8
     expected = covariance + jitter[:, None, None] * th.eye(3)
     th.testing.assert_close(frame.factor @ frame.factor.mT, expected, rtol=1e-10, atol=1e-14)
 
 
-def test_more_bases_standardise_a_bent_sampler_better() -> None:
-    """The divergence of the local Gaussian from the standard normal, over random networks of six outputs."""
+def test_more_bases_whiten_a_nonlinear_sampler_better() -> None:
+    """By the divergence of the local Gaussian from the standard normal, for random networks with six outputs."""
     th.manual_seed(0)
     divergences: dict[int, list[float]] = {1: [], 4: []}
     for _ in range(10):
@@ -60,7 +60,7 @@ def test_more_bases_standardise_a_bent_sampler_better() -> None:
     assert means[4] < 0.5 * means[1]
 
 
-def test_standardises_in_single_precision() -> None:
+def test_whitens_in_single_precision() -> None:
     th.manual_seed(0)
     weight = th.tensor([[0.02, 0.0], [0.02, 0.05]])
     frame = sigma_point_frame((sigma_points(2) @ weight.mT + 5).unsqueeze(0))
@@ -70,7 +70,7 @@ def test_standardises_in_single_precision() -> None:
 
 
 def test_a_collapsed_sampler_has_a_frame() -> None:
-    """All outputs equal, or on a line: the factor is small or thin, but finite and invertible."""
+    """If all outputs are equal or on a line, the factor stays finite and invertible."""
     for weight in (th.zeros(2, 2), th.tensor([[1.0, 0.0], [1.0, 0.0]])):
         frame = sigma_point_frame((sigma_points(2) @ weight.mT).unsqueeze(0))
         log_det = frame.log_det()
@@ -78,7 +78,7 @@ def test_a_collapsed_sampler_has_a_frame() -> None:
         assert frame.to_local(th.zeros(1, 1, 2)).isfinite().all()
 
 
-def test_outputs_that_are_not_finite_give_a_frame_that_is_not() -> None:
+def test_outputs_that_are_not_finite_give_a_frame_that_is_not_finite() -> None:
     frame = sigma_point_frame(th.full((3, 4, 2), math.nan))
     assert isinstance(frame.log_det(), th.Tensor)
     assert not frame.to_local(th.zeros(3, 4, 2)).isfinite().any()
@@ -90,7 +90,7 @@ def gaussian_log_prob(x: th.Tensor, mean: th.Tensor, covariance: th.Tensor) -> t
 
 @pytest.mark.usefixtures("double_precision")
 def test_change_of_variables_of_a_gaussian() -> None:
-    """Density and score in any frame, brought back, are those of x itself."""
+    """Density and score in a frame, transformed back, are those of x."""
     batch, n, dim = 3, 4, 2
     factor = th.randn(batch, dim, dim).tril(-1) + th.diag_embed(0.1 + th.rand(batch, dim))
     frame = AffineFrame(th.randn(batch, 1, dim), factor)
@@ -109,7 +109,7 @@ def test_change_of_variables_of_a_gaussian() -> None:
     (local_score,) = th.autograd.grad(local_log_prob.sum(), local)
     th.testing.assert_close(local_log_prob - frame.log_det(), log_prob)
     th.testing.assert_close(frame.score_from_local(local_score), score)
-    # The frame's own chain rule, without closed forms
+    # The chain rule through the frame, without closed forms
     through = gaussian_log_prob(frame.to_local(x), frame.to_local(mean), local_covariance) - frame.log_det()
     th.testing.assert_close(th.autograd.grad(through.sum(), x)[0], score)
 

@@ -1,4 +1,4 @@
-"""Invariants of every flow: log determinants, inverses, densities that integrate to one, gradients, saving."""
+"""Invariants of every flow: log-determinants, inverses, densities that integrate to one, gradients, saving."""
 
 import math
 
@@ -13,7 +13,7 @@ dims = pytest.mark.parametrize("dim", [1, 2, 5])
 
 
 def random_flow(kind: str, dim: int, n_flows: int = 3, seed: int = 0) -> FlowSequence:
-    """Away from the identity, in double precision; less so where a network amplifies its parameters."""
+    """Return a flow far from the identity, in double precision. Networks amplify their parameters: less noise there."""
     th.manual_seed(seed)
     flow = make_flow(kind, n_flows, dim, CONTEXT_DIM).double()
     spread = 0.5 if kind in ("radial", "planar") else 0.05
@@ -54,7 +54,7 @@ def test_inverse(kind: str, dim: int, seed: int) -> None:
 @all_flows
 @pytest.mark.parametrize("dim", [1, 2])
 def test_density_integrates_to_one(kind: str, dim: int) -> None:
-    """Of a standard normal sent through the flow, on a grid over all but a negligible share of it."""
+    """A standard normal is transformed, and its density integrated over a grid that misses a negligible share."""
     flow = random_flow(kind, dim)
     reach, step = 14 if kind in ("radial", "planar") else 9, 0.005 if dim == 1 else 0.15
     axis = th.arange(-reach, reach, step, dtype=th.float64)
@@ -67,7 +67,7 @@ def test_density_integrates_to_one(kind: str, dim: int) -> None:
 
 @pytest.mark.parametrize("flow", [RadialFlow(3), PlanarFlow(3)], ids=["radial", "planar"])
 def test_invertible_whatever_the_parameters(flow: Flow) -> None:
-    """The radius, or the height above the plane, never turns back; large parameters of both signs."""
+    """The radius, or the height above the plane, increases monotonically, also for large parameters of both signs."""
     th.manual_seed(0)
     z = 3 * th.randn(500, 3)
     for _ in range(30):
@@ -101,7 +101,7 @@ def test_every_parameter_gets_a_gradient(kind: str, dim: int) -> None:
 
 @all_flows
 def test_saved_and_loaded(kind: str) -> None:
-    """Floating-point tensors alone, as SB3 wants, and all that the map depends on."""
+    """The state holds floating-point tensors only, as SB3 expects, and everything that the map depends on."""
     flow, other = random_flow(kind, 3), random_flow(kind, 3, seed=1)
     assert all(tensor.is_floating_point() for tensor in flow.state_dict().values())
     other.load_state_dict(flow.state_dict())

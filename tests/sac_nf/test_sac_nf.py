@@ -1,4 +1,4 @@
-"""What SACNF has beside the contract of Stable-Baselines3: exact densities, and its policy's arguments."""
+"""What SACNF adds to SB3's SAC: exact densities, and its policy's arguments."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ all_flows = pytest.mark.parametrize("flow", FLOWS)
 
 
 def random_policy(flow: str, action_space: spaces.Box = ACTIONS, **arguments: Any) -> MlpPolicy:
-    """Away from the identity and from one Gaussian."""
+    """Return a policy that is far from a Gaussian."""
     th.manual_seed(0)
     policy = MlpPolicy(OBSERVATIONS, action_space, lambda _: 1e-3, net_arch=[16], flow=flow, **arguments)
     spread = 0.4 if flow in ("radial", "planar") else 0.05
@@ -30,14 +30,14 @@ def random_policy(flow: str, action_space: spaces.Box = ACTIONS, **arguments: An
 @all_flows
 @pytest.mark.parametrize("state_dependent_std", [True, False])
 def test_densities_agree(flow: str, state_dependent_std: bool) -> None:
-    """Of an action as it is sampled and as it is asked for, per unit of the environment's range."""
+    """The density given with a sampled action is the one that ``log_prob`` returns for it."""
     th.manual_seed(0)
     policy = random_policy(flow, state_dependent_std=state_dependent_std)
     obs = th.randn(30, 3)
     with th.no_grad():
         scaled, log_prob = policy.actor.action_log_prob(obs)
     actions = th.tensor([0.0, 0.25]) + th.tensor([2.0, 0.25]) * scaled
-    inside = scaled.abs().max(1).values < 0.999  # nearer to the bounds, single precision forgets where it was
+    inside = scaled.abs().max(1).values < 0.999  # nearer to the bounds, single precision loses the action before tanh
     asked = policy.log_prob(obs, actions)
     assert inside.sum() > 20
     th.testing.assert_close(asked[inside], log_prob[inside] - math.log(2 * 0.25), rtol=1e-3, atol=0.02)
