@@ -5,21 +5,39 @@ from collections.abc import Collection, Iterable
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
-    """:raises ValueError: unless ``value`` is one of ``choices``"""
+    """Check that an argument is one of several choices.
+
+    Example:
+
+    >>> from ardae_rl.common.checks import check_choice
+    >>> check_choice("kind", "c", ("a", "b"))
+    Traceback (most recent call last):
+    ValueError: `kind` must be one of 'a', 'b', got 'c'
+
+    :param name: Name of the argument.
+    :param value: Its value.
+    :param choices: The values that it may have.
+    :raises ValueError: If it has another value.
+    """
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def check_keys(name: str, keys: Iterable[str], known: Collection[str]) -> None:
-    """:raises ValueError: unless every key of the dictionary of arguments called ``name`` is a known one"""
+    """Check that a dictionary of keyword arguments has known keys only.
+
+    :raises ValueError: For another key.
+    """
     for key in keys:
         if key not in known:
             raise ValueError(f"`{name}` must only have the keys {', '.join(map(repr, known))}, got {key!r}")
 
 
 def check_positive(name: str, value: float) -> None:
-    """:raises ValueError: unless ``value`` is above zero
-    :raises TypeError: unless it is a number
+    """Check that an argument is a number above zero.
+
+    :raises ValueError: If it is zero or negative.
+    :raises TypeError: If it is no number.
     """
     check_number(name, value)
     if not value > 0:
@@ -27,8 +45,10 @@ def check_positive(name: str, value: float) -> None:
 
 
 def check_min(name: str, value: float, minimum: float) -> None:
-    """:raises ValueError: unless ``value`` is at least ``minimum``
-    :raises TypeError: unless it is a number
+    """Check that an argument is a number of at least ``minimum``.
+
+    :raises ValueError: If it is smaller.
+    :raises TypeError: If it is no number.
     """
     check_number(name, value)
     if not value >= minimum:
@@ -36,8 +56,10 @@ def check_min(name: str, value: float, minimum: float) -> None:
 
 
 def check_between(name: str, value: float, low: float, high: float) -> None:
-    """:raises ValueError: unless ``low <= value <= high``
-    :raises TypeError: unless it is a number
+    """Check that an argument is a number between ``low`` and ``high``, both included.
+
+    :raises ValueError: If it is outside.
+    :raises TypeError: If it is no number.
     """
     check_number(name, value)
     if not low <= value <= high:
@@ -45,8 +67,10 @@ def check_between(name: str, value: float, low: float, high: float) -> None:
 
 
 def check_count(name: str, value: int, minimum: int = 1) -> None:
-    """:raises ValueError: unless ``value`` is at least ``minimum``
-    :raises TypeError: unless it is an integer
+    """Check that an argument is an integer of at least ``minimum``.
+
+    :raises ValueError: If it is smaller.
+    :raises TypeError: If it is no integer.
     """
     check_number(name, value)
     if isinstance(value, float) or int(value) != value:
@@ -55,8 +79,10 @@ def check_count(name: str, value: int, minimum: int = 1) -> None:
 
 
 def check_number(name: str, value: float) -> None:
-    """:raises TypeError: unless ``value`` is a number; text such as "1e-4", which YAML does not read as one, is none
-    :raises ValueError: for NaN
+    """Check that an argument is a number. Text such as "1e-4", which YAML does not read as a number, is none.
+
+    :raises TypeError: If it is no number.
+    :raises ValueError: If it is NaN.
     """
     try:
         is_nan = math.isnan(value)
