@@ -14,7 +14,7 @@ from typing import Any
 import torch as th
 
 from ardae_rl.common.checks import check_choice
-from ardae_rl.ebm.gan import EnergyBasedGAN, MarkovChainEBM
+from ardae_rl.ebm import EnergyBasedGAN, MarkovChainEBM
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result

@@ -1,4 +1,4 @@
-"""Energy-based models of points in R^d."""
+"""Energies of points in R^d: E(x) = -ln p(x) + const, so that lower is more probable."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,43 +8,22 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from ardae_rl.common.checks import check_positive
+from ardae_rl.ebm.scaling import DataScale
 from ardae_rl.score.fourier import FourierFeatures
 
 
-class Standardised(nn.Module):
-    """μ and σ of the data, for what counts in units of them.
+class EnergyNetwork(DataScale):
+    """E(x) of p_θ = e^{-E} / Z: a multilayer perceptron plus a Gaussian's energy, which keeps Z finite.
 
-    :param dim: of the data
-    :raises ValueError: for a dimension that is not positive
-    """
+    Densities with many narrow modes need Fourier features to be learned fast; smooth densities are learned better
+    without them.
 
-    centre: th.Tensor
-    scale: th.Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        check_positive("dim", dim)
-        self.register_buffer("centre", th.zeros(dim))
-        self.register_buffer("scale", th.ones(dim))
-
-    @th.no_grad()
-    def observe(self, x: th.Tensor) -> None:
-        """Take mean and deviation of these points, (n, dim)."""
-        self.centre.copy_(x.mean(0))
-        self.scale.copy_(x.std(0).clamp_min(1e-6))
-
-
-class EnergyNetwork(Standardised):
-    """E(x) of p_θ = e^{-E} / Z: a perceptron, and a Gaussian that keeps Z finite.
-
-    Many narrow modes are learnt late without frequencies; a smooth density is learnt better without.
-
-    :param dim: of x
-    :param hidden: widths
-    :param breadth: of the Gaussian, in standard deviations of the data
-    :param n_frequencies: of :class:`~ardae_rl.score.fourier.FourierFeatures`, as which the perceptron sees x
-    :param frequency: the same, for data in units of its standard deviation
-    :raises ValueError: for numbers outside of what is accepted
+    :param dim: Dimension of x.
+    :param hidden: Widths of the hidden layers.
+    :param breadth: Standard deviation of the Gaussian, in standard deviations of the data.
+    :param n_frequencies: Number of random directions of :class:`~ardae_rl.score.fourier.FourierFeatures`; 0 for none.
+    :param frequency: Standard deviation of the components of these directions, for data of unit scale.
+    :raises ValueError: If ``dim``, ``breadth`` or ``frequency`` is not positive, or ``n_frequencies`` is negative.
     """
 
     def __init__(
@@ -64,28 +43,11 @@ class EnergyNetwork(Standardised):
         self.network = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def gaussian(self) -> Independent:
-        """The one in it."""
-        return Independent(Normal(self.centre, self.breadth * self.scale, validate_args=False), 1, validate_args=False)
+        """Return the broad Gaussian that is part of the energy."""
+        return Independent(Normal(self.center, self.breadth * self.scale, validate_args=False), 1, validate_args=False)
 
     def forward(self, x: th.Tensor) -> th.Tensor:
-        """(n) of (n, dim)."""
-        z = (x - self.centre) / self.scale
+        """Return energies (n,) of points (n, dim)."""
+        z = (x - self.center) / self.scale
         energy: th.Tensor = self.network(self.features(z)).squeeze(-1) + 0.5 * (z / self.breadth).square().sum(-1)
         return energy
-
-
-def energy_gradient(energy: nn.Module, x: th.Tensor) -> th.Tensor:
-    """∇E, (n, dim), of points (n, dim)."""
-    x = x.detach().requires_grad_(True)
-    (gradient,) = th.autograd.grad(energy(x).sum(), x)
-    return gradient
-
-
-def langevin(energy: nn.Module, x: th.Tensor, n_steps: int, step_size: float) -> th.Tensor:
-    """Where Langevin's dynamics takes points (n, dim): x ← x - ½ η² ∇E + η ε, n_steps times.
-
-    :param step_size: η
-    """
-    for _ in range(n_steps):
-        x = x - 0.5 * step_size**2 * energy_gradient(energy, x) + step_size * th.randn_like(x)
-    return x.detach()

@@ -1,4 +1,4 @@
-"""The partition function of e^{-c}, from samples."""
+"""The partition function of e^{-c}, estimated from samples."""
 
 import math
 
@@ -12,13 +12,24 @@ _N_BISECTIONS = 100
 
 
 class PartitionFunction(nn.Module):
-    """ln Z of p_θ = e^{-c} / Z, as a discriminator of the form p_θ / (p_θ + q) has it.
+    """ln Z of p_θ = e^{-c} / Z, for a discriminator of the form p_θ / (p_θ + q).
 
-    :param kind: "mixture" (the Z that minimises the discriminator's loss, and the fixed point of importance sampling
-        from ½ p + ½ q), "sampler" (importance sampling from q alone: unbiased for Z, but with a large variance where
-        q misses what e^{-c} has) or "learned" (a parameter of the discriminator). The first and the last are the true
-        partition function if p = p_θ, and only then.
-    :raises ValueError: for another kind
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.ebm import PartitionFunction
+        >>> partition = PartitionFunction("sampler")
+        >>> normal = torch.distributions.Normal(0.0, 2.0)  # q
+        >>> x = normal.sample((10_000,))
+        >>> partition.update(x, x, 0.5 * x**2, normal.log_prob(x))  # this kind ignores demonstrations
+        >>> abs(float(partition.log_z) - 0.5 * torch.log(torch.tensor(2 * torch.pi)).item()) < 0.1
+        True
+
+    :param kind: "mixture" (the Z that minimizes the discriminator's loss, which is also the fixed point of importance
+        sampling from ½ p + ½ q), "sampler" (importance sampling from q alone, which is unbiased for Z but has a large
+        variance if q misses regions of low cost) or "learned" (a parameter of the discriminator). "mixture" and
+        "learned" give the true partition function only if p_θ = p.
+    :raises ValueError: If ``kind`` is another one.
     """
 
     log_z: th.Tensor
@@ -36,12 +47,12 @@ class PartitionFunction(nn.Module):
     def update(
         self, demo_cost: th.Tensor, demo_log_q: th.Tensor, sample_cost: th.Tensor, sample_log_q: th.Tensor
     ) -> None:
-        """Estimate ln Z anew; a learned one is left to the discriminator's optimizer.
+        """Estimate ln Z anew. A learned one is left to the discriminator's optimizer.
 
-        :param demo_cost: c of demonstrations, (n)
-        :param demo_log_q: ln q of them, (n)
-        :param sample_cost: c of q's samples, (m)
-        :param sample_log_q: ln q of them, (m)
+        :param demo_cost: c at samples of p, (n,).
+        :param demo_log_q: ln q at samples of p, (n,).
+        :param sample_cost: c at samples of q, (m,).
+        :param sample_log_q: ln q at samples of q, (m,).
         """
         if self.kind == "mixture":
             self.log_z.copy_(mixture_log_partition(-demo_cost - demo_log_q, -sample_cost - sample_log_q))
@@ -50,21 +61,21 @@ class PartitionFunction(nn.Module):
 
 
 def sampler_log_partition(sample_log_ratio: th.Tensor) -> th.Tensor:
-    """ln E_q[e^{-c} / q].
+    """Return ln E_q[e^{-c} / q].
 
-    :param sample_log_ratio: -c - ln q of q's samples, (m)
+    :param sample_log_ratio: -c - ln q at samples of q, (m,).
     """
     return sample_log_ratio.logsumexp(0) - math.log(len(sample_log_ratio))
 
 
 def mixture_log_partition(demo_log_ratio: th.Tensor, sample_log_ratio: th.Tensor) -> th.Tensor:
-    """The fixed point of Z = E_μ[e^{-c} / (½ e^{-c} / Z + ½ q)], μ = ½ p + ½ q.
+    """Return ln Z at the fixed point of Z = E_μ[e^{-c} / (½ e^{-c} / Z + ½ q)], with μ = ½ p + ½ q.
 
-    This is where E_p[1 - D] = E_q[D], the condition of Bennett's acceptance ratio (1976), and the minimum of the
-    discriminator's loss, which is convex in ln Z. Found by bisection, in double precision.
+    There E_p[1 - D] = E_q[D], which is the condition of Bennett's acceptance ratio (1976) and the minimum of the
+    discriminator's loss over ln Z, in which it is convex. It is found by bisection in double precision.
 
-    :param demo_log_ratio: -c - ln q of demonstrations, (n)
-    :param sample_log_ratio: the same of q's samples, (m)
+    :param demo_log_ratio: -c - ln q at samples of p, (n,).
+    :param sample_log_ratio: -c - ln q at samples of q, (m,).
     """
     demo, sample = demo_log_ratio.double(), sample_log_ratio.double()
     both = th.cat([demo, sample])

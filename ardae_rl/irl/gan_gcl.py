@@ -10,12 +10,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from ardae_rl.common.checks import check_choice, check_positive
-from ardae_rl.ebm.losses import cost_loss, discriminator_logits, discriminator_loss
+from ardae_rl.ebm.losses import cost_loss, discriminator_logits
 from ardae_rl.ebm.partition import PartitionFunction
 from ardae_rl.irl.adversarial import AdversarialIRL, Demonstrations
 from ardae_rl.irl.relabelling import Step, Transitions, concatenated, select
 from ardae_rl.irl.reward_nets import BasicRewardNet
 from ardae_rl.irl.trajectories import Trajectory
+from ardae_rl.score.losses import contrastive_loss
 
 OBJECTIVES = ("gan", "cost")
 
@@ -146,7 +147,7 @@ class GANGCL(AdversarialIRL):
         demo_logits = discriminator_logits(demo_cost, demos.log_q, log_z)
         sample_logits = discriminator_logits(sample_cost, samples.log_q, log_z)
         if self.objective == "gan":
-            loss = discriminator_loss(demo_logits, sample_logits)
+            loss = contrastive_loss(demo_logits, sample_logits)
         else:
             loss = cost_loss(demo_cost, demos.log_q, sample_cost, samples.log_q, log_z)
         return loss, {

@@ -11,10 +11,10 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from ardae_rl.common.checks import check_positive
-from ardae_rl.ebm.losses import discriminator_loss
 from ardae_rl.irl.adversarial import AdversarialIRL, Demonstrations
 from ardae_rl.irl.relabelling import Step, Transitions, select
 from ardae_rl.irl.trajectories import joined
+from ardae_rl.score.losses import contrastive_loss
 
 
 class StepwiseIRL(AdversarialIRL):
@@ -103,7 +103,7 @@ class StepwiseIRL(AdversarialIRL):
             "demo_accuracy": (demo_logits > 0).float().mean(),
             "sample_accuracy": (sample_logits < 0).float().mean(),
         }
-        return discriminator_loss(demo_logits, sample_logits), metrics
+        return contrastive_loss(demo_logits, sample_logits), metrics
 
     def _draw(self, transitions: Transitions) -> Transitions:
         """A batch, with replacement."""

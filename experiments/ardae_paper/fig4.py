@@ -14,14 +14,8 @@ from ardae_rl.common.training import Stateful
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from ardae_rl.score import ARDAE
-from ardae_rl.score.samplers import (
-    ConditionalGaussian,
-    EntropyBound,
-    EntropyGradient,
-    HierarchicalSampler,
-    ImplicitSampler,
-    Sampler,
-)
+from ardae_rl.score.entropy import EntropyBound, EntropyGradient
+from ardae_rl.score.samplers import ConditionalGaussian, HierarchicalSampler, ImplicitSampler, Sampler
 from experiments.ardae_paper.distances import earth_movers_distance
 from experiments.ardae_paper.energies import ENERGIES, Energy, GridDensity
 from experiments.figure import Figure, Result
@@ -54,7 +48,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "auxiliary": AUXILIARY,
     # The baseline depends on the annealing: with half of it, other energies are lost
     "auxiliary, annealed in half": AUXILIARY | {"annealing": 0.5},
-    "AR-DAE hierarchical": {"sampler": "hierarchical", "noise_dim": 2, "least_log_variance": -4.0} | OURS,
+    "AR-DAE hierarchical": {"sampler": "hierarchical", "noise_dim": 2, "min_log_variance": -4.0} | OURS,
     "AR-DAE implicit": IMPLICIT | OURS,
     "AR-DAE implicit, paper's estimator": IMPLICIT | PAPERS,
 }
@@ -101,7 +95,7 @@ def run(settings: dict[str, Any], run: Run) -> Sequence[Row]:
 def fit(energy: Energy, settings: dict[str, Any], run: Run) -> Sampler:
     """Minimise -H(p) + α E[U(x)] with α rising from 0.01 to 1 (Lim et al. 2020, Eq. 15)."""
     sampler, entropy = _sampler(settings)
-    parameters = [*sampler.parameters(), *entropy.trained_with_sampler()]
+    parameters = [*sampler.parameters(), *entropy.trainable_parameters()]
     optimizer = th.optim.Adam(parameters, lr=settings["learning_rate"], betas=(BETAS[0], BETAS[1]), fused=True)
     schedule = StepLR(optimizer, settings["decay_updates"], 0.5)
     parts: dict[str, Stateful] = {"sampler": sampler, "optimizer": optimizer, "schedule": schedule, **entropy.parts()}
@@ -122,7 +116,7 @@ def _sampler(settings: dict[str, Any]) -> tuple[Sampler, EntropyBound | EntropyG
     if settings["sampler"] == "implicit":
         sampler = ImplicitSampler(noise_dim, 2, hidden)
     else:
-        sampler = HierarchicalSampler(noise_dim, 2, hidden, settings.get("least_log_variance", -th.inf))
+        sampler = HierarchicalSampler(noise_dim, 2, hidden, settings.get("min_log_variance", -th.inf))
         if settings["estimator"] is None:
             return sampler, EntropyBound(sampler, ConditionalGaussian(2, noise_dim, hidden))
     estimator = ARDAE(2, **settings["estimator"])

@@ -1,6 +1,6 @@
-"""The equivalences of generative adversarial networks and guided cost learning, exact on a grid of eight points.
+"""Equivalences of generative adversarial networks and guided cost learning, exact on eight points.
 
-Expectations under p and q are means over samples of which there are as many as each point's probability asks for.
+Expectations under p and q are means over samples in which each point occurs in proportion to its probability.
 """
 
 import math
@@ -8,15 +8,10 @@ import math
 import pytest
 import torch as th
 
-from ardae_rl.ebm.losses import (
-    GENERATOR_LOSSES,
-    cost_loss,
-    discriminator_logits,
-    discriminator_loss,
-    generator_loss,
-    log_mixture,
-)
+from ardae_rl.ebm.losses import cost_loss, discriminator_logits, log_mixture
 from ardae_rl.ebm.partition import PARTITIONS, PartitionFunction, mixture_log_partition, sampler_log_partition
+from ardae_rl.score.losses import contrastive_loss
+from tests.oracles.generator_loss import GENERATOR_LOSSES, generator_loss
 
 COUNTS_P = th.tensor([3, 1, 4, 1, 5, 9, 2, 6])
 COUNTS_Q = th.tensor([2, 7, 1, 8, 2, 8, 1, 8])
@@ -28,7 +23,7 @@ EXACT = 1e-9
 
 
 def costs(seed: int = 0) -> th.Tensor:
-    """Of no model in particular."""
+    """Return arbitrary costs."""
     return th.randn(8, dtype=th.float64, generator=th.Generator().manual_seed(seed))
 
 
@@ -36,13 +31,13 @@ def fitted_log_z(c: th.Tensor) -> th.Tensor:
     return mixture_log_partition((-c - LOG_Q)[FROM_P], (-c - LOG_Q)[FROM_Q])
 
 
-def loss_of(c: th.Tensor, log_z: th.Tensor) -> th.Tensor:
+def discriminator_loss(c: th.Tensor, log_z: th.Tensor) -> th.Tensor:
     logits = discriminator_logits(c, LOG_Q, log_z)
-    return discriminator_loss(logits[FROM_P], logits[FROM_Q])
+    return contrastive_loss(logits[FROM_P], logits[FROM_Q])
 
 
 def test_combined_generator_loss_is_a_divergence() -> None:
-    """Where D is optimal, E_q[ln(1 - D) - ln D] = KL(q || p); the other two are its halves."""
+    """If D is optimal, E_q[ln(1 - D) - ln D] = KL(q || p); the other two losses are its halves."""
     optimal = P.log() - LOG_Q
     combined = generator_loss(optimal[FROM_Q]).mean()
     assert abs(float(combined - (Q * (Q / P).log()).sum())) < EXACT
@@ -55,21 +50,21 @@ def test_combined_generator_loss_is_a_divergence() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_partition_is_a_fixed_point_and_a_minimum(seed: int) -> None:
-    """Z = E_μ[e^-c / (½ e^-c / Z + ½ q)], where the discriminator's loss has its minimum over ln Z."""
+    """Z = E_μ[e^-c / (½ e^-c / Z + ½ q)], and the discriminator's loss has its minimum over ln Z there."""
     c = costs(seed)
     log_z = fitted_log_z(c)
     weights = (-c - log_mixture(c, LOG_Q, log_z)).exp()
     fixed = 0.5 * weights[FROM_P].mean() + 0.5 * weights[FROM_Q].mean()
     assert abs(float(fixed.log() - log_z)) < EXACT
     variable = log_z.clone().requires_grad_(True)
-    (slope,) = th.autograd.grad(loss_of(c, variable), variable)
+    (slope,) = th.autograd.grad(discriminator_loss(c, variable), variable)
     assert abs(float(slope)) < EXACT
     for other in (-0.1, 0.1):
-        assert loss_of(c, log_z + other) > loss_of(c, log_z)
+        assert discriminator_loss(c, log_z + other) > discriminator_loss(c, log_z)
 
 
-def test_partition_is_the_true_one_where_the_model_is() -> None:
-    """For c = -ln p - a it is e^a; for another c it is not."""
+def test_partition_is_true_if_the_model_is() -> None:
+    """For c = -ln p - a, Z is e^a; for another c, it is not the partition function."""
     c = -P.log() - 0.7
     assert abs(float(fitted_log_z(c)) - 0.7) < EXACT
     c = costs()
@@ -78,10 +73,10 @@ def test_partition_is_the_true_one_where_the_model_is() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_gradients_of_discriminator_and_cost(seed: int) -> None:
-    """The same with μ̃ held fixed; with a gradient through it, another one."""
+    """Both gradients agree if μ̃ is held constant, and differ with a gradient through it."""
     c = costs(seed).requires_grad_(True)
     log_z = fitted_log_z(c.detach())
-    (discriminator,) = th.autograd.grad(loss_of(c, log_z), c)
+    (discriminator,) = th.autograd.grad(discriminator_loss(c, log_z), c)
     likelihood = cost_loss(c[FROM_P], LOG_Q[FROM_P], c[FROM_Q], LOG_Q[FROM_Q], log_z)
     (cost,) = th.autograd.grad(likelihood, c)
     th.testing.assert_close(discriminator, cost, atol=EXACT, rtol=0)
@@ -94,23 +89,23 @@ def test_gradients_of_discriminator_and_cost(seed: int) -> None:
 
 
 def test_value_of_the_cost_loss() -> None:
-    """With the Z of the mixture it is E_p c + ln Z, the negative log likelihood as far as Z is the true one."""
+    """With the Z of the mixture, the loss is E_p c + ln Z: the negative log-likelihood if Z is the true one."""
     c = costs()
     log_z = fitted_log_z(c)
     value = cost_loss(c[FROM_P], LOG_Q[FROM_P], c[FROM_Q], LOG_Q[FROM_Q], log_z)
     assert abs(float(value - (P * c).sum() - log_z)) < EXACT
 
 
-def test_generator_minimises_the_divergence_to_the_model() -> None:
-    """L_gen - (E_q c + E_q ln q) = ln Z, for each q: the gradients are the same."""
+def test_generator_minimizes_the_divergence_to_the_model() -> None:
+    """L_gen - (E_q c + E_q ln q) = ln Z for each q, so the gradients are equal."""
     c, log_z = costs(), th.tensor(0.3, dtype=th.float64)
     generator = generator_loss(discriminator_logits(c, LOG_Q, log_z))[FROM_Q].mean()
     sampler = (Q * (c + LOG_Q)).sum()
     assert abs(float(generator - sampler - log_z)) < EXACT
 
 
-def test_halves_of_the_generator_loss_have_other_gradients() -> None:
-    """Of q's parameters, with the discriminator held fixed."""
+def test_halves_of_the_generator_loss_have_different_gradients() -> None:
+    """Gradients with respect to the parameters of q, with the discriminator held fixed."""
     c, log_z = costs(), th.tensor(0.3, dtype=th.float64)
     logits = discriminator_logits(c, LOG_Q, log_z)
 
@@ -125,8 +120,8 @@ def test_halves_of_the_generator_loss_have_other_gradients() -> None:
         assert th.cosine_similarity(gradient(kind), whole, dim=0) < 0.999
 
 
-def test_sampler_misses_what_q_misses() -> None:
-    """Two equal modes, of which q has one in a hundred: the mixture's estimate varies far less."""
+def test_sampler_estimate_varies_if_q_misses_a_mode() -> None:
+    """Of two equal modes, q hits one in a hundred times: the mixture's estimate varies far less."""
     generator = th.Generator().manual_seed(0)
     estimates: dict[str, list[float]] = {"mixture": [], "sampler": []}
     share = 0.01
@@ -143,7 +138,7 @@ def test_sampler_misses_what_q_misses() -> None:
 
 
 def test_kinds_of_partition() -> None:
-    """What is estimated is a buffer, what is learnt a parameter with the gradient of the discriminator's loss."""
+    """An estimated ln Z is a buffer; a learned one is a parameter with the gradient of the discriminator's loss."""
     c = costs().float()
     log_q = LOG_Q.float()
     at = (c[FROM_P], log_q[FROM_P], c[FROM_Q], log_q[FROM_Q])
@@ -157,7 +152,7 @@ def test_kinds_of_partition() -> None:
     optimizer = th.optim.Adam(learned.parameters(), lr=0.05)
     for _ in range(500):
         optimizer.zero_grad()
-        loss_of(costs(), learned.log_z.double()).backward()
+        discriminator_loss(costs(), learned.log_z.double()).backward()
         optimizer.step()
     assert abs(float(learned.log_z) - float(fitted_log_z(costs()))) < 1e-3
     assert not list(partitions["mixture"].parameters())

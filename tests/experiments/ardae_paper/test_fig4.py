@@ -8,7 +8,8 @@ import pytest
 import torch as th
 
 from ardae_rl.runs.run import Run
-from ardae_rl.score.samplers import ConditionalGaussian, EntropyBound, HierarchicalSampler, ImplicitSampler
+from ardae_rl.score.entropy import EntropyBound
+from ardae_rl.score.samplers import ConditionalGaussian, HierarchicalSampler, ImplicitSampler
 from experiments.ardae_paper import fig4, fig_s4
 from experiments.ardae_paper.energies import ENERGIES, N_CELLS, Energy, GridDensity
 from experiments.figure import Result
@@ -118,7 +119,7 @@ def test_the_entropy_bound_is_tight_for_the_posterior_only() -> None:
 
 def test_samplers() -> None:
     th.manual_seed(0)
-    hierarchical = HierarchicalSampler(2, 3, [8], least_log_variance=-4.0)
+    hierarchical = HierarchicalSampler(2, 3, [8], min_log_variance=-4.0)
     for sampler in (ImplicitSampler(5, 3, [8, 8]), hierarchical):
         x = sampler(4)
         assert x.shape == (4, 3)

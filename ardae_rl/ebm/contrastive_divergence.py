@@ -1,0 +1,92 @@
+"""Energy-based models trained with Markov chains."""
+
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from ardae_rl.common.checks import check_count, check_min, check_positive
+from ardae_rl.ebm.energy import EnergyNetwork
+from ardae_rl.ebm.langevin import langevin
+from ardae_rl.ebm.training import ADAM_BETAS, check_data, cosine_decay, finite_metrics, gradient_step, random_batch
+from ardae_rl.runs.progress import progress_bar
+
+
+class MarkovChainEBM(nn.Module):
+    """An energy trained by contrastive divergence, the baseline of :class:`~ardae_rl.ebm.gan.EnergyBasedGAN`.
+
+    References: Hinton (2002), Training products of experts by minimizing contrastive divergence; Tieleman (2008) for
+    persistent chains. The chains are Langevin dynamics; the density is not normalized.
+
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.ebm import MarkovChainEBM
+        >>> data = 0.5 * torch.randn(1000, 2) + 1
+        >>> model = MarkovChainEBM(dim=2, persistent=True)
+        >>> model.fit(data, n_steps=10, batch_size=64)  # thousands of steps in earnest
+        >>> model.energy(data).shape
+        torch.Size([1000])
+
+    :param dim: Dimension of the data.
+    :param persistent: Whether chains continue from their last state; otherwise they start at data in each step.
+    :param n_langevin: Number of moves of each chain per step.
+    :param step_size: Step size of the moves, in standard deviations of the data.
+    :param energy_kwargs: Arguments of :class:`~ardae_rl.ebm.energy.EnergyNetwork`.
+    :raises ValueError: If a number is not positive.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        persistent: bool = False,
+        n_langevin: int = 10,
+        step_size: float = 0.05,
+        energy_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        check_count("n_langevin", n_langevin)
+        check_positive("step_size", step_size)
+        self.dim, self.persistent, self.n_langevin, self.step_size = dim, persistent, n_langevin, step_size
+        self.energy = EnergyNetwork(dim, **(energy_kwargs or {}))
+
+    def fit(
+        self,
+        data: th.Tensor,
+        n_steps: int = 5000,
+        batch_size: int = 512,
+        learning_rate: float = 1e-3,
+        energy_weight: float = 0.01,
+        progress: bool = False,
+    ) -> None:
+        """Lower the energy of the data and raise the energy where the chains go.
+
+        :param data: Data, (n, dim).
+        :param n_steps: Number of updates.
+        :param batch_size: Number of chains, and of data points per update.
+        :param learning_rate: Initial learning rate, annealed to zero along a cosine.
+        :param energy_weight: Weight of the mean squared energies, which keeps energies from drifting.
+        :param progress: Whether to show a progress bar.
+        :raises ValueError: If the data is not a finite (n, dim) tensor, or training diverges.
+        """
+        check_data(data, self.dim)
+        check_count("n_steps", n_steps)
+        check_count("batch_size", batch_size)
+        check_min("energy_weight", energy_weight, 0)
+        self.energy.fit_scale(data)
+        step_size = self.step_size * float(data.std())
+        optimizer = th.optim.Adam(self.energy.parameters(), lr=learning_rate, betas=ADAM_BETAS)
+        schedule = cosine_decay(optimizer, 0, n_steps)
+        chains = random_batch(data, batch_size)
+        with progress_bar("energy: steps", n_steps, progress) as update:
+            for step in range(n_steps):
+                batch = random_batch(data, batch_size)
+                chains = langevin(self.energy, chains if self.persistent else batch, self.n_langevin, step_size)
+                data_energy, chain_energy = self.energy(batch), self.energy(chains)
+                squares = data_energy.square().mean() + chain_energy.square().mean()
+                loss = data_energy.mean() - chain_energy.mean()
+                gradient_step(optimizer, loss + energy_weight * squares)
+                schedule.step()
+                if (step + 1) % max(1, n_steps // 100) == 0:
+                    finite_metrics(step + 1, loss=loss, data_energy=data_energy.mean())
+                    update(step + 1)
