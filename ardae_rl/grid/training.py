@@ -1,6 +1,5 @@
 """One training run of a benchmark, in segments, each followed by an evaluation and a checkpoint."""
 
-import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -15,13 +14,12 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.critics import policy_with_critic
 from ardae_rl.evaluation import evaluate
+from ardae_rl.grid import checkpoint
 from ardae_rl.registry import algorithm_class, environment_id
-from ardae_rl.runs.files import read_json, write_json
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, versions, write_csv
 
 EVALUATIONS, METRICS = "evaluations.csv", "metrics.csv"
-_UNFINISHED = "unfinished_checkpoint"
 _FIRST_EVALUATION_SEED = 10_000  # far from the training seeds
 
 
@@ -37,12 +35,12 @@ def train(settings: dict[str, Any], run: Run) -> str:
     :return: A line about the result.
     """
     model_file = run.folder / "model.zip"
-    if model_file.exists() and not _checkpoints(run.folder):
+    if model_file.exists() and not checkpoint.checkpoints(run.folder):
         return f"{settings['name']}: was complete"
     environment_id(settings["env"])  # registers it, which a worker needs, too
     keep_freed_memory()
     tables = _Tables(run.folder)
-    model = _load(settings, run.folder, tables) or _new_model(settings)
+    model = _resumed(settings, run.folder, tables) or _new_model(settings)
     every = settings["eval_freq"]
     for start in range(model.num_timesteps, settings["steps"], every):
         model.set_logger(Logger(folder=None, output_formats=[]))  # empty, as after a restart
@@ -53,10 +51,10 @@ def train(settings: dict[str, Any], run: Run) -> str:
         model.learn(every, callback=watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
         seconds = time.perf_counter() - begin
         tables.add(settings, model, seconds, model._n_updates - updates, watch.means())
-        _save(model, tables, run.folder)
+        checkpoint.save(model, tables.rows, run.folder)
     model.save(model_file)
-    for path in _checkpoints(run.folder):
-        _delete(path)
+    for path in checkpoint.checkpoints(run.folder):
+        checkpoint.delete(path)
     return f"{settings['name']}: {tables.note()}"
 
 
@@ -64,6 +62,16 @@ def _new_model(settings: dict[str, Any]) -> OffPolicyAlgorithm:
     cls: Any = algorithm_class(settings["algorithm"])
     policy = policy_with_critic(cls.policy_aliases["MlpPolicy"], settings["critic"])
     model: OffPolicyAlgorithm = cls(policy, gym.make(settings["env"]), seed=settings["seed"], **settings["arguments"])
+    return model
+
+
+def _resumed(settings: dict[str, Any], folder: Path, tables: "_Tables") -> OffPolicyAlgorithm | None:
+    """Return the model of the last checkpoint, if there is one, and set the tables to those of that time."""
+    found = checkpoint.checkpoints(folder)
+    if not found:
+        return None
+    cls: Any = algorithm_class(settings["algorithm"])
+    model, tables.rows = checkpoint.load(cls, settings["env"], found[-1])
     return model
 
 
@@ -134,41 +142,3 @@ class _Watch(BaseCallback):
 
     def means(self) -> dict[str, float]:
         return {name: value / self.count for name, value in self.sums.items() if name != "n_updates"}
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """Return the folders of the checkpoints, oldest first."""
-    return sorted(folder.glob("checkpoint_*"), key=lambda path: int(path.name.split("_")[1]))
-
-
-def _save(model: OffPolicyAlgorithm, tables: _Tables, folder: Path) -> None:
-    """Save a checkpoint, complete or not at all: it is written under another name, and then renamed."""
-    old = _checkpoints(folder)
-    new = folder / _UNFINISHED
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    model.save(new / "model")
-    model.save_replay_buffer(new / "replay_buffer")
-    write_json(new / "tables.json", tables.rows)
-    new.rename(folder / f"checkpoint_{model.num_timesteps}")
-    for path in old:
-        _delete(path)
-
-
-def _delete(checkpoint: Path) -> None:
-    """Delete a checkpoint, complete or not at all: a part of one would be taken for the whole."""
-    unfinished = checkpoint.with_name(_UNFINISHED)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    checkpoint.rename(unfinished)
-    shutil.rmtree(unfinished)
-
-
-def _load(settings: dict[str, Any], folder: Path, tables: _Tables) -> OffPolicyAlgorithm | None:
-    checkpoints = _checkpoints(folder)
-    if not checkpoints:
-        return None
-    cls: Any = algorithm_class(settings["algorithm"])
-    model: OffPolicyAlgorithm = cls.load(checkpoints[-1] / "model", env=gym.make(settings["env"]))
-    model.load_replay_buffer(checkpoints[-1] / "replay_buffer")
-    tables.rows = read_json(checkpoints[-1] / "tables.json")
-    return model

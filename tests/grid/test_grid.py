@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from stable_baselines3 import SAC
 from typer.testing import CliRunner
 
 from ardae_rl.cli.main import app
-from ardae_rl.grid import training
+from ardae_rl.grid import checkpoint, training
 from ardae_rl.grid.grid import benchmark, run_folder
 from ardae_rl.grid.suites import SUITES, grid
 from ardae_rl.registry import environment_id
@@ -67,13 +69,37 @@ def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkey
     )
 
 
+def test_a_checkpoint_takes_the_room_of_its_transitions(tmp_path: Path) -> None:
+    """A buffer for a million transitions takes hundreds of megabytes, even while it is nearly empty."""
+    model = SAC(
+        "MlpPolicy", "Pendulum-v1", buffer_size=1_000_000, learning_starts=1000, policy_kwargs={"net_arch": [8]}
+    )
+    model.learn(30)
+    checkpoint.save(model, {}, tmp_path)
+    assert (tmp_path / "checkpoint_30/replay_buffer.npz").stat().st_size < 10_000
+    loaded, _ = checkpoint.load(SAC, "Pendulum-v1", tmp_path / "checkpoint_30")
+    for buffer in (model.replay_buffer, loaded.replay_buffer):
+        assert buffer is not None and buffer.size() == 30
+    assert np.array_equal(loaded.replay_buffer.next_observations[:31], model.replay_buffer.next_observations[:31])  # type: ignore[union-attr]
+
+
+def test_a_checkpoint_of_a_full_buffer(tmp_path: Path) -> None:
+    model = SAC("MlpPolicy", "Pendulum-v1", buffer_size=20, learning_starts=1000, policy_kwargs={"net_arch": [8]})
+    model.learn(30)
+    checkpoint.save(model, {}, tmp_path)
+    loaded, _ = checkpoint.load(SAC, "Pendulum-v1", tmp_path / "checkpoint_30")
+    assert loaded.replay_buffer is not None and model.replay_buffer is not None
+    assert loaded.replay_buffer.full and loaded.replay_buffer.pos == model.replay_buffer.pos == 10
+    assert np.array_equal(loaded.replay_buffer.actions, model.replay_buffer.actions)
+
+
 def test_segments_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its own random numbers; otherwise every segment would explore alike."""
     settings = settings_of("sac") | {"steps": 60}
     settings["arguments"] |= {"learning_starts": 1000}  # random actions only
     actions: list[Any] = []
     monkeypatch.setattr(
-        training, "_save", lambda model, *_: actions.append(model.replay_buffer.actions[: model.num_timesteps].copy())
+        checkpoint, "save", lambda model, *_: actions.append(model.replay_buffer.actions[: model.num_timesteps].copy())
     )
     training.train(settings, Run(tmp_path / "run"))
     assert len(actions[1]) == 60

@@ -1,0 +1,77 @@
+"""Checkpoints of a benchmark's run: model, replay buffer and tables; each is complete or not there at all."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from ardae_rl.runs.files import read_json, write_json
+
+_UNFINISHED = "unfinished_checkpoint"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the folders of a run's checkpoints, oldest first."""
+    return sorted(folder.glob("checkpoint_*"), key=lambda path: int(path.name.split("_")[1]))
+
+
+def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
+    """Save a checkpoint, then delete the earlier ones.
+
+    :param model: The model, with its replay buffer.
+    :param tables: Anything that JSON can hold.
+    :param folder: Folder of the run.
+    """
+    earlier = checkpoints(folder)
+    new = folder / _UNFINISHED
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    model.save(new / "model")
+    _save_buffer(_buffer(model), new / "replay_buffer.npz")
+    write_json(new / "tables.json", tables)
+    new.rename(folder / f"checkpoint_{model.num_timesteps}")
+    for path in earlier:
+        delete(path)
+
+
+def load(algorithm: type[OffPolicyAlgorithm], env_id: str, checkpoint: Path) -> tuple[OffPolicyAlgorithm, Any]:
+    """Return the model and the tables of a checkpoint."""
+    model = algorithm.load(checkpoint / "model", env=gym.make(env_id))
+    _load_buffer(_buffer(model), checkpoint / "replay_buffer.npz")
+    return model, read_json(checkpoint / "tables.json")
+
+
+def delete(checkpoint: Path) -> None:
+    """Delete a checkpoint. It is renamed first, because a part of it would be taken for the whole."""
+    unfinished = checkpoint.with_name(_UNFINISHED)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    checkpoint.rename(unfinished)
+    shutil.rmtree(unfinished)
+
+
+def _buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
+    buffer = model.replay_buffer
+    if type(buffer) is not ReplayBuffer:
+        raise TypeError(f"`model` must have a plain ReplayBuffer, got {type(buffer).__name__}")
+    return buffer
+
+
+def _save_buffer(buffer: ReplayBuffer, path: Path) -> None:
+    """Save the transitions that there are. The buffer's arrays have room for many more, up to gigabytes."""
+    arrays: dict[str, Any] = {name: array[: buffer.size()] for name, array in _arrays(buffer).items()}
+    np.savez(path, **arrays, position=buffer.pos, full=buffer.full)
+
+
+def _load_buffer(buffer: ReplayBuffer, path: Path) -> None:
+    with np.load(path) as saved:
+        buffer.pos, buffer.full = int(saved["position"]), bool(saved["full"])
+        for name, array in _arrays(buffer).items():
+            array[: buffer.size()] = saved[name]
+
+
+def _arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
+    return {name: value for name, value in vars(buffer).items() if isinstance(value, np.ndarray)}
