@@ -27,8 +27,15 @@ EXPERIMENTS = {
     "e2c_control": "experiments.e2c_control",
     "dvbf_control": "experiments.dvbf_control",
     "imitation": "experiments.imitation",
+    "latent_control": "experiments.latent_control",
+    "world_model_ablation": "experiments.world_model_ablation",
+    "dream_temperature": "experiments.dream_temperature",
     "take_cover": "experiments.take_cover",
     "car_racing": "experiments.car_racing",
+    "population": "experiments.timing.population",
+    "sac_update": "experiments.timing.sac_update",
+    "throughput": "experiments.timing.throughput",
+    "profile_update": "experiments.timing.profile_update",
 }
 
 

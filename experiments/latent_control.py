@@ -1,23 +1,19 @@
 """An SB3 algorithm in place of World Models' controller: trained on latents, evaluated on the official frames.
 
-    python -m experiments.latent_control [--algo ppo] [--minutes 60] [--folder runs/world_models]
-
-The folder is one of ``ardae-rl world-model train``, whose vision and memory are used as they are. Training is on the
-fast renderer, without privileged information; the best of its policies on 16 held-out tracks becomes one of frames,
-evaluated on 100 other tracks of the unmodified CarRacing-v3. An interrupted run goes on with the time that is left.
-Written to results/latent_control.csv.
+The option `folder` is that of an ``ardae-rl world-model train``, whose vision and memory are not trained further.
+Training uses the fast renderer, without privileged information. The best policy on 16 held-out tracks becomes a policy
+of frames, which is evaluated on 100 other tracks of the unmodified CarRacing-v3. An interrupted training continues with
+the remaining time.
 """
 
-import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.monitor import Monitor
@@ -25,14 +21,18 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecNormalize
 
 from ardae_envs.patience import Patience
 from ardae_rl.common.callbacks import StopAfter
+from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.evaluation import evaluate
 from ardae_rl.registry import algorithm_class
-from ardae_rl.runs.tables import merge_csv, print_table, versions
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.tables import Row
 from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.environments import make_repeating
 from ardae_rl.world_models.latent_control import WorldModelVecEnv, export_pixel_policy
 from ardae_rl.world_models.policies import WorldModelPolicy
-from experiments.common import RESULTS, RUNS
+from experiments.figure import Figure, needed
+from experiments.world_model import TINY, base_settings
+from experiments.world_model import make_model as make_world_model
 
 ENV, TRAINING_ENV = "CarRacing-v3", "ardae/CarRacingFast-v0"
 _OFF_POLICY: dict[str, Any] = {"buffer_size": 300_000, "learning_starts": 5000, "train_freq": 1, "gradient_steps": 1}
@@ -47,9 +47,68 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "tqc": _OFF_POLICY,
     "sac_ardae": _OFF_POLICY,
 }
+KEY = ("env", "algo", "seed", "minutes")
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"minutes": 0.05, "episodes": 1, "n_envs": 2},
+    "quick": {"minutes": 60.0, "episodes": 100, "n_envs": 16},
+}
 _PATIENCE = 25  # decisions
 _EVALUATED = 16
 _SEED = 10_000  # of the first track of the evaluation
+
+
+def runs(
+    budget: str, n_seeds: int, *, algo: str = "ppo", minutes: float | None = None, folder: str = "runs/world_models"
+) -> list[dict[str, Any]]:
+    """Return one run per seed; the smallest budget trains a world model itself."""
+    check_choice("algo", algo, ARGUMENTS)
+    sizes = BUDGETS[budget] | ({} if minutes is None else {"minutes": minutes})
+    check_positive("minutes", sizes["minutes"])
+    if budget == "smoke":
+        source: dict[str, Any] = {"needs": base_settings(ENV, 0, TINY)}
+    else:
+        source = {"model": str((Path(folder) / "model.zip").resolve())}
+        if not Path(source["model"]).exists():
+            raise ValueError(f"`folder` must have a model.zip of `ardae-rl world-model train`, got {folder!r}")
+    return [
+        {"name": f"{algo} {sizes['minutes']:g} seed{seed}", "env": ENV, "algo": algo, "seed": seed} | sizes | source
+        for seed in range(n_seeds)
+    ]
+
+
+def prepare(settings: dict[str, Any], run: Run) -> None:
+    """Train a small world model."""
+    model = make_world_model(settings, run.folder)
+    model.learn(1)
+    model.save(run.folder / "model.zip")
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Train one agent on latents, and evaluate it on frames."""
+    path = needed(run, settings) / "model.zip" if "needs" in settings else settings["model"]
+    world_model = WorldModels.load(path, device="cpu")
+    policy, algo, n_envs = world_model.policy, settings["algo"], settings["n_envs"]
+    best = train(policy, algo, run.folder, settings["minutes"], n_envs, settings["seed"])
+    cls: Any = algorithm_class(algo)
+    agent: BaseAlgorithm = cls.load(best, device="cpu")
+    pixel_policy = export_pixel_policy(agent, policy)
+    pixel_policy.save(str(run.folder / "pixel_policy.pt"))
+    result = evaluate(pixel_policy, ENV, settings["episodes"], _SEED, n_envs=n_envs)
+    last: BaseAlgorithm = cls.load(run.folder / "model", device="cpu")
+    low, high = result.interval
+    figures = {"mean_return": result.mean_return, "std_return": result.std_return, "low": low, "high": high}
+    row = {name: settings[name] for name in KEY}
+    row |= {
+        "steps": last.num_timesteps * policy.action_repeat,
+        "best_after": agent.num_timesteps * policy.action_repeat,
+    }
+    row |= {"world_model_steps": world_model.num_timesteps, "episodes": settings["episodes"]}
+    return [row | {name: round(value, 1) for name, value in figures.items()}]
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    shown = ("algo", "seed", "minutes", "steps", "mean_return", "std_return", "low", "high")
+    return [{name: row[name] for name in shown} for row in rows]
 
 
 def make_env(action_repeat: int, patience: int | None) -> gym.Env[Any, Any]:
@@ -58,14 +117,16 @@ def make_env(action_repeat: int, patience: int | None) -> gym.Env[Any, Any]:
 
 
 def make_venv(policy: WorldModelPolicy, n_envs: int, training: bool, seed: int) -> VecNormalize:
-    makes = [partial(make_env, policy.action_repeat, _PATIENCE if training else None)] * n_envs
+    makes: list[Callable[[], gym.Env[Any, Any]]] = [
+        partial(make_env, policy.action_repeat, _PATIENCE if training else None)
+    ] * n_envs
     venv = SubprocVecEnv(makes)
     venv.seed(seed)
     return VecNormalize(WorldModelVecEnv(venv, policy), training, norm_obs=False, norm_reward=training)
 
 
 class Checkpoints(BaseCallback):
-    """Model, reward statistics and time so far, every so many calls."""
+    """Save the model, the reward statistics and the training time so far, every ``every`` calls."""
 
     def __init__(self, folder: Path, venv: VecNormalize, seconds_before: float, every: int = 2000) -> None:
         super().__init__()
@@ -84,8 +145,7 @@ class Checkpoints(BaseCallback):
 
 
 def train(policy: WorldModelPolicy, algo: str, folder: Path, minutes: float, n_envs: int, seed: int) -> Path:
-    """Train, or go on; where the best policy is."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Train, or continue a training, and return the path of the best policy."""
     venv, evaluated = (make_venv(policy, n_envs, training, seed + 1000 * training) for training in (True, False))
     cls: Any = algorithm_class(algo)
     before = 0.0
@@ -107,41 +167,12 @@ def train(policy: WorldModelPolicy, algo: str, folder: Path, minutes: float, n_e
     return folder / ("best_model.zip" if (folder / "best_model.zip").exists() else "model.zip")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algo", choices=list(ARGUMENTS), default="ppo")
-    parser.add_argument(
-        "--minutes", type=float, default=60.0, help="of training, those before an interruption included"
-    )
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--n-envs", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=RUNS / "world_models")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    world_model = WorldModels.load(options.folder / "model.zip", device="cpu")
-    policy = world_model.policy
-    folder = options.folder / f"{options.algo}_{options.seed}"
-    best = train(policy, options.algo, folder, options.minutes, options.n_envs, options.seed)
-    cls: Any = algorithm_class(options.algo)
-    agent: BaseAlgorithm = cls.load(best, device="cpu")
-    pixel_policy = export_pixel_policy(agent, policy)
-    pixel_policy.save(str(folder / "pixel_policy.pt"))
-    th.set_num_threads(1)
-    result = evaluate(pixel_policy, ENV, options.episodes, _SEED, n_envs=options.n_envs)
-    last: BaseAlgorithm = cls.load(folder / "model", device="cpu")
-    low, high = result.interval
-    figures = {"mean_return": result.mean_return, "std_return": result.std_return, "low": low, "high": high}
-    row = {"env": ENV, "algo": options.algo, "seed": options.seed, "minutes": options.minutes}
-    row |= {
-        "steps": last.num_timesteps * policy.action_repeat,
-        "best_after": agent.num_timesteps * policy.action_repeat,
-    }
-    row |= {"world_model_steps": world_model.num_timesteps, "episodes": options.episodes}
-    row |= {name: round(value, 1) for name, value in figures.items()} | versions()
-    merge_csv(options.out / "latent_control.csv", [row], ("env", "algo", "seed", "minutes"))
-    print_table([row], ENV)
-
-
-if __name__ == "__main__":
-    main()
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=None,
+    seeds={"smoke": 1, "quick": 1},
+    prepare=prepare,
+    key=KEY,
+)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch as th
 
-from ardae_rl.common.checks import check_choice
 from ardae_rl.evaluation import bootstrap_interval
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
@@ -74,7 +73,6 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     base = make_model(settings["needs"], needed(run, settings))
     base.collect()
     base.train_vision()
-    check_choice("variant", settings["variant"], VARIANTS)
     variant, seed, episodes = VARIANTS[settings["variant"]], base.seed or 0, settings["episodes"]
     th.manual_seed(seed)
     policy, nll = _with_memory(base, variant, run)

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import torch as th
 
-# Energies 2 to 4 have no end along x₁: like the code of Lim et al. (not their text) we add relu(|xᵢ| - 6)² to each
+# Energies 2 to 4 are unbounded along x₁: like the code of Lim et al. (not their text), we add relu(|xᵢ| - 6)² to each
 _WALL = 6.0
-N_CELLS = 100  # a side
-_POINTS_PER_CELL = 8  # a side, of the midpoint rule
+N_CELLS = 100  # per side
+_POINTS_PER_CELL = 8  # per side, of the midpoint rule
 
 
 @dataclass(frozen=True)
 class Energy:
-    """An unnormalised density exp(-U) on the plane, with what is needed to measure fits to it.
+    """An unnormalized density exp(-U) on the plane, with a box and regions by which fits to it are measured.
 
-    :param potential: U without the wall: points (..., 2) to (...)
-    :param bounds: left, right, bottom and top of a box that holds all but 1e-4 of the mass
-    :param region: points (..., 2) to the number of the region of the plane (...) that they belong to
-    :param regions: the regions' names; a fit that misses a mode has too little mass in one of them
+    :param potential: U without the wall; maps points (..., 2) to (...).
+    :param bounds: Left, right, bottom and top of a box that holds all but 1e-4 of the mass.
+    :param region: Maps points (..., 2) to the indices (...) of the regions of the plane that contain them.
+    :param regions: Names of the regions. A fit that misses a mode has too little mass in one of them.
     """
 
     potential: Callable[[th.Tensor], th.Tensor]
@@ -28,14 +28,14 @@ class Energy:
     regions: tuple[str, ...]
 
     def __call__(self, x: th.Tensor) -> th.Tensor:
-        """U and the wall; (...)."""
+        """Return U with the wall, (...), at points (..., 2)."""
         return self.potential(x) + (x.abs() - _WALL).relu().square().sum(-1)
 
 
 class GridDensity:
-    """The normalised density by quadrature: probabilities of N_CELLS x N_CELLS cells, exact samples, distances.
+    """The normalized density by quadrature: probabilities of N_CELLS x N_CELLS cells, exact samples, distances.
 
-    :param energy: of the density
+    :param energy: Energy of the density.
     """
 
     def __init__(self, energy: Energy) -> None:
@@ -44,60 +44,61 @@ class GridDensity:
         self._corner = th.tensor([left, bottom], dtype=th.float64)
         self._size = th.tensor([right - left, top - bottom], dtype=th.float64)
         n = N_CELLS * _POINTS_PER_CELL
-        middles = (th.arange(n, dtype=th.float64) + 0.5) / n
-        self._points = self._corner + self._size * th.cartesian_prod(middles, middles)
+        centers = (th.arange(n, dtype=th.float64) + 0.5) / n
+        self._points = self._corner + self._size * th.cartesian_prod(centers, centers)
         self._log_mass = (-energy(self._points)).log_softmax(0)  # of the square around each point
         blocks = self._log_mass.reshape(N_CELLS, _POINTS_PER_CELL, N_CELLS, _POINTS_PER_CELL)
         self.log_cells = blocks.logsumexp((1, 3))  # x₁ x x₂
 
     def sample(self, n: int) -> th.Tensor:
-        """Exact samples, up to the quadrature's squares; (n, 2)."""
+        """Return exact samples (n, 2), up to the squares of the quadrature."""
         squares = th.multinomial(self._log_mass.exp(), n, replacement=True)
         side = self._size / (N_CELLS * _POINTS_PER_CELL)
         return (self._points[squares] + side * (th.rand(n, 2, dtype=th.float64) - 0.5)).float()
 
     def histogram(self, x: th.Tensor) -> th.Tensor:
-        """Shares of samples (n, 2) by cell, N_CELLS x N_CELLS; what is outside of the box counts at its border."""
+        """Return the fractions of samples (n, 2) by cell; samples outside of the box count in the nearest cell."""
         cells = ((x.double() - self._corner) / self._size * N_CELLS).long().clamp(0, N_CELLS - 1)
         counts = th.bincount(cells[:, 0] * N_CELLS + cells[:, 1], minlength=N_CELLS**2)
         return counts.reshape(N_CELLS, N_CELLS) / len(x)
 
     def total_variation(self, shares: th.Tensor) -> float:
-        """½ Σ |q - p| over cells, of a histogram q."""
+        """Return ½ Σ |q - p| over cells for a histogram q."""
         return 0.5 * float((shares - self.log_cells.exp()).abs().sum())
 
     def reverse_kl(self, shares: th.Tensor) -> float:
-        """Σ q ln(q / p) over cells, of a histogram q."""
+        """Return Σ q ln(q / p) over cells for a histogram q."""
         return float((th.xlogy(shares, shares) - shares * self.log_cells).sum())
 
     def region_shares(self) -> th.Tensor:
-        """Probability of each of the energy's regions."""
+        """Return the probability of each region of the energy."""
         region = self.energy.region(self._points)
         n = len(self.energy.regions)
         return th.zeros(n, dtype=th.float64).index_add(0, region, self._log_mass.exp())
 
     def coverage(self, x: th.Tensor) -> float:
-        """Least ratio of samples' share to probability over the regions: 0 if a mode is missed, 1 at best."""
+        """Return the smallest ratio of samples to probability over the regions: 0 if a mode is missed, at best 1."""
         counts = th.bincount(self.energy.region(x), minlength=len(self.energy.regions))
         return float((counts / len(x) / self.region_shares()).min())
 
 
-def _gaussian(x: th.Tensor, centre: float, scale: float) -> th.Tensor:
-    return -0.5 * ((x - centre) / scale).square()  # ln, unnormalised
+def _gaussian(x: th.Tensor, center: float, scale: float) -> th.Tensor:
+    """Return an unnormalized Gaussian log-density."""
+    return -0.5 * ((x - center) / scale).square()
 
 
 def _wave(x: th.Tensor) -> th.Tensor:
-    """w₁, the height of the ridge."""
+    """Return w₁, the height of the ridge."""
     return th.sin(math.pi / 2 * x[..., 0])
 
 
 def _bump(x: th.Tensor) -> th.Tensor:
-    """w₂, how far below it the second branch of energy 3 is."""
+    """Return w₂, the distance of energy 3's second branch below the ridge."""
     return 3 * _gaussian(x[..., 0], 1, 0.6).exp()
 
 
 def _step(x: th.Tensor) -> th.Tensor:
-    """w₃, the same for energy 4."""
+    """Return w₃, the distance of energy 4's second branch below the ridge."""
     return 3 * th.sigmoid((x[..., 0] - 1) / 0.3)
 
 
@@ -116,7 +117,7 @@ def _two_ridges(x: th.Tensor, gap: th.Tensor, upper_scale: float) -> th.Tensor:
 
 
 def _below(x: th.Tensor, gap: th.Tensor) -> th.Tensor:
-    """1 on the side of the lower of two branches, else 0."""
+    """Return 1 on the side of the lower branch, else 0."""
     return (x[..., 1] < _wave(x) - gap / 2).long()
 
 
@@ -126,11 +127,11 @@ def _thirds(x: th.Tensor) -> th.Tensor:
 
 def _around_bump(x: th.Tensor) -> th.Tensor:
     beside = th.where(x[..., 0] < 1, 2, 3)
-    return th.where((x[..., 0] - 1).abs() < 0.9, _below(x, _bump(x)), beside)  # a gap of 1 or more
+    return th.where((x[..., 0] - 1).abs() < 0.9, _below(x, _bump(x)), beside)  # the gap is at least 1
 
 
 def _around_step(x: th.Tensor) -> th.Tensor:
-    return th.where(x[..., 0] < 0.8, 2, _below(x, _step(x)))  # a gap of 1 or more
+    return th.where(x[..., 0] < 0.8, 2, _below(x, _step(x)))  # the gap is at least 1
 
 
 ENERGIES = {

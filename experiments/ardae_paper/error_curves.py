@@ -1,4 +1,4 @@
-"""What Figures 3 and S2 share: the error to the mixture's score against the noise scale, as a table and a picture."""
+"""Table and plot of Figures 3 and S2: the error of score estimates of a mixture, by noise scale."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from experiments.ardae_paper import mixture
 
 
 def optimal_error(sigma: float) -> float:
-    """E|∇ ln p - f*(x; σ)| by quadrature."""
+    """Return E|∇ ln p - f*(x; σ)| by quadrature."""
     x = th.linspace(-6, 6, 4801, dtype=th.float64)
     components = [th.exp(-0.5 * (x - mean).square() / mixture.VARIANCE) for mean in mixture.MEANS]
     density = th.stack(components).mean(0) / (2 * th.pi * mixture.VARIANCE) ** 0.5
@@ -20,7 +20,7 @@ def optimal_error(sigma: float) -> float:
 
 
 def mean_errors(rows: Sequence[dict[str, str]], methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Of each method, over seeds: the mean error at the smallest noise scale, and without noise where it has that."""
+    """Return each method's mean error over seeds at the smallest noise scale and, where defined, without noise."""
     smallest = min(float(row["sigma"]) for row in rows if float(row["sigma"]) > 0)
     table = []
     for method in methods:
@@ -33,10 +33,10 @@ def mean_errors(rows: Sequence[dict[str, str]], methods: Sequence[str]) -> list[
 
 
 def draw_errors(rows: Sequence[dict[str, str]], methods: Sequence[str], path: Path) -> None:
-    """Means over seeds with standard errors, on logarithmic axes.
+    """Plot means over seeds with standard errors, on logarithmic axes.
 
-    :param rows: with "method", "seed", "sigma" and "error"
-    :param methods: in the order of the legend
+    :param rows: Rows with the columns "method", "seed", "sigma" and "error".
+    :param methods: Methods in the order of the legend.
     """
     from matplotlib.figure import Figure as Plot
 

@@ -1,7 +1,8 @@
-"""Figure 3: how far denoising autoencoders are from the score of a mixture, by noise scale (Section 4.2, App. D.1).
+"""Figure 3: error of denoising autoencoders as score estimates of a mixture, by noise scale (Section 4.2, App. D.1).
 
-Denoisers for one noise scale, trained from scratch at each or from the next larger one ("annealed"), against AR-DAE
-and this package's two changes to it, all with the same number of network evaluations in an update, or fewer.
+Denoisers for one noise scale, trained from scratch or initialized with those for the next larger scale ("annealed"),
+are compared with AR-DAE and this package's two changes to it. All make equally many network evaluations per update, or
+fewer.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,13 +27,13 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "paper": {"n_updates": 10_000, "width": 256, "n_sigmas": 13},
 }
 BATCH, N_TEST = 256, 1000
-N_NOISE = 10  # noise draws for each sample, of the paper's AR-DAE
+N_NOISE = 10  # noise draws per sample in the paper's AR-DAE
 PAPER_DELTA = 0.05
-FASTER = 3e-3  # a learning rate, where the paper's is 1e-3
+FASTER = 3e-3  # learning rate; the paper's is 1e-3
 FIXED = ("regDAE", "resDAE", "regDAE annealed", "resDAE annealed")
-AMORTISED = ("AR-DAE", "AR-DAE, faster", "preconditioned", "default")
+AMORTIZED = ("AR-DAE", "AR-DAE, faster", "preconditioned", "default")
 
-ScoreAtNoise = Callable[[th.Tensor, float], th.Tensor]  # points (n, 1) and σ to f(x; σ), (n, 1)
+ScoreAtNoise = Callable[[th.Tensor, float], th.Tensor]  # maps points (n, 1) and σ to f(x; σ), (n, 1)
 
 
 class RegularDAE(nn.Module):
@@ -47,7 +48,7 @@ class RegularDAE(nn.Module):
         self.optimizer = th.optim.Adam(self.network.parameters(), lr=learning_rate)
 
     def update(self, samples: th.Tensor) -> None:
-        """:param samples: (n, 1)"""
+        """Make one gradient step on samples (n, 1)."""
         samples = samples.repeat_interleave(N_NOISE, dim=0)
         loss = F.mse_loss(self.network(samples + self.sigma * th.randn_like(samples)), samples)
         self.optimizer.zero_grad()
@@ -60,22 +61,22 @@ class RegularDAE(nn.Module):
 
 
 def make_fixed(method: str, sigma: float, width: int) -> ARDAE | RegularDAE:
-    """A denoiser for one noise scale."""
+    """Return a denoiser for one noise scale."""
     if method.startswith("regDAE"):
         return RegularDAE(sigma, width)
     return ARDAE(1, **_paper_arguments(width, scale=sigma, distribution="fixed"))
 
 
-def amortised_arguments(method: str, width: int) -> dict[str, Any]:
-    """Of an estimator for all noise scales.
+def amortized_arguments(method: str, width: int) -> dict[str, Any]:
+    """Return the arguments of an estimator for all noise scales.
 
-    "AR-DAE" is the paper's, "AR-DAE, faster" has the learning rate that suits this package's form better as well,
+    "AR-DAE" is the paper's, "AR-DAE, faster" has the larger learning rate that also suits this package's form,
     "preconditioned" is the paper's loss in this package's coordinates, and "default" this package's loss in them.
     """
     if method == "AR-DAE":
         return _paper_arguments(width, scale=PAPER_DELTA)
     if method == "AR-DAE, faster":
-        return amortised_arguments("AR-DAE", width) | {"learning_rate": FASTER}
+        return amortized_arguments("AR-DAE", width) | {"learning_rate": FASTER}
     if method == "preconditioned":
         return {
             "loss": "ardae",
@@ -83,7 +84,7 @@ def amortised_arguments(method: str, width: int) -> dict[str, Any]:
             "noise_kwargs": {"n_samples": N_NOISE},
             "learning_rate": FASTER,
         }
-    # Three evaluations a draw: noisy, clean, contrastive reference
+    # Three evaluations per draw: noisy, clean, contrastive reference
     return {"noise_kwargs": {"n_samples": N_NOISE // 3}, "learning_rate": FASTER}
 
 
@@ -105,27 +106,27 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
     common = BUDGETS[budget]
     result = []
     for seed in range(n_seeds):
-        for method in (*FIXED, *AMORTISED):
+        for method in (*FIXED, *AMORTIZED):
             name = method.replace(",", "").replace(" ", "_")
             settings = {"name": f"{name}_seed{seed}", "method": method, "seed": seed} | common
-            if method in AMORTISED:
-                settings["estimator"] = amortised_arguments(method, common["width"])
+            if method in AMORTIZED:
+                settings["estimator"] = amortized_arguments(method, common["width"])
             result.append(settings)
     return result
 
 
 def noise_scales(n: int) -> list[float]:
-    """From 1 to 0.001."""
+    """Return n noise scales from 1 to 0.001."""
     return th.logspace(0, -3, n, dtype=th.float64).tolist()
 
 
 def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
-    """The errors of one method, by noise scale."""
+    """Train one method, and return its errors by noise scale."""
     th.manual_seed(settings["seed"])
     method, width, n_updates = settings["method"], settings["width"], settings["n_updates"]
     sigmas = noise_scales(settings["n_sigmas"])
-    if method in AMORTISED:
-        score = train_amortised(settings["estimator"], n_updates, run)
+    if method in AMORTIZED:
+        score = train_amortized(settings["estimator"], n_updates, run)
         sigmas.append(0.0)
     else:
         score = train_fixed(method, width, sigmas, n_updates, run)
@@ -133,15 +134,15 @@ def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
     return [key | row for row in errors(score, sigmas)]
 
 
-def train_amortised(arguments: dict[str, Any], n_updates: int, run: Run) -> ScoreAtNoise:
-    """One estimator for all noise scales."""
+def train_amortized(arguments: dict[str, Any], n_updates: int, run: Run) -> ScoreAtNoise:
+    """Train one estimator for all noise scales."""
     estimator = ARDAE(1, **arguments)
     train(estimator, n_updates, run, "estimator")
     return lambda x, sigma: estimator.score(x, noise_scale=sigma / unit(estimator))
 
 
 def train_fixed(method: str, width: int, sigmas: Sequence[float], n_updates: int, run: Run) -> ScoreAtNoise:
-    """A denoiser for each noise scale, where annealed with the weights of the one before at the start."""
+    """Train a denoiser for each noise scale; annealed ones start with the weights for the previous scale."""
     denoisers: dict[float, ARDAE | RegularDAE] = {}
     for k, sigma in enumerate(sigmas):
         denoiser = denoisers[sigma] = make_fixed(method, sigma, width)
@@ -152,7 +153,7 @@ def train_fixed(method: str, width: int, sigmas: Sequence[float], n_updates: int
 
 
 def train(model: ARDAE | RegularDAE, n_updates: int, run: Run, checkpoint: str) -> None:
-    """Adam, its learning rate halved every tenth of the updates."""
+    """Train with Adam; the learning rate is halved after each tenth of the updates."""
     schedule = th.optim.lr_scheduler.StepLR(model.optimizer, max(n_updates // 10, 1), 0.5)
     parts: dict[str, Stateful] = {"model": model, "optimizer": model.optimizer, "schedule": schedule}
     for _ in run.steps(n_updates, parts, checkpoint=checkpoint):
@@ -161,14 +162,14 @@ def train(model: ARDAE | RegularDAE, n_updates: int, run: Run, checkpoint: str) 
 
 
 def unit(estimator: ARDAE) -> float:
-    """What a noise scale of 1 is for this estimator, in units of x."""
+    """Return the noise that a scale of 1 means for this estimator, in units of x."""
     if estimator._noise_unit != 1.0 or not hasattr(estimator.standardizer, "network"):
         return 1.0
     return float(estimator.standardizer(th.zeros(1, 0))[1].exp())
 
 
 def errors(score: ScoreAtNoise, sigmas: Sequence[float]) -> list[dict[str, str]]:
-    """E|∇ ln p - f(x; σ)| at each noise scale, as columns "sigma" and "error"."""
+    """Return E|∇ ln p - f(x; σ)| at each noise scale, as columns "sigma" and "error"."""
     x = mixture.sample(N_TEST)
     exact = mixture.score(x)
     return [
@@ -177,13 +178,13 @@ def errors(score: ScoreAtNoise, sigmas: Sequence[float]) -> list[dict[str, str]]
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    return mean_errors(rows, (*FIXED, *AMORTISED))
+    return mean_errors(rows, (*FIXED, *AMORTIZED))
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Error by noise scale, a line for each method, and the optimum's."""
+    """Plot the error by noise scale: a line for each method, and the optimum."""
     rows = [row for result in results for row in result.rows]
-    draw_errors(rows, (*FIXED, *AMORTISED), path)
+    draw_errors(rows, (*FIXED, *AMORTIZED), path)
 
 
 FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS)

@@ -1,4 +1,4 @@
-"""Figure 4: samplers fitted to the four energies of Rezende and Mohamed, by the method of their entropy's gradient."""
+"""Figure 4: samplers fitted to the four energies of Rezende and Mohamed, with different entropy gradients."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from experiments.figure import Figure, Result
 
 SEEDS = {"smoke": 1, "quick": 1, "paper": 3}
 BETAS = [0.5, 0.999]
-# The network sees x itself, whose scale is known here, and noise of standard deviation 0.1
+# The network's input is x itself, whose scale is known here, with noise of standard deviation 0.1
 RAW = {
     "parameterization": "score",
     "preconditioned": False,
@@ -36,7 +36,7 @@ OURS = {
     "estimator": RAW | {"loss": "cv", "network_kwargs": {"activation": "silu", "hidden": [128] * 3}, "averaging": 5},
     "score_decay": 0.5,
 }
-# The score's rate stays as it is
+# Without decay of the score's learning rate
 PAPERS = {
     "estimator": RAW
     | {"loss": "ardae", "network_kwargs": {"activation": "softplus", "hidden": [256] * 3}, "averaging": 1},
@@ -46,7 +46,7 @@ IMPLICIT = {"sampler": "implicit", "noise_dim": 10}
 AUXILIARY = {"sampler": "hierarchical", "noise_dim": 2, "estimator": None}
 METHODS: dict[str, dict[str, Any]] = {
     "auxiliary": AUXILIARY,
-    # The baseline depends on the annealing: with half of it, other energies are lost
+    # The baseline depends on the annealing: with half as many annealed updates, it fails on other energies
     "auxiliary, annealed in half": AUXILIARY | {"annealing": 0.5},
     "AR-DAE hierarchical": {"sampler": "hierarchical", "noise_dim": 2, "min_log_variance": -4.0} | OURS,
     "AR-DAE implicit": IMPLICIT | OURS,
@@ -58,12 +58,12 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": _TINY | {"n_updates": 3, "n_score_updates": 1, "batch_size": 16, "anneal_updates": 2, "decay_updates": 2},
     "quick": MEASURED
     | {"n_updates": 16_000, "n_score_updates": 2, "batch_size": 256, "anneal_updates": 8000, "decay_updates": 2300},
-    # Annealed over as many updates as in the authors' code; their text does not say
+    # The number of annealed updates is that of the authors' code; their text does not give it
     "paper": MEASURED
     | {"n_updates": 100_000, "n_score_updates": 5, "batch_size": 1024, "anneal_updates": 20_000, "decay_updates": 5000},
 }
 _HISTOGRAM = "histogram.npy"
-_AT_ONCE = 10_000  # samples, for the sake of memory
+_CHUNK = 10_000  # samples drawn at once, to save memory
 
 
 def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
 
 
 def fits(methods: dict[str, dict[str, Any]], settings: dict[str, Any], n_seeds: int) -> list[dict[str, Any]]:
-    """Settings of the runs: each method on each energy; its own settings go before the common ones."""
+    """Return the settings of the runs: each method on each energy, with its own settings above the common ones."""
     return [
         settings
         | method
@@ -93,7 +93,7 @@ def run(settings: dict[str, Any], run: Run) -> Sequence[Row]:
 
 
 def fit(energy: Energy, settings: dict[str, Any], run: Run) -> Sampler:
-    """Minimise -H(p) + α E[U(x)] with α rising from 0.01 to 1 (Lim et al. 2020, Eq. 15)."""
+    """Minimize -H(p) + α E[U(x)], where α rises from 0.01 to 1 (Lim et al. 2020, Eq. 15)."""
     sampler, entropy = _sampler(settings)
     parameters = [*sampler.parameters(), *entropy.trainable_parameters()]
     optimizer = th.optim.Adam(parameters, lr=settings["learning_rate"], betas=(BETAS[0], BETAS[1]), fused=True)
@@ -126,12 +126,12 @@ def _sampler(settings: dict[str, Any]) -> tuple[Sampler, EntropyBound | EntropyG
 
 @th.no_grad()
 def measure(sampler: Sampler, density: GridDensity, n: int, n_transported: int) -> tuple[dict[str, float], th.Tensor]:
-    """Distances of a sampler to the density, with those of exact samples ("floor"), and its histogram.
+    """Return a sampler's distances to the density, with those of exact samples ("floor"), and its histogram.
 
-    :param n: samples in the histogram
-    :param n_transported: samples for the earth mover's distance
+    :param n: Number of samples in the histogram.
+    :param n_transported: Number of samples for the earth mover's distance.
     """
-    x = th.cat([sampler(_AT_ONCE) for _ in range(math.ceil(n / _AT_ONCE))])[:n]
+    x = th.cat([sampler(_CHUNK) for _ in range(math.ceil(n / _CHUNK))])[:n]
     exact, other = density.sample(n), density.sample(n_transported)
     shares = density.histogram(x)
     row = {
@@ -146,7 +146,7 @@ def measure(sampler: Sampler, density: GridDensity, n: int, n_transported: int) 
 
 
 def summary(rows: Sequence[dict[str, str]]) -> Sequence[Row]:
-    """By method: total variation for each energy, mean over seeds, and the worst coverage of a region."""
+    """Return, by method, the mean total variation over seeds for each energy, and the worst coverage of a region."""
     methods, energies = (list(dict.fromkeys(row[name] for row in rows)) for name in ("method", "energy"))
     table: list[Row] = []
     for method in methods:
@@ -158,7 +158,7 @@ def summary(rows: Sequence[dict[str, str]]) -> Sequence[Row]:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Energies by rows; the target and the first seed's fit of each method by columns."""
+    """Plot a row per energy: the target, and each method's fit of the first seed."""
     from matplotlib.figure import Figure as Plot
 
     first = {(r.settings["energy"], r.settings["method"]): r for r in results if r.settings["seed"] == 0}

@@ -1,7 +1,7 @@
 """Figure 5: a variational autoencoder with an implicit posterior on the 5 x 5 grid of Gaussians (Section 6.2, F.3).
 
-The entropy gradient of the posterior comes from a residual denoising autoencoder with one large or one small noise
-scale, or from AR-DAE: with the same network, as in the paper, and in this package's preconditioned form.
+The posterior's entropy gradient comes from a residual denoising autoencoder with one large or one small noise scale, or
+from AR-DAE: with the same network, as in the paper, and in this package's preconditioned form.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SEEDS = {"smoke": 1, "quick": 2, "paper": 2}
-CENTRES = th.cartesian_prod(th.linspace(-4, 4, 5), th.linspace(-4, 4, 5))
-DEVIATION = 0.1**0.5  # of each Gaussian, and of the likelihood
+CENTERS = th.cartesian_prod(th.linspace(-4, 4, 5), th.linspace(-4, 4, 5))
+DEVIATION = 0.1**0.5  # standard deviation of each Gaussian, and of the likelihood
 METHODS = {
     "dae_large": "DAE, σ = 0.5",
     "dae_small": "DAE, σ = 0.001",
@@ -34,7 +34,7 @@ METHODS = {
 FIXED_NOISE = {
     "dae_large": 0.5,
     "dae_small": 0.001,
-}  # in units of z, where a good posterior has a deviation of about 0.13
+}  # in units of z, where a good posterior has a standard deviation of about 0.13
 QUICK: dict[str, Any] = {
     "n_updates": 2500,
     "batch_size": 256,
@@ -53,11 +53,11 @@ BUDGETS: dict[str, dict[str, Any]] = {
     | {"learning_rates": {"encoder": 1e-4, "decoder": 1e-4}, "last_learning_rate": 1.0},
 }
 _CURVE, _MAPS = "log_variance.csv", "maps.pt"
-_NEAR = 0.1  # length of the step between neighbouring data points that the roughness looks at
+_STEP = 0.1  # distance between the data points whose latents the roughness compares
 
 
 def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
-    """Settings by method and seed; those of the paper are in its Tables 5 and 6, column "toy"."""
+    """Return the settings by method and seed; the paper's are those of its Tables 5 and 6, column "toy"."""
     return [
         {
             "name": f"{method}_seed{seed}",
@@ -72,7 +72,7 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
 
 
 def _estimator(method: str, budget: str) -> dict[str, Any]:
-    """Arguments of the score estimator; all but "ardae" share a network, and differ in the noise scale alone."""
+    """Return the score estimator's arguments; all but "ardae" share a network and differ only in the noise."""
     quick = budget != "paper"
     if method == "ardae":
         return {"parameterization": "score", "learning_rate": 3e-3 if quick else 1e-3}
@@ -90,7 +90,7 @@ def _estimator(method: str, budget: str) -> dict[str, Any]:
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
-    """Train; leave the posteriors' variance over training, and some samples and latents, in the folder."""
+    """Train; save the posteriors' variance during training, and some samples and latents."""
     th.manual_seed(settings["seed"])
     encoder = ImplicitEncoder(2, 2, noise_dim=10, hidden=settings["hidden"])
     decoder = GaussianDecoder(2, 2, hidden=settings["hidden"], deviation=DEVIATION)
@@ -128,21 +128,21 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
 
 
 def draw_data(n: int) -> th.Tensor:
-    """(n, 2), of the 25 Gaussians."""
-    return CENTRES[th.randint(len(CENTRES), (n,))] + DEVIATION * th.randn(n, 2)
+    """Return n samples of the 25 Gaussians, (n, 2)."""
+    return CENTERS[th.randint(len(CENTERS), (n,))] + DEVIATION * th.randn(n, 2)
 
 
 @th.no_grad()
 def evaluate(encoder: ImplicitEncoder, decoder: GaussianDecoder, n: int) -> dict[str, float]:
-    """The numbers of a trained autoencoder, as columns of the table."""
+    """Measure a trained autoencoder, and return columns of the table."""
     x = draw_data(n)
     z = encoder(x, 1).squeeze(1)
     samples = decoder(th.randn(n, 2)).sample()
-    distance, mode = nearest_centre(samples)
-    shares = mode.bincount(minlength=len(CENTRES)) / n
+    distance, mode = nearest_center(samples)
+    shares = mode.bincount(minlength=len(CENTERS)) / n
     numbers = {
-        "least_share": float(shares.min()),
-        "largest_share": float(shares.max()),
+        "min_share": float(shares.min()),
+        "max_share": float(shares.max()),
         "far_share": float((distance > 3 * DEVIATION).float().mean()),
         "total_variation": total_variation(samples),
         "log_variance": float(posterior_log_variance(encoder, x[:4000]).mean()),
@@ -154,58 +154,58 @@ def evaluate(encoder: ImplicitEncoder, decoder: GaussianDecoder, n: int) -> dict
     return {name: round(value, 5) for name, value in numbers.items()}
 
 
-def nearest_centre(x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Distance to, and index of, the nearest of the 25 centres: (n, 2) to (n,) each."""
-    nearest = th.cdist(x, CENTRES).min(dim=1)
+def nearest_center(x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Return the distances (n,) of points (n, 2) to the nearest of the 25 centers, and the centers' indices (n,)."""
+    nearest = th.cdist(x, CENTERS).min(dim=1)
     return nearest.values, nearest.indices
 
 
 @th.no_grad()
 def posterior_log_variance(encoder: ImplicitEncoder, x: th.Tensor, n: int = 64) -> th.Tensor:
-    """ln Var[z|x], averaged over dimensions, from ``n`` latents for each data point: (batch,)."""
+    """Return ln Var[z|x], averaged over dimensions, (batch,), estimated from ``n`` latents per data point."""
     return encoder(x, n).var(dim=1).log().mean(-1)
 
 
 def jumps(curve: Sequence[float]) -> float:
-    """Mean absolute difference between one record of a curve and the next, over the second half of training."""
+    """Return the mean absolute difference between successive records, over the second half of training."""
     half = th.tensor(curve[len(curve) // 2 - 1 :])
     return float(half.diff().abs().mean())
 
 
 @th.no_grad()
 def roughness(encoder: ImplicitEncoder, x: th.Tensor) -> float:
-    """Mean ‖g(0, x + δ) - 2 g(0, x) + g(0, x - δ)‖ / ‖δ‖ over directions of δ: by how much the slope changes."""
+    """Return the mean of ‖g(0, x + δ) - 2 g(0, x) + g(0, x - δ)‖ / ‖δ‖ over directions of δ: the change of slope."""
     step = th.randn_like(x)
-    step *= _NEAR / step.norm(dim=-1, keepdim=True)
-    bend = encoder.centre(x + step) - 2 * encoder.centre(x) + encoder.centre(x - step)
-    return float(bend.norm(dim=-1).mean() / _NEAR)
+    step *= _STEP / step.norm(dim=-1, keepdim=True)
+    bend = encoder.center(x + step) - 2 * encoder.center(x) + encoder.center(x - step)
+    return float(bend.norm(dim=-1).mean() / _STEP)
 
 
 def histogram(x: th.Tensor, edges: th.Tensor) -> th.Tensor:
-    """Shares of points (n, 2) in the cells of a square grid, (k, k) for k + 1 edges; what lies outside has no cell."""
+    """Return the fractions of points (n, 2) in the cells of a square grid, (k, k) for k + 1 edges."""
     counts, _ = th.histogramdd(x, [edges, edges])
     return counts / len(x)
 
 
 def aggregate_kl(z: th.Tensor) -> float:
-    """KL of the aggregate posterior, as latents (n, 2), to N(0, I): 40 x 40 cells on [-4, 4]², and one of the rest.
+    """Return KL(aggregate posterior ‖ N(0, I)) of latents (n, 2): 40 x 40 cells on [-4, 4]², and one cell outside.
 
-    Exact draws of N(0, I) have about (number of cells that they reach) / 2n, 0.005 for 100,000.
+    Exact samples of N(0, I) have about (number of cells that they reach) / 2n: 0.005 for 100,000 samples.
     """
     edges = th.linspace(-4, 4, 41)
     one = th.special.ndtr(edges).diff()
-    q, p = _with_rest(histogram(z, edges)), _with_rest(th.outer(one, one))
+    q, p = _with_outside(histogram(z, edges)), _with_outside(th.outer(one, one))
     return float(th.xlogy(q, q / p).sum())
 
 
 def total_variation(samples: th.Tensor) -> float:
-    """Between the data's distribution and generated samples (n, 2): 60 x 60 cells on [-6, 6]², and one of the rest."""
+    """Return the total variation of samples (n, 2) to the data: 60 x 60 cells on [-6, 6]², and one cell outside."""
     edges = th.linspace(-6, 6, 61)
     one = th.special.ndtr((edges[:, None] - th.linspace(-4, 4, 5)) / DEVIATION).mean(-1).diff()
-    return 0.5 * float((_with_rest(histogram(samples, edges)) - _with_rest(th.outer(one, one))).abs().sum())
+    return 0.5 * float((_with_outside(histogram(samples, edges)) - _with_outside(th.outer(one, one))).abs().sum())
 
 
-def _with_rest(shares: th.Tensor) -> th.Tensor:
+def _with_outside(shares: th.Tensor) -> th.Tensor:
     flat = shares.double().flatten()
     return th.cat([flat, (1 - flat.sum()).clamp_min(1e-12).unsqueeze(0)])
 
@@ -217,18 +217,18 @@ def _save_maps(encoder: ImplicitEncoder, decoder: GaussianDecoder, path: Path, n
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    """By method: the worst shares and the means over seeds of what tells a collapse and a poor map."""
+    """Return, by method, the extreme fractions of a mode, and means over seeds of the signs of a collapse."""
     result: list[Row] = []
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         means = {name: fmean(float(row[name]) for row in own) for name in ("log_variance", "aggregate_kl")}
-        least, largest = min(float(row["least_share"]) for row in own), max(float(row["largest_share"]) for row in own)
-        result.append({"method": method, "least_share": least, "largest_share": largest} | means)
+        smallest, largest = min(float(row["min_share"]) for row in own), max(float(row["max_share"]) for row in own)
+        result.append({"method": method, "min_share": smallest, "max_share": largest} | means)
     return result
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """As in the paper, one column for each method: samples above, latents below, in the colours of the modes."""
+    """Plot, as in the paper, a column per method: samples above, latents below, in the colors of the modes."""
     from matplotlib.figure import Figure as Plot
 
     th.manual_seed(0)
@@ -249,8 +249,8 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
 
 def _scatter(axes: "Axes", points: th.Tensor, x: th.Tensor | None, limit: float, title: str) -> None:
-    colours = "0.5" if x is None else nearest_centre(x)[1].numpy() * 7 % 25  # neighbours in different colours
-    axes.scatter(points[:, 0], points[:, 1], c=colours, cmap=None if x is None else "nipy_spectral", s=1.5, lw=0)
+    colors = "0.5" if x is None else nearest_center(x)[1].numpy() * 7 % 25  # neighbors in different colors
+    axes.scatter(points[:, 0], points[:, 1], c=colors, cmap=None if x is None else "nipy_spectral", s=1.5, lw=0)
     axes.set(title=title, xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
 
 
@@ -259,7 +259,7 @@ def _draw_curves(axes: "Axes", results: Sequence[Result]) -> None:
         curve = read_csv(result.folder / _CURVE)
         columns = ([float(row[name]) for row in curve] for name in ("n_updates", "log_variance"))
         method, seed = result.settings["method"], result.settings["seed"]
-        axes.plot(*columns, color=_colour(method), label=METHODS[method] if seed == 0 else None)
+        axes.plot(*columns, color=_color(method), label=METHODS[method] if seed == 0 else None)
     axes.set(title="mean log-variance of q(z|x)", xlabel="updates")
     axes.legend(fontsize="small")
 
@@ -267,14 +267,14 @@ def _draw_curves(axes: "Axes", results: Sequence[Result]) -> None:
 def _draw_shares(axes: "Axes", results: Sequence[Result]) -> None:
     for result in results:
         method, seed = result.settings["method"], result.settings["seed"]
-        ends = [100 * float(result.rows[0][name]) for name in ("least_share", "largest_share")]
-        axes.plot([list(METHODS).index(method) + 0.2 * seed] * 2, ends, "_-", color=_colour(method))
-    axes.axhspan(2, 8, color="0.9", zorder=0)  # half of and twice what each mode has in the data
+        ends = [100 * float(result.rows[0][name]) for name in ("min_share", "max_share")]
+        axes.plot([list(METHODS).index(method) + 0.2 * seed] * 2, ends, "_-", color=_color(method))
+    axes.axhspan(2, 8, color="0.9", zorder=0)  # half and twice each mode's fraction of the data
     axes.axhline(4, color="0.6", lw=1, zorder=0)
-    axes.set(title="least to largest share of a mode\nin the samples (%), by seed", xticks=[], ylim=(0, None))
+    axes.set(title="smallest to largest share of a mode\nin the samples (%), by seed", xticks=[], ylim=(0, None))
 
 
-def _colour(method: str) -> str:
+def _color(method: str) -> str:
     return f"C{list(METHODS).index(method)}"
 
 

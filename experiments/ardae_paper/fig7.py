@@ -1,9 +1,9 @@
 """Figure 7: the maximum-entropy principle under Gaussian constraints in ten dimensions (Section 6.4).
 
-Minimise -H(p) + λ(c_1² + c_2²), λ increasing, where c_1 and c_2 are the errors of a batch's mean and covariance. An
-implicit sampler whose entropy gradient is AR-DAE's, against an inverse autoregressive flow, which has the exact one:
-the same constraints, batches, λ and number of updates. The paper gives neither networks nor λ; the estimator sees the
-samples in whitened coordinates, as C is often close to singular.
+Minimize -H(p) + λ(c_1² + c_2²) with increasing λ, where c_1 and c_2 are the errors of a batch's mean and covariance. An
+implicit sampler with AR-DAE's entropy gradient is compared with an inverse autoregressive flow, which has the exact
+gradient, with identical constraints, batch sizes, λ and numbers of updates. The paper gives neither networks nor λ. The
+estimator's inputs are the samples in whitened coordinates, because C is often close to singular.
 """
 
 from collections.abc import Sequence
@@ -43,19 +43,19 @@ TRAINING = {
     "flow_learning_rate": 1e-3,
     "sampler_learning_rate": 1e-3,
     "score_learning_rate": 2e-3,
-    "n_warm_up": 100,  # updates of the estimator alone
+    "n_warm_up": 100,  # first updates, of the estimator only
     "n_transforms": 3,
     "noise_dim": 10,
     "width": 64,
 }
 EVALUATION = {
-    "n_distance": 1_000,  # samples in each set of an earth mover's distance
+    "n_distance": 1_000,  # samples in each of the two sets of an earth mover's distance
     "n_moments": 20_000,  # samples for moments and entropies
     "entropy_batch": 256,
 }
 DIM = 10
 MODELS = ("AR-DAE", "IAF")
-COLOURS = {"AR-DAE": "tab:red", "IAF": "tab:green"}
+COLORS = {"AR-DAE": "tab:red", "IAF": "tab:green"}
 
 
 def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
 
 
 def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
-    """Both models on one draw of the constraints."""
+    """Train both models on one draw of the constraints."""
     th.manual_seed(settings["seed"])
     constraints = MomentConstraints.draw(DIM)
     flow = train_flow(constraints, settings, run)
@@ -87,14 +87,14 @@ def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
 
 
 def schedule(settings: dict[str, Any], step: int) -> tuple[float, float]:
-    """λ, growing geometrically over the first half of the updates, and a factor of the learning rates after it."""
+    """Return λ, which grows geometrically in the first half, and a factor that decays the learning rates afterwards."""
     progress = step / settings["n_updates"]
     first, last = settings["first_penalty"], settings["last_penalty"]
     return first * (last / first) ** min(2 * progress, 1), min(2 - 2 * progress, 1)
 
 
 def train_flow(constraints: MomentConstraints, settings: dict[str, Any], run: Run) -> nn.Module:
-    """By the exact log density of its samples."""
+    """Train a flow with the exact log-density of its samples."""
     flow = inverse_autoregressive_flow(DIM, settings["n_transforms"], settings["width"])
     optimizer = th.optim.Adam(flow.parameters(), fused=True)
     parts: dict[str, Stateful] = {"flow": flow, "optimizer": optimizer}
@@ -110,7 +110,7 @@ def train_flow(constraints: MomentConstraints, settings: dict[str, Any], run: Ru
 
 
 def train_sampler(constraints: MomentConstraints, settings: dict[str, Any], run: Run) -> SmoothSampler:
-    """By AR-DAE's score of its samples in whitened coordinates: one update of the estimator, one of the sampler."""
+    """Train a sampler with AR-DAE's score in whitened coordinates: alternate updates of estimator and sampler."""
     sampler = SmoothSampler(DIM, settings["noise_dim"], settings["width"])
     optimizer = th.optim.Adam(sampler.parameters(), fused=True)
     whitening = Whitening(DIM)
@@ -124,7 +124,7 @@ def train_sampler(constraints: MomentConstraints, settings: dict[str, Any], run:
         set_learning_rate(estimator.optimizer, max(decay, 0.1) * settings["score_learning_rate"])
         with th.no_grad():
             x = sampler(settings["batch"])
-        whitening.observe(x)
+        whitening.update(x)
         estimator.step(whitening(x))
         if step < n_warm_up:
             continue
@@ -143,11 +143,11 @@ def set_learning_rate(optimizer: th.optim.Optimizer, learning_rate: float) -> No
 
 
 def estimate_entropy(model: Model, settings: dict[str, Any], run: Run, checkpoint: str) -> float:
-    """H by a fresh estimator, normalised against a Gaussian of the samples' moments; in nats."""
+    """Return H in nats, by a new estimator that is normalized against a Gaussian with the samples' moments."""
     n_updates, n_moments = settings["n_entropy_updates"], settings["n_moments"]
     whitening = Whitening(DIM)
     with th.no_grad():
-        whitening.observe(model.sample(n_moments))
+        whitening.update(model.sample(n_moments))
     estimator = ARDAE(DIM, normalization="contrastive", standardize=False)
     decay = th.optim.lr_scheduler.LinearLR(estimator.optimizer, 1.0, 0.05, n_updates)
     parts: dict[str, Stateful] = {"whitening": whitening, "estimator": estimator}
@@ -163,7 +163,7 @@ def estimate_entropy(model: Model, settings: dict[str, Any], run: Run, checkpoin
 
 
 def distances(model: Model, reference: th.Tensor) -> dict[str, float]:
-    """Earth mover's distance to exact samples, and between two sets of the model's own."""
+    """Return the earth mover's distances to exact samples, and between two sets of the model's samples."""
     with th.no_grad():
         x, other = (model.sample(len(reference)) for _ in range(2))
     return {"emd": earth_movers_distance(x, reference), "emd_self": earth_movers_distance(x, other)}
@@ -171,7 +171,7 @@ def distances(model: Model, reference: th.Tensor) -> dict[str, float]:
 
 @th.no_grad()
 def errors(model: Model, n: int, constraints: MomentConstraints) -> dict[str, float]:
-    """By n samples: c_1, c_2, KL of the moments, H(N(m, C)) - H(p), KL(p ‖ N(m, C)), and how far H(p) is a bound."""
+    """Estimate c_1, c_2, KL of the moments, H(N(m, C)) - H(p), KL(p ‖ N(m, C)) and the fraction in folds."""
     x = model.sample(n)
     c1, c2 = constraints.violations(x)
     entropy, folded = model.entropy(n)
@@ -187,32 +187,32 @@ def errors(model: Model, n: int, constraints: MomentConstraints) -> dict[str, fl
 
 
 def column(rows: Sequence[dict[str, str]], model: str, name: str) -> np.ndarray:
-    """A number of every repetition, by seed."""
+    """Return one column of a model's rows, in the order of the seeds."""
     chosen = sorted((row for row in rows if row["model"] == model), key=lambda row: int(row["seed"]))
     return np.array([float(row[name]) for row in chosen])
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Medians over repetitions, for each model.
+    """Return medians over repetitions for each model.
 
-    "debiased" is EMD(p, q) - (EMD(p, p') + EMD(q, q')) / 2 of finite sets, where narrower distributions have no
-    advantage; "nearer" counts the repetitions with the smaller EMD.
+    "debiased" is EMD(p, q) - (EMD(p, p') + EMD(q, q')) / 2 of finite sets, which does not favor narrower
+    distributions; "nearer" counts the repetitions with the smaller EMD.
     """
     emd = {model: column(rows, model, "emd") for model in MODELS}
-    least = np.minimum(*emd.values())
+    smaller = np.minimum(*emd.values())
     table = []
     for model in MODELS:
-        floor, own = column(rows, model, "emd_floor"), column(rows, model, "emd_self")
-        numbers = {"EMD": emd[model], "floor": floor, "debiased": emd[model] - (floor + own) / 2}
+        floor, self_distance = column(rows, model, "emd_floor"), column(rows, model, "emd_self")
+        numbers = {"EMD": emd[model], "floor": floor, "debiased": emd[model] - (floor + self_distance) / 2}
         numbers |= {name: column(rows, model, name) for name in ("kl", "moment_kl", "entropy_gap")}
         numbers |= {name: column(rows, model, name) for name in ("entropy_gap_estimate", "c1", "c2", "folded")}
-        line = {"model": model, "repetitions": len(least), "nearer": int((emd[model] == least).sum())}
+        line = {"model": model, "repetitions": len(smaller), "nearer": int((emd[model] == smaller).sum())}
         table.append(line | {name.replace("_", " "): float(np.median(values)) for name, values in numbers.items()})
     return table
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Histograms of the earth mover's distances, of their difference, and of the KL divergences."""
+    """Plot histograms of the earth mover's distances, of their difference, and of the KL divergences."""
     from matplotlib.figure import Figure as Plot
 
     rows = [row for result in results for row in result.rows]
@@ -220,21 +220,21 @@ def draw(results: Sequence[Result], path: Path) -> None:
     floor = column(rows, MODELS[0], "emd_floor")
     figure = Plot(figsize=(12, 3.8), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    everything = np.concatenate([*emd.values(), floor])
-    bins = np.linspace(everything.min(), everything.max(), 16)
+    values = np.concatenate([*emd.values(), floor])
+    bins = np.linspace(values.min(), values.max(), 16)
     left.hist(floor, bins, color="lightgray", label=f"two exact sets (median {np.median(floor):.2f})")
     outlines(left, emd, bins)
     left.set(xlabel="earth mover's distance to N(m, BᵀB)", ylabel="repetitions", title="Distance")
     difference = emd["AR-DAE"] - emd["IAF"]
     width = np.ptp(difference) / 15 or 1.0
     edges = np.arange(np.floor(difference.min() / width), np.ceil(difference.max() / width) + 1)
-    middle.hist(difference, width * edges, color="tab:blue")  # no bar across zero
+    middle.hist(difference, width * edges, color="tab:blue")  # no bar straddles zero
     middle.axvline(0, color="black", linewidth=1)
     nearer = f"AR-DAE nearer in {(difference < 0).sum()} of {len(difference)}"
     middle.set(xlabel="EMD of AR-DAE - EMD of IAF", ylabel="repetitions", title=nearer)
     divergence = {model: column(rows, model, "kl") for model in MODELS}
-    everything = np.concatenate(list(divergence.values()))
-    outlines(right, divergence, np.geomspace(everything.min(), everything.max(), 16))
+    values = np.concatenate(list(divergence.values()))
+    outlines(right, divergence, np.geomspace(values.min(), values.max(), 16))
     right.set(xscale="log", xlabel="KL(p ‖ N(m, BᵀB)), nats", ylabel="repetitions", title="Divergence")
     for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -242,10 +242,10 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
 
 def outlines(axes: Any, values: dict[str, np.ndarray], bins: np.ndarray) -> None:
-    """A histogram of each model."""
+    """Plot a histogram of each model's values."""
     for model, numbers in values.items():
         label = f"{model} (median {np.median(numbers):.2f})"
-        axes.hist(numbers, bins, color=COLOURS[model], histtype="step", linewidth=1.8, label=label)
+        axes.hist(numbers, bins, color=COLORS[model], histtype="step", linewidth=1.8, label=label)
     axes.legend(frameon=False, fontsize=8)
     axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
 

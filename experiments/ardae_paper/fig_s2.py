@@ -1,7 +1,7 @@
-"""Figure S2: a denoiser that is told σ extrapolates to σ = 0 from both sides, one that is told |σ| from one (App. D.2).
+"""Figure S2: denoisers conditioned on σ interpolate at σ = 0, those conditioned on |σ| extrapolate (App. D.2).
 
-As in the paper, a hypernetwork (Ha et al. 2017) makes all of the denoiser's weights from σ or |σ|, so that the denoiser
-depends on it as freely as it can.
+As in the paper, a hypernetwork (Ha et al. 2017) computes all weights of the denoiser from σ or |σ|, so that the
+denoiser can depend on it in any way.
 """
 
 import itertools
@@ -34,8 +34,8 @@ _HYPER_WIDTH = 64
 class HyperDenoiser(nn.Module):
     """f(x; σ) = ∂ψ/∂x of a perceptron ψ of three hidden layers, whose weights are a function of σ / δ.
 
-    :param width: of ψ's hidden layers
-    :param absolute: whether that function is given |σ|
+    :param width: Width of ψ's hidden layers.
+    :param absolute: Whether the weights are a function of |σ| / δ instead.
     """
 
     def __init__(self, width: int, absolute: bool):
@@ -45,22 +45,22 @@ class HyperDenoiser(nn.Module):
         self.shapes = list(itertools.pairwise(sizes))
         n_weights = sum((n_in + 1) * n_out for n_in, n_out in self.shapes)
         self.hypernetwork = nn.Sequential(nn.Linear(1, _HYPER_WIDTH), nn.Softplus(), nn.Linear(_HYPER_WIDTH, n_weights))
-        self._start_as_usual_networks()
+        self._initialize()
 
     @th.no_grad()
-    def _start_as_usual_networks(self) -> None:
-        """Weights of the usual size in the last bias, and a share of that which σ changes."""
+    def _initialize(self) -> None:
+        """Put weights of the usual size into the last bias, so that σ changes only a fraction of them at first."""
         output = self.hypernetwork[-1]
-        assert isinstance(output, nn.Linear)
+        assert isinstance(output, nn.Linear)  # for mypy
         layers = [nn.Linear(n_in, n_out) for n_in, n_out in self.shapes]
         output.bias.copy_(th.cat([th.cat([layer.weight.t().flatten(), layer.bias]) for layer in layers]))
         output.weight.mul_(0.1)
 
     def forward(self, x: th.Tensor, sigma: th.Tensor) -> th.Tensor:
-        """
-        :param x: points of each noise scale, (n_scales, n, 1)
-        :param sigma: (n_scales,)
-        :return: (n_scales, n, 1)
+        """Return f(x; σ), (n_scales, n, 1).
+
+        :param x: Points for each noise scale, (n_scales, n, 1).
+        :param sigma: Noise scales, (n_scales,).
         """
         condition = (sigma.abs() if self.absolute else sigma) / PAPER_DELTA
         weights = self.hypernetwork(condition.unsqueeze(1))
@@ -73,7 +73,7 @@ class HyperDenoiser(nn.Module):
             h = F.softplus(pre_activation)
             slopes.append(th.sigmoid(pre_activation))
             matrices.append(matrix)
-        # ψ is the last layer without its activation: back from there, by hand
+        # ψ is the last layer without its activation: backpropagate from there by hand
         g = matrices.pop().transpose(1, 2)
         for matrix, slope in zip(reversed(matrices), reversed(slopes[:-1]), strict=True):
             g = (g * slope) @ matrix.transpose(1, 2)
@@ -89,7 +89,7 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
 
 
 def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
-    """The errors of one way of conditioning, by noise scale; the same samples and noise for both."""
+    """Train with one kind of conditioning, and return the errors by noise scale; both kinds see the same noise."""
     th.manual_seed(settings["seed"])
     denoiser = HyperDenoiser(settings["width"], settings["absolute"])
     optimizer = th.optim.Adam(denoiser.parameters(), lr=1e-3)
@@ -111,7 +111,7 @@ def run(settings: dict[str, Any], run: Run) -> list[dict[str, Any]]:
 
 @th.no_grad()
 def score(denoiser: HyperDenoiser, x: th.Tensor, sigma: float) -> th.Tensor:
-    """f(x; σ) at points (n, 1)."""
+    """Return f(x; σ) at points (n, 1)."""
     return denoiser(x.unsqueeze(0), th.tensor([sigma])).squeeze(0)
 
 

@@ -1,4 +1,4 @@
-"""Figure S4: the implicit sampler of figure 4 by updates of its score (N_d) and dimension of its noise (d_z)."""
+"""Figure S4: the implicit sampler of Figure 4, by number of score updates (N_d) and dimension of the noise (d_z)."""
 
 from typing import Any
 

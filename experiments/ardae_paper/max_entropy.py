@@ -1,4 +1,4 @@
-"""Maximum entropy under moment constraints: the constraints, the penalty method, and the two kinds of model."""
+"""Maximum entropy under moment constraints: the constraints with their penalty, and the two kinds of model."""
 
 import math
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 
 class Model(NamedTuple):
-    """What is asked of a trained model."""
+    """The functions of a trained model that are evaluated."""
 
-    sample: Callable[[int], th.Tensor]  # n to samples (n, dim)
-    entropy: Callable[[int], tuple[float, float]]  # n to H by as many samples, and the share of them in folds
+    sample: Callable[[int], th.Tensor]  # returns n samples (n, dim)
+    entropy: Callable[[int], tuple[float, float]]  # returns H, estimated with n samples, and their fraction in folds
 
 
 @dataclass(frozen=True)
 class MomentConstraints:
-    """E[x] = m and Var(x) = C = BᵀB; the distribution of the largest entropy that satisfies them is N(m, C).
+    """E[x] = m and Var(x) = C = BᵀB. The distribution with the largest entropy that satisfies them is N(m, C).
 
-    :param mean: m, (dim,)
-    :param factor: B, (dim, dim), not singular
+    :param mean: m, (dim,).
+    :param factor: B, (dim, dim), not singular.
     """
 
     mean: th.Tensor
@@ -32,7 +32,7 @@ class MomentConstraints:
 
     @classmethod
     def draw(cls, dim: int) -> "MomentConstraints":
-        """m and the entries of B from N(0, 1) (Lim et al. 2020, Section 6.4)."""
+        """Draw m and the entries of B from N(0, 1) (Lim et al. 2020, Section 6.4)."""
         return cls(th.randn(dim), th.randn(dim, dim))
 
     @cached_property
@@ -41,38 +41,35 @@ class MomentConstraints:
 
     @cached_property
     def solution(self) -> MultivariateNormal:
-        """N(m, C), in double precision: C may be close to singular."""
+        """Return N(m, C) in double precision, because C may be close to singular."""
         factor = self.factor.double()
         return MultivariateNormal(self.mean.double(), factor.t() @ factor)
 
     def violations(self, x: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """c_1 = ‖m̃ - m‖ and c_2 = ‖C̃ - C‖_F of the sample's moments.
-
-        :param x: (n, dim)
-        """
+        """Return c_1 = ‖m̃ - m‖ and c_2 = ‖C̃ - C‖_F of the moments of samples x, (n, dim)."""
         return (x.mean(0) - self.mean).norm(), (th.cov(x.t()) - self.covariance).norm()
 
     def penalty(self, x: th.Tensor) -> th.Tensor:
-        """c_1² + c_2² of a batch (n, dim).
+        """Return c_1² + c_2² of a batch (n, dim).
 
-        Its mean is not the penalty of the distribution: the sample covariance has a variance, which is smaller for a
-        narrower distribution with lighter tails, so that its minimum is not exactly at the constraints.
+        Its expectation differs from the penalty of the distribution: the sample covariance has a variance, which is
+        smaller for a narrower distribution with lighter tails. The minimum is therefore not exactly at the constraints.
         """
         mean_error, covariance_error = x.mean(0) - self.mean, th.cov(x.t()) - self.covariance
         return mean_error.square().sum() + covariance_error.square().sum()
 
     def moment_divergence(self, x: th.Tensor) -> float:
-        """KL(N(m̃, C̃) ‖ N(m, C)) of the sample's moments, in nats: their error in the constraints' own units."""
+        """Return KL(N(m̃, C̃) ‖ N(m, C)) of the sample's moments, in nats: their error in units of the constraints."""
         x = x.double()
         return float(kl_divergence(MultivariateNormal(x.mean(0), th.cov(x.t())), self.solution))
 
 
 class SmoothSampler(nn.Module):
-    """x = g(z), z ~ N(0, I), with a smooth g: samples without a density, though with a Jacobian everywhere.
+    """Sampler x = g(z), z ~ N(0, I), with a smooth g: no tractable density, but a Jacobian everywhere.
 
-    :param dim: dimension of x
-    :param noise_dim: dimension of z
-    :param width: of the two hidden layers
+    :param dim: Dimension of x.
+    :param noise_dim: Dimension of z.
+    :param width: Width of the two hidden layers.
     """
 
     def __init__(self, dim: int, noise_dim: int, width: int):
@@ -83,16 +80,16 @@ class SmoothSampler(nn.Module):
         )
 
     def forward(self, n: int) -> th.Tensor:
-        """(n, dim)"""
+        """Return n samples, (n, dim)."""
         x: th.Tensor = self.network(th.randn(n, self.noise_dim))
         return x
 
     @th.no_grad()
     def entropy(self, n: int) -> tuple[float, float]:
-        """H(z) + E ln|det ∂g/∂z| by n draws, where z has as many dimensions as x, and a sign of folds.
+        """Return H(z) + E ln|det ∂g/∂z|, estimated with n samples, and an indicator of folds, for noise_dim = dim.
 
-        The first is the entropy of x if g is one-to-one, and an upper bound of it if g folds. The second is the share
-        of z at which the determinant has its rarer sign: zero without folds.
+        The first is the entropy of x if g is one-to-one, and an upper bound of it if g folds. The second is the
+        fraction of z at which the determinant has its rarer sign: zero without folds.
         """
         z = th.randn(n, self.noise_dim)
         sign, log_volume = th.linalg.slogdet(th.func.vmap(th.func.jacfwd(self.network))(z).double())
@@ -102,13 +99,13 @@ class SmoothSampler(nn.Module):
 
 
 def inverse_autoregressive_flow(dim: int, n_transforms: int, width: int) -> nn.Module:
-    """An inverse autoregressive flow (Kingma et al. 2016), with samples and their log density in a single pass.
+    """Return an inverse autoregressive flow (Kingma et al. 2016): samples and their log-density in a single pass.
 
-    Masked autoregressive transforms with every one of them inverted, so that the pass from noise to samples is the
-    parallel one. The order of the dimensions is reversed from one transform to the next.
+    It consists of inverted masked autoregressive transforms, so that the pass from noise to samples is the parallel
+    one. The order of the dimensions is reversed from one transform to the next.
 
-    :param width: of the two hidden layers of each transform's residual network
-    :return: called, it gives the distribution
+    :param width: Width of the two hidden layers of each transform's residual network.
+    :return: Module that returns the distribution when called.
     """
     masked = zuko.flows.MAF(dim, transforms=n_transforms, hidden_features=(width, width), residual=True)
     flow: nn.Module = zuko.lazy.Flow([transform.inv for transform in masked.transform.transforms], masked.base)
@@ -116,23 +113,23 @@ def inverse_autoregressive_flow(dim: int, n_transforms: int, width: int) -> nn.M
 
 
 def flow_samples(flow: nn.Module, n: int) -> th.Tensor:
-    """(n, dim), without gradient"""
+    """Return n samples without gradient, (n, dim)."""
     x: th.Tensor = flow().sample((n,))
     return x
 
 
 @th.no_grad()
 def flow_entropy(flow: nn.Module, n: int) -> tuple[float, float]:
-    """-E ln p by n samples; a flow never folds."""
+    """Return -E ln p, estimated with n samples, and the fraction in folds, which is zero for a flow."""
     return -float(flow().rsample_and_log_prob((n,))[1].double().mean()), 0.0
 
 
 class Whitening(nn.Module):
-    """Coordinates in which a moving distribution has, up to a lag, mean zero and covariance I: y = L⁻¹(x - μ).
+    """Coordinates y = L⁻¹(x - μ) in which a changing distribution has, up to a lag, mean zero and covariance I.
 
-    Entropy gradients pass through it unchanged, as H(x) = H(y) + ln det L with a constant L.
+    Entropy gradients pass through it unchanged, because H(x) = H(y) + ln det L with a constant L.
 
-    :param horizon: number of batches that the running moments remember
+    :param horizon: Number of batches over which the moments are averaged.
     """
 
     mean: th.Tensor
@@ -149,21 +146,21 @@ class Whitening(nn.Module):
         self.register_buffer("count", th.zeros(()))
 
     @th.no_grad()
-    def observe(self, x: th.Tensor) -> None:
-        """:param x: (n, dim), n above dim"""
+    def update(self, x: th.Tensor) -> None:
+        """Update the moments with a batch (n, dim), where n is larger than dim."""
         self.count += 1
         weight = th.clamp(1 / self.count, min=1 / self.horizon)
         self.mean.lerp_(x.mean(0), weight)
-        centred = x - self.mean
-        self.covariance.lerp_(centred.t() @ centred / len(x), weight)
+        centered = x - self.mean
+        self.covariance.lerp_(centered.t() @ centered / len(x), weight)
         self.factor.copy_(th.linalg.cholesky(self.covariance))
 
     def forward(self, x: th.Tensor) -> th.Tensor:
-        """:param x: (n, dim)"""
+        """Return y for points x, both (n, dim)."""
         y: th.Tensor = th.linalg.solve_triangular(self.factor, (x - self.mean).t(), upper=False).t()
         return y
 
     @property
     def log_volume(self) -> th.Tensor:
-        """ln det L, which is H(x) - H(y)."""
+        """Return ln det L, which equals H(x) - H(y)."""
         return self.factor.diagonal().log().sum()

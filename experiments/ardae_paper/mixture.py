@@ -7,16 +7,16 @@ VARIANCE = 0.25
 
 
 def sample(n: int) -> th.Tensor:
-    """(n, 1)"""
+    """Return n samples, (n, 1)."""
     means = th.tensor(MEANS)[th.randint(len(MEANS), (n,))]
     return (means + VARIANCE**0.5 * th.randn(n)).unsqueeze(1)
 
 
 def score(x: th.Tensor, noise_scale: float = 0.0) -> th.Tensor:
-    """f*(x; σ), the residual that is optimal for denoising at σ; the score itself at σ = 0. Of the shape of x.
+    """Return f*(x; σ), the optimal residual for denoising at σ, in the shape of x; at σ = 0, the score itself.
 
-    It is ∇ ln p_σ for p_σ = p * N(0, σ²), again a mixture, of variance 0.25 + σ². (The S'_i that App. D.1 prints has
-    x/σ beside means and deviations that are not divided by σ, and tends to no score as σ goes to 0.)
+    It equals ∇ ln p_σ of p_σ = p * N(0, σ²), again a mixture, with variance 0.25 + σ². (The S'_i printed in App. D.1
+    has x/σ beside means and deviations that are not divided by σ, and does not tend to the score as σ goes to 0.)
     """
     variance = VARIANCE + noise_scale**2
     residuals = th.stack([mean - x for mean in MEANS])  # components x shape of x

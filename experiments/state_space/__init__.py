@@ -1,1 +1,1 @@
-"""Figures of deep variational Bayes filters: what is learnt of a pendulum."""
+"""Figures of deep variational Bayes filters: models learned from a pendulum."""

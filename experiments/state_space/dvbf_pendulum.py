@@ -1,10 +1,10 @@
-"""Trajectories of the pendulum from state-space models: the posteriors of DVBF and of flows, with their bound kept.
+"""Trajectories of the pendulum from state-space models: the posteriors of DVBF and of flows, with valid bounds.
 
-The data are those of the source, made anew: 50 steps of Gymnasium's pendulum, fully observed, with controls of an
-Ornstein-Uhlenbeck process cut off at the pendulum's limits. Models that are given a trajectory's first observation and
-its controls make up the rest, with noise where they have it; the mean absolute difference to the true one (MAD) is what
-the source reports 0.154 (its DVBF) and 0.192 (its flows) for. One run has the controls one step late, as the source's.
-Training sees windows of 20 steps, which start anywhere in a trajectory: errors near the top grow fast.
+The data follow the source: 50 steps of Gymnasium's pendulum, fully observed, with controls from an Ornstein-Uhlenbeck
+process, clipped to the pendulum's limits. From a trajectory's first observation and its controls, models generate the
+rest, with noise where they have it. The table has the mean absolute difference to the true trajectory (MAD), for which
+the source reports 0.154 (its DVBF) and 0.192 (its flows). One run has the controls one step late, as in the source.
+Training uses windows of 20 steps that start anywhere in a trajectory, because errors near the top grow fast.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ SEEDS = {"smoke": 1, "quick": 1, "paper": 5}
 LENGTH, OBS_DIM, ACT_DIM = 50, 3, 1
 SPLIT = {"training": 500, "validation": 128, "test": 128}
 METHODS: dict[str, dict[str, Any]] = {
-    # First states must be told by the first observation alone where they are to be drawn from it
+    # First states that are generated from the first observation alone must be inferred from it alone
     "A: initial state": {"posterior": "initial_state", "smoothing": False},
     "B: trajectory flow": {"posterior": "trajectory_iaf", "smoothing": True},
     "C: step flow": {"posterior": "step_iaf", "smoothing": True},
@@ -44,7 +44,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "paper": {"n_updates": 80_000, "batch_size": 64, "learning_rate": 1e-3, "anneal_updates": 5000, "length": 20},
 }
 _CURVE, _PATHS = "curve.csv", "paths.npz"
-_N_DRAWN = 4  # trajectories in the picture
+_N_DRAWN = 4  # trajectories in the plot
 
 
 def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
 
 @cache
 def trajectories(n: int, seed: int) -> tuple[th.Tensor, th.Tensor]:
-    """Observations (n, 50, 3), (cos θ, sin θ, dθ/dt / 8), and controls (n, 49, 1), in [-1, 1]."""
+    """Return observations (n, 50, 3), (cos θ, sin θ, dθ/dt / 8), and controls (n, 49, 1) in [-1, 1]."""
     env, rng = gym.make("Pendulum-v1").unwrapped, np.random.default_rng(seed)
     x, u = np.zeros((n, LENGTH, OBS_DIM)), np.zeros((n, LENGTH - 1, ACT_DIM))
     for i in range(n):
@@ -77,7 +77,7 @@ def trajectories(n: int, seed: int) -> tuple[th.Tensor, th.Tensor]:
 
 
 def data(part: str, late: bool) -> tuple[th.Tensor, th.Tensor]:
-    """Of a part of the split; with ``late``, each control stands one step after the one that it causes."""
+    """Return a part of the split; with ``late``, each control is shifted to one step later."""
     x, u = trajectories(SPLIT[part], list(SPLIT).index(part))
     return x, th.cat([th.zeros_like(u[:, :1]), u[:, :-1]], 1) if late else u
 
@@ -93,41 +93,41 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     records = fit(model, posterior, x, u, settings, run, lambda: bounds(model, posterior, *validation))
     write_csv(run.folder / _CURVE, records)
     numbers = bounds(model, posterior, *data("test", settings["late"]))
-    true, made = made_up(model, posterior, settings["smoothing"], *data("test", settings["late"]))
-    np.savez(run.folder / _PATHS, true=true[:_N_DRAWN].numpy(), made=made[:_N_DRAWN].numpy())
-    numbers["mad"] = float((true - made).abs().mean())
-    numbers["least_kl"] = min(record["kl"] for record in records)
+    true, generated = generate(model, posterior, settings["smoothing"], *data("test", settings["late"]))
+    np.savez(run.folder / _PATHS, true=true[:_N_DRAWN].numpy(), generated=generated[:_N_DRAWN].numpy())
+    numbers["mad"] = float((true - generated).abs().mean())
+    numbers["min_kl"] = min(record["kl"] for record in records)
     settled = {name: settings[name] for name in ("method", "seed", "n_updates")}
     return [settled | {name: round(value, 5) for name, value in numbers.items()}]
 
 
 @th.no_grad()
-def made_up(
+def generate(
     model: LearnedSSM, posterior: th.nn.Module, smoothing: bool, x: th.Tensor, u: th.Tensor
 ) -> tuple[th.Tensor, th.Tensor]:
-    """True trajectories and made-up ones, (n, 50, 3).
+    """Return true and generated trajectories, (n, 50, 3).
 
-    Of a posterior that is a filter the first states are drawn given the first observation alone, of a smoother given
-    all: that is the only one which it was trained for.
+    A filter draws the first state given the first observation alone; a smoother given all observations, which is the
+    only case that it was trained for.
     """
-    seen = x if smoothing else x[:, :1]
-    first = posterior(model, seen, u[:, : seen.shape[1] - 1]).z[:, 0]
+    observed = x if smoothing else x[:, :1]
+    first = posterior(model, observed, u[:, : observed.shape[1] - 1]).z[:, 0]
     noise = not isinstance(posterior, InitialStatePosterior)
     return x, model.generate(first, u, noise)[1]
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    """By method, means over seeds; the least divergence of all."""
+    """Return, by method, means over seeds and the smallest divergence during training."""
     result: list[Row] = []
     for method in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == method]
-        means = {name: round(fmean(float(row[name]) for row in own), 4) for name in ("mad", "elbo", "kl")}
-        result.append({"method": method} | means | {"least kl": min(float(row["least_kl"]) for row in own)})
+        of_method = [row for row in rows if row["method"] == method]
+        means = {name: round(fmean(float(row[name]) for row in of_method), 4) for name in ("mad", "elbo", "kl")}
+        result.append({"method": method} | means | {"min kl": min(float(row["min_kl"]) for row in of_method)})
     return result
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Some trajectories of each method's first seed, sin θ, beside the true ones; divergences over training."""
+    """Plot sin θ of true and generated trajectories of each method's first seed, and divergences during training."""
     from matplotlib.figure import Figure as Plot
 
     first = {result.settings["method"]: result for result in reversed(results)}
@@ -139,7 +139,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
         for row in range(_N_DRAWN):
             axes = figure.add_subplot(grid[row, column])
             axes.plot(paths["true"][row, :, 1], color="0.6", lw=3)
-            axes.plot(paths["made"][row, :, 1], color=f"C{column}", lw=1)
+            axes.plot(paths["generated"][row, :, 1], color=f"C{column}", lw=1)
             axes.set(ylim=(-1.2, 1.2), xticks=[], yticks=[], title=method if row == 0 else None)
     axes = figure.add_subplot(grid[:, len(first)])
     for column, (method, result) in enumerate(first.items()):
@@ -147,7 +147,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
         columns = ([float(row[name]) for row in curve] for name in ("n_updates", "kl"))
         axes.plot(*columns, color=f"C{column}", label=method)
     axes.axhline(0, color="0.6", lw=1)
-    axes.set(title="divergence a step (nats)", xlabel="updates", yscale="symlog")
+    axes.set(title="divergence per step (nats)", xlabel="updates", yscale="symlog")
     axes.legend(fontsize="x-small")
     figure.savefig(path, dpi=130)
 

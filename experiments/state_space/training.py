@@ -1,4 +1,4 @@
-"""What the experiments with state-space models share: training by the bound, annealed as in DVBF."""
+"""Training of state-space models by the evidence lower bound, annealed as in DVBF."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +23,13 @@ def fit(
     run: Run,
     validate: Callable[[], dict[str, float]],
 ) -> History:
-    """Train both on sequences; what was measured on the way, fifty times.
+    """Train model and posterior on sequences; return fifty measurements during training.
 
-    :param x: (n, T + 1, obs_dim)
-    :param u: (n, T, act_dim)
-    :param settings: n_updates, batch_size, learning_rate, anneal_updates, and the length of the windows to train on
-    :param run: where the training goes on from, if it was interrupted
-    :param validate: what to measure
+    :param x: Observations, (n, T + 1, obs_dim).
+    :param u: Controls, (n, T, act_dim).
+    :param settings: n_updates, batch_size, learning_rate, anneal_updates, and the length of the training windows.
+    :param run: Run of the training, which resumes there after an interruption.
+    :param validate: Returns the measurements.
     """
     parameters = [*model.parameters(), *posterior.parameters()]
     optimizer = th.optim.Adam(parameters, lr=settings["learning_rate"])
@@ -58,6 +58,6 @@ def fit(
 
 @th.no_grad()
 def bounds(model: LearnedSSM, posterior: th.nn.Module, x: th.Tensor, u: th.Tensor) -> dict[str, float]:
-    """The bound and the divergence for each step, in nats, from one draw for each trajectory."""
+    """Return bound and divergence per step in nats, from one sample per trajectory."""
     terms, _ = elbo(model, posterior, x, u)
     return {"elbo": float(terms.elbo.mean()) / x.shape[1], "kl": float(terms.kl.mean()) / x.shape[1]}

@@ -1,40 +1,35 @@
-"""Where the time of one default gradient step goes.
+"""Where the time of one default gradient step of SACARDAE goes.
 
-    python -m experiments.timing.profile_update [--repeats 60]
-
-HalfCheetah's sizes, batch 256, one thread; CPU milliseconds of each part, medians over gradient steps. Backward passes
-and optimizers are counted in the update that they belong to, and again on lines of their own (in brackets: contained in
-others). Written to results/profile_update.csv.
+HalfCheetah's sizes, batch size 256, one thread; CPU milliseconds of each part, medians over gradient steps. Backward
+passes and optimizers are counted in the update that they belong to, and again on lines of their own (in parentheses:
+contained in other lines).
 """
 
-import argparse
 import functools
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch as th
-from rich.console import Console
-from rich.table import Table
 
 from ardae_rl.common import training
-from ardae_rl.runs.tables import merge_csv, versions
-from experiments.common import RESULTS
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.tables import Row
+from experiments.figure import Figure
 from experiments.timing.sac_update import WARM_UP, Case, make_case
 
 
 class Stopwatch:
-    """CPU milliseconds by label, from functions wrapped by it."""
+    """Add up CPU milliseconds by label, of the functions that it wraps."""
 
     def __init__(self) -> None:
         self.times: defaultdict[str, float] = defaultdict(float)
 
     def wrap(self, owner: Any, name: str, label: str) -> Any:
-        """A patch under which calls of ``owner.name`` are timed."""
+        """Return a patch under which calls of ``owner.name`` are timed."""
         function: Callable[..., Any] = getattr(owner, name)
 
         @functools.wraps(function)
@@ -47,14 +42,15 @@ class Stopwatch:
         return mock.patch.object(owner, name, timed)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=60)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    if options.repeats < 1:
-        parser.error(f"--repeats {options.repeats}: at least 1")
+BUDGETS = {"smoke": {"repeats": 2}, "quick": {"repeats": 60}}
 
+
+def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
+    return [{"name": "default"} | BUDGETS[budget]]
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    repeats = settings["repeats"]
     th.set_num_threads(1)
     model: Any = make_case(Case("SACARDAE", "sac_ardae"))
     watch = Stopwatch()
@@ -80,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     times: defaultdict[str, list[float]] = defaultdict(list)
     for patch in [watch.wrap(*part) for part in parts]:
         patch.start()
-    for repeat in range(WARM_UP + options.repeats):
+    for repeat in range(WARM_UP + repeats):
         watch.times.clear()
         model.train(1, 256)
         if repeat >= WARM_UP:
@@ -89,20 +85,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     mock.patch.stopall()
 
     medians = {label: statistics.median(values) for label, values in times.items()}
-    whole = medians["gradient step"]
-    table = Table("part", "CPU ms", "share", title="One default gradient step, median")
-    rows = []
-    for label in dict.fromkeys(label for *_, label in parts):
-        ms = medians[label]
-        table.add_row(label, f"{ms:.2f}", f"{ms / whole:.0%}")
-        row = {"part": label, "cpu_ms": f"{ms:.3f}", "share": f"{ms / whole:.3f}", "repeats": options.repeats}
-        rows.append(row | {"threads": 1} | versions())
-    console = Console()
-    console.print(table)
-    path = options.out / "profile_update.csv"
-    merge_csv(path, rows, key=["part"])
-    console.print(f"written: {path}")
+    key = {"repeats": repeats, "threads": 1}
+    return [
+        {"part": label, "cpu_ms": f"{ms:.3f}", "share": f"{ms / medians['gradient step']:.3f}"} | key
+        for label, ms in ((label, medians[label]) for label in dict.fromkeys(label for *_, label in parts))
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    return [{name: row[name] for name in ("part", "cpu_ms", "share")} for row in rows]
+
+
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=None,
+    seeds={"smoke": 0, "quick": 0},
+    key=("part", "repeats", "threads"),
+    timed=True,
+)

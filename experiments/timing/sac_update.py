@@ -1,39 +1,38 @@
-"""What one gradient step costs, as a multiple of Stable-Baselines3's SAC.
+"""Cost of one gradient step, as a multiple of Stable-Baselines3's SAC.
 
-    python -m experiments.timing.sac_update [--tables update,paper,scaling] [--threads 1,2] [--device cpu]
+Three tables: `update`, the defaults at HalfCheetah's and Humanoid's sizes; `paper`, the paper's settings at the sizes
+of three environments, beside the straightforward form of the same mathematics; `scaling`, how the cost of the default
+grows with batch size, action samples, action dimension and width. The replay buffer has random transitions; the batch
+size is 256 unless stated otherwise.
 
-Three tables: the defaults at HalfCheetah's and Humanoid's sizes; the paper's settings for three environments at their
-sizes, beside the straightforward form of the same mathematics; how the cost of the default grows with batch size,
-action samples, action dimension and width. A replay buffer of random transitions, batch 256 if nothing else is said.
-
-The cases of a table take turns in one process, so that a change of the machine's speed meets all of them alike; CPU
-time stands beside wall time because other work on the machine lengthens only the latter. GFLOP are counted by torch's
-counter (matrix products alone), and their rate is given as a share of the best rate of one large product in the same
-process. Written to results/sac_update.csv.
+The cases of a table take turns in one process, so that a change of the machine's speed affects all of them equally. CPU
+time stands beside wall time, because other work on the machine lengthens only the latter. GFLOP are counted by torch's
+counter (matrix products only), and their rate is given as a fraction of the best rate of one large product in the same
+process.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from rich.progress import track
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch.utils.flop_counter import FlopCounterMode
 
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.presets import constructor_arguments
-from ardae_rl.runs.tables import merge_csv, print_table, versions
-from experiments.common import RESULTS, make_model
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.tables import Row
+from experiments.common import make_model
+from experiments.figure import Figure
 from tests.oracles.straightforward import straightforward
 
 BUFFER_SIZE, WARM_UP = 5_000, 4
@@ -43,7 +42,7 @@ SHOWN = "case wall_ms cpu_ms wall_ratio cpu_ratio gflop share_of_peak_gflop_rate
 
 @dataclass(frozen=True)
 class Case:
-    """A model to be timed: `name` with `arguments`, on spaces of these dimensions."""
+    """A model to be timed: an algorithm with `arguments`, on spaces of these dimensions."""
 
     label: str
     algo: str
@@ -73,7 +72,7 @@ def update_table() -> Iterator[tuple[str, list[Case]]]:
 def paper_table() -> Iterator[tuple[str, list[Case]]]:
     for name, dims in (("HalfCheetah", HALF_CHEETAH), ("Hopper", HOPPER), ("Humanoid", HUMANOID)):
         paper, _ = constructor_arguments("sac_ardae", f"{name}-v5", "paper")
-        del paper["policy"]  # make_model says it
+        del paper["policy"]  # make_model sets it
         yield (
             name,
             [
@@ -110,7 +109,7 @@ TABLES = {"update": update_table, "paper": paper_table, "scaling": scaling_table
 
 
 class Spaces(gym.Env[np.ndarray, np.ndarray]):
-    """Only the spaces matter here: transitions are random and never come from a simulator."""
+    """Only its spaces matter: transitions are random and never come from a simulator."""
 
     def __init__(self, observation_dim: int, action_dim: int) -> None:
         self.observation_space = spaces.Box(-np.inf, np.inf, shape=(observation_dim,), dtype=np.float32)
@@ -125,7 +124,7 @@ class Spaces(gym.Env[np.ndarray, np.ndarray]):
 
 
 def make_case(case: Case, device: str = "cpu") -> OffPolicyAlgorithm:
-    """A model with a filled replay buffer that is ready for `train`."""
+    """Return a model with a filled replay buffer, ready for `train`."""
     keep_freed_memory()
     arguments = case.arguments | {"buffer_size": BUFFER_SIZE, "seed": 0, "device": device}
     model = make_model(case.algo, Spaces(*case.dims), **arguments)
@@ -140,7 +139,7 @@ def make_case(case: Case, device: str = "cpu") -> OffPolicyAlgorithm:
 
 
 class Measurements:
-    """Of one model: its gradient steps' times, arithmetic and memory."""
+    """Times, arithmetic and memory of one model's gradient steps."""
 
     def __init__(self, case: Case, device: str) -> None:
         self.case, self.device = case, device
@@ -150,7 +149,7 @@ class Measurements:
         self.peak_mb = self.gflop = float("nan")
 
     def warm_up(self) -> None:
-        """First steps, of which the last also tells memory and arithmetic."""
+        """Make the first steps, and measure memory and arithmetic in the last of them."""
         for _ in range(WARM_UP):
             self.train()
         self.peak_mb = self._peak_mb()
@@ -173,7 +172,7 @@ class Measurements:
         self.cpu.append(1e3 * (time.process_time() - cpu))
 
     def _peak_mb(self) -> float:
-        """On a GPU, what a step needs beside what is there already. (A CPU's allocator does not tell.)"""
+        """Return the memory that a step on a GPU needs in addition to what is allocated; NaN on a CPU."""
         if self.device != "cuda":
             return float("nan")
         th.cuda.reset_peak_memory_stats()
@@ -183,7 +182,7 @@ class Measurements:
 
 
 def peak_gflop_rate(device: str) -> float:
-    """GFLOP/s of the best of some large single-precision products."""
+    """Return the GFLOP/s of the best of some large single-precision products."""
     best = 0.0
     for n in (512, 1024, 2048):
         a, b = (th.randn(n, n, device=device) for _ in range(2))
@@ -197,20 +196,21 @@ def peak_gflop_rate(device: str) -> float:
     return best
 
 
-def measure(cases: Sequence[Case], repeats: int, device: str, label: str) -> list[Measurements]:
+def measure(cases: Sequence[Case], repeats: int, device: str, run: Run) -> list[Measurements]:
     measurements = [Measurements(case, device) for case in cases]
     for each in measurements:
         each.warm_up()
-    for _ in track(range(repeats), description=label):
+    for repeat in range(repeats):
         for each in measurements:
             each.time()
+        run.report(repeat + 1, repeats)
     return measurements
 
 
-def result_rows(measurements: Sequence[Measurements], common: dict[str, Any]) -> list[dict[str, Any]]:
-    """CSV rows; the first case is what the others are compared to."""
+def result_rows(measurements: Sequence[Measurements], common: dict[str, Any]) -> list[Row]:
+    """Return rows of the table; the others are compared to the first case."""
     peak = peak_gflop_rate(common["device"])
-    rows = []
+    rows: list[Row] = []
     baseline = measurements[0]
     for each in measurements:
         wall, cpu = statistics.median(each.wall), statistics.median(each.cpu)
@@ -225,40 +225,54 @@ def result_rows(measurements: Sequence[Measurements], common: dict[str, Any]) ->
             "peak_mb": each.peak_mb,
         }
         row = common | {"case": each.case.label, "batch_size": each.case.batch_size, "repeats": len(each.wall)}
-        rows.append(row | {name: f"{value:.4g}" for name, value in figures.items()} | versions())
+        rows.append(row | {name: f"{value:.4g}" for name, value in figures.items()})
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", default="update", help=f"of {', '.join(TABLES)}")
-    parser.add_argument("--threads", default="1", help="numbers of threads, separated by commas")
-    parser.add_argument("--repeats", type=int, default=30, help="timed gradient steps of each case")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    tables = options.tables.split(",")
-    if options.repeats < 1:
-        parser.error(f"--repeats {options.repeats}: at least 1")
-    if set(tables) - set(TABLES):
-        parser.error(f"--tables {options.tables}: accepted are {', '.join(TABLES)}, separated by commas")
-    try:
-        threads = [int(number) for number in options.threads.split(",")]
-    except ValueError:
-        parser.error(f"--threads {options.threads}: accepted are whole numbers, separated by commas")
+REPEATS = {"update": 30, "paper": 7, "scaling": 15}
 
-    path = options.out / "sac_update.csv"
+
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    tables: tuple[str, ...] = ("update",),
+    threads: tuple[int, ...] = (1,),
+    device: str = "cpu",
+) -> list[dict[str, Any]]:
+    for table in tables:
+        check_choice("tables", table, TABLES)
     for n_threads in threads:
-        th.set_num_threads(n_threads)
-        for table in tables:
-            for setting, cases in TABLES[table]():
-                common = {"table": table, "setting": setting, "device": options.device, "threads": n_threads}
-                rows = result_rows(measure(cases, options.repeats, options.device, setting), common)
-                merge_csv(path, rows, key=[*common, "case"])
-                title = f"One gradient step, median: {setting}, {n_threads} threads, {options.device}"
-                print_table([{name: row[name] for name in SHOWN} for row in rows], title)
-    print(f"written: {path}")
+        check_count("threads", n_threads)
+    check_choice("device", device, ("cpu", "cuda"))
+    return [
+        {"name": f"{table} {setting} {n_threads} {device}", "table": table, "setting": setting, "device": device}
+        | {"threads": n_threads, "repeats": 1 if budget == "smoke" else REPEATS[table], "compile": budget != "smoke"}
+        for n_threads in threads
+        for table in tables
+        for setting, _ in TABLES[table]()
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Time the cases of one setting in turns."""
+    th.set_num_threads(settings["threads"])
+    cases = dict(TABLES[settings["table"]]())[settings["setting"]]
+    cases = [case for case in cases if settings["compile"] or not case.arguments.get("compile")]
+    common = {name: settings[name] for name in ("table", "setting", "device", "threads")}
+    return result_rows(measure(cases, settings["repeats"], settings["device"], run), common)
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    return [{name: row[name] for name in ("setting", "threads", *SHOWN)} for row in rows]
+
+
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=None,
+    seeds={"smoke": 0, "quick": 0},
+    key=("table", "setting", "device", "threads", "case", "repeats"),
+    timed=True,
+)

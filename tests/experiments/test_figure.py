@@ -22,7 +22,7 @@ from experiments.catalog import EXPERIMENTS, load
 from experiments.figure import run_experiment
 
 # Experiments whose smallest run takes more than a few seconds
-HEAVY: set[str] = set()
+HEAVY = {"e2c_control", "latent_control", "world_model_ablation"}
 
 
 @contextmanager
@@ -101,7 +101,11 @@ def test_every_experiment_has_settings_for_its_budgets() -> None:
         experiment = load(name)
         assert list(experiment.seeds)[:2] == ["smoke", "quick"]
         for budget, n_seeds in experiment.seeds.items():
-            runs = experiment.runs(budget, n_seeds)
+            try:
+                runs = experiment.runs(budget, n_seeds)
+            except ValueError as error:  # of experiments that evaluate what other commands have trained
+                assert "`folder` must have" in str(error)
+                continue
             assert len({settings["name"] for settings in runs}) == len(runs) > 0
 
 

@@ -55,20 +55,20 @@ def test_errors_at_the_ends() -> None:
 def test_noise_scales_count_in_units_of_x() -> None:
     """The scale that a preconditioned estimator has learned; the raw one counts in units of x."""
     th.manual_seed(0)
-    estimator = ARDAE(1, **fig3.amortised_arguments("default", 16))
+    estimator = ARDAE(1, **fig3.amortized_arguments("default", 16))
     for _ in range(400):
         estimator.update(mixture.sample(256))
     assert fig3.unit(estimator) == pytest.approx(math.sqrt(4.25), rel=0.15)
-    assert fig3.unit(ARDAE(1, **fig3.amortised_arguments("AR-DAE", 16))) == 1
+    assert fig3.unit(ARDAE(1, **fig3.amortized_arguments("AR-DAE", 16))) == 1
 
 
-@pytest.mark.parametrize("method", [*fig3.FIXED, *fig3.AMORTISED])
+@pytest.mark.parametrize("method", [*fig3.FIXED, *fig3.AMORTIZED])
 def test_a_small_run(method: str, tmp_path: Path) -> None:
     settings = {"method": method, "seed": 0, "n_updates": 3, "width": 8, "n_sigmas": 2}
-    if method in fig3.AMORTISED:
-        settings["estimator"] = fig3.amortised_arguments(method, 8)
+    if method in fig3.AMORTIZED:
+        settings["estimator"] = fig3.amortized_arguments(method, 8)
     rows = fig3.run(settings, Run(tmp_path / "one"))
-    sigmas = [1.0, 0.001, 0.0] if method in fig3.AMORTISED else [1.0, 0.001]
+    sigmas = [1.0, 0.001, 0.0] if method in fig3.AMORTIZED else [1.0, 0.001]
     assert [float(row["sigma"]) for row in rows] == sigmas
     assert all(math.isfinite(float(row["error"])) for row in rows)
     assert fig3.run(settings, Run(tmp_path / "two")) == rows, "a seed gives the same numbers again"
@@ -116,8 +116,8 @@ def test_a_small_run_of_the_hypernetwork(absolute: bool, tmp_path: Path) -> None
 def test_equal_numbers_of_network_evaluations() -> None:
     """No method evaluates its network at more points in an update than the paper's AR-DAE."""
     evaluated: dict[str, int] = {}
-    for method in fig3.AMORTISED:
-        estimator, rows = ARDAE(1, **fig3.amortised_arguments(method, 8)), [0]
+    for method in fig3.AMORTIZED:
+        estimator, rows = ARDAE(1, **fig3.amortized_arguments(method, 8)), [0]
         layer = estimator.model.network.joining_layer
         layer.register_forward_hook(lambda _m, _i, output, rows=rows: rows.append(output.shape[:-1].numel()))
         estimator.update(mixture.sample(fig3.BATCH))

@@ -27,7 +27,7 @@ class LinearEncoder(ImplicitEncoder):
     def forward(self, x: th.Tensor, n: int) -> th.Tensor:
         return (self.a * x).unsqueeze(1) + self.b * th.randn(len(x), n, 1)
 
-    def centre(self, x: th.Tensor) -> th.Tensor:
+    def center(self, x: th.Tensor) -> th.Tensor:
         return self.a * x
 
 
@@ -68,7 +68,7 @@ def test_the_centre_is_the_encoder_without_noise() -> None:
     assert encoder(x, 7).shape == (5, 7, 3)
     assert (encoder(x, 2)[:, 0] - encoder(x, 2)[:, 1]).abs().min() > 0, "each latent has its own noise"
     th.nn.init.zeros_(encoder.noise_layer.weight)
-    th.testing.assert_close(encoder(x, 7), encoder.centre(x).unsqueeze(1).expand(5, 7, 3))
+    th.testing.assert_close(encoder(x, 7), encoder.center(x).unsqueeze(1).expand(5, 7, 3))
 
 
 def test_updates_reach_the_right_parameters() -> None:
@@ -95,9 +95,9 @@ def test_updates_reach_the_right_parameters() -> None:
 def test_data_have_the_stated_modes() -> None:
     th.manual_seed(0)
     x = fig5.draw_data(100_000)
-    distance, mode = fig5.nearest_centre(x)
+    distance, mode = fig5.nearest_center(x)
     assert (mode.bincount() / len(x) - 0.04).abs().max() < 0.004
-    within = (x - fig5.CENTRES[mode]).var(0)
+    within = (x - fig5.CENTERS[mode]).var(0)
     assert within.tolist() == pytest.approx([0.1, 0.1], rel=0.02)
     # P(r > 3 standard deviations) = exp(-9/2) in two dimensions, less what comes near to another centre
     assert 0.009 < (distance > 3 * fig5.DEVIATION).float().mean() < 0.0112
@@ -125,7 +125,7 @@ def test_log_variance_and_roughness_of_a_linear_encoder() -> None:
     assert log_variance.mean().item() == pytest.approx(2 * math.log(1.5) - 1 / 64, abs=0.02)
     assert log_variance.std().item() == pytest.approx((2 / 63) ** 0.5, rel=0.1), "of the sample variance alone"
     assert fig5.roughness(encoder, x) < 1e-4
-    encoder.centre = lambda x: x.square()  # type: ignore[method-assign]
+    encoder.center = lambda x: x.square()  # type: ignore[method-assign]
     assert fig5.roughness(encoder, x) == pytest.approx(0.2, rel=1e-2), "2 |δ|² / |δ|"
 
 
@@ -165,12 +165,12 @@ def test_smoke(tmp_path: Path) -> None:
 def test_summary_takes_the_worst_shares_and_the_mean_of_the_rest() -> None:
     first = {
         "method": "ardae",
-        "least_share": "0.02",
-        "largest_share": "0.06",
+        "min_share": "0.02",
+        "max_share": "0.06",
         "log_variance": "-3",
         "aggregate_kl": "1",
     }
-    second = first | {"least_share": "0.03", "largest_share": "0.07", "aggregate_kl": "2"}
+    second = first | {"min_share": "0.03", "max_share": "0.07", "aggregate_kl": "2"}
     (row,) = fig5.summary([first, second])
-    assert (row["least_share"], row["largest_share"]) == (0.02, 0.07)
+    assert (row["min_share"], row["max_share"]) == (0.02, 0.07)
     assert (row["log_variance"], row["aggregate_kl"]) == (-3, 1.5)

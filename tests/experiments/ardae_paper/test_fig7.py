@@ -78,7 +78,7 @@ def test_whitening() -> None:
     th.manual_seed(0)
     whitening = Whitening(3)
     x = samples_with_moments(400, CONSTRAINTS)
-    whitening.observe(x)
+    whitening.update(x)
     y = whitening(x)
     th.testing.assert_close(y.mean(0), th.zeros(3), atol=1e-5, rtol=0)
     th.testing.assert_close(y.t() @ y / len(y), th.eye(3), atol=1e-4, rtol=0)
@@ -94,7 +94,7 @@ def test_entropy_gradient_through_whitening() -> None:
     unit = MomentConstraints(th.zeros(3), th.eye(3))
     x = samples_with_moments(400, unit) @ factor.t()
     whitening = Whitening(3)
-    whitening.observe(x)
+    whitening.update(x)
     y = whitening(x)
     entropy_surrogate(y, -y).backward()
     assert factor.grad is not None

@@ -1,4 +1,4 @@
-"""The pendulum in pixels: its physics, its pictures, the regression, and the figure in small."""
+"""The pendulum in pixels: its physics, its images, the regression, and the figure in small."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_energy() -> None:
     """It changes by what friction takes: -μ θ'² dt; by Euler's steps, to first order."""
     states = np.array([[0.3, 1.0], [2.5, -2.0]])
-    after = dvbf_pixels.following(states, np.zeros(2))
+    after = dvbf_pixels.next_state(states, np.zeros(2))
 
     def energy(s: np.ndarray) -> np.ndarray:
         value: np.ndarray = 0.5 * s[:, 1] ** 2 + 9.81 * np.cos(s[:, 0])
@@ -32,12 +32,12 @@ def test_energy() -> None:
     expected = 0.5 * 0.1 * 0.5 * (states[:, 1] ** 2 + after[:, 1] ** 2)
     np.testing.assert_allclose(lost, expected, atol=0.25)
     hanging = np.array([[np.pi, 0.0]])
-    np.testing.assert_allclose(dvbf_pixels.following(hanging, np.zeros(1)), hanging, atol=1e-12)
+    np.testing.assert_allclose(dvbf_pixels.next_state(hanging, np.zeros(1)), hanging, atol=1e-12)
 
 
-def test_pictures() -> None:
+def test_images() -> None:
     """Upright above the middle, hanging below, a quarter turn to the right of it."""
-    up, right, down = dvbf_pixels.pictures(np.array([0.0, np.pi / 2, np.pi])).reshape(3, 16, 16)
+    up, right, down = dvbf_pixels.images(np.array([0.0, np.pi / 2, np.pi])).reshape(3, 16, 16)
     assert up[:8].sum() > 4 * up[8:].sum()
     np.testing.assert_allclose(down, up[::-1], atol=1e-12)
     np.testing.assert_allclose(right, up[::-1].T, atol=1e-12)
@@ -48,9 +48,9 @@ def test_torques_cause_what_follows() -> None:
     x, u, states = dvbf_pixels.sequences("test")
     assert x.shape == (20, 15, 256) and u.shape == (20, 14, 1)
     np.testing.assert_allclose(
-        dvbf_pixels.following(states[:, 3], 2 * u[:, 3, 0].double().numpy()), states[:, 4], atol=1e-6
+        dvbf_pixels.next_state(states[:, 3], 2 * u[:, 3, 0].double().numpy()), states[:, 4], atol=1e-6
     )
-    np.testing.assert_allclose(x[:, 4], dvbf_pixels.pictures(states[:, 4, 0]), atol=1e-6)
+    np.testing.assert_allclose(x[:, 4], dvbf_pixels.images(states[:, 4, 0]), atol=1e-6)
 
 
 def test_regression() -> None:
