@@ -22,7 +22,7 @@ from experiments.catalog import EXPERIMENTS, load
 from experiments.figure import run_experiment
 
 # Experiments whose smallest run takes more than a few seconds
-HEAVY = {"e2c_control", "latent_control", "world_model_ablation"}
+HEAVY = {"e2c_control", "latent_control", "population", "sac_update", "world_model_ablation"}
 
 
 @contextmanager
