@@ -27,7 +27,7 @@ from ardae_rl.common.checks import check_choice
 from ardae_rl.common.gaussians import kl_to_standard
 from ardae_rl.e2c import E2C
 from ardae_rl.e2c.plots import draw
-from ardae_rl.e2c.policies import as_pictures
+from ardae_rl.e2c.policies import as_images
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result
@@ -57,9 +57,9 @@ DATA: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {"planar": {}, "pendulum": {}},
     "options": {
-        "planar": {"contrastive_weight": 100.0, "policy_kwargs": {"blur": 10.0}},
+        "planar": {"loss_kwargs": {"contrastive_weight": 100.0}, "policy_kwargs": {"blur": 10.0}},
         "pendulum": {
-            "contrastive_weight": 100.0,
+            "loss_kwargs": {"contrastive_weight": 100.0},
             "sequence_length": 3,
             "policy_kwargs": {"blur": 10.0, "sharp": 0.0, "motion": 6.0},
         },
@@ -139,7 +139,7 @@ def measures(model: E2C, env: gym.Env[Any, Any], n: int) -> dict[str, float]:
         images.append(observation["observation"])
         states.append(state_of(info))
     x, y = np.stack(images), np.stack(states)
-    mean, log_std = model.policy.encoder(as_pictures(th.as_tensor(x).permute(0, 3, 1, 2)))
+    mean, log_std = model.policy.encoder(as_images(th.as_tensor(x).permute(0, 3, 1, 2)))
     empty = x.min(0)  # the background, without the object
     seen = (x != empty).any((1, 2, 3))
     r2 = {"r2": quadratic_r2(mean.numpy(), y), "r2_seen": quadratic_r2(mean.numpy()[seen], y[seen])}

@@ -1,4 +1,4 @@
-"""Deep variational Bayes filters as an SB3 algorithm: a state-space model is learnt, and planned in."""
+"""Deep variational Bayes filters as an SB3 algorithm: learn a state-space model, and act by planning in it."""
 
 from typing import Any, ClassVar
 
@@ -7,7 +7,7 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_choice, check_min
 from ardae_rl.dvbf.elbo import ELBOTerms, elbo
 from ardae_rl.dvbf.policies import DVBFPolicy
 from ardae_rl.dvbf.posteriors import InitialStatePosterior
@@ -15,26 +15,33 @@ from ardae_rl.latent.model_based import ModelBasedAlgorithm
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
 
 ANNEALINGS = ("dvbf", "kl", "none")
-_MEASURED = 1000
+_N_MEASURED = 1000  # sequences from which observations are standardized
 
 
 class DVBF(ModelBasedAlgorithm):
-    """A latent state-space model with a posterior of one of several kinds, whose bound holds for each of them.
+    """Deep variational Bayes filter: a latent state-space model trained on the evidence lower bound, and plans in it.
 
     Reference: Karl, Soelch, Bayer and van der Smagt (2017), Deep variational Bayes filters,
     https://arxiv.org/abs/1605.06432; flows as in Kingma et al. (2016), https://arxiv.org/abs/1606.04934.
 
-    See :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm` for ``learn``, and for the arguments not named here;
-    ``policy_kwargs`` chooses posterior, transition and planner (:class:`~ardae_rl.dvbf.policies.DVBFPolicy`).
+    Arguments that are not documented here are those of
+    :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm`; ``policy_kwargs`` chooses posterior, transition and
+    planner (:class:`~ardae_rl.dvbf.policies.DVBFPolicy`).
 
-    :param policy: "MlpPolicy" for vectors, or "CnnPolicy" for pictures
-    :param env: the environment to learn from
-    :param sequence_length: steps of the sequences that the bound is of
-    :param anneal: "dvbf" (a temperature on the joint density of observations and states, which keeps the entropy of the
-        posterior), "kl" (a weight on the divergence), or "none"
-    :param anneal_steps: gradient steps until there is no annealing any more
-    :param reward_weight: of the squared error of the reward
-    :raises ValueError: for arguments outside of what is accepted
+        Example:
+
+        >>> from ardae_rl import DVBF
+        >>> model = DVBF("MlpPolicy", "Pendulum-v1", n_collected=100, gradient_steps=5, batch_size=8)
+        >>> model = model.learn(100)
+
+    :param policy: "MlpPolicy" for vectors, or "CnnPolicy" for images.
+    :param env: The environment to learn from.
+    :param sequence_length: Number of steps of the sequences whose likelihood is bounded.
+    :param anneal: "dvbf" (a temperature on the joint density of observations and states, which preserves the entropy
+        of the posterior), "kl" (a weight on the divergence), or "none".
+    :param anneal_steps: Number of gradient steps over which the annealing ends.
+    :param reward_weight: Weight of the squared error of the predicted reward.
+    :raises ValueError: If an argument has a value that is not supported.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": DVBFPolicy, "CnnPolicy": DVBFPolicy}
@@ -87,45 +94,44 @@ class DVBF(ModelBasedAlgorithm):
 
     def _setup_model(self) -> None:
         check_choice("anneal", self.anneal, ANNEALINGS)
-        if self.anneal_steps < 0:
-            raise ValueError(f"anneal_steps={self.anneal_steps!r}: accepted are 0 and more")
+        check_min("anneal_steps", self.anneal_steps, 0)
         super()._setup_model()
 
     def elbo(self, observations: th.Tensor, actions: th.Tensor) -> ELBOTerms:
-        """Of one draw for each sequence.
+        """Return the terms of the evidence lower bound for one posterior sample per sequence.
 
-        :param observations: (batch, T + 1, ...), as the environment gives them
-        :param actions: (batch, T, action_dim), in [-1, 1]; action t causes observation t + 1
+        :param observations: (batch, T + 1, ...), as the environment returns them.
+        :param actions: (batch, T, action_dim) in [-1, 1]; action t causes observation t + 1.
         """
-        return elbo(self.policy.model, self.policy.posterior, self.policy.see(observations, 2), actions)[0]
+        return elbo(self.policy.model, self.policy.posterior, self.policy.preprocess(observations, 2), actions)[0]
 
     @th.no_grad()
     def reconstruct(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """The means of observations given states drawn from the posterior, (batch, T + 1, obs_dim)."""
-        z = self.policy.draw(self.policy.see(observations, 2), actions).z
-        return self.policy.unsee(self.policy.model.emission.mean(z))
+        """Return the means of observations given states sampled from the posterior, (batch, T + 1, obs_dim)."""
+        z = self.policy.sample_posterior(self.policy.preprocess(observations, 2), actions).z
+        return self.policy.postprocess(self.policy.model.emission.mean(z))
 
     @th.no_grad()
     def generate(self, observations: th.Tensor, actions: th.Tensor, noise: bool = True) -> th.Tensor:
-        """The means of observations that follow from a first state, (batch, T + 1, obs_dim), by the model alone.
+        """Return the means of observations that the model generates from an initial state, (batch, T + 1, obs_dim).
 
-        :param observations: (batch, n, ...), from which the first state is drawn
-        :param actions: (batch, T, action_dim), of all steps
-        :param noise: whether the states are drawn, or each is the mean after the one before
+        :param observations: (batch, n, ...), from which the initial state is inferred.
+        :param actions: (batch, T, action_dim), the actions of all steps.
+        :param noise: Whether to sample the states, or to take their means.
         """
-        x = self.policy.see(observations, 2)
-        first = self.policy.draw(x, actions[:, : x.shape[1] - 1]).z[:, 0]
-        silent = isinstance(self.policy.posterior, InitialStatePosterior)
-        return self.policy.unsee(self.policy.model.generate(first, actions, noise and not silent)[1])
+        x = self.policy.preprocess(observations, 2)
+        first = self.policy.sample_posterior(x, actions[:, : x.shape[1] - 1]).z[:, 0]
+        deterministic = isinstance(self.policy.posterior, InitialStatePosterior)
+        return self.policy.postprocess(self.policy.model.generate(first, actions, noise and not deterministic)[1])
 
     def _loss(self, batch: Sequences) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        x = self.policy.see(batch.observations, 2)
+        x = self.policy.preprocess(batch.observations, 2)
         terms, z = elbo(self.policy.model, self.policy.posterior, x, batch.actions)
-        share = 1.0 if self.anneal_steps == 0 else min(1.0, 0.01 + self._n_updates / self.anneal_steps)
+        temperature = 1.0 if self.anneal_steps == 0 else min(1.0, 0.01 + self._n_updates / self.anneal_steps)
         if self.anneal == "dvbf":
-            bound = share * (terms.reconstruction + terms.log_prior) - terms.log_posterior
+            bound = temperature * (terms.reconstruction + terms.log_prior) - terms.log_posterior
         elif self.anneal == "kl":
-            bound = terms.reconstruction - share * terms.kl
+            bound = terms.reconstruction - temperature * terms.kl
         else:
             bound = terms.elbo
         loss = -bound.mean() / x.shape[1]
@@ -138,8 +144,8 @@ class DVBF(ModelBasedAlgorithm):
 
     @th.no_grad()
     def _before_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
-        """In the first round, what vectors are standardised by: later, the model is used to it."""
-        if self._n_updates == 0 and not self.policy.pictures:
-            flat = sampler.sample(_MEASURED, rng).observations.flatten(0, 1).flatten(1).float()
+        """Standardize vectors by the data of the first round, a scale that later rounds keep."""
+        if self._n_updates == 0 and not self.policy.has_images:
+            flat = sampler.sample(_N_MEASURED, rng).observations.flatten(0, 1).flatten(1).float()
             self.policy.obs_mean.copy_(flat.mean(0))
             self.policy.obs_std.copy_(flat.std(0).clamp_min(1e-3))

@@ -1,4 +1,4 @@
-"""Learned state-space models: how states follow from each other, and what is seen of them."""
+"""Learned state-space models: transitions between states, and emissions of observations."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from torch.nn import functional as F
 
 from ardae_rl.common.checks import check_positive
 from ardae_rl.common.gaussians import normal_log_density, standard_normal_log_density
-from ardae_rl.latent.networks import PictureDecoder
+from ardae_rl.latent.networks import ImageDecoder
 
-_LEAST_LOG_STD, _GREATEST_LOG_STD = -6.0, 1.0
+LOG_STD_MIN, LOG_STD_MAX = -6.0, 1.0
 
 
 class LocallyLinearDynamics(nn.Module):
-    """z' = A z + B u + C w, each a mixture of matrices with weights that depend on z and u (Karl et al. 2017, Eq. 12).
+    """Transitions z' = A z + B u + C w, with mixtures of matrices whose weights depend on z and u.
 
-    C is diagonal and positive, so that z' has the density N(A z + B u, C²).
+    C is diagonal and positive, so that z' has the density N(A z + B u, C²) (Karl et al. 2017, Eq. 12).
 
-    :param z_dim: dimension of a state
-    :param act_dim: of a control
-    :param n_matrices: M, of each kind
-    :param hidden: widths of the network of the weights
-    :param first_std: of the noise in the beginning
+    :param z_dim: Dimension of a state.
+    :param act_dim: Dimension of a control.
+    :param n_matrices: Number M of matrices of each kind.
+    :param hidden: Widths of the hidden layers of the weights' network.
+    :param initial_std: Standard deviation of the noise at initialization.
     """
 
     def __init__(
@@ -32,129 +32,131 @@ class LocallyLinearDynamics(nn.Module):
         act_dim: int,
         n_matrices: int = 16,
         hidden: Sequence[int] = (64,),
-        first_std: float = 0.1,
+        initial_std: float = 0.1,
     ) -> None:
         super().__init__()
         for name, value in {
             "z_dim": z_dim,
             "act_dim": act_dim,
             "n_matrices": n_matrices,
-            "first_std": first_std,
+            "initial_std": initial_std,
         }.items():
             check_positive(name, value)
         self.weights = nn.Sequential(*create_mlp(z_dim + act_dim, n_matrices, list(hidden), nn.Tanh))
         # [A, B] side by side: one product for both
         self.ab = nn.Parameter(th.eye(z_dim, z_dim + act_dim) + 0.05 * th.randn(n_matrices, z_dim, z_dim + act_dim))
-        self.log_c = nn.Parameter(th.full((n_matrices, z_dim), first_std).log())
+        self.log_c = nn.Parameter(th.full((n_matrices, z_dim), initial_std).log())
 
     def forward(self, z: th.Tensor, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Mean and ln standard deviation of z', (..., z_dim) each."""
-        from_both = th.cat([z, u], -1)
-        weights = self.weights(from_both).softmax(-1)
-        linear = F.linear(from_both, self.ab.flatten(0, 1)).unflatten(-1, self.ab.shape[:2])  # (..., M, z_dim)
+        """Return mean and log standard deviation of z', (..., z_dim) each."""
+        inputs = th.cat([z, u], -1)
+        weights = self.weights(inputs).softmax(-1)
+        linear = F.linear(inputs, self.ab.flatten(0, 1)).unflatten(-1, self.ab.shape[:2])  # (..., M, z_dim)
         mean = (weights.unsqueeze(-1) * linear).sum(-2)
-        return mean, (weights @ self.log_c).clamp(_LEAST_LOG_STD, _GREATEST_LOG_STD)
+        return mean, (weights @ self.log_c).clamp(LOG_STD_MIN, LOG_STD_MAX)
 
 
 class NeuralDynamics(nn.Module):
-    """z' = z + f(z, u) + noise of a standard deviation that is the same everywhere.
+    """Transitions z' = z + f(z, u) + noise, whose standard deviation does not depend on the state.
 
-    :param z_dim: dimension of a state
-    :param act_dim: of a control
-    :param hidden: widths of f
-    :param first_std: of the noise in the beginning
+    :param z_dim: Dimension of a state.
+    :param act_dim: Dimension of a control.
+    :param hidden: Widths of the hidden layers of f.
+    :param initial_std: Standard deviation of the noise at initialization.
     """
 
-    def __init__(self, z_dim: int, act_dim: int, hidden: Sequence[int] = (128, 128), first_std: float = 0.1) -> None:
+    def __init__(self, z_dim: int, act_dim: int, hidden: Sequence[int] = (128, 128), initial_std: float = 0.1) -> None:
         super().__init__()
-        for name, value in {"z_dim": z_dim, "act_dim": act_dim, "first_std": first_std}.items():
+        for name, value in {"z_dim": z_dim, "act_dim": act_dim, "initial_std": initial_std}.items():
             check_positive(name, value)
         self.network = nn.Sequential(*create_mlp(z_dim + act_dim, z_dim, list(hidden), nn.ELU))
-        self.log_std = nn.Parameter(th.full((z_dim,), first_std).log())
+        self.log_std = nn.Parameter(th.full((z_dim,), initial_std).log())
 
     def forward(self, z: th.Tensor, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Mean and ln standard deviation of z', (..., z_dim) each."""
+        """Return mean and log standard deviation of z', (..., z_dim) each."""
         mean = z + self.network(th.cat([z, u], -1))
-        return mean, self.log_std.clamp(_LEAST_LOG_STD, _GREATEST_LOG_STD).expand_as(mean)
+        return mean, self.log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).expand_as(mean)
 
 
 class GaussianEmission(nn.Module):
-    """p(x | z) with a learned standard deviation for each dimension of x.
+    """Gaussian p(x | z) with a learned standard deviation per dimension of x.
 
-    :param z_dim: dimension of a state
-    :param obs_dim: of an observation
-    :param hidden: widths of the mean's network
-    :param first_std: in the beginning
+    :param z_dim: Dimension of a state.
+    :param obs_dim: Dimension of an observation.
+    :param hidden: Widths of the hidden layers of the mean's network.
+    :param initial_std: Standard deviation at initialization.
     """
 
-    def __init__(self, z_dim: int, obs_dim: int, hidden: Sequence[int] = (128,), first_std: float = 0.3) -> None:
+    def __init__(self, z_dim: int, obs_dim: int, hidden: Sequence[int] = (128,), initial_std: float = 0.3) -> None:
         super().__init__()
-        check_positive("first_std", first_std)
+        check_positive("initial_std", initial_std)
         self.mean = nn.Sequential(*create_mlp(z_dim, obs_dim, list(hidden), nn.Tanh))
-        self.log_std = nn.Parameter(th.full((obs_dim,), first_std).log())
+        self.log_std = nn.Parameter(th.full((obs_dim,), initial_std).log())
 
     def forward(self, z: th.Tensor, x: th.Tensor) -> th.Tensor:
-        """ln p(x | z), (...), of (..., z_dim) and (..., obs_dim)."""
+        """Return ln p(x | z), (...), given z (..., z_dim) and x (..., obs_dim)."""
         mean = self.mean(z)
-        return normal_log_density(x, mean, self.log_std.clamp_min(_LEAST_LOG_STD).expand_as(mean))
+        return normal_log_density(x, mean, self.log_std.clamp_min(LOG_STD_MIN).expand_as(mean))
 
 
-class PictureEmission(nn.Module):
-    """p(x | z) of pictures, flat, with values in [0, 1]: independent Bernoulli pixels.
+class ImageEmission(nn.Module):
+    """Bernoulli p(x | z) of flattened images with values in [0, 1], whose pixels are independent given z.
 
-    :param z_dim: dimension of a state
-    :param n_pixels: of a picture
-    :param hidden: widths
+    :param z_dim: Dimension of a state.
+    :param n_pixels: Number of pixels of an image.
+    :param hidden: Widths of the hidden layers.
     """
 
     def __init__(self, z_dim: int, n_pixels: int, hidden: Sequence[int] = (128,)) -> None:
         super().__init__()
-        self.decoder = PictureDecoder(z_dim, (n_pixels,), hidden)
+        self.decoder = ImageDecoder(z_dim, (n_pixels,), hidden)
 
     def mean(self, z: th.Tensor) -> th.Tensor:
-        """(..., n_pixels)."""
+        """Return probabilities (..., n_pixels), given z (..., z_dim)."""
         probability: th.Tensor = self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1]).sigmoid()
         return probability
 
     def forward(self, z: th.Tensor, x: th.Tensor) -> th.Tensor:
-        """ln p(x | z), (...), of (..., z_dim) and (..., n_pixels)."""
+        """Return ln p(x | z), (...), given z (..., z_dim) and x (..., n_pixels)."""
         logits = self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
         return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
 
 class LearnedSSM(nn.Module):
-    """A state-space model of networks, with z_0 ~ N(0, I).
+    """A state-space model made of networks, with z_0 ~ N(0, I).
 
-    :param dynamics: mean and ln standard deviation of z' from z and u
-    :param emission: ln p(x | z), with its ``mean``
+    It satisfies :class:`~ardae_rl.dvbf.elbo.StateSpaceModel`.
+
+    :param dynamics: Module that returns mean and log standard deviation of z', given z and u.
+    :param emission: Module that returns ln p(x | z), and the mean of x by its method ``mean``.
     """
 
     def __init__(
-        self, dynamics: LocallyLinearDynamics | NeuralDynamics, emission: GaussianEmission | PictureEmission
+        self, dynamics: LocallyLinearDynamics | NeuralDynamics, emission: GaussianEmission | ImageEmission
     ) -> None:
         super().__init__()
         self.dynamics, self.emission = dynamics, emission
 
-    def log_first(self, z: th.Tensor) -> th.Tensor:
+    def log_prob_initial(self, z: th.Tensor) -> th.Tensor:
         return standard_normal_log_density(z)
 
-    def following(self, z: th.Tensor, u: th.Tensor, w: th.Tensor) -> th.Tensor:
+    def next_state(self, z: th.Tensor, u: th.Tensor, w: th.Tensor) -> th.Tensor:
         mean, log_std = self.dynamics(z, u)
         return mean + log_std.exp() * w
 
     def log_prior(self, z: th.Tensor, u: th.Tensor) -> th.Tensor:
         mean, log_std = self.dynamics(z[:, :-1], u)
-        return self.log_first(z[:, 0]) + normal_log_density(z[:, 1:], mean, log_std).sum(1)
+        return self.log_prob_initial(z[:, 0]) + normal_log_density(z[:, 1:], mean, log_std).sum(1)
 
     def log_emission(self, z: th.Tensor, x: th.Tensor) -> th.Tensor:
         log_density: th.Tensor = self.emission(z, x)
         return log_density.sum(1)
 
     def generate(self, z: th.Tensor, u: th.Tensor, noise: bool = True) -> tuple[th.Tensor, th.Tensor]:
-        """States (batch, T + 1, z_dim) from first ones (batch, z_dim), and the means of what is seen of them."""
+        """Return states (batch, T + 1, z_dim) that follow initial ones (batch, z_dim), and the means of observations."""
         states = [z]
         for control in u.unbind(1):
             w = th.randn_like(z) if noise else th.zeros_like(z)
-            states.append(self.following(states[-1], control, w))
+            states.append(self.next_state(states[-1], control, w))
         path = th.stack(states, 1)
         return path, self.emission.mean(path)

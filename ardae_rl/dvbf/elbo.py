@@ -1,4 +1,4 @@
-"""The evidence lower bound of state-space models, in its three terms."""
+"""The evidence lower bound of state-space models and its terms."""
 
 from typing import NamedTuple, Protocol
 
@@ -6,55 +6,61 @@ import torch as th
 
 
 class StateSpaceModel(Protocol):
-    """p(z_0) Π p(z_t | z_{t-1}, u_{t-1}) Π p(x_t | z_t), for x (batch, T + 1, obs_dim) and u (batch, T, act_dim)."""
+    """The model p(z_0) Π p(z_t | z_{t-1}, u_{t-1}) Π p(x_t | z_t).
 
-    def log_first(self, z: th.Tensor) -> th.Tensor:
-        """ln p(z_0), (batch), of (batch, d)."""
+    Observations x have shape (batch, T + 1, obs_dim), controls u (batch, T, act_dim) and states z (batch, T + 1, d).
+    """
 
-    def following(self, z: th.Tensor, u: th.Tensor, w: th.Tensor) -> th.Tensor:
-        """z_t, (batch, d), of z_{t-1}, u_{t-1} and noise w ~ N(0, I), (batch, d); at w = 0 the mean."""
+    def log_prob_initial(self, z: th.Tensor) -> th.Tensor:
+        """Return ln p(z_0), (batch,), given z_0 (batch, d)."""
+
+    def next_state(self, z: th.Tensor, u: th.Tensor, w: th.Tensor) -> th.Tensor:
+        """Return z_t, (batch, d), given z_{t-1}, u_{t-1} and noise w ~ N(0, I), (batch, d); w = 0 gives the mean."""
 
     def log_prior(self, z: th.Tensor, u: th.Tensor) -> th.Tensor:
-        """ln p(z_{0:T} | u), (batch), of (batch, T + 1, d): of the joint density, not of marginal ones."""
+        """Return the joint log-density ln p(z_{0:T} | u), (batch,)."""
 
     def log_emission(self, z: th.Tensor, x: th.Tensor) -> th.Tensor:
-        """ln p(x_{0:T} | z_{0:T}), (batch)."""
+        """Return ln p(x_{0:T} | z_{0:T}), (batch,)."""
 
 
 class ELBOTerms(NamedTuple):
-    """Of one draw from the posterior, (batch) each: densities of the same thing, or the bound is none."""
+    """The terms for one posterior sample per sequence, each (batch,).
+
+    ``log_prior`` and ``log_posterior`` must be densities of the same variable; otherwise there is no bound.
+    """
 
     reconstruction: th.Tensor  # ln p(x | z)
-    log_prior: th.Tensor  # ln p of what was drawn
-    log_posterior: th.Tensor  # ln q of what was drawn
+    log_prior: th.Tensor  # ln p of the sampled variable
+    log_posterior: th.Tensor  # ln q of the sampled variable
 
     @property
     def elbo(self) -> th.Tensor:
-        """At most ln p(x | u) in expectation, (batch)."""
+        """The bound, at most ln p(x | u) in expectation, (batch,)."""
         return self.reconstruction + self.log_prior - self.log_posterior
 
     @property
     def kl(self) -> th.Tensor:
-        """An estimate of KL(q || p), at least 0 in expectation, (batch)."""
+        """An estimate of KL(q || p), at least 0 in expectation, (batch,)."""
         return self.log_posterior - self.log_prior
 
 
-class Drawn(NamedTuple):
-    """What a posterior gives."""
+class PosteriorSample(NamedTuple):
+    """States sampled from a posterior, with the log-densities of the variable that was sampled."""
 
     z: th.Tensor  # (batch, T + 1, d)
-    log_prior: th.Tensor  # (batch)
-    log_posterior: th.Tensor  # (batch)
+    log_prior: th.Tensor  # (batch,)
+    log_posterior: th.Tensor  # (batch,)
 
 
 class Posterior(Protocol):
-    """Draws from q(. | x, u): of all states, or of what they follow from."""
+    """Samples from q(. | x, u): either all states, or the variables that determine them."""
 
-    def __call__(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
-        """One draw for each sequence."""
+    def __call__(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
+        """Return one sample per sequence."""
 
 
 def elbo(model: StateSpaceModel, posterior: Posterior, x: th.Tensor, u: th.Tensor) -> tuple[ELBOTerms, th.Tensor]:
-    """The terms of a draw, and its states."""
-    drawn = posterior(model, x, u)
-    return ELBOTerms(model.log_emission(drawn.z, x), drawn.log_prior, drawn.log_posterior), drawn.z
+    """Return the terms of the bound for one posterior sample per sequence, and its states (batch, T + 1, d)."""
+    sample = posterior(model, x, u)
+    return ELBOTerms(model.log_emission(sample.z, x), sample.log_prior, sample.log_posterior), sample.z

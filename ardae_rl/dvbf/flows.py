@@ -1,4 +1,4 @@
-"""Inverse autoregressive flows of a vector, and of all the noise of a sequence (Kingma et al. 2016)."""
+"""Inverse autoregressive flows of a vector, and of the noise of a whole sequence (Kingma et al. 2016)."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,21 @@ from torch import nn
 from ardae_rl.common.checks import check_positive
 from ardae_rl.common.optional import require
 
-_BOUND = 3.0  # of ln σ, in absolute value, so that no flow can be wild in the beginning
+_MAX_LOG_SCALE = 3.0  # bound of |ln σ|, which keeps flows tame early in training
 
 
 class InverseAutoregressiveFlow(nn.Module):
-    """z' = μ + σ z, with μ_n and σ_n from z_1, ..., z_{n-1} and a context: its inverse is slow, but is not needed.
+    """The map z' = μ + σ z, where μ_n and σ_n depend on z_1, ..., z_{n-1} and a context.
 
-    The masked network lets the context into every unit, so that the first dimension depends on it as well.
+    Its inverse would be slow, but is not needed. Every unit of the masked network sees the context, so that the first
+    dimension depends on it too.
 
-    :param dim: of z
-    :param context_dim: of the context; at least 1
-    :param hidden: widths of the masked network
-    :param reverse: whether the order of the dimensions is turned round
-    :raises ValueError: for numbers below 1
-    :raises ImportError: without zuko
+    :param dim: Dimension of z.
+    :param context_dim: Dimension of the context, at least 1.
+    :param hidden: Widths of the hidden layers of the masked network.
+    :param reverse: Whether to reverse the order of the dimensions.
+    :raises ValueError: If a dimension is not positive.
+    :raises ImportError: If zuko is not installed.
     """
 
     def __init__(self, dim: int, context_dim: int, hidden: Sequence[int] = (64, 64), reverse: bool = False) -> None:
@@ -37,21 +38,23 @@ class InverseAutoregressiveFlow(nn.Module):
         adjacency = th.cat([earlier, th.ones(dim, context_dim, dtype=th.bool)], 1)
         self.dim = dim
         self.network = MaskedMLP(adjacency.repeat(2, 1), list(hidden), activation=nn.ELU)
-        for parameter in self.network[-1].parameters():  # near the identity in the beginning
+        for parameter in self.network[-1].parameters():  # near the identity at initialization
             parameter.data *= 0.1
 
     def forward(self, z: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """z', (..., dim), of (..., dim) and (..., context_dim), and Σ ln σ, the log determinant, (...)."""
+        """Return z' (..., dim) and the log-determinant Σ ln σ (...); the context has shape (..., context_dim)."""
         mean, raw = self.network(th.cat([z, context], -1)).chunk(2, -1)
-        log_std = _BOUND * (raw / _BOUND).tanh()
+        log_std = _MAX_LOG_SCALE * (raw / _MAX_LOG_SCALE).tanh()
         return mean + log_std.exp() * z, log_std.sum(-1)
 
 
 class FlowSequence(nn.Module):
-    """Flows one after another, each in the other order of dimensions.
+    """A sequence of inverse autoregressive flows, with the order of dimensions alternating.
 
-    :param n_flows: how many
-    :param dim: see :class:`InverseAutoregressiveFlow`, as for the next two
+    :param n_flows: Number of flows.
+    :param dim: Dimension of z.
+    :param context_dim: Dimension of the context.
+    :param hidden: Widths of the hidden layers of the masked networks.
     """
 
     def __init__(self, n_flows: int, dim: int, context_dim: int, hidden: Sequence[int] = (64, 64)) -> None:
@@ -70,17 +73,17 @@ class FlowSequence(nn.Module):
 
 
 class TrajectoryFlow(nn.Module):
-    """Inverse autoregressive flows over all the (T + 1) d numbers of a sequence, in the order of time.
+    """Inverse autoregressive flows over all (T + 1) d numbers of a sequence, in the order of time.
 
-    μ and σ of step t depend on the steps before it through a recurrent network, on the dimensions before within the
-    step, and on the context of the step, which may know the whole sequence. Every second flow goes the other way, in
-    time and in dimensions. The same parameters serve sequences of any length.
+    μ and σ of step t depend on the earlier steps through a recurrent network, on the earlier dimensions of the step,
+    and on the context of the step, which may depend on the whole sequence. Every second flow runs backwards in time
+    and in dimensions. The parameters serve sequences of any length.
 
-    :param n_flows: how many
-    :param dim: d, of a step
-    :param context_dim: of a step's context
-    :param memory: width of the recurrent networks
-    :param hidden: widths of the masked networks
+    :param n_flows: Number of flows.
+    :param dim: Dimension d of a step.
+    :param context_dim: Dimension of the context of a step.
+    :param memory: Width of the recurrent networks.
+    :param hidden: Widths of the hidden layers of the masked networks.
     """
 
     def __init__(
@@ -94,18 +97,19 @@ class TrajectoryFlow(nn.Module):
         )
 
     def forward(self, z: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """z', (batch, T + 1, dim), and the log determinant of the whole map, (batch).
+        """Return z' (batch, T + 1, dim) and the log-determinant of the whole map (batch,).
 
-        :param context: (batch, T + 1, context_dim)
+        :param z: (batch, T + 1, dim).
+        :param context: (batch, T + 1, context_dim).
         """
         log_determinant = z.new_zeros(len(z))
         for i, (memory, flow) in enumerate(zip(self.memories, self.flows, strict=True)):
             backwards = i % 2 == 1
             if backwards:
                 z, context = z.flip(1), context.flip(1)
-            before = th.cat([th.zeros_like(z[:, :1]), z[:, :-1]], 1)
-            remembered, _ = memory(th.cat([before, context], -1))
-            z, change = flow(z, th.cat([context, remembered], -1))
+            previous = th.cat([th.zeros_like(z[:, :1]), z[:, :-1]], 1)
+            code, _ = memory(th.cat([previous, context], -1))
+            z, change = flow(z, th.cat([context, code], -1))
             log_determinant = log_determinant + change.sum(1)
             if backwards:
                 z, context = z.flip(1), context.flip(1)

@@ -1,4 +1,4 @@
-"""Posteriors over the states of a sequence, each with the density that belongs to what it draws."""
+"""Posteriors over the states of a sequence, each with the density of what it samples."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,19 @@ from torch import nn
 
 from ardae_rl.common.checks import check_positive
 from ardae_rl.common.gaussians import normal_log_density, standard_normal_log_density
-from ardae_rl.dvbf.elbo import Drawn, StateSpaceModel
+from ardae_rl.dvbf.elbo import PosteriorSample, StateSpaceModel
 from ardae_rl.dvbf.flows import FlowSequence, TrajectoryFlow
 
-_LEAST_LOG_STD, _GREATEST_LOG_STD = -7.0, 3.0
+LOG_STD_MIN, LOG_STD_MAX = -7.0, 3.0
 
 
 class SequenceEncoder(nn.Module):
-    """What is known at each step: of the past, or of all of a sequence of observations and controls.
+    """Encodes, for each step, the past or the whole of a sequence of observations and controls.
 
-    :param obs_dim: of x
-    :param act_dim: of u
-    :param hidden: width of each direction
-    :param smoothing: whether the future is known as well
+    :param obs_dim: Dimension of x.
+    :param act_dim: Dimension of u.
+    :param hidden: Width of the recurrent network of each direction.
+    :param smoothing: Whether the code of a step depends on the future too.
     """
 
     def __init__(self, obs_dim: int, act_dim: int, hidden: int = 64, smoothing: bool = True) -> None:
@@ -28,27 +28,27 @@ class SequenceEncoder(nn.Module):
         for name, value in {"obs_dim": obs_dim, "act_dim": act_dim, "hidden": hidden}.items():
             check_positive(name, value)
         self.smoothing = smoothing
-        # A step's control comes after its observation, so that forwards it is that of the step before
+        # The control of a step follows its observation: the forward network sees the one of the step before
         self.forwards = nn.GRU(obs_dim + act_dim, hidden, batch_first=True)
         self.backwards = nn.GRU(obs_dim + act_dim, hidden, batch_first=True) if smoothing else None
         self.out_features = hidden * (2 if smoothing else 1)
 
     def forward(self, x: th.Tensor, u: th.Tensor) -> th.Tensor:
-        """(batch, T + 1, out_features) of x (batch, T + 1, obs_dim) and u (batch, T, act_dim)."""
-        nothing = u.new_zeros(len(u), 1, u.shape[-1])
-        past, _ = self.forwards(th.cat([x, th.cat([nothing, u], 1)], -1))
+        """Return codes (batch, T + 1, out_features), given x (batch, T + 1, obs_dim) and u (batch, T, act_dim)."""
+        no_control = u.new_zeros(len(u), 1, u.shape[-1])
+        past, _ = self.forwards(th.cat([x, th.cat([no_control, u], 1)], -1))
         if self.backwards is None:
             return past
-        future, _ = self.backwards(th.cat([x, th.cat([u, nothing], 1)], -1).flip(1))
+        future, _ = self.backwards(th.cat([x, th.cat([u, no_control], 1)], -1).flip(1))
         return th.cat([past, future.flip(1)], -1)
 
 
 class TrajectoryIAFPosterior(nn.Module):
-    """All states from one draw of all the noise, through flows over the whole trajectory (Kingma et al. 2016).
+    """Samples all states at once, from noise that flows transform over the whole trajectory (Kingma et al. 2016).
 
-    :param encoder: of the sequence
-    :param z_dim: dimension d of a state
-    :param n_flows: see :class:`~ardae_rl.dvbf.flows.TrajectoryFlow`
+    :param encoder: Encoder of the sequence.
+    :param z_dim: Dimension d of a state.
+    :param n_flows: Number of flows, see :class:`~ardae_rl.dvbf.flows.TrajectoryFlow`.
     """
 
     def __init__(self, encoder: SequenceEncoder, z_dim: int, n_flows: int = 2) -> None:
@@ -57,25 +57,25 @@ class TrajectoryIAFPosterior(nn.Module):
         self.moments = nn.Linear(encoder.out_features, 2 * z_dim)
         self.flow = TrajectoryFlow(n_flows, z_dim, encoder.out_features)
 
-    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
+    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
         context = self.encoder(x, u)
         noise = th.randn(*x.shape[:2], self.z_dim, dtype=x.dtype, device=x.device)
         correlated, log_determinant = self.flow(noise, context)
         mean, log_std = _moments(self.moments(context))
         z = mean + log_std.exp() * correlated
         log_q = standard_normal_log_density(noise).sum(1) - log_determinant - log_std.sum((1, 2))
-        return Drawn(z, model.log_prior(z, u), log_q)
+        return PosteriorSample(z, model.log_prior(z, u), log_q)
 
 
 class StepPosterior(nn.Module):
-    """q(z_t | z_{t-1}, x, u), one step after another: a Gaussian, and flows after it if there are any.
+    """Samples one step after another from q(z_t | z_{t-1}, x, u): a Gaussian, optionally followed by flows.
 
-    With a smoothing encoder it has the form of the true posterior, whose factors are p(z_t | z_{t-1}, x_{t:T}).
+    With a smoothing encoder this has the form of the true posterior, whose factors are p(z_t | z_{t-1}, x_{t:T}).
 
-    :param encoder: of the sequence; filtering or smoothing
-    :param z_dim: dimension d of a state
-    :param n_flows: after the Gaussian; 0 for none
-    :param hidden: widths of the network
+    :param encoder: Encoder of the sequence, filtering or smoothing.
+    :param z_dim: Dimension d of a state.
+    :param n_flows: Number of flows after the Gaussian; 0 for none.
+    :param hidden: Widths of the hidden layers.
     """
 
     def __init__(self, encoder: SequenceEncoder, z_dim: int, n_flows: int = 0, hidden: Sequence[int] = (64,)) -> None:
@@ -84,28 +84,28 @@ class StepPosterior(nn.Module):
         self.network = nn.Sequential(*create_mlp(encoder.out_features + z_dim, 2 * z_dim, list(hidden), nn.Tanh))
         self.flow = FlowSequence(n_flows, z_dim, encoder.out_features) if n_flows else None
 
-    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
+    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
         context = self.encoder(x, u)
-        before, log_q, states = x.new_zeros(len(x), self.z_dim), x.new_zeros(len(x)), []
-        for known in context.unbind(1):
-            mean, log_std = _moments(self.network(th.cat([known, before], -1)))
+        previous, log_q, states = x.new_zeros(len(x), self.z_dim), x.new_zeros(len(x)), []
+        for code in context.unbind(1):
+            mean, log_std = _moments(self.network(th.cat([code, previous], -1)))
             noise = th.randn_like(mean)
-            before = mean + log_std.exp() * noise
+            previous = mean + log_std.exp() * noise
             log_q = log_q + standard_normal_log_density(noise) - log_std.sum(-1)
             if self.flow is not None:
-                before, log_determinant = self.flow(before, known)
+                previous, log_determinant = self.flow(previous, code)
                 log_q = log_q - log_determinant
-            states.append(before)
+            states.append(previous)
         z = th.stack(states, 1)
-        return Drawn(z, model.log_prior(z, u), log_q)
+        return PosteriorSample(z, model.log_prior(z, u), log_q)
 
 
 class NoisePosterior(nn.Module):
-    """q(w_t | z_{t-1}, x, u) of the noise that the states follow from, as in DVBF (Karl et al. 2017); z_0 by itself.
+    """Samples the process noise from q(w_t | z_{t-1}, x, u), as in DVBF (Karl et al. 2017), and z_0 from q(z_0 | x, u).
 
-    :param encoder: of the sequence
-    :param z_dim: dimension d of a state, and of the noise
-    :param hidden: widths of the network
+    :param encoder: Encoder of the sequence.
+    :param z_dim: Dimension d of a state and of the noise.
+    :param hidden: Widths of the hidden layers.
     """
 
     def __init__(self, encoder: SequenceEncoder, z_dim: int, hidden: Sequence[int] = (64,)) -> None:
@@ -114,27 +114,27 @@ class NoisePosterior(nn.Module):
         self.first = nn.Sequential(*create_mlp(encoder.out_features, 2 * z_dim, list(hidden), nn.Tanh))
         self.network = nn.Sequential(*create_mlp(encoder.out_features + z_dim, 2 * z_dim, list(hidden), nn.Tanh))
 
-    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
+    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
         context = self.encoder(x, u)
         z, log_q = _draw(*_moments(self.first(context[:, 0])))
-        log_prior, states = model.log_first(z), [z]
+        log_prior, states = model.log_prob_initial(z), [z]
         for t in range(u.shape[1]):
             w, log_density = _draw(*_moments(self.network(th.cat([context[:, t + 1], z], -1))))
             log_prior, log_q = log_prior + standard_normal_log_density(w), log_q + log_density
-            z = model.following(z, u[:, t], w)
+            z = model.next_state(z, u[:, t], w)
             states.append(z)
-        return Drawn(th.stack(states, 1), log_prior, log_q)
+        return PosteriorSample(th.stack(states, 1), log_prior, log_q)
 
 
 class InitialStatePosterior(nn.Module):
-    """q(z_0 | x, u); the other states follow from it without noise, in the model as in the posterior.
+    """Samples z_0 from q(z_0 | x, u); the other states follow without noise, in the model as in the posterior.
 
-    One draw for a trajectory, and no log determinant over time: the path is no random variable of its own. The bound is
-    that of the model without noise.
+    There is one sample per trajectory and no log-determinant over time, because the path is a function of z_0. The
+    bound is that of the model without process noise.
 
-    :param encoder: of the sequence
-    :param z_dim: dimension d of a state
-    :param hidden: widths of the network
+    :param encoder: Encoder of the sequence.
+    :param z_dim: Dimension d of a state.
+    :param hidden: Widths of the hidden layers.
     """
 
     def __init__(self, encoder: SequenceEncoder, z_dim: int, hidden: Sequence[int] = (64,)) -> None:
@@ -142,18 +142,18 @@ class InitialStatePosterior(nn.Module):
         self.encoder, self.z_dim = encoder, z_dim
         self.first = nn.Sequential(*create_mlp(encoder.out_features, 2 * z_dim, list(hidden), nn.Tanh))
 
-    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
+    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
         z, log_q = _draw(*_moments(self.first(self.encoder(x, u)[:, 0])))
-        log_prior, states = model.log_first(z), [z]
+        log_prior, states = model.log_prob_initial(z), [z]
         for control in u.unbind(1):
-            z = model.following(z, control, th.zeros_like(z))
+            z = model.next_state(z, control, th.zeros_like(z))
             states.append(z)
-        return Drawn(th.stack(states, 1), log_prior, log_q)
+        return PosteriorSample(th.stack(states, 1), log_prior, log_q)
 
 
 def _moments(raw: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     mean, log_std = raw.chunk(2, -1)
-    return mean, log_std.clamp(_LEAST_LOG_STD, _GREATEST_LOG_STD)
+    return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
 
 def _draw(mean: th.Tensor, log_std: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

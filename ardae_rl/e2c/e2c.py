@@ -1,5 +1,6 @@
-"""Embed to Control as an SB3 algorithm: steps are collected, a model is fitted, and acting is planning in it."""
+"""Embed to Control as an SB3 algorithm: collect steps, fit a latent model to them, and act by planning in it."""
 
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -7,41 +8,41 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from ardae_rl.common.checks import check_choice, check_positive
-from ardae_rl.e2c.loss import E2CWeights, e2c_loss
-from ardae_rl.e2c.policies import E2CPolicy, as_pictures
-from ardae_rl.e2c.transition import TRANSITION_SAMPLES
+from ardae_rl.common.checks import check_keys
+from ardae_rl.e2c.loss import E2CLoss, e2c_loss
+from ardae_rl.e2c.policies import E2CPolicy, as_images
 from ardae_rl.latent.model_based import ModelBasedAlgorithm
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
 
-_ACTIVE = 0.05  # variance that the means of an active latent have at least
-_MEASURED = 1000  # pictures that the latents' scale is taken from
+_ACTIVE_VARIANCE = 0.05  # least variance of the means of a latent dimension that counts as active
+_N_MEASURED = 1000  # images from which the scale of the latents is estimated
 
 
 class E2C(ModelBasedAlgorithm):
-    """Embed to Control: locally linear latent dynamics from pictures, and plans in them.
+    """Embed to Control: locally linear latent dynamics learned from images, and plans in the latent space.
 
     Reference: Watter, Springenberg, Boedecker and Riedmiller (2015), Embed to Control,
-    https://arxiv.org/abs/1506.07365; the further terms are of Levine et al. (2020), https://arxiv.org/abs/1909.01506,
-    and Shu et al. (2020), https://arxiv.org/abs/2003.01086.
+    https://arxiv.org/abs/1506.07365; the optional terms are from Levine et al. (2020),
+    https://arxiv.org/abs/1909.01506, and Shu et al. (2020), https://arxiv.org/abs/2003.01086.
 
-    See :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm` for ``learn``, and for the arguments not named here.
-    Training wants to see all places: give it an environment that starts anywhere.
+    Arguments that are not documented here are those of
+    :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm`. Training needs observations from everywhere in the
+    state space: use an environment whose episodes start anywhere, such as one wrapped in
+    ``ardae_envs.start_anywhere.StartAnywhere``.
 
-    :param policy: "MultiInputPolicy" for dictionaries with pictures "observation" and "desired_goal", or "CnnPolicy"
-        for pictures alone, which plans for the reward that it learns
-    :param env: the environment to learn from
-    :param sequence_length: steps of a sequence, k: the model is to foresee so many
-    :param prior_weight: see :class:`~ardae_rl.e2c.loss.E2CWeights`, as for the next four
-    :param transition_weight: λ
-    :param consistency_weight: of the squared distance of pushed means to encoded ones
-    :param curvature_weight: of the error of the linearisation
-    :param contrastive_weight: of picking the right successor from a batch
-    :param curvature_noise: standard deviation of the points where the linearisation is tried
-    :param transition_sample: "same" or "resample", see
-        :class:`~ardae_rl.e2c.transition.LocallyLinearTransition`
-    :param reward_weight: of the squared error of the reward
-    :raises ValueError: for arguments outside of what is accepted
+        Example:
+
+        >>> from ardae_rl import E2C
+        >>> import ardae_envs
+        >>> model = E2C("MultiInputPolicy", "ardae/PlanarObstacles-v0", n_collected=100, gradient_steps=5, batch_size=8)
+        >>> model = model.learn(100)
+
+    :param policy: "MultiInputPolicy" for dictionaries with the images "observation" and "desired_goal", or "CnnPolicy"
+        for images alone, which plans for the learned reward.
+    :param env: The environment to learn from.
+    :param sequence_length: Number of steps k per training sequence, over which the model has to predict.
+    :param loss_kwargs: Settings of the loss, such as ``contrastive_weight``; see :class:`~ardae_rl.e2c.loss.E2CLoss`.
+    :raises ValueError: If an argument has a value that is not supported.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -59,14 +60,7 @@ class E2C(ModelBasedAlgorithm):
         gradient_steps: int = 10_000,
         batch_size: int = 128,
         sequence_length: int = 1,
-        prior_weight: float = 1.0,
-        transition_weight: float = 0.25,
-        consistency_weight: float = 0.0,
-        curvature_weight: float = 0.0,
-        contrastive_weight: float = 0.0,
-        curvature_noise: float = 0.1,
-        transition_sample: str = "same",
-        reward_weight: float = 1.0,
+        loss_kwargs: dict[str, Any] | None = None,
         random_share: float = 0.3,
         buffer_size: int = 50_000,
         max_grad_norm: float = 10.0,
@@ -96,52 +90,35 @@ class E2C(ModelBasedAlgorithm):
             seed=seed,
             device=device,
         )
-        self.reward_weight = reward_weight
-        self.prior_weight, self.transition_weight = prior_weight, transition_weight
-        self.consistency_weight, self.curvature_weight = consistency_weight, curvature_weight
-        self.contrastive_weight = contrastive_weight
-        self.curvature_noise, self.transition_sample = curvature_noise, transition_sample
+        self.loss_kwargs = loss_kwargs
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
-        check_positive("curvature_noise", self.curvature_noise)
-        check_choice("transition_sample", self.transition_sample, TRANSITION_SAMPLES)
-        if self.transition_sample == "resample" and self.sequence_length > 1:
-            raise ValueError(f"sequence_length={self.sequence_length!r} with 'resample': accepted is 1")
-        self._weights()
+        loss_kwargs = self.loss_kwargs or {}
+        check_keys("loss_kwargs", loss_kwargs, [field.name for field in fields(E2CLoss)])
+        self.loss_settings = E2CLoss(**loss_kwargs)
+        if self.loss_settings.transition_sample == "resample" and self.sequence_length > 1:
+            raise ValueError(
+                f"`sequence_length` must be 1 with transition_sample='resample', got {self.sequence_length!r}"
+            )
         super()._setup_model()
 
     def _loss(self, batch: Sequences) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        loss, terms = e2c_loss(
-            self.policy.model,
-            as_pictures(batch.observations),
-            batch.actions,
-            self._weights(),
-            self.transition_sample,
-            self.curvature_noise,
-        )
-        if self.reward_weight:
+        settings = self.loss_settings
+        loss, terms = e2c_loss(self.policy.model, as_images(batch.observations), batch.actions, settings)
+        if settings.reward_weight:
             with th.no_grad():
-                z, _ = self.policy.encoder(as_pictures(batch.observations[:, 0]))
+                z, _ = self.policy.encoder(as_images(batch.observations[:, 0]))
             predicted = self.policy.reward(th.cat([z, batch.actions[:, 0]], -1)).squeeze(-1)
             terms["reward_error"] = (predicted - batch.rewards[:, 0]).square().mean()
-            loss = loss + self.reward_weight * terms["reward_error"]
+            loss = loss + settings.reward_weight * terms["reward_error"]
         return loss, terms
 
     @th.no_grad()
     def _after_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
-        """The latents' scale, which costs are in units of, and whether they say anything of the pictures."""
-        mean, _ = self.policy.encoder(as_pictures(sampler.sample(_MEASURED, rng).observations[:, 0]))
+        """Measure the scale of the latents, the unit of plans' costs, and how many latents are active."""
+        mean, _ = self.policy.encoder(as_images(sampler.sample(_N_MEASURED, rng).observations[:, 0]))
         variance = mean.var(0)
         self.policy.latent_scale.copy_(variance.mean().sqrt().clamp_min(1e-6))
-        self.logger.record("train/active_latents", int((variance > _ACTIVE).sum()))
-
-    def _weights(self) -> E2CWeights:
-        return E2CWeights(
-            self.prior_weight,
-            self.transition_weight,
-            self.consistency_weight,
-            self.curvature_weight,
-            self.contrastive_weight,
-        )
+        self.logger.record("train/active_latents", int((variance > _ACTIVE_VARIANCE).sum()))

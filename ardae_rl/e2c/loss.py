@@ -1,46 +1,63 @@
-"""What Embed to Control minimises, and the terms that its successors have added."""
+"""The loss of Embed to Control, with the terms that its successors added."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch as th
 from torch.func import jvp
 from torch.nn import functional as F
 
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_choice, check_min, check_positive
 from ardae_rl.common.gaussians import kl_to_diagonal, kl_to_standard
-from ardae_rl.e2c.transition import TRANSITION_SAMPLES, LocallyLinearTransition
-from ardae_rl.latent.networks import GaussianEncoder, PictureDecoder
+from ardae_rl.e2c.transition import TRANSITION_SAMPLES, Linearized, LocallyLinearTransition
+from ardae_rl.latent.networks import GaussianEncoder, ImageDecoder
 
 CONTRASTIVE_STD = 0.1  # of latents
-OUTLIER = -14.0  # ln density, relative to the Gaussian's middle, of a successor that nothing foretells
+OUTLIER = -14.0  # log-density, relative to the mode of the Gaussian, of a next latent that nothing predicts
 
 
 @dataclass(frozen=True)
-class E2CWeights:
-    """Of the terms beside the reconstructions, whose weight is 1.
+class E2CLoss:
+    """The settings of the loss: weights of the terms beside the reconstructions, whose weight is 1.
 
-    :param prior: KL(q(z_t|x_t) || N(0, I))
-    :param transition: λ, KL(N(Aμ + Bu + o, AΣAᵀ + H) || q(z_{t+1}|x_{t+1}))
-    :param consistency: squared distance of pushed means to those that the encoder gives, in units of the spread of the
-        batch's means, so that a smaller map gains nothing (what Levine et al. 2020 have as a divergence)
-    :param curvature: squared error of the transition's linearisation at points nearby (Levine et al. 2020, Eq. 12)
-    :param contrastive: -ln of the probability that each pushed mean's own successor is picked from those of the batch
-        (as the predictive coding of Shu et al. 2020, with Gaussians and outliers): it unfolds a latent that tells all
-        pictures from each other, but has near ones far apart
+        Example:
+
+        >>> from ardae_rl.e2c import E2CLoss
+        >>> E2CLoss(contrastive_weight=100.0).transition_weight
+        0.25
+
+    :param prior_weight: Weight of KL(q(z_t|x_t) || N(0, I)).
+    :param transition_weight: λ, the weight of KL(N(Aμ + Bu + o, AΣAᵀ + H) || q(z_{t+1}|x_{t+1})).
+    :param consistency_weight: Weight of the squared distance between predicted means and the encoder's, in units of
+        the spread of the batch's means, so that a smaller map gains nothing (a divergence in Levine et al. 2020).
+    :param curvature_weight: Weight of the squared error of the transition's linearization at nearby points (Levine et
+        al. 2020, Eq. 12).
+    :param contrastive_weight: Weight of minus the log-probability that each predicted mean picks its own next latent
+        from those of the batch (as the predictive coding of Shu et al. 2020, with Gaussians and outliers). This
+        unfolds a latent space that tells all images apart but places similar ones far from each other.
+    :param reward_weight: Weight of the squared error of the predicted reward.
+    :param curvature_noise: Standard deviation of the nearby points of the curvature term.
+    :param transition_sample: "same" or "resample", see :class:`~ardae_rl.e2c.transition.LocallyLinearTransition`.
+    :raises ValueError: If a weight is negative, or another value is not supported.
     """
 
-    prior: float = 1.0
-    transition: float = 0.25
-    consistency: float = 0.0
-    curvature: float = 0.0
-    contrastive: float = 0.0
+    prior_weight: float = 1.0
+    transition_weight: float = 0.25
+    consistency_weight: float = 0.0
+    curvature_weight: float = 0.0
+    contrastive_weight: float = 0.0
+    reward_weight: float = 1.0
+    curvature_noise: float = 0.1
+    transition_sample: str = "same"
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not value >= 0:
-                raise ValueError(f"{field.name}={value!r}: accepted are numbers from 0 up")
+            if field.name.endswith("weight"):
+                check_min(field.name, getattr(self, field.name), 0)
+        check_positive("curvature_noise", self.curvature_noise)
+        check_choice("transition_sample", self.transition_sample, TRANSITION_SAMPLES)
 
 
 @dataclass(frozen=True)
@@ -48,97 +65,119 @@ class E2CModel:
     """The three networks."""
 
     encoder: GaussianEncoder
-    decoder: PictureDecoder
+    decoder: ImageDecoder
     transition: LocallyLinearTransition
 
 
+class Step(NamedTuple):
+    """One step of a sequence of latents that is propagated through the transition from a sample of the first one."""
+
+    linearized: Linearized
+    next_state: th.Tensor  # sample of z_{t+1}, batch x d
+    mean: th.Tensor  # of z_{t+1} given the first image, batch x d
+    covariance: th.Tensor  # batch x d x d
+    log_determinant: th.Tensor  # of that covariance without process noise, batch
+
+
 def e2c_loss(
-    model: E2CModel,
-    pictures: th.Tensor,
-    actions: th.Tensor,
-    weights: E2CWeights,
-    transition_sample: str = "same",
-    curvature_noise: float = 0.1,
+    model: E2CModel, images: th.Tensor, actions: th.Tensor, settings: E2CLoss
 ) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-    """The mean over a batch of sequences, and its parts.
+    """Return the loss, averaged over a batch of sequences, and its terms.
 
-    For one step it is the loss of Watter et al. (2015), Eq. 12. For k, the sample of the first latent is pushed on
-    through the transition, each latent is decoded, and each pushed one compared with what the encoder says of its
-    picture; sums over steps are divided by k.
+    For one step this is the loss of Watter et al. (2015), Eq. 12. For k steps, the sample of the first latent is
+    propagated through the transition, each latent is decoded, and each propagated Gaussian is compared with what the
+    encoder infers from its image; sums over steps are divided by k.
 
-    :param pictures: (batch, k + 1, channels, height, width) in [0, 1]
-    :param actions: (batch, k, action_dim); action t causes picture t + 1
-    :param transition_sample: see :class:`~ardae_rl.e2c.transition.LocallyLinearTransition`; "resample" for k = 1
-    :param curvature_noise: standard deviation of the points nearby
-    :raises ValueError: for arguments outside of what is accepted
+    :param model: Encoder, decoder and transition.
+    :param images: (batch, k + 1, channels, height, width) in [0, 1].
+    :param actions: (batch, k, action_dim); action t causes image t + 1.
+    :param settings: Weights of the terms; ``transition_sample="resample"`` requires k = 1. The reward is not part of
+        this function.
+    :raises ValueError: For sequences of several steps with ``transition_sample="resample"``.
     """
-    check_choice("transition_sample", transition_sample, TRANSITION_SAMPLES)
     k = actions.shape[1]
-    if transition_sample == "resample" and k > 1:
-        raise ValueError(f"transition_sample='resample' with sequences of {k} steps: accepted is 1")
-    mean, log_std = (part.unflatten(0, pictures.shape[:2]) for part in model.encoder(pictures.flatten(0, 1)))
+    if settings.transition_sample == "resample" and k > 1:
+        raise ValueError(f"`actions` must have one step per sequence with transition_sample='resample', got {k}")
+    mean, log_std = (part.unflatten(0, images.shape[:2]) for part in model.encoder(images.flatten(0, 1)))
     transition, spread = model.transition, mean.detach().flatten(0, 1).std(0)
-    z, following, linearised = transition.transitions(mean[:, 0], log_std[:, 0], actions[:, 0], transition_sample)
-    pushed, foreseen = (mean[:, 0], th.diag_embed((2 * log_std[:, 0]).exp())), mean[:, 0]
-    log_determinant = 2 * log_std[:, 0].sum(-1)  # of the pushed covariance, without process noise
+    z, next_state, linearized = transition.transitions(
+        mean[:, 0], log_std[:, 0], actions[:, 0], settings.transition_sample
+    )
+    predicted = mean[:, 0]
     sums: dict[str, th.Tensor] = defaultdict(lambda: mean.new_zeros(()))
-    for t in range(k):
+    steps = _propagate(transition, mean[:, 0], log_std[:, 0], actions, linearized, next_state)
+    for t, step in enumerate(steps):
         u, target = actions[:, t], (mean[:, t + 1], log_std[:, t + 1])
-        if t > 0:
-            linearised = transition(following)
-            following = transition.noisy(linearised(following, u))
-        pushed = transition.push(linearised, *pushed, u)
-        log_determinant = log_determinant + 2 * linearised.log_determinant()
-        kl = (
-            transition.kl(linearised, mean[:, 0], log_std[:, 0], u, *target)
-            if t == 0
-            else kl_to_diagonal(*pushed, *target, None if transition.process_noise else log_determinant)
-        )
+        if t == 0:
+            kl = transition.kl(step.linearized, mean[:, 0], log_std[:, 0], u, *target)
+        else:
+            log_determinant = None if transition.process_noise else step.log_determinant
+            kl = kl_to_diagonal(step.mean, step.covariance, *target, log_determinant)
         sums["kl_transition"] += kl.mean()
-        sums["prediction"] += _error(model.decoder(following), pictures[:, t + 1])
-        if weights.consistency or weights.contrastive:
-            foreseen = transition(foreseen)(foreseen, u)
-        if weights.consistency:
-            sums["consistency"] += ((foreseen - mean[:, t + 1]) / spread).square().sum(-1).mean()
-        if weights.contrastive:
-            sums["contrastive"] += _contrast(foreseen, mean[:, t + 1])
-        if weights.curvature:
-            sums["curvature"] += _curvature(transition, mean[:, t], u, curvature_noise)
+        sums["prediction"] += _error(model.decoder(step.next_state), images[:, t + 1])
+        if settings.consistency_weight or settings.contrastive_weight:
+            predicted = transition(predicted)(predicted, u)
+        if settings.consistency_weight:
+            sums["consistency"] += ((predicted - mean[:, t + 1]) / spread).square().sum(-1).mean()
+        if settings.contrastive_weight:
+            sums["contrastive"] += _contrast(predicted, mean[:, t + 1])
+        if settings.curvature_weight:
+            sums["curvature"] += _curvature(transition, mean[:, t], u, settings.curvature_noise)
     terms = {name: value / k for name, value in sums.items()}
-    terms["reconstruction"] = _error(model.decoder(z), pictures[:, 0])
+    terms["reconstruction"] = _error(model.decoder(z), images[:, 0])
     terms["kl_prior"] = kl_to_standard(mean[:, 0], log_std[:, 0]).mean()
+    weights = {
+        "kl_prior": settings.prior_weight,
+        "kl_transition": settings.transition_weight,
+        "consistency": settings.consistency_weight,
+        "curvature": settings.curvature_weight,
+        "contrastive": settings.contrastive_weight,
+    }
     loss = terms["reconstruction"] + terms["prediction"]
-    for name, weight in (
-        ("kl_prior", weights.prior),
-        ("kl_transition", weights.transition),
-        ("consistency", weights.consistency),
-        ("curvature", weights.curvature),
-        ("contrastive", weights.contrastive),
-    ):
+    for name, weight in weights.items():
         if weight:
             loss = loss + weight * terms[name]
     return loss, {name: value.detach() for name, value in terms.items()}
 
 
-def _error(logits: th.Tensor, pictures: th.Tensor) -> th.Tensor:
-    """-ln p(x|z) of Bernoulli pixels, summed over a picture, the mean over the batch."""
-    return F.binary_cross_entropy_with_logits(logits, pictures, reduction="sum") / len(pictures)
+def _propagate(
+    transition: LocallyLinearTransition,
+    mean: th.Tensor,
+    log_std: th.Tensor,
+    actions: th.Tensor,
+    linearized: Linearized,
+    next_state: th.Tensor,
+) -> Iterator[Step]:
+    """Yield the steps of a sequence, given the first latent's Gaussian and its first transition."""
+    covariance, log_determinant = th.diag_embed((2 * log_std).exp()), 2 * log_std.sum(-1)
+    for t in range(actions.shape[1]):
+        if t > 0:
+            linearized = transition(next_state)
+            next_state = transition.add_process_noise(linearized(next_state, actions[:, t]))
+        mean, covariance = transition.propagate(linearized, mean, covariance, actions[:, t])
+        log_determinant = log_determinant + 2 * linearized.log_determinant()
+        yield Step(linearized, next_state, mean, covariance, log_determinant)
 
 
-def _contrast(foreseen: th.Tensor, following: th.Tensor) -> th.Tensor:
-    """-ln of each row's own successor's share among all, (n, d) each.
+def _error(logits: th.Tensor, images: th.Tensor) -> th.Tensor:
+    """Return -ln p(x|z) of Bernoulli pixels, summed over an image and averaged over the batch."""
+    return F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
 
-    Densities are Gaussian around what was foreseen, with a floor: without it the few pictures that do not show where
-    things are would draw all that leads to them together.
+
+def _contrast(predicted: th.Tensor, next_means: th.Tensor) -> th.Tensor:
+    """Return minus the log-probability of each row's own next latent among all rows; both are (n, d).
+
+    Densities are Gaussian around the prediction, with a floor: without it, the few images that do not show where
+    things are would draw together all latents that lead to them.
     """
-    following = following + CONTRASTIVE_STD * th.randn_like(following)
-    squares = (foreseen.unsqueeze(1) - following).square().sum(-1) / CONTRASTIVE_STD**2
+    next_means = next_means + CONTRASTIVE_STD * th.randn_like(next_means)
+    squares = (predicted.unsqueeze(1) - next_means).square().sum(-1) / CONTRASTIVE_STD**2
     log_density = th.logaddexp(-0.5 * squares, squares.new_tensor(OUTLIER))
-    return F.cross_entropy(log_density, th.arange(len(foreseen), device=foreseen.device))
+    return F.cross_entropy(log_density, th.arange(len(predicted), device=predicted.device))
 
 
 def _curvature(transition: LocallyLinearTransition, z: th.Tensor, u: th.Tensor, noise: float) -> th.Tensor:
-    """E |f(z + δ, u + η) - f(z, u) - J (δ, η)|² over random δ and η."""
+    """Return E |f(z + δ, u + η) - f(z, u) - J (δ, η)|² over random δ and η."""
     z, u = z.detach(), u.detach()
     delta, eta = noise * th.randn_like(z), noise * th.randn_like(u)
 

@@ -1,4 +1,4 @@
-"""What a trained E2C makes of its environment, to look at: latent map, reconstructions, a plan and what comes of it."""
+"""Plots of a trained E2C: its latent map, reconstructions, and a plan beside its outcome."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ardae_envs.start_anywhere import StartAnywhere
 from ardae_rl.common.optional import require
 from ardae_rl.e2c.e2c import E2C
-from ardae_rl.e2c.policies import as_pictures
+from ardae_rl.e2c.policies import as_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,9 +21,9 @@ Array = NDArray[Any]
 
 
 def draw_run(model: E2C, env_id: str, folder: Path) -> list[Path]:
-    """:func:`draw` after a training, in environments made from their id.
+    """Draw the plots after a training, in environments made from their id; return their paths.
 
-    :raises ImportError: without matplotlib
+    :raises ImportError: If matplotlib is not installed.
     """
     try:
         training_env: gym.Env[Any, Any] = StartAnywhere(gym.make(env_id))
@@ -35,18 +35,21 @@ def draw_run(model: E2C, env_id: str, folder: Path) -> list[Path]:
 def draw(
     model: E2C, training_env: gym.Env[Any, Any], task: gym.Env[Any, Any], folder: Path, seed: int = 0
 ) -> list[Path]:
-    """latent_map.png, reconstructions.png and, of a model that plans to pictures of goals, plan.png.
+    """Write latent_map.png, reconstructions.png and, for a model that plans to goal images, plan.png.
 
-    :param training_env: of pictures to encode, which start anywhere
-    :param task: of the planned episode
-    :param seed: of both
-    :raises ImportError: without matplotlib
+    :param model: The trained model.
+    :param training_env: Environment of the images to encode, whose episodes should start anywhere.
+    :param task: Environment of the planned episode.
+    :param folder: Where to write the plots; made if missing.
+    :param seed: Seed of both environments.
+    :return: The paths of the plots.
+    :raises ImportError: If matplotlib is not installed.
     """
     require("matplotlib", "plots")
-    pictures, places = _observed(training_env, seed)
+    images, places = _observed(training_env, seed)
     figures = {
-        "latent_map": latent_map(model, pictures, places),
-        "reconstructions": reconstructions(model, pictures[:_N_RECONSTRUCTED]),
+        "latent_map": latent_map(model, images, places),
+        "reconstructions": reconstructions(model, images[:_N_RECONSTRUCTED]),
     }
     if model.policy.by_goal:
         figures["plan"] = plan_strip(model, task, seed)
@@ -58,84 +61,85 @@ def draw(
 
 
 @th.no_grad()
-def latent_map(model: E2C, pictures: Array, places: dict[str, Array]) -> "Figure":
-    """The means of the encoder in their first two principal components, coloured by where the pictures were made.
+def latent_map(model: E2C, images: Array, places: dict[str, Array]) -> "Figure":
+    """Plot the encoder's means in their first two principal components, colored by the state of the environment.
 
-    :param pictures: as the policy has them, (n, channels, height, width), uint8
-    :param places: coordinates by name, (n) each
+    :param images: uint8 images as the policy sees them, (n, channels, height, width).
+    :param places: Coordinates of the states by name, each (n,).
     """
     from matplotlib.figure import Figure
 
-    mean = model.policy.encoder(as_pictures(th.as_tensor(pictures)))[0].numpy()
-    centred = mean - mean.mean(0)
-    axes_of_data = np.linalg.svd(centred, full_matrices=False)[2][:2]
-    points = centred @ axes_of_data.T
+    mean = model.policy.encoder(as_images(th.as_tensor(images, device=model.device)))[0].cpu().numpy()
+    centered = mean - mean.mean(0)
+    axes_of_data = np.linalg.svd(centered, full_matrices=False)[2][:2]
+    points = centered @ axes_of_data.T
     figure = Figure(figsize=(5.2 * len(places), 4.6), layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(places), squeeze=False)[0], places.items(), strict=True):
-        colours = axes.scatter(*points.T, c=values, s=8, cmap="twilight" if name == "angle" else "viridis")
-        figure.colorbar(colours, label=name)
+        colors = axes.scatter(*points.T, c=values, s=8, cmap="twilight" if name == "angle" else "viridis")
+        figure.colorbar(colors, label=name)
         axes.set_xlabel("latent, first component")
         axes.set_ylabel("second component")
     return figure
 
 
 @th.no_grad()
-def reconstructions(model: E2C, pictures: Array) -> "Figure":
-    """Pictures above what is decoded from the means of the encoder.
+def reconstructions(model: E2C, images: Array) -> "Figure":
+    """Plot images above their reconstructions from the encoder's means.
 
-    :param pictures: (n, channels, height, width), uint8
+    :param images: uint8 images, (n, channels, height, width).
     """
-    given = as_pictures(th.as_tensor(pictures))
-    decoded = model.policy.decoder(model.policy.encoder(given)[0]).sigmoid()
-    return _strip({"seen": given.numpy(), "reconstructed": decoded.numpy()}, f"{len(given)} states")
+    originals = as_images(th.as_tensor(images, device=model.device))
+    decoded = model.policy.decoder(model.policy.encoder(originals)[0]).sigmoid()
+    rows = {"original": originals.cpu().numpy(), "reconstructed": decoded.cpu().numpy()}
+    return _strip(rows, f"{len(originals)} states")
 
 
 @th.no_grad()
 def plan_strip(model: E2C, task: gym.Env[Any, Any], seed: int = 0) -> "Figure":
-    """The first plan's pictures, decoded from the states that it expects, above what doing it gives; last the goal."""
+    """Plot the decoded states that the first plan expects above the images that follow its actions; last, the goal."""
     policy = model.policy
     observation, _ = task.reset(seed=seed)
     _, (plans, *_) = policy.predict(observation)
     tensors, _ = policy.obs_to_tensor(observation)
-    z, goal = policy.locate(tensors, (), None, th.ones(1, dtype=th.bool))[0].chunk(2, -1)
-    expected, done = [z], [observation["observation"]]
+    z, goal = policy.infer_state(tensors, (), None, th.ones(1, dtype=th.bool, device=model.device))[0].chunk(2, -1)
+    expected, executed = [z], [observation["observation"]]
     for action in plans[0]:
-        z = policy.dynamics(z, th.as_tensor(action)[None])
+        z = policy.dynamics(z, th.as_tensor(action, device=model.device)[None])
         expected.append(z)
-        done.append(task.step(policy.unscaled(action))[0]["observation"])
+        executed.append(task.step(policy.unscaled(action))[0]["observation"])
     expected.append(goal)
-    done.append(observation["desired_goal"])
+    executed.append(observation["desired_goal"])
     rows = {
-        "planned": policy.decoder(th.cat(expected)).sigmoid().numpy(),
-        "done": as_pictures(th.as_tensor(np.stack(done))).permute(0, 3, 1, 2).numpy(),
+        "planned": policy.decoder(th.cat(expected)).sigmoid().cpu().numpy(),
+        "executed": as_images(th.as_tensor(np.stack(executed))).permute(0, 3, 1, 2).numpy(),
     }
     return _strip(rows, f"a plan of {len(plans[0])} steps; last, the goal")
 
 
 def _observed(env: gym.Env[Any, Any], seed: int) -> tuple[Array, dict[str, Array]]:
-    """Pictures of many episodes' starts, and where they were made: by ``info``'s "position" or "state"."""
-    pictures, places = [], []
+    """Return the first images of many episodes, and their states from ``info["position"]`` or ``info["state"]``."""
+    images, places = [], []
     for k in range(_N_MAPPED):
         observation, info = env.reset(seed=seed + k)
-        picture = observation["observation"] if isinstance(observation, dict) else observation
-        pictures.append(np.moveaxis(picture, -1, 0))
+        image = observation["observation"] if isinstance(observation, dict) else observation
+        images.append(np.moveaxis(image, -1, 0))
         places.append(info["position"] if "position" in info else info["state"][:1] if "state" in info else [k])
     names = {1: ("angle",), 2: ("row", "column")} if "position" in info or "state" in info else {1: ("episode",)}
     columns = np.asarray(places, np.float64).T
-    return np.stack(pictures), dict(zip(names[len(columns)], columns, strict=True))
+    return np.stack(images), dict(zip(names[len(columns)], columns, strict=True))
 
 
 def _strip(rows: dict[str, Array], title: str) -> "Figure":
-    """Rows of pictures, (n, channels, height, width) in [0, 1] each; of several channels the last."""
+    """Plot rows of images in [0, 1], each (n, channels, height, width), of which the last channel is shown."""
     from matplotlib.figure import Figure
 
     n = len(next(iter(rows.values())))
     figure = Figure(figsize=(1.1 * n + 0.6, 1.15 * len(rows) + 0.4), layout="constrained")
     figure.suptitle(title)
-    for line, (name, pictures) in zip(figure.subplots(len(rows), n, squeeze=False), rows.items(), strict=True):
+    for line, (name, images) in zip(figure.subplots(len(rows), n, squeeze=False), rows.items(), strict=True):
         line[0].set_ylabel(name)
-        for axes, picture in zip(line, pictures, strict=True):
-            axes.imshow(picture[-1], cmap="gray", vmin=0, vmax=1)
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(image[-1], cmap="gray", vmin=0, vmax=1)
             axes.set_xticks([])
             axes.set_yticks([])
     return figure

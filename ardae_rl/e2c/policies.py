@@ -1,4 +1,4 @@
-"""The networks of Embed to Control, and the planner that uses them, as an SB3 policy."""
+"""The networks of Embed to Control and the planner that uses them, as an SB3 policy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,13 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from ardae_rl.common.checks import check_choice
+from ardae_rl.common.policies import record_arguments
 from ardae_rl.e2c.loss import E2CModel
 from ardae_rl.e2c.transition import LocallyLinearTransition
-from ardae_rl.latent.networks import GaussianEncoder, PictureDecoder
+from ardae_rl.latent.networks import GaussianEncoder, ImageDecoder
 from ardae_rl.planning import Problem
 from ardae_rl.planning.goal import CostProblem, GoalProblem
-from ardae_rl.planning.policy import PLANNERS, LatentPlanningPolicy, State, no_learning
+from ardae_rl.planning.policy import PLANNERS, LatentPlanningPolicy, State, zero_schedule
 
 _ILQR: dict[str, Any] = {"n_iterations": 4, "n_restarts": 6}
 
@@ -23,35 +24,45 @@ _ILQR: dict[str, Any] = {"n_iterations": 4, "n_restarts": 6}
 class E2CPolicy(LatentPlanningPolicy):
     """Encoder, decoder, transition and reward of E2C, and a planner in their latent space.
 
-    With dictionaries as observations, plans lead to the picture ``desired_goal``; else to where the reward that was
-    learnt is large.
+    With dictionary observations, plans lead to the image ``desired_goal``; otherwise they maximize the learned reward.
 
-    :param observation_space: pictures (channels, height, width), uint8, or a dictionary with such as "observation" and
-        "desired_goal"
-    :param action_space: bounded real actions
-    :param lr_schedule: learning rate
-    :param z_dim: dimension of the latent
-    :param hidden: widths of encoder and decoder
-    :param transition_hidden: widths of the transition's network
-    :param matrix: of the transition: "rank_one" or "full"
-    :param process_noise: standard deviation of the transition's noise
-    :param first_std: of the encoder in the beginning, about
-    :param blur: of the pictures that the encoder sees (:class:`~ardae_rl.latent.networks.GaussianEncoder`), as for the
-        next two
-    :param sharp: what is left of the pictures beside
-    :param motion: of the differences between them
-    :param planner: "ilqr", "cem" or "mppi"
-    :param horizon: steps of a plan
-    :param planner_kwargs: further arguments of the planner
-    :param goal_weight: of the squared distance to the goal, in units of the latents' standard deviation. It is one for
-        all dimensions: a unit of its own for each would let those count most that say least
-    :param action_weight: of squared actions, which are at most 1
-    :param seed: of the planner
-    :raises ValueError: for arguments outside of what is accepted
+        Example:
+
+        >>> import gymnasium as gym
+        >>> import ardae_envs
+        >>> from ardae_rl.e2c import E2CPolicy
+        >>> env = gym.make("ardae/PlanarObstacles-v0")
+        >>> policy = E2CPolicy(env.observation_space, env.action_space, lambda _: 1e-3, horizon=3)
+        >>> action, state = policy.predict(env.reset(seed=0)[0])
+
+    :param observation_space: uint8 images of shape (channels, height, width), or a dictionary with such images as
+        "observation" and "desired_goal".
+    :param action_space: A bounded ``Box`` with one axis.
+    :param lr_schedule: Learning rate schedule.
+    :param z_dim: Dimension of the latent.
+    :param hidden: Widths of the hidden layers of encoder and decoder.
+    :param transition_hidden: Widths of the hidden layers of the transition's network.
+    :param matrix: Form of the transition's matrix, "rank_one" or "full".
+    :param process_noise: Standard deviation of the transition's noise.
+    :param initial_std: Approximate standard deviation of the encoder at initialization.
+    :param blur: Standard deviation of the blur of the encoder's inputs, in pixels; see
+        :class:`~ardae_rl.latent.networks.GaussianEncoder` for this and the next two.
+    :param sharp: Weight of the unblurred image beside the blurred one.
+    :param motion: Factor of the differences between stacked images.
+    :param planner: "ilqr", "cem" or "mppi".
+    :param horizon: Number of steps of a plan.
+    :param planner_kwargs: Further arguments of the planner.
+    :param goal_weight: Weight of the squared distance to the goal, in units of the latents' standard deviation. One
+        unit serves all dimensions: with a unit of its own, the least informative dimension would count most.
+    :param action_weight: Weight of squared actions, which are at most 1.
+    :param seed: Seed of the planner.
+    :raises ValueError: If an argument has a value that is not supported.
     """
 
     latent_scale: th.Tensor
+    constructor_arguments: dict[str, Any]
 
+    @record_arguments
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -62,7 +73,7 @@ class E2CPolicy(LatentPlanningPolicy):
         transition_hidden: Sequence[int] = (100, 100),
         matrix: str = "rank_one",
         process_noise: float = 0.0,
-        first_std: float = 0.1,
+        initial_std: float = 0.1,
         blur: float = 0.0,
         sharp: float = 0.25,
         motion: float = 0.0,
@@ -76,9 +87,9 @@ class E2CPolicy(LatentPlanningPolicy):
         super().__init__(observation_space, action_space, seed)
         check_choice("planner", planner, PLANNERS)
         self.by_goal = isinstance(observation_space, spaces.Dict)
-        shape, action_dim = _picture_shape(observation_space), int(action_space.shape[0])  # type: ignore[index]
-        self.encoder = GaussianEncoder(shape, z_dim, hidden, first_std, blur, sharp, motion)
-        self.decoder = PictureDecoder(z_dim, shape, hidden)
+        shape, action_dim = _image_shape(observation_space), int(action_space.shape[0])  # type: ignore[index]
+        self.encoder = GaussianEncoder(shape, z_dim, hidden, initial_std, blur, sharp, motion)
+        self.decoder = ImageDecoder(z_dim, shape, hidden)
         self.transition = LocallyLinearTransition(z_dim, action_dim, transition_hidden, matrix, process_noise)
         self.reward = nn.Sequential(*create_mlp(z_dim + action_dim, 1, list(transition_hidden)))
         self.register_buffer("latent_scale", th.ones(()))
@@ -87,42 +98,24 @@ class E2CPolicy(LatentPlanningPolicy):
         self.planner = PLANNERS[planner](horizon, **planner_kwargs)
         self.goal_weight, self.action_weight = goal_weight, action_weight
         self.optimizer = th.optim.Adam(self.parameters(), lr=lr_schedule(1), fused=True)
-        self._arguments = {
-            "z_dim": z_dim,
-            "hidden": tuple(hidden),
-            "transition_hidden": tuple(transition_hidden),
-            "matrix": matrix,
-            "process_noise": process_noise,
-            "first_std": first_std,
-            "blur": blur,
-            "sharp": sharp,
-            "motion": motion,
-            "planner": planner,
-            "horizon": horizon,
-            "planner_kwargs": planner_kwargs,
-            "goal_weight": goal_weight,
-            "action_weight": action_weight,
-            "seed": seed,
-        }
 
     @property
     def model(self) -> E2CModel:
-        """Without the planner."""
+        """The networks that the loss trains, without reward and planner."""
         return E2CModel(self.encoder, self.decoder, self.transition)
 
     def dynamics(self, z: th.Tensor, u: th.Tensor) -> th.Tensor:
-        """The mean of z', (n, z_dim), of (n, z_dim) and (n, action_dim)."""
-        following: th.Tensor = self.transition(z)(z, u)
-        return following
+        """Return the mean of z', (n, z_dim), given z (n, z_dim) and u (n, action_dim)."""
+        return self.transition(z)(z, u)
 
-    def locate(
-        self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, begun: th.Tensor
+    def infer_state(
+        self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, episode_starts: th.Tensor
     ) -> tuple[th.Tensor, State]:
-        """The mean of the encoder, which sees all there is to know: nothing is remembered."""
+        """Return the mean of the encoder, and no memory: the observation shows the whole state."""
         if not isinstance(observation, dict):
-            return self.encoder(as_pictures(observation))[0], ()
-        mean, _ = self.encoder(as_pictures(observation["observation"]))
-        goal, _ = self.encoder(as_pictures(observation["desired_goal"]))
+            return self.encoder(as_images(observation))[0], ()
+        mean, _ = self.encoder(as_images(observation["observation"]))
+        goal, _ = self.encoder(as_images(observation["desired_goal"]))
         return GoalProblem.state(mean, goal), ()
 
     def problem(self) -> Problem:
@@ -137,23 +130,25 @@ class E2CPolicy(LatentPlanningPolicy):
         return self.action_weight * u.square().sum(-1) - reward
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        spaces_ = {"observation_space": self.observation_space, "action_space": self.action_space}
-        return spaces_ | {"lr_schedule": no_learning} | self._arguments
+        return self.constructor_arguments | {"lr_schedule": zero_schedule}
 
 
-def as_pictures(observations: th.Tensor) -> th.Tensor:
-    """Bytes as numbers in [0, 1]."""
+def as_images(observations: th.Tensor) -> th.Tensor:
+    """Return uint8 images as floats in [0, 1]."""
     return observations / 255
 
 
-def _picture_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
-    """:raises ValueError: for observations that are no pictures, or lack that of the goal"""
-    pictures = [space]
+def _image_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
+    """Return the shape of the images.
+
+    :raises ValueError: If the observations are not images, or have no image of the goal.
+    """
+    images = [space]
     if isinstance(space, spaces.Dict):
         if not {"observation", "desired_goal"} <= space.keys():
-            raise ValueError(f"observation_space={space}: accepted are dictionaries with observation and desired_goal")
-        pictures = [space["observation"], space["desired_goal"]]
-    for picture in pictures:
-        if picture.dtype != "uint8" or len(picture.shape or ()) != 3 or picture.shape != pictures[0].shape:
-            raise ValueError(f"observation_space={space}: accepted are pictures of bytes, (channels, height, width)")
-    return pictures[0].shape or ()
+            raise ValueError(f"`observation_space` must have the keys observation and desired_goal, got {space}")
+        images = [space["observation"], space["desired_goal"]]
+    for image in images:
+        if image.dtype != "uint8" or len(image.shape or ()) != 3 or image.shape != images[0].shape:
+            raise ValueError(f"`observation_space` must consist of uint8 images (channels, height, width), got {space}")
+    return images[0].shape or ()

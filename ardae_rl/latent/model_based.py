@@ -1,4 +1,4 @@
-"""What algorithms have in common that fit a latent model to collected steps, and act by planning in it."""
+"""The base of algorithms that fit a latent model to collected steps and act by planning in it."""
 
 from abc import abstractmethod
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_between, check_positive
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
 from ardae_rl.planning.policy import LatentPlanningPolicy, State
@@ -22,22 +22,28 @@ SelfModelBased = TypeVar("SelfModelBased", bound="ModelBasedAlgorithm")
 
 
 class ModelBasedAlgorithm(OffPolicyAlgorithm):
-    """Rounds of collecting and fitting.
+    """Alternates between collecting steps and fitting a model to them.
 
-    ``learn`` goes round: ``n_collected`` steps are made, by random actions in the first round and by plans with random
-    actions among them later; then the model is fitted to all steps so far.
+    Each round of ``learn`` collects ``n_collected`` steps, with random actions in the first round and with plans mixed
+    with random actions later, and then fits the model to all steps so far.
 
-    :param policy: a :class:`~ardae_rl.planning.policy.LatentPlanningPolicy` with an ``optimizer`` of all its networks
-    :param env: the environment to learn from
-    :param learning_rate: of that optimizer
-    :param n_collected: steps of a round
-    :param gradient_steps: of a round's fit
-    :param batch_size: sequences in a gradient step
-    :param sequence_length: steps of a sequence
-    :param random_share: of actions that are random, after the first round
-    :param buffer_size: steps that are kept
-    :param max_grad_norm: bound of the gradient's norm
-    :raises ValueError: for arguments outside of what is accepted
+    :param policy: A :class:`~ardae_rl.planning.policy.LatentPlanningPolicy` whose ``optimizer`` updates all networks.
+    :param env: The environment to learn from.
+    :param learning_rate: Learning rate of that optimizer; may be a schedule.
+    :param n_collected: Number of environment steps per round.
+    :param gradient_steps: Number of gradient steps per round.
+    :param batch_size: Number of sequences per gradient step.
+    :param sequence_length: Number of steps per sequence.
+    :param random_share: Fraction of actions that are random after the first round.
+    :param buffer_size: Capacity of the replay buffer.
+    :param max_grad_norm: Bound of the gradient norm.
+    :param stats_window_size: Number of episodes over which rollout statistics are averaged.
+    :param tensorboard_log: Folder for TensorBoard.
+    :param policy_kwargs: Arguments of the policy.
+    :param verbose: 0 for no output, 1 for information, 2 for debugging.
+    :param seed: Seed of all random generators.
+    :param device: Device of the networks.
+    :raises ValueError: If an argument is out of its range.
     """
 
     policy: LatentPlanningPolicy
@@ -88,8 +94,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
     def _setup_model(self) -> None:
         for name in ("n_collected", "gradient_steps", "batch_size", "sequence_length", "max_grad_norm"):
             check_positive(name, getattr(self, name))
-        if not 0 <= self.random_share <= 1:
-            raise ValueError(f"random_share={self.random_share!r}: accepted are numbers from 0 to 1")
+        check_between("random_share", self.random_share, 0, 1)
         if self.replay_buffer_class is None:
             with_goal = isinstance(self.observation_space, spaces.Dict)
             self.replay_buffer_class = DictReplayBuffer if with_goal else ReplayBuffer
@@ -104,15 +109,15 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfModelBased:
-        """Rounds of ``n_collected`` steps, until there are as many as asked for.
+        """Train in rounds of ``n_collected`` steps until ``total_timesteps`` have been collected.
 
-        :param tb_log_name: by default the name of the class
+        :param tb_log_name: Name of the run in TensorBoard, by default the name of the class.
         """
         name = tb_log_name or type(self).__name__
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
-        """Fit the model to the steps so far."""
+        """Fit the model to all steps collected so far."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         assert self.replay_buffer is not None
@@ -139,25 +144,25 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
 
     @abstractmethod
     def _loss(self, batch: Sequences) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        """What a gradient step minimises, and its parts for the log."""
+        """Return the loss of a gradient step, and its terms for the log."""
 
     def _before_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
-        """What is to be known of the data."""
+        """Measure what the fit needs to know of the data."""
 
     def _after_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
-        """What is to be known of the model."""
+        """Measure what plans and the log need to know of the model."""
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Random actions while there is no model; then plans, with random actions among them."""
+        """Return random actions until there is a model, then planned actions mixed with random ones."""
         assert isinstance(self.action_space, spaces.Box)
         actions = np.stack([self.action_space.sample() for _ in range(n_envs)])
         if self._n_updates:
             planned, state = self.policy.predict(self._last_obs, self._planning_state, self._last_episode_starts)
             chosen = np.random.random(n_envs) < self.random_share
             actions = np.where(chosen[:, None], actions, planned)
-            state[0][:, 0] = self.policy.scale_action(actions)  # what was done in place of what was planned
+            state[0][:, 0] = self.policy.scale_action(actions)  # the action taken instead of the planned one
             self._planning_state = state
         return actions, self.policy.scale_action(actions)
 

@@ -1,4 +1,4 @@
-"""From pictures to Gaussians over latents, and back to pictures."""
+"""Networks from images to Gaussians over latents, and back to images."""
 
 import math
 from collections.abc import Sequence
@@ -7,27 +7,27 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_min, check_positive
 
-_LEAST_LOG_STD, _GREATEST_LOG_STD = -6.0, 2.0
+LOG_STD_MIN, LOG_STD_MAX = -6.0, 2.0
 
 
 class GaussianEncoder(nn.Module):
-    """A Gaussian with a diagonal covariance over the latent of a picture.
+    """Encodes an image as a Gaussian with diagonal covariance over its latent.
 
-    :param shape: of the pictures, (channels, height, width)
-    :param z_dim: dimension of the latent
-    :param hidden: widths of the layers
-    :param first_std: about the standard deviation in the beginning: small, so that a decoder has something to read
-        before the prior pulls
-    :param blur: standard deviation, in pixels, of a Gaussian that pictures are blurred by before they are seen: what
-        has moved by less looks alike then, so that latents of near places are near from the beginning
-    :param sharp: share of the picture itself beside the blurred one, for where places are to be told within few
-        pixels; with none the map stays smooth
-    :param motion: of a stack of consecutive pictures, the differences between them, this many times, are seen in place
-        of all but the newest: what moves little in a step changes little in the pictures, so that speeds would be the
-        last thing to be learnt; 0 for the pictures as they are
-    :raises ValueError: for numbers outside of what is accepted, and motion in single pictures
+    :param shape: Shape of the images, (channels, height, width).
+    :param z_dim: Dimension of the latent.
+    :param hidden: Widths of the hidden layers.
+    :param initial_std: Approximate standard deviation at initialization: small, so that the decoder receives a signal
+        before the prior takes over.
+    :param blur: Standard deviation, in pixels, of a Gaussian blur of the input. Images of things that moved by less
+        look alike then, so that nearby places have nearby latents from the beginning; 0 for no blur.
+    :param sharp: Weight of the unblurred image that is added to the blurred one, for places that differ by a few
+        pixels; with 0 the latent map stays smooth.
+    :param motion: If positive, a stack of consecutive images is replaced by the differences between them, multiplied
+        by this factor, and the last image. What moves little in a step changes few pixels, so that velocities would
+        otherwise be the last thing to be learned.
+    :raises ValueError: If an argument is out of its range, or ``motion`` is used with single images.
     """
 
     rows: th.Tensor
@@ -38,19 +38,18 @@ class GaussianEncoder(nn.Module):
         shape: Sequence[int],
         z_dim: int,
         hidden: Sequence[int] = (300, 300),
-        first_std: float = 0.1,
+        initial_std: float = 0.1,
         blur: float = 0.0,
         sharp: float = 0.25,
         motion: float = 0.0,
     ) -> None:
         super().__init__()
         check_positive("z_dim", z_dim)
-        check_positive("first_std", first_std)
+        check_positive("initial_std", initial_std)
         for name, value in {"blur": blur, "sharp": sharp, "motion": motion}.items():
-            if not value >= 0:
-                raise ValueError(f"{name}={value!r}: accepted are numbers from 0 up")
+            check_min(name, value, 0)
         if motion and shape[0] == 1:
-            raise ValueError(f"motion={motion!r} with pictures of shape {tuple(shape)}: accepted is 0 for single ones")
+            raise ValueError(f"`motion` must be 0 for single images of shape {tuple(shape)}, got {motion!r}")
         self.z_dim, self.blur, self.sharp, self.motion = z_dim, blur, sharp, motion
         if blur:
             self.register_buffer("rows", _blurring(shape[-2], blur), persistent=False)
@@ -58,24 +57,24 @@ class GaussianEncoder(nn.Module):
         self.layers = nn.Sequential(nn.Flatten(), *create_mlp(math.prod(shape), 2 * z_dim, list(hidden)))
         last = self.layers[-1]
         assert isinstance(last, nn.Linear)
-        last.bias.data[z_dim:] = math.log(first_std)
+        last.bias.data[z_dim:] = math.log(initial_std)
 
-    def forward(self, pictures: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Mean and ln standard deviation, (n, z_dim) each, of pictures (n, channels, height, width) in [0, 1]."""
+    def forward(self, images: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Return mean and log standard deviation, (n, z_dim) each, of images (n, channels, height, width) in [0, 1]."""
         if self.blur:
-            pictures = self.rows @ pictures @ self.columns + self.sharp * pictures
+            images = self.rows @ images @ self.columns + self.sharp * images
         if self.motion:
-            pictures = th.cat([self.motion * (pictures[:, 1:] - pictures[:, :-1]), pictures[:, -1:]], 1)
-        mean, log_std = self.layers(pictures).chunk(2, -1)
-        return mean, log_std.clamp(_LEAST_LOG_STD, _GREATEST_LOG_STD)
+            images = th.cat([self.motion * (images[:, 1:] - images[:, :-1]), images[:, -1:]], 1)
+        mean, log_std = self.layers(images).chunk(2, -1)
+        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
 
-class PictureDecoder(nn.Module):
-    """Logits of the pixels of a picture, each independent of the others given the latent.
+class ImageDecoder(nn.Module):
+    """Decodes a latent as the logits of an image's pixels, which are independent given the latent.
 
-    :param z_dim: dimension of the latent
-    :param shape: of the pictures, (channels, height, width)
-    :param hidden: widths of the layers
+    :param z_dim: Dimension of the latent.
+    :param shape: Shape of the images, (channels, height, width).
+    :param hidden: Widths of the hidden layers.
     """
 
     def __init__(self, z_dim: int, shape: Sequence[int], hidden: Sequence[int] = (300, 300)) -> None:
@@ -83,13 +82,13 @@ class PictureDecoder(nn.Module):
         self.layers = nn.Sequential(*create_mlp(z_dim, math.prod(shape), list(hidden)), nn.Unflatten(-1, tuple(shape)))
 
     def forward(self, z: th.Tensor) -> th.Tensor:
-        """(n, channels, height, width) of (n, z_dim)."""
+        """Return logits (n, channels, height, width), given latents (n, z_dim)."""
         logits: th.Tensor = self.layers(z)
         return logits
 
 
 def _blurring(side: int, deviation: float) -> th.Tensor:
-    """A Gaussian around each pixel of a line, (side, side); squares have the sum 1, so that noise keeps its size."""
+    """Return a Gaussian around each pixel of a line, (side, side), with unit sum of squares: noise keeps its scale."""
     distance = th.arange(side) - th.arange(side).unsqueeze(1)
     kernel = (-0.5 * (distance / deviation) ** 2).exp()
     return kernel / kernel.square().sum(1).max().sqrt()

@@ -1,4 +1,4 @@
-"""Sequences of consecutive steps from SB3's replay buffers."""
+"""Sequences of consecutive steps, sampled from SB3's replay buffers."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 
 
 class Sequences(NamedTuple):
-    """Row t of an episode: at observation t the action t was taken, which caused reward t and observation t + 1."""
+    """Batches of sequences: action t, taken at observation t, causes reward t and observation t + 1."""
 
     observations: th.Tensor  # (batch, length + 1, ...)
     actions: th.Tensor  # (batch, length, action_dim), in [-1, 1]
@@ -17,28 +17,32 @@ class Sequences(NamedTuple):
 
 
 class SequenceSampler:
-    """Draws sequences that lie within an episode, with replacement, each place equally likely.
+    """Samples sequences that lie within an episode, uniformly and with replacement.
 
-    :param buffer: at rest, while this samples from it
-    :param length: steps of a sequence
-    :param key: of dictionaries of observations, what to take
-    :raises ValueError: if no episode has so many steps
+    :param buffer: Replay buffer, which must not change while it is sampled from.
+    :param length: Number of steps per sequence.
+    :param key: Key of dictionary observations to take.
+    :raises ValueError: If no episode is that long.
     """
 
     def __init__(self, buffer: ReplayBuffer, length: int, key: str | None = None) -> None:
         self.buffer, self.length, self.key = buffer, length, key
         n = buffer.size()
-        # From the oldest step to the newest: a full buffer goes round
+        # From the oldest step to the newest: a full buffer wraps around
         self._order = (np.arange(n) + (buffer.pos if buffer.full else 0)) % buffer.buffer_size
         dones = buffer.dones[self._order].astype(bool)  # (n, n_envs)
-        left = np.zeros((n + 1, dones.shape[1]), dtype=np.int64)  # steps to the episode's end, this one included
+        # Number of steps to the end of the episode, this one included
+        remaining = np.zeros((n + 1, dones.shape[1]), dtype=np.int64)
         for t in reversed(range(n)):
-            left[t] = np.where(dones[t], 1, left[t + 1] + 1)
-        self._starts, self._envs = np.nonzero(left[:n] >= length)
+            remaining[t] = np.where(dones[t], 1, remaining[t + 1] + 1)
+        self._starts, self._envs = np.nonzero(remaining[:n] >= length)
         if len(self._starts) == 0:
-            raise ValueError(f"length={length!r}: accepted are at most {int(left.max())}, the longest episode's steps")
+            raise ValueError(
+                f"`length` must be at most {int(remaining.max())}, the length of the longest episode, got {length!r}"
+            )
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
+        """Return ``batch_size`` sequences."""
         drawn = rng.integers(len(self._starts), size=batch_size)
         envs = self._envs[drawn, None]
         rows = self._order[self._starts[drawn, None] + np.arange(self.length)]  # batch x length

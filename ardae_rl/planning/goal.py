@@ -1,4 +1,4 @@
-"""Reaching a point of a latent space, as a problem of optimal control."""
+"""Optimal control problems in a latent space: reaching a goal, or minimizing a learned cost."""
 
 from collections.abc import Callable
 
@@ -8,14 +8,16 @@ Dynamics = Callable[[th.Tensor, th.Tensor], th.Tensor]
 
 
 class GoalProblem:
-    """Steps of a model with the cost Σ w_z (z - g)² + w_u |u|², and Σ w_z (z - g)² where a plan ends.
+    """Reach a goal g: the cost of a step is Σ w_z (z - g)² + w_u |u|², and that of the final state Σ w_z (z - g)².
 
-    A state is (z, g), so that each of many problems has its own goal; actions are in [-1, 1].
+    The goal is concatenated to the state, (z, g), so that each of many problems has a goal of its own. Actions are in
+    [-1, 1].
 
-    :param dynamics: z' of z, (n, z_dim), and u, (n, action_dim)
-    :param action_dim: of u
-    :param goal_weight: w_z, for all dimensions or each, (z_dim)
-    :param action_weight: w_u
+    :param dynamics: Function that returns z', given z (n, z_dim) and u (n, action_dim).
+    :param action_dim: Dimension of u.
+    :param goal_weight: w_z, one weight, or one per dimension (z_dim,).
+    :param action_weight: w_u.
+    :param device: Device of the action bounds.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class GoalProblem:
 
     @staticmethod
     def state(z: th.Tensor, goal: th.Tensor) -> th.Tensor:
-        """(n, 2 z_dim) of latents and goals, (n, z_dim) each."""
+        """Return states (n, 2 z_dim) made of latents and goals, (n, z_dim) each."""
         return th.cat([z, goal], -1)
 
     def step(self, states: th.Tensor, actions: th.Tensor) -> th.Tensor:
@@ -48,11 +50,12 @@ class GoalProblem:
 
 
 class CostProblem:
-    """The same, but for any cost: such as minus a reward that was learnt.
+    """Minimize any cost of steps, such as minus a learned reward; final states cost nothing.
 
-    :param dynamics: z' of z and u
-    :param cost: of z, (n, z_dim), and u, (n, action_dim): (n)
-    :param action_dim: of u, in [-1, 1]
+    :param dynamics: Function that returns z', given z (n, z_dim) and u (n, action_dim).
+    :param cost: Function that returns the costs (n,), given z and u.
+    :param action_dim: Dimension of u, which is in [-1, 1].
+    :param device: Device of the action bounds.
     """
 
     def __init__(self, dynamics: Dynamics, cost: Dynamics, action_dim: int, device: th.device | str = "cpu") -> None:

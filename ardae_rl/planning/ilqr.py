@@ -1,34 +1,45 @@
-"""Iterative LQR: plans improved along the model's linearisation (Li and Todorov 2004; Tassa et al. 2012)."""
+"""Iterative LQR: plans improved along the model's linearization (Li and Todorov 2004; Tassa et al. 2012)."""
 
 import torch as th
 from torch.func import hessian, jacrev, vmap
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count, check_positive
 from ardae_rl.planning.lqr import Gains, finite_horizon_lqr
-from ardae_rl.planning.problem import Plan, Problem, first_guess, rollout
+from ardae_rl.planning.problem import Plan, Problem, initial_plan, rollout
 
-_SHARES = 0.5 ** th.arange(8)  # of a step, tried in the line search
-_FACTOR, _LEAST, _MOST = 4.0, 1e-6, 1e6  # of the regularisation
+_STEP_SIZES = 0.5 ** th.arange(8)  # tried in the line search
+_FACTOR, _MIN, _MAX = 4.0, 1e-6, 1e6  # of the regularization
 
 
 class ILQR:
-    """Each iteration solves the LQR problem of the linearised dynamics and the costs' second derivatives around the
-    plan, then takes the best of several shares of that step. Actions are held within their bounds.
+    """Iterative LQR.
 
-    Where no share makes the cost less, the regularisation grows; where one does, it falls.
+    Each iteration solves the LQR problem of the linearized dynamics and the second derivatives of the costs around the
+    current plan, then takes the best of several step sizes. Actions are clipped to their bounds. The regularization
+    grows where no step size reduces the cost, and shrinks where one does.
 
-    :param horizon: steps of a plan
-    :param n_iterations: at most
-    :param n_restarts: further plans that begin with random actions, half of them at the bounds; the best one is kept
-    :param tolerance: relative gain below which the plans are as good as they get
-    :raises ValueError: for numbers that are not accepted
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.planning import ILQR
+        >>> from ardae_rl.planning.goal import GoalProblem
+        >>> problem = GoalProblem(dynamics=lambda z, u: z + 0.1 * u, action_dim=2)
+        >>> start = GoalProblem.state(torch.zeros(1, 2), torch.ones(1, 2))
+        >>> ILQR(horizon=5).plan(problem, start).actions.shape
+        torch.Size([1, 5, 2])
+
+    :param horizon: Number of steps of a plan.
+    :param n_iterations: Maximum number of iterations.
+    :param n_restarts: Number of further plans that start from random actions, half of them at the bounds; the best
+        plan is kept.
+    :param tolerance: Relative improvement below which the iterations stop.
+    :raises ValueError: If an argument is out of its range.
     """
 
     def __init__(self, horizon: int, n_iterations: int = 10, n_restarts: int = 0, tolerance: float = 1e-6) -> None:
         check_positive("horizon", horizon)
         check_positive("n_iterations", n_iterations)
-        if n_restarts < 0:
-            raise ValueError(f"n_restarts={n_restarts!r}: accepted are 0 and more")
+        check_count("n_restarts", n_restarts, minimum=0)
         self.horizon, self.n_iterations, self.n_restarts, self.tolerance = horizon, n_iterations, n_restarts, tolerance
 
     @th.no_grad()
@@ -39,9 +50,9 @@ class ILQR:
         warm: th.Tensor | None = None,
         generator: th.Generator | None = None,
     ) -> Plan:
-        """See :class:`~ardae_rl.planning.problem.Planner`."""
+        """Return the best plans found; the arguments are those of :class:`~ardae_rl.planning.problem.Planner`."""
         n = len(start)
-        guesses = first_guess(problem, n, self.horizon, warm).unsqueeze(0)
+        guesses = initial_plan(problem, n, self.horizon, warm).unsqueeze(0)
         if self.n_restarts:
             guesses = th.cat([guesses, self._random(problem, n, generator)])
         n_guesses = len(guesses)
@@ -52,15 +63,15 @@ class ILQR:
 
     def _random(self, problem: Problem, n: int, generator: th.Generator | None) -> th.Tensor:
         shape = (self.n_restarts, n, self.horizon, len(problem.low))
-        shares = th.rand(shape, generator=generator, dtype=problem.low.dtype).to(problem.low.device)
-        shares[1::2] = shares[1::2].round()
-        return problem.low + shares * (problem.high - problem.low)
+        fractions = th.rand(shape, generator=generator, dtype=problem.low.dtype).to(problem.low.device)
+        fractions[1::2] = fractions[1::2].round()
+        return problem.low + fractions * (problem.high - problem.low)
 
     def _improve(self, problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         states, costs = rollout(problem, start, actions)
-        regularisation = costs.new_full((len(start),), _LEAST)
+        regularization = costs.new_full((len(start),), _MIN)
         for _ in range(self.n_iterations):
-            gains = _solve(problem, states, actions, regularisation)
+            gains = _solve(problem, states, actions, regularization)
             tried, tried_states, tried_costs = _line_search(problem, states, actions, gains)
             better = tried_costs < costs
             gained = (costs - tried_costs)[better]
@@ -68,15 +79,15 @@ class ILQR:
             actions = th.where(better[:, None, None], tried, actions)
             states = th.where(better[:, None, None], tried_states, states)
             costs = th.where(better, tried_costs, costs)
-            if done and bool((better | (regularisation < 2 * _LEAST)).all()):
+            if done and bool((better | (regularization < 2 * _MIN)).all()):
                 break
             factor = th.where(better, 1 / _FACTOR, _FACTOR)
-            regularisation = (regularisation * factor).clamp(_LEAST, _MOST)
+            regularization = (regularization * factor).clamp(_MIN, _MAX)
         return actions, costs
 
 
-def _solve(problem: Problem, states: th.Tensor, actions: th.Tensor, regularisation: th.Tensor) -> Gains:
-    """The gains of the problem around states (n, T + 1, d) and actions (n, T, m), for the differences to them."""
+def _solve(problem: Problem, states: th.Tensor, actions: th.Tensor, regularization: th.Tensor) -> Gains:
+    """Return the feedback of the quadratic problem around states (n, T + 1, d) and actions (n, T, m)."""
     n, length, _ = actions.shape
     x, u = states[:, :-1].flatten(0, 1), actions.flatten(0, 1)
 
@@ -109,22 +120,22 @@ def _solve(problem: Problem, states: th.Tensor, actions: th.Tensor, regularisati
         state_slope=by_step(q),
         action_slope=by_step(r),
         final_slope=p.detach(),
-        regularisation=regularisation,
+        regularization=regularization,
     )
 
 
 def _line_search(
     problem: Problem, states: th.Tensor, actions: th.Tensor, gains: Gains
 ) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-    """The best of several shares of the step, by the true model: actions, states, costs."""
-    n, k = len(actions), len(_SHARES)
-    shares = _SHARES.to(actions).repeat_interleave(n).unsqueeze(-1)  # (k n, 1)
+    """Return actions, states and costs of the best step size, evaluated with the true model."""
+    n, k = len(actions), len(_STEP_SIZES)
+    step_sizes = _STEP_SIZES.to(actions).repeat_interleave(n).unsqueeze(-1)  # (k n, 1)
     x = states[:, 0].repeat(k, 1)
     tried, path, costs = [], [x], x.new_zeros(k * n)
     for t in range(actions.shape[1]):
         difference = (x - states[:, t].repeat(k, 1)).unsqueeze(-1)
         feedback = (gains.feedback[:, t].repeat(k, 1, 1) @ difference).squeeze(-1)
-        u = actions[:, t].repeat(k, 1) + shares * gains.offset[:, t].repeat(k, 1) + feedback
+        u = actions[:, t].repeat(k, 1) + step_sizes * gains.offset[:, t].repeat(k, 1) + feedback
         u = u.clamp(problem.low, problem.high)
         costs = costs + problem.cost(x, u)
         x = problem.step(x, u)

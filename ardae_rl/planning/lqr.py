@@ -4,13 +4,15 @@ from typing import NamedTuple
 
 import torch as th
 
+from ardae_rl.common.linalg import matvec
+
 
 class Gains(NamedTuple):
-    """u_t = K_t x_t + k_t."""
+    """Affine feedback u_t = K_t x_t + k_t, for n problems and T steps."""
 
     feedback: th.Tensor  # K, (n, T, action_dim, state_dim)
     offset: th.Tensor  # k, (n, T, action_dim)
-    failed: th.Tensor  # (n), where the costs have no least value: gains are then zero
+    failed: th.Tensor  # (n,), whether the costs are unbounded below; gains are then zero
 
 
 def finite_horizon_lqr(
@@ -25,24 +27,32 @@ def finite_horizon_lqr(
     state_slope: th.Tensor | None = None,
     action_slope: th.Tensor | None = None,
     final_slope: th.Tensor | None = None,
-    regularisation: th.Tensor | None = None,
+    regularization: th.Tensor | None = None,
 ) -> Gains:
-    """The optimal controls of x' = A x + B u + c for the sum over T steps of ½ xᵀQx + ½ uᵀRu + uᵀSx + qᵀx + rᵀu, and
-    ½ xᵀPx + pᵀx at the end: the Riccati recursion, backwards in time.
+    """Return the optimal feedback of linear dynamics with quadratic costs, by the Riccati recursion.
 
-    n problems at once; what is left out is zero.
+    The dynamics are x' = A x + B u + c. The cost is the sum over T steps of ½ xᵀQx + ½ uᵀRu + uᵀSx + qᵀx + rᵀu, plus
+    ½ xᵀPx + pᵀx at the end. n problems are solved at once. Terms that are not given are zero.
 
-    :param a: A, (n, T, state_dim, state_dim)
-    :param b: B, (n, T, state_dim, action_dim)
-    :param state_cost: Q, (n, T, state_dim, state_dim), symmetric
-    :param action_cost: R, (n, T, action_dim, action_dim), symmetric
-    :param final_cost: P, (n, state_dim, state_dim), symmetric
-    :param drift: c, (n, T, state_dim)
-    :param cross_cost: S, (n, T, action_dim, state_dim)
-    :param state_slope: q, (n, T, state_dim)
-    :param action_slope: r, (n, T, action_dim)
-    :param final_slope: p, (n, state_dim)
-    :param regularisation: μ, (n): μI is added to the action's second derivative
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.planning import finite_horizon_lqr
+        >>> one = torch.ones(1, 3, 1, 1)  # x' = x + u, cost x² + u², three steps
+        >>> finite_horizon_lqr(one, one, 2 * one, 2 * one, one[:, 0]).feedback.shape
+        torch.Size([1, 3, 1, 1])
+
+    :param a: A, (n, T, state_dim, state_dim).
+    :param b: B, (n, T, state_dim, action_dim).
+    :param state_cost: Q, (n, T, state_dim, state_dim), symmetric.
+    :param action_cost: R, (n, T, action_dim, action_dim), symmetric.
+    :param final_cost: P, (n, state_dim, state_dim), symmetric.
+    :param drift: c, (n, T, state_dim).
+    :param cross_cost: S, (n, T, action_dim, state_dim).
+    :param state_slope: q, (n, T, state_dim).
+    :param action_slope: r, (n, T, action_dim).
+    :param final_slope: p, (n, state_dim).
+    :param regularization: μ, (n,); μI is added to the second derivative with respect to the action.
     """
     n, length, d, m = b.shape
     c = b.new_zeros(n, length, d) if drift is None else drift
@@ -51,17 +61,17 @@ def finite_horizon_lqr(
     r = b.new_zeros(n, length, m) if action_slope is None else action_slope
     p_matrix, p = final_cost, b.new_zeros(n, d) if final_slope is None else final_slope
     ridge = th.eye(m, dtype=b.dtype, device=b.device) * (
-        0.0 if regularisation is None else regularisation[:, None, None]
+        0.0 if regularization is None else regularization[:, None, None]
     )
     feedback, offset = b.new_zeros(n, length, m, d), b.new_zeros(n, length, m)
     failed = th.zeros(n, dtype=th.bool, device=b.device)
     for t in reversed(range(length)):
         at, bt = a[:, t], b[:, t]
-        slope = p + _times(p_matrix, c[:, t])
+        slope = p + matvec(p_matrix, c[:, t])
         q_xx = state_cost[:, t] + at.mT @ p_matrix @ at
         q_uu = action_cost[:, t] + bt.mT @ p_matrix @ bt
         q_ux = s[:, t] + bt.mT @ p_matrix @ at
-        q_x, q_u = q[:, t] + _times(at.mT, slope), r[:, t] + _times(bt.mT, slope)
+        q_x, q_u = q[:, t] + matvec(at.mT, slope), r[:, t] + matvec(bt.mT, slope)
         root, info = th.linalg.cholesky_ex(q_uu + ridge)
         failed |= info > 0
         root = th.where(failed[:, None, None], th.eye(m, dtype=b.dtype, device=b.device), root)
@@ -69,13 +79,9 @@ def finite_horizon_lqr(
         gain = th.where(failed[:, None, None], 0.0, gain)
         k_matrix, k = gain[..., :d], gain[..., d]
         feedback[:, t], offset[:, t] = k_matrix, k
-        # With regularised gains this is still what they cost
-        p = q_x + _times(k_matrix.mT, _times(q_uu, k) + q_u) + _times(q_ux.mT, k)
+        # Also for regularized gains, this is what they cost
+        p = q_x + matvec(k_matrix.mT, matvec(q_uu, k) + q_u) + matvec(q_ux.mT, k)
         p_matrix = q_xx + k_matrix.mT @ q_uu @ k_matrix + k_matrix.mT @ q_ux + q_ux.mT @ k_matrix
         p_matrix = 0.5 * (p_matrix + p_matrix.mT)
     keep = ~failed
     return Gains(feedback * keep[:, None, None, None], offset * keep[:, None, None], failed)
-
-
-def _times(matrix: th.Tensor, vector: th.Tensor) -> th.Tensor:
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)

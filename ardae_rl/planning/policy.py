@@ -1,4 +1,4 @@
-"""A policy that plans at every step, and begins with what is left of its last plan."""
+"""A policy that plans at every step, starting from the rest of its last plan."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -12,24 +12,25 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from ardae_rl.planning.ilqr import ILQR
-from ardae_rl.planning.problem import Planner, Problem, shifted
+from ardae_rl.planning.problem import Planner, Problem, shift
 from ardae_rl.planning.sampling import CEM, MPPI
 
 Array = NDArray[Any]
-State = tuple[Array, ...]  # plans in [-1, 1], (n, horizon, action_dim), and what is remembered, with n rows each
+# Plans in [-1, 1], (n, horizon, action_dim), and the memory of the policy, with n rows each
+State = tuple[Array, ...]
 PLANNERS: dict[str, Callable[..., Planner]] = {"ilqr": ILQR, "cem": CEM, "mppi": MPPI}
 
 
 class LatentPlanningPolicy(BasePolicy):
-    """Encodes what it observes, plans in the model, and takes the plan's first action.
+    """Infers the latent state from observations, plans in a model, and takes the first action of the plan.
 
-    The state that ``predict`` takes and gives back is the plan, and what else is remembered; without one, or where an
-    episode starts, planning begins anew. Plans depend on nothing but observation, state and seed.
+    The state that ``predict`` takes and returns is the plan and the memory of the policy; without a state, or where an
+    episode starts, planning starts from scratch. Plans depend on observation, state and seed only.
 
-    :param observation_space: of the environment
-    :param action_space: bounded real actions; plans have them in [-1, 1]
-    :param seed: of the planner's random numbers
-    :raises ValueError: for other actions
+    :param observation_space: Observation space of the environment.
+    :param action_space: A bounded ``Box`` with one axis; plans have actions in [-1, 1].
+    :param seed: Seed of the planner's random numbers.
+    :raises ValueError: For another action space.
     """
 
     planner: Planner
@@ -38,24 +39,24 @@ class LatentPlanningPolicy(BasePolicy):
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0) -> None:
         super().__init__(observation_space, action_space)
         if not (isinstance(action_space, spaces.Box) and action_space.is_bounded() and len(action_space.shape) == 1):
-            raise ValueError(f"action_space={action_space}: accepted are bounded real actions, a vector of them")
+            raise ValueError(f"`action_space` must be a bounded Box with one axis, got {action_space}")
         self.seed = seed
 
     @abstractmethod
-    def locate(
-        self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, begun: th.Tensor
+    def infer_state(
+        self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, episode_starts: th.Tensor
     ) -> tuple[th.Tensor, State]:
-        """The problem's states, (n, state_dim), and what to remember, with n rows each.
+        """Return the problem's states, (n, state_dim), and the new memory, with n rows each.
 
-        :param observation: as SB3 gives it to policies
-        :param memory: what was remembered last, empty at first
-        :param last_actions: that led here, (n, action_dim) in [-1, 1]; None at first
-        :param begun: (n), where an episode starts: there neither may be used
+        :param observation: Observations as SB3 passes them to policies.
+        :param memory: The memory returned at the last step, empty at first.
+        :param last_actions: The actions that led here, (n, action_dim) in [-1, 1]; None at first.
+        :param episode_starts: Mask (n,) of episode starts, where ``memory`` and ``last_actions`` must be ignored.
         """
 
     @abstractmethod
     def problem(self) -> Problem:
-        """What is planned; its actions are in [-1, 1]."""
+        """Return the problem to plan for, with actions in [-1, 1]."""
 
     def predict(
         self,
@@ -64,38 +65,38 @@ class LatentPlanningPolicy(BasePolicy):
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[Array, State]:
-        """As SB3's recurrent policies."""
+        """Return actions and the new state, as SB3's recurrent policies do."""
         self.set_training_mode(False)
-        tensors, vectorised = self.obs_to_tensor(observation)
+        tensors, vectorized = self.obs_to_tensor(observation)
         actions, state = self._plan(tensors, state, episode_start)
         actions = self.unscaled(actions)
-        return (actions if vectorised else actions[0]), state
+        return (actions if vectorized else actions[0]), state
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return th.as_tensor(self._plan(observation, None, None)[0])
 
     @th.no_grad()
     def _plan(self, observation: PyTorchObs, state: State | None, episode_start: Any) -> tuple[Array, State]:
-        """First actions, in [-1, 1], and the state after them."""
+        """Return the first actions of the plans, in [-1, 1], and the new state."""
         n = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
         started = np.full(n, state is None) if episode_start is None else np.atleast_1d(episode_start).astype(bool)
-        begun = th.as_tensor(started, device=self.device)
+        episode_starts = th.as_tensor(started, device=self.device)
         last = None if state is None else th.as_tensor(state[0], device=self.device)
         memory: State = () if state is None else state[1:]
-        start, memory = self.locate(observation, memory, None if last is None else last[:, 0], begun)
-        warm = None if last is None else shifted(last).to(start) * ~begun[:, None, None]
+        start, memory = self.infer_state(observation, memory, None if last is None else last[:, 0], episode_starts)
+        warm = None if last is None else shift(last).to(start) * ~episode_starts[:, None, None]
         plan = self.planner.plan(self.problem(), start, warm, th.Generator().manual_seed(self.seed))
         plans = plan.actions.cpu().numpy()
         return plans[:, 0], (plans, *memory)
 
     def unscaled(self, actions: Array) -> Array:
-        """Actions in [-1, 1], (..., action_dim), in the environment's range."""
+        """Return actions in the environment's range, given actions in [-1, 1], (..., action_dim)."""
         space = self.action_space
         assert isinstance(space, spaces.Box)
         unscaled = space.low + 0.5 * (actions + 1) * (space.high - space.low)
         return np.clip(unscaled, space.low, space.high).astype(space.dtype)
 
 
-def no_learning(_: float) -> float:
-    """The schedule of a policy that was loaded by itself."""
+def zero_schedule(_: float) -> float:
+    """Return a learning rate of zero: the schedule of a policy that was loaded without its algorithm."""
     return 0.0

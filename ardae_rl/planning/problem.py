@@ -1,4 +1,4 @@
-"""What planners plan, and what they have in common."""
+"""Optimal control problems, and the interface of planners."""
 
 from typing import NamedTuple, Protocol
 
@@ -6,33 +6,33 @@ import torch as th
 
 
 class Problem(Protocol):
-    """n problems of optimal control side by side: actions that make a model's costs small.
+    """n optimal control problems side by side, each to find actions that minimize the costs of a model.
 
-    All functions take and give rows that do not depend on each other.
+    All methods act on each row independently.
     """
 
-    low: th.Tensor  # (action_dim), bounds of actions
-    high: th.Tensor
+    low: th.Tensor  # lower bounds of actions, (action_dim,)
+    high: th.Tensor  # upper bounds of actions, (action_dim,)
 
     def step(self, states: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """The next states, (n, state_dim), of (n, state_dim) and (n, action_dim)."""
+        """Return the next states, (n, state_dim), given states (n, state_dim) and actions (n, action_dim)."""
 
     def cost(self, states: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """Of a step, (n)."""
+        """Return the costs of a step, (n,)."""
 
     def final_cost(self, states: th.Tensor) -> th.Tensor:
-        """Of where a plan ends, (n)."""
+        """Return the costs of the final states of plans, (n,)."""
 
 
 class Plan(NamedTuple):
-    """What is to be done in n problems."""
+    """Planned actions of n problems, and their costs."""
 
     actions: th.Tensor  # (n, horizon, action_dim)
-    costs: th.Tensor  # (n)
+    costs: th.Tensor  # (n,)
 
 
 class Planner(Protocol):
-    """Finds plans."""
+    """Finds plans of a fixed horizon."""
 
     horizon: int
 
@@ -43,16 +43,17 @@ class Planner(Protocol):
         warm: th.Tensor | None = None,
         generator: th.Generator | None = None,
     ) -> Plan:
-        """The best actions that it finds.
+        """Return the best plans that the planner finds.
 
-        :param start: states, (n, state_dim)
-        :param warm: actions to begin with, (n, horizon, action_dim), such as what is left of the last plan
-        :param generator: of random numbers
+        :param problem: The dynamics and costs to plan for.
+        :param start: Initial states, (n, state_dim).
+        :param warm: Actions to start from, (n, horizon, action_dim), such as the rest of the last plan.
+        :param generator: Source of random numbers.
         """
 
 
 def rollout(problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """States (n, T + 1, state_dim) along actions (n, T, action_dim), and the sum of their costs, (n)."""
+    """Return states (n, T + 1, state_dim) along actions (n, T, action_dim), and the total costs, (n,)."""
     states, cost = [start], start.new_zeros(len(start))
     for action in actions.unbind(1):
         cost = cost + problem.cost(states[-1], action)
@@ -60,19 +61,19 @@ def rollout(problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[th.
     return th.stack(states, 1), cost + problem.final_cost(states[-1])
 
 
-def shifted(actions: th.Tensor) -> th.Tensor:
-    """What is left of plans (n, T, action_dim) after their first action, with the last one repeated."""
+def shift(actions: th.Tensor) -> th.Tensor:
+    """Return plans (n, T, action_dim) without their first action, with the last one repeated."""
     return th.cat([actions[:, 1:], actions[:, -1:]], 1)
 
 
-def first_guess(problem: Problem, n: int, horizon: int, warm: th.Tensor | None) -> th.Tensor:
-    """Within the bounds: ``warm``, or the middle of them.
+def initial_plan(problem: Problem, n: int, horizon: int, warm: th.Tensor | None) -> th.Tensor:
+    """Return actions to start from, (n, horizon, action_dim): ``warm`` within the bounds, or the middle of the bounds.
 
-    :raises ValueError: if ``warm`` has another shape
+    :raises ValueError: If ``warm`` has the wrong shape.
     """
     shape = (n, horizon, len(problem.low))
     if warm is None:
         return (0.5 * (problem.low + problem.high)).expand(shape)
     if warm.shape != shape:
-        raise ValueError(f"warm of shape {tuple(warm.shape)}: accepted is {shape}")
+        raise ValueError(f"`warm` must have shape {shape}, got {tuple(warm.shape)}")
     return warm.clamp(problem.low, problem.high)

@@ -1,18 +1,18 @@
-"""Plans found by trying: the cross-entropy method, and path integral control."""
+"""Planning by sampling: the cross-entropy method, and path integral control."""
 
 import torch as th
 
-from ardae_rl.common.checks import check_positive
-from ardae_rl.planning.problem import Plan, Problem, first_guess, rollout
+from ardae_rl.common.checks import check_between, check_positive
+from ardae_rl.planning.problem import Plan, Problem, initial_plan, rollout
 
 
 class _Sampling:
-    """Sequences of actions drawn around a mean that moves to the better ones.
+    """Samples action sequences around a mean, and moves the mean towards the better ones.
 
-    :param horizon: steps of a plan
-    :param n_samples: sequences tried for each problem, in each iteration
-    :param n_iterations: moves of the mean
-    :param deviation: first standard deviation of actions, as a share of half their range
+    :param horizon: Number of steps of a plan.
+    :param n_samples: Number of sequences per problem and iteration.
+    :param n_iterations: Number of iterations.
+    :param deviation: Initial standard deviation of actions, as a fraction of half their range.
     """
 
     def __init__(self, horizon: int, n_samples: int, n_iterations: int, deviation: float) -> None:
@@ -33,9 +33,9 @@ class _Sampling:
         warm: th.Tensor | None = None,
         generator: th.Generator | None = None,
     ) -> Plan:
-        """See :class:`~ardae_rl.planning.problem.Planner`; the best of all that was tried, means among them."""
+        """Return the best sequences tried; the arguments are those of :class:`~ardae_rl.planning.problem.Planner`."""
         n, device = len(start), start.device
-        mean = first_guess(problem, n, self.horizon, warm)
+        mean = initial_plan(problem, n, self.horizon, warm)
         std = (0.5 * self.deviation * (problem.high - problem.low)).expand(mean.shape)
         best = Plan(mean, rollout(problem, start, mean)[1])
         states = start.repeat_interleave(self.n_samples, 0)
@@ -44,15 +44,16 @@ class _Sampling:
             samples = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(problem.low, problem.high)
             costs = rollout(problem, states, samples.flatten(0, 1))[1].view(n, -1).nan_to_num(nan=th.inf)
             mean, std = self._move(samples, costs, std)
-            least = costs.argmin(1)
-            best = _better(best, Plan(samples[th.arange(n, device=device), least], costs.amin(1)))
+            cheapest = costs.argmin(1)
+            best = _better(best, Plan(samples[th.arange(n, device=device), cheapest], costs.amin(1)))
         return _better(best, Plan(mean, rollout(problem, start, mean)[1]))
 
     def _move(self, samples: th.Tensor, costs: th.Tensor, std: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """The new mean and standard deviation, (n, horizon, action_dim).
+        """Return the new mean and standard deviation, (n, horizon, action_dim) each.
 
-        :param samples: (n, n_samples, horizon, action_dim)
-        :param costs: (n, n_samples)
+        :param samples: (n, n_samples, horizon, action_dim).
+        :param costs: (n, n_samples).
+        :param std: Current standard deviation, (n, horizon, action_dim).
         """
         raise NotImplementedError
 
@@ -60,16 +61,24 @@ class _Sampling:
 class CEM(_Sampling):
     """The cross-entropy method: mean and deviation become those of the best samples (Rubinstein 1999).
 
-    :param n_elites: how many are the best
-    :raises ValueError: for numbers that are not accepted
+        Example:
+
+        >>> from ardae_rl.planning import CEM
+        >>> planner = CEM(horizon=10, n_samples=64, n_elites=8)
+
+    :param horizon: Number of steps of a plan.
+    :param n_samples: Number of sequences per problem and iteration.
+    :param n_iterations: Number of iterations.
+    :param n_elites: Number of best samples that are kept.
+    :param deviation: Initial standard deviation of actions, as a fraction of half their range.
+    :raises ValueError: If an argument is out of its range.
     """
 
     def __init__(
         self, horizon: int, n_samples: int = 256, n_iterations: int = 6, n_elites: int = 32, deviation: float = 1.0
     ) -> None:
         super().__init__(horizon, n_samples, n_iterations, deviation)
-        if not 2 <= n_elites <= n_samples:
-            raise ValueError(f"n_elites={n_elites!r}: accepted are 2 to n_samples={n_samples}")
+        check_between("n_elites", n_elites, 2, n_samples)
         self.n_elites = n_elites
 
     def _move(self, samples: th.Tensor, costs: th.Tensor, std: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
@@ -79,10 +88,19 @@ class CEM(_Sampling):
 
 
 class MPPI(_Sampling):
-    """Model predictive path integral control: the mean of the samples, weighted by exp(-cost / λ) (Williams 2017).
+    """Model predictive path integral control: the mean of samples weighted by exp(-cost / λ) (Williams et al. 2017).
 
-    :param temperature: λ, in units of the costs' standard deviation among a problem's samples
-    :raises ValueError: for numbers that are not accepted
+        Example:
+
+        >>> from ardae_rl.planning import MPPI
+        >>> planner = MPPI(horizon=10, n_samples=64)
+
+    :param horizon: Number of steps of a plan.
+    :param n_samples: Number of sequences per problem and iteration.
+    :param n_iterations: Number of iterations.
+    :param temperature: λ, in units of the costs' standard deviation among the samples of a problem.
+    :param deviation: Initial standard deviation of actions, as a fraction of half their range.
+    :raises ValueError: If an argument is out of its range.
     """
 
     def __init__(
@@ -105,5 +123,5 @@ class MPPI(_Sampling):
 
 
 def _better(a: Plan, b: Plan) -> Plan:
-    first = ~(b.costs < a.costs)  # also where b's is no number
+    first = ~(b.costs < a.costs)  # also where the costs of b are NaN
     return Plan(th.where(first[:, None, None], a.actions, b.actions), th.where(first, a.costs, b.costs))

@@ -17,7 +17,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from ardae_rl.dvbf.dynamics import LearnedSSM, LocallyLinearDynamics, PictureEmission
+from ardae_rl.dvbf.dynamics import LearnedSSM, LocallyLinearDynamics, ImageEmission
 from ardae_rl.dvbf.policies import make_posterior
 from ardae_rl.dvbf.posteriors import SequenceEncoder
 from ardae_rl.runs.run import Run
@@ -90,7 +90,7 @@ def images(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     th.manual_seed(settings["seed"])
     z_dim = settings["z_dim"]
-    model = LearnedSSM(LocallyLinearDynamics(z_dim, ACT_DIM, settings["n_matrices"]), PictureEmission(z_dim, SIDE**2))
+    model = LearnedSSM(LocallyLinearDynamics(z_dim, ACT_DIM, settings["n_matrices"]), ImageEmission(z_dim, SIDE**2))
     encoder = SequenceEncoder(SIDE**2, ACT_DIM, settings["encoder_hidden"], smoothing=True)
     posterior = make_posterior(settings["posterior"], encoder, z_dim, settings["n_flows"])
     x, u, _ = sequences("training")

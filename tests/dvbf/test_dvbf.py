@@ -61,7 +61,7 @@ def test_learn_and_act(posterior: str, transition: str, smoothing: bool) -> None
 
 
 def test_pictures() -> None:
-    """Goals in dictionaries are not for it, but pictures alone are, and their pixels come back in [0, 1]."""
+    """Goals in dictionaries are not for it, but images alone are, and their pixels come back in [0, 1]."""
     model = agent(make_vec_env(Walk, 1, env_kwargs={"with_goal": False}, seed=0), "CnnPolicy", sequence_length=3)
     model.learn(60)
     frames, actions = th.randint(0, 255, (2, 4, 1, 8, 8), dtype=th.uint8), th.zeros(2, 3, 1)
@@ -69,14 +69,14 @@ def test_pictures() -> None:
     assert made.shape == (2, 4, 64) and bool(((made >= 0) & (made <= 1)).all())
 
 
-def test_vectors_are_standardised() -> None:
+def test_vectors_are_standardized() -> None:
     model = agent()
     model.learn(60)
     assert model.replay_buffer is not None
-    seen = model.policy.see(th.as_tensor(model.replay_buffer.observations[:60, 0]), 1)
+    seen = model.policy.preprocess(th.as_tensor(model.replay_buffer.observations[:60, 0]), 1)
     assert float(seen.mean(0).abs().max()) < 0.5 and bool(((seen.std(0) > 0.5) & (seen.std(0) < 2)).all())
     x, _ = sequences()
-    th.testing.assert_close(model.policy.unsee(model.policy.see(x, 2)), x)
+    th.testing.assert_close(model.policy.postprocess(model.policy.preprocess(x, 2)), x)
 
 
 def test_memory_of_the_policy() -> None:
@@ -91,11 +91,11 @@ def test_memory_of_the_policy() -> None:
         actions.append(policy.scale_action(action))
     x, u, count = (th.as_tensor(part) for part in state[1:])
     assert count.tolist() == [3]
-    th.testing.assert_close(x[0], policy.see(th.as_tensor(np.concatenate(seen[2:])), 1))
+    th.testing.assert_close(x[0], policy.preprocess(th.as_tensor(np.concatenate(seen[2:])), 1))
     # The state holds the action that was planned at each of them but the last
     np.testing.assert_allclose(u[0, 1:], np.concatenate(actions[2:4]), atol=1e-6)
-    _, begun = model.predict(seen[0], state, np.array([True]))
-    assert begun is not None and begun[3].tolist() == [1]
+    _, episode_starts = model.predict(seen[0], state, np.array([True]))
+    assert episode_starts is not None and episode_starts[3].tolist() == [1]
     fresh, _ = model.predict(seen[0])
     np.testing.assert_array_equal(fresh, model.predict(seen[0], state, np.array([True]))[0])
 
@@ -145,10 +145,13 @@ def test_save_load_and_go_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"anneal": "cold"}, "anneal='cold': accepted are 'dvbf', 'kl', 'none'"),
-        ({"anneal_steps": -1}, "anneal_steps=-1: accepted are 0 and more"),
-        ({"policy_kwargs": {"posterior": "iaf"}}, "posterior='iaf': accepted are 'noise', 'initial_state',"),
-        ({"policy_kwargs": {"transition": "linear"}}, "transition='linear'"),
+        ({"anneal": "cold"}, "`anneal` must be one of 'dvbf', 'kl', 'none', got 'cold'"),
+        ({"anneal_steps": -1}, "`anneal_steps` must be >= 0, got -1"),
+        ({"policy_kwargs": {"posterior": "iaf"}}, "`posterior` must be one of 'noise', 'initial_state',"),
+        (
+            {"policy_kwargs": {"transition": "linear"}},
+            "`transition` must be one of 'locally_linear', 'neural'",
+        ),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -157,5 +160,5 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_dictionaries_are_refused() -> None:
-    with pytest.raises(ValueError, match="accepted are vectors and pictures"):
+    with pytest.raises(ValueError, match="`observation_space` must be a Box of vectors or images"):
         DVBFPolicy(Walk().observation_space, Walk().action_space, lambda _: 1e-3)

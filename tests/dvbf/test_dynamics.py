@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from torch.distributions import Bernoulli, Independent, Normal
 
-from ardae_rl.dvbf.dynamics import GaussianEmission, LearnedSSM, LocallyLinearDynamics, NeuralDynamics, PictureEmission
+from ardae_rl.dvbf.dynamics import GaussianEmission, ImageEmission, LearnedSSM, LocallyLinearDynamics, NeuralDynamics
 from ardae_rl.dvbf.elbo import elbo
 from ardae_rl.dvbf.posteriors import InitialStatePosterior, NoisePosterior, SequenceEncoder, StepPosterior
 
@@ -16,9 +16,9 @@ DYNAMICS: dict[str, Callable[[], LocallyLinearDynamics | NeuralDynamics]] = {
     "locally linear": lambda: LocallyLinearDynamics(D, M, n_matrices=5),
     "neural": lambda: NeuralDynamics(D, M),
 }
-EMISSIONS: dict[str, Callable[[], GaussianEmission | PictureEmission]] = {
+EMISSIONS: dict[str, Callable[[], GaussianEmission | ImageEmission]] = {
     "gaussian": lambda: GaussianEmission(D, OBS),
-    "picture": lambda: PictureEmission(D, OBS),
+    "image": lambda: ImageEmission(D, OBS),
 }
 
 
@@ -33,10 +33,10 @@ def test_prior(dynamics: str) -> None:
     ssm, n = model(dynamics), 100_000
     z, u = th.randn(1, D), th.randn(1, M)
     mean, log_std = ssm.dynamics(z, u)
-    following = ssm.following(z.expand(n, -1), u.expand(n, -1), th.randn(n, D))
+    next_state = ssm.next_state(z.expand(n, -1), u.expand(n, -1), th.randn(n, D))
     error = 4 * log_std[0].exp() / math.sqrt(n)
-    assert bool(((following.mean(0) - mean[0]).abs() < error).all())
-    th.testing.assert_close(following.std(0), log_std[0].exp(), rtol=0.02, atol=0)
+    assert bool(((next_state.mean(0) - mean[0]).abs() < error).all())
+    th.testing.assert_close(next_state.std(0), log_std[0].exp(), rtol=0.02, atol=0)
     path, controls = th.randn(2, 4, D), th.randn(2, 3, M)
     expected = Independent(Normal(th.zeros(D), th.ones(D)), 1).log_prob(path[:, 0])
     for t in range(3):
@@ -60,12 +60,12 @@ def test_mixtures_of_matrices() -> None:
 
 def test_emissions() -> None:
     z, x = th.randn(2, 5, D), th.rand(2, 5, OBS)
-    gaussian, picture = model().emission, model(emission="picture").emission
+    gaussian, image = model().emission, model(emission="image").emission
     assert isinstance(gaussian, GaussianEmission)
     expected = Independent(Normal(gaussian.mean(z), gaussian.log_std.exp()), 1).log_prob(x)
     th.testing.assert_close(gaussian(z, x), expected)
     black = x.round()
-    th.testing.assert_close(picture(z, black), Independent(Bernoulli(picture.mean(z)), 1).log_prob(black))
+    th.testing.assert_close(image(z, black), Independent(Bernoulli(image.mean(z)), 1).log_prob(black))
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)

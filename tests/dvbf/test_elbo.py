@@ -8,7 +8,7 @@ import torch as th
 from torch import nn
 
 from ardae_rl.common.gaussians import standard_normal_log_density
-from ardae_rl.dvbf.elbo import Drawn, ELBOTerms, StateSpaceModel, elbo
+from ardae_rl.dvbf.elbo import ELBOTerms, PosteriorSample, StateSpaceModel, elbo
 from ardae_rl.dvbf.linear_gaussian import LinearGaussianSSM
 from ardae_rl.dvbf.posteriors import (
     InitialStatePosterior,
@@ -41,13 +41,13 @@ class ExactSmoother(TrajectoryIAFPosterior):
         super().__init__(_encoder(), len(ssm.a))
         self.ssm = ssm
 
-    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
+    def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
         joint = self.ssm.joint_posterior(x, u)
         factor = joint.scale_tril
         noise = th.randn_like(joint.mean)
         z = (joint.mean + (factor @ noise.unsqueeze(-1)).squeeze(-1)).view(*x.shape[:2], self.z_dim)
         log_determinant = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return Drawn(z, model.log_prior(z, u), standard_normal_log_density(noise) - log_determinant)
+        return PosteriorSample(z, model.log_prior(z, u), standard_normal_log_density(noise) - log_determinant)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 1), (3, 2, 2)], ids=str)
@@ -121,7 +121,7 @@ def test_a_posterior_of_the_past_alone_leaves_a_gap() -> None:
     x, u = data(ssm, 20, batch=4)
 
     class Filter(nn.Module):
-        def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> Drawn:
+        def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
             states: list[th.Tensor] = []
             log_q = x.new_zeros(len(x))
             for t in range(x.shape[1]):
@@ -134,7 +134,7 @@ def test_a_posterior_of_the_past_alone_leaves_a_gap() -> None:
                 states.append(q.sample())
                 log_q = log_q + q.log_prob(states[-1])
             z = th.stack(states, 1)
-            return Drawn(z, model.log_prior(z, u), log_q)
+            return PosteriorSample(z, model.log_prior(z, u), log_q)
 
     th.manual_seed(0)
     assert check_bound(ssm, Filter(), x, u, n=1000) > 1

@@ -98,7 +98,7 @@ def test_density_integrates_to_one() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="context_dim=0"):
+    with pytest.raises(ValueError, match="`context_dim` must be positive, got 0"):
         InverseAutoregressiveFlow(2, 0)
-    with pytest.raises(ValueError, match="n_flows=0"):
+    with pytest.raises(ValueError, match="`n_flows` must be positive, got 0"):
         TrajectoryFlow(0, 2, 1)

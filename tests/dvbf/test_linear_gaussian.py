@@ -90,5 +90,5 @@ def test_samples() -> None:
 
 def test_bad_shapes() -> None:
     good = system()
-    with pytest.raises(ValueError, match=r"c of shape \(2, 3\): accepted is \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"`c` must have shape \(2, 2\), got \(2, 3\)"):
         LinearGaussianSSM(good.a, good.b, th.zeros(2, 3), good.q, good.r, good.m0, good.p0)

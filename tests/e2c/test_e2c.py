@@ -74,13 +74,13 @@ def test_state() -> None:
 
 
 def test_it_goes_where_the_model_says() -> None:
-    """With a model by hand, whose latent is the position and whose actions move it, it reaches the goal's picture."""
+    """With a model by hand, whose latent is the position and whose actions move it, it reaches the goal's image."""
     model = agent(env=Walk(), policy_kwargs={"z_dim": 1, "horizon": 5})
     policy = model.policy
 
     class Position(th.nn.Module):
-        def forward(self, pictures: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-            z = pictures[:, 0, 0, :1] * 255 / 10
+        def forward(self, images: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+            z = images[:, 0, 0, :1] * 255 / 10
             return z, th.full_like(z, -5)
 
     policy.encoder = Position()  # type: ignore[assignment]
@@ -89,21 +89,21 @@ def test_it_goes_where_the_model_says() -> None:
     last.weight.data.zero_()
     last.bias.data = th.tensor([0.0, 0.0, 1.0, 0.0])  # v, r, B, o
 
-    def picture(position: int) -> Any:
+    def image(position: int) -> Any:
         frame = np.zeros((1, 1, 8, 8), np.uint8)
         frame[0, 0, 0, 0] = position
         return frame
 
     position, state = 120, None
     for _ in range(8):
-        action, state = model.predict({"observation": picture(position), "desired_goal": picture(80)}, state)
+        action, state = model.predict({"observation": image(position), "desired_goal": image(80)}, state)
         position += round(10 * float(action[0, 0]))
     assert abs(position - 80) <= 1
 
 
 @pytest.mark.parametrize("with_goal", [True, False])
 def test_save_load_and_go_on(with_goal: bool, tmp_path: Path) -> None:
-    """The same numbers as without the interruption, also for pictures alone and a reward that is learnt."""
+    """The same numbers as without the interruption, also for images alone and a reward that is learnt."""
 
     def make() -> E2C:
         small: dict[str, Any] = {"n_collected": 20, "gradient_steps": 3, "batch_size": 4, "policy_kwargs": SMALL}
@@ -144,7 +144,7 @@ def test_distances_are_in_units_of_the_latents() -> None:
 
 def test_log(tmp_path: Path) -> None:
     """The parts of the loss, and how many latents say anything."""
-    model = agent(consistency_weight=1.0, curvature_weight=1.0)
+    model = agent(loss_kwargs={"consistency_weight": 1.0, "curvature_weight": 1.0})
     model.set_logger(configure(str(tmp_path), ["json"]))
     model.learn(30)
     line = json.loads((tmp_path / "progress.json").read_text().splitlines()[-1])
@@ -155,13 +155,14 @@ def test_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"transition_sample": "other"}, "transition_sample='other': accepted are 'same', 'resample'"),
-        ({"transition_sample": "resample"}, "sequence_length=2 with 'resample': accepted is 1"),
-        ({"random_share": 2}, "random_share=2: accepted are numbers from 0 to 1"),
-        ({"prior_weight": -1}, "prior=-1: accepted are numbers from 0 up"),
-        ({"gradient_steps": 0}, "gradient_steps=0"),
-        ({"policy_kwargs": {"planner": "random"}}, "planner='random': accepted are 'ilqr', 'cem', 'mppi'"),
-        ({"env": gym.make("Pendulum-v1")}, "accepted are pictures of bytes"),
+        ({"loss_kwargs": {"transition_sample": "x"}}, "`transition_sample` must be one of 'same', 'resample', got 'x'"),
+        ({"loss_kwargs": {"transition_sample": "resample"}}, r"`sequence_length` must be 1 with .*, got 2"),
+        ({"random_share": 2}, "`random_share` must be between 0 and 1, got 2"),
+        ({"loss_kwargs": {"prior_weight": -1}}, "`prior_weight` must be >= 0, got -1"),
+        ({"loss_kwargs": {"weight": 1}}, "`loss_kwargs` must only have the keys 'prior_weight', .*, got 'weight'"),
+        ({"gradient_steps": 0}, "`gradient_steps` must be positive, got 0"),
+        ({"policy_kwargs": {"planner": "random"}}, "`planner` must be one of 'ilqr', 'cem', 'mppi', got 'random'"),
+        ({"env": gym.make("Pendulum-v1")}, "must consist of uint8 images"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:

@@ -27,7 +27,7 @@ def test_without_a_goal_there_is_no_plan_to_it(tmp_path: Path) -> None:
 
 
 def test_plan_is_what_the_environment_does() -> None:
-    """Below the planned pictures are those of the plan's actions, from the first to the last, then the goal."""
+    """Below the planned images are those of the plan's actions, from the first to the last, then the goal."""
     model, env = agent(), gym.make("ardae/PlanarObstacles-v0")
     figure = plan_strip(model, env, seed=3)
     drawn = [axes.images[0].get_array() for axes in figure.axes]
@@ -37,5 +37,5 @@ def test_plan_is_what_the_environment_does() -> None:
     done = [observation["observation"]]
     done += [env.step(model.policy.unscaled(action))[0]["observation"] for action in plans[0]]
     assert horizon == len(plans[0])
-    for picture, seen in zip(drawn[horizon + 2 :], [*done, observation["desired_goal"]], strict=True):
-        np.testing.assert_allclose(np.asarray(picture), seen[..., -1] / 255, atol=1e-6)
+    for image, seen in zip(drawn[horizon + 2 :], [*done, observation["desired_goal"]], strict=True):
+        np.testing.assert_allclose(np.asarray(image), seen[..., -1] / 255, atol=1e-6)

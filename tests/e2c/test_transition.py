@@ -5,7 +5,7 @@ import math
 import pytest
 import torch as th
 
-from ardae_rl.e2c.transition import LEAST_DETERMINANT, MATRICES, TRANSITION_SAMPLES, LocallyLinearTransition
+from ardae_rl.e2c.transition import MATRICES, MIN_DETERMINANT, TRANSITION_SAMPLES, LocallyLinearTransition
 
 N = 50_000
 MEAN, LOG_STD = th.tensor([0.7, -1.2], dtype=th.float64), th.tensor([-0.4, 0.3], dtype=th.float64)
@@ -38,12 +38,12 @@ def draws(kind: str, process_noise: float = 0.0, matrix: str = "full") -> tuple[
     transition = constant(matrix, process_noise)
     th.manual_seed(1)
     with th.no_grad():
-        z, following, linearised = transition.transitions(
+        z, next_state, linearized = transition.transitions(
             MEAN.expand(N, -1), LOG_STD.expand(N, -1), U.expand(N, -1), kind
         )
-        a = linearised.a[0]
-        expected = a @ MEAN + linearised.b[0] @ U + linearised.offset[0]
-    return z, following, a, th.diag((2 * LOG_STD).exp()), expected
+        a = linearized.a[0]
+        expected = a @ MEAN + linearized.b[0] @ U + linearized.offset[0]
+    return z, next_state, a, th.diag((2 * LOG_STD).exp()), expected
 
 
 @pytest.mark.parametrize("matrix", MATRICES)
@@ -51,12 +51,12 @@ def draws(kind: str, process_noise: float = 0.0, matrix: str = "full") -> tuple[
 @pytest.mark.parametrize("process_noise", [0.0, 0.5])
 def test_joint_law(kind: str, matrix: str, process_noise: float) -> None:
     """The same marginal, mean and A Σ Aᵀ + H; the covariance with z is Σ Aᵀ for the same sample, 0 for another."""
-    z, following, a, sigma, mean = draws(kind, process_noise, matrix)
-    check(following.mean(0), mean, following.std(0) / math.sqrt(N))
+    z, next_state, a, sigma, mean = draws(kind, process_noise, matrix)
+    check(next_state.mean(0), mean, next_state.std(0) / math.sqrt(N))
     noise = process_noise**2 * th.eye(2, dtype=th.float64)
-    estimate, error = covariance(following, following)
+    estimate, error = covariance(next_state, next_state)
     check(estimate, a @ sigma @ a.mT + noise, error)
-    estimate, error = covariance(z, following)
+    estimate, error = covariance(z, next_state)
     check(estimate, sigma @ a.mT if kind == "same" else th.zeros(2, 2, dtype=th.float64), error)
 
 
@@ -65,20 +65,20 @@ def test_law_given_the_latent(kind: str, spread: float) -> None:
     """Var(z' | z) is 0 for the same sample, and A Σ Aᵀ, whatever z, for another."""
     transition, noise = constant(), th.tensor([[0.3, -1.1]], dtype=th.float64)
     with th.no_grad():
-        _, following, linearised = transition.transitions(
+        _, next_state, linearized = transition.transitions(
             MEAN.expand(N, -1), LOG_STD.expand(N, -1), U.expand(N, -1), kind, noise.expand(N, -1)
         )
-    a = linearised.a[0]
-    estimate, error = covariance(following, following)
+    a = linearized.a[0]
+    estimate, error = covariance(next_state, next_state)
     check(estimate, spread * a @ th.diag((2 * LOG_STD).exp()) @ a.mT, error)
 
 
 @pytest.mark.parametrize("kind", TRANSITION_SAMPLES)
 def test_spread_of_the_difference(kind: str) -> None:
     """Cov(z' - z) is (A - I) Σ (A - I)ᵀ for the same sample, and A Σ Aᵀ + Σ for another."""
-    z, following, a, sigma, _ = draws(kind)
+    z, next_state, a, sigma, _ = draws(kind)
     step = a - th.eye(2, dtype=th.float64)
-    estimate, error = covariance(following - z, following - z)
+    estimate, error = covariance(next_state - z, next_state - z)
     check(estimate, step @ sigma @ step.mT if kind == "same" else a @ sigma @ a.mT + sigma, error)
 
 
@@ -91,8 +91,8 @@ def gradient_variance(kind: str, loss: str, a: float, std: float) -> tuple[th.Te
     last.bias.data = th.tensor([a - 1, 0.0, 0.3], dtype=th.float64)
     th.manual_seed(0)
     mean = th.full((N, 1), 0.4, dtype=th.float64, requires_grad=True)
-    z, following, _ = transition.transitions(mean, th.full_like(mean, math.log(std)), th.zeros_like(mean), kind)
-    value = (following - z - 0.2).square() if loss == "residual" else z.square() + following.square()
+    z, next_state, _ = transition.transitions(mean, th.full_like(mean, math.log(std)), th.zeros_like(mean), kind)
+    value = (next_state - z - 0.2).square() if loss == "residual" else z.square() + next_state.square()
     (gradient,) = th.autograd.grad(value.sum(), mean)
     squares = (gradient - gradient.mean()).square()
     return squares.mean(), squares.std() / math.sqrt(N)
@@ -122,21 +122,21 @@ def test_linearised_at_its_own_point() -> None:
     th.manual_seed(0)
     transition = LocallyLinearTransition(2, 1)
     mean, u = th.randn(50, 2), th.randn(50, 1)
-    z, following, linearised = transition.transitions(mean, th.zeros(50, 2), u)
-    th.testing.assert_close(following, transition.step(z, u))
-    assert not th.allclose(transition(mean).a, linearised.a)
+    z, next_state, linearized = transition.transitions(mean, th.zeros(50, 2), u)
+    th.testing.assert_close(next_state, transition.step(z, u))
+    assert not th.allclose(transition(mean).a, linearized.a)
 
 
 @pytest.mark.parametrize("matrix", MATRICES)
 @pytest.mark.parametrize("process_noise", [0.0, 0.3])
 def test_divergence(matrix: str, process_noise: float) -> None:
-    """That of the pushed Gaussian, from torch's own, for each kind of matrix."""
+    """That of the propagated Gaussian, from torch's own, for each kind of matrix."""
     transition = constant(matrix, process_noise)
     other_mean, other_log_std = th.tensor([[1.0, -0.5]]).double(), th.tensor([[0.2, -0.3]]).double()
-    linearised = transition(MEAN[None])
-    result = transition.kl(linearised, MEAN[None], LOG_STD[None], U[None], other_mean, other_log_std)
-    a = linearised.a[0]
-    mean = linearised(MEAN[None], U[None])
+    linearized = transition(MEAN[None])
+    result = transition.kl(linearized, MEAN[None], LOG_STD[None], U[None], other_mean, other_log_std)
+    a = linearized.a[0]
+    mean = linearized(MEAN[None], U[None])
     covariance = (a @ th.diag((2 * LOG_STD).exp()) @ a.mT + process_noise**2 * th.eye(2, dtype=th.float64))[None]
     expected = th.distributions.kl_divergence(
         th.distributions.MultivariateNormal(mean, covariance),
@@ -153,7 +153,7 @@ def test_determinants() -> None:
         parameter.data *= 4
     a = transition(5 * th.randn(1000, 4, dtype=th.float64)).a
     determinants = th.linalg.det(a).detach()
-    assert float(determinants.min()) > 0.999 * LEAST_DETERMINANT and float(determinants.max()) > 2
+    assert float(determinants.min()) > 0.999 * MIN_DETERMINANT and float(determinants.max()) > 2
     assert bool((determinants < 0.5).any())
     still = LocallyLinearTransition(4, 1)
     last = still.network[-1]
@@ -164,11 +164,11 @@ def test_determinants() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="matrix='diagonal': accepted are 'rank_one', 'full'"):
+    with pytest.raises(ValueError, match="`matrix` must be one of 'rank_one', 'full', got 'diagonal'"):
         LocallyLinearTransition(2, 1, matrix="diagonal")
-    with pytest.raises(ValueError, match="process_noise=-1"):
+    with pytest.raises(ValueError, match="`process_noise` must be >= 0, got -1"):
         LocallyLinearTransition(2, 1, process_noise=-1)
-    with pytest.raises(ValueError, match="kind='both': accepted are 'same', 'resample'"):
+    with pytest.raises(ValueError, match="`kind` must be one of 'same', 'resample', got 'both'"):
         constant().transitions(MEAN[None], LOG_STD[None], U[None], "both")
 
 

@@ -23,7 +23,7 @@ def collected(n: int, buffer_size: int = 1000, with_goal: bool = True, n_envs: i
 @pytest.mark.parametrize("buffer_size", [1000, 40], ids=["all", "a full buffer"])
 @pytest.mark.parametrize("length", [1, 3, LIMIT])
 def test_alignment(length: int, buffer_size: int) -> None:
-    """Action t and reward t belong to the change from picture t to picture t + 1: it fails for any shift."""
+    """Action t and reward t belong to the change from image t to image t + 1: it fails for any shift."""
     buffer = collected(200, buffer_size)
     sampler = SequenceSampler(buffer, length, "observation")
     batch = sampler.sample(500, np.random.default_rng(0))
@@ -40,7 +40,7 @@ def test_alignment(length: int, buffer_size: int) -> None:
 
 
 def test_every_place_is_drawn() -> None:
-    """Also the last picture of an episode, which is not the first of the next one."""
+    """Also the last image of an episode, which is not the first of the next one."""
     sampler = SequenceSampler(collected(100), 2, "observation")
     batch = sampler.sample(2000, np.random.default_rng(0))
     last = batch.observations[:, -1, 0, 0, 1].unique().tolist()
@@ -59,5 +59,5 @@ def test_pictures_alone() -> None:
 
 
 def test_sequences_that_there_are_not() -> None:
-    with pytest.raises(ValueError, match="length=7: accepted are at most 6, the longest episode's steps"):
+    with pytest.raises(ValueError, match="`length` must be at most 6, the length of the longest episode, got 7"):
         SequenceSampler(collected(50), LIMIT + 1, "observation")

@@ -1,4 +1,4 @@
-"""A toy environment whose pictures say where it is."""
+"""A toy environment whose images say where it is."""
 
 from typing import Any
 
@@ -18,11 +18,9 @@ class Walk(gym.Env[Any, Any]):
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def __init__(self, with_goal: bool = True) -> None:
-        picture = spaces.Box(0, 255, (SIDE, SIDE, 1), np.uint8)
+        image = spaces.Box(0, 255, (SIDE, SIDE, 1), np.uint8)
         self.with_goal, self._episode = with_goal, 0
-        self.observation_space = (
-            spaces.Dict({"observation": picture, "desired_goal": picture}) if with_goal else picture
-        )
+        self.observation_space = spaces.Dict({"observation": image, "desired_goal": image}) if with_goal else image
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -36,6 +34,6 @@ class Walk(gym.Env[Any, Any]):
         return self._observation(), float(action[0]), self._position < 60, self._t == LIMIT, {}
 
     def _observation(self) -> Any:
-        picture = np.zeros((SIDE, SIDE, 1), np.uint8)
-        picture[0, :3, 0] = self._position, self._t, self._episode % 256
-        return {"observation": picture, "desired_goal": np.full_like(picture, 9)} if self.with_goal else picture
+        image = np.zeros((SIDE, SIDE, 1), np.uint8)
+        image[0, :3, 0] = self._position, self._t, self._episode % 256
+        return {"observation": image, "desired_goal": np.full_like(image, 9)} if self.with_goal else image

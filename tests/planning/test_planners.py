@@ -8,7 +8,7 @@ import scipy.linalg
 import torch as th
 
 from ardae_rl.planning import CEM, ILQR, MPPI, Planner, finite_horizon_lqr, rollout
-from ardae_rl.planning.problem import shifted
+from ardae_rl.planning.problem import shift
 from tests.planning.problems import Linear, Pendulum
 
 T = 6
@@ -76,8 +76,8 @@ def test_lqr_without_a_least_value() -> None:
     other.r_matrix = -100 * th.eye(2, dtype=th.float64)
     one, bad = gains_of(problem), gains_of(other)
     assert bad.failed.all() and (bad.feedback == 0).all() and (bad.offset == 0).all()
-    regularised = gains_of(other, regularisation=th.tensor([1e4], dtype=th.float64))
-    assert not regularised.failed.any()
+    regularized = gains_of(other, regularization=th.tensor([1e4], dtype=th.float64))
+    assert not regularized.failed.any()
     assert not one.failed.any()
 
 
@@ -85,7 +85,7 @@ def test_ilqr_of_a_linear_system_is_lqr_at_once() -> None:
     problem, x = Linear(), starts(5)
     plan = ILQR(T, n_iterations=1).plan(problem, x)
     expected = th.stack([best_actions(problem, start) for start in x])
-    th.testing.assert_close(plan.actions, expected, atol=1e-4, rtol=1e-4)  # a regularisation of 1e-6 remains
+    th.testing.assert_close(plan.actions, expected, atol=1e-4, rtol=1e-4)  # a regularization of 1e-6 remains
     th.testing.assert_close(plan.costs, rollout(problem, x, plan.actions)[1])
 
 
@@ -129,7 +129,7 @@ def test_swing_up(planner: Planner) -> None:
     plan = planner.plan(problem, start, generator=generator)
     states, _ = rollout(problem, start, plan.actions)
     assert bool((states[:, -1, 0].cos() > 0.9).all())
-    again = planner.plan(problem, states[:, -1], shifted(plan.actions), generator=generator)
+    again = planner.plan(problem, states[:, -1], shift(plan.actions), generator=generator)
     later, _ = rollout(problem, states[:, -1], again.actions)
     assert bool((later[:, -1, 0].cos() > 0.9).all())
 
@@ -149,21 +149,21 @@ def test_the_same_numbers_give_the_same_plan(planner: Planner) -> None:
     th.testing.assert_close(plans[0], plans[1], rtol=0, atol=0)
 
 
-def test_shifted() -> None:
+def test_shift() -> None:
     plan = th.arange(6.0).view(1, 3, 2)
-    assert shifted(plan).tolist() == [[[2, 3], [4, 5], [4, 5]]]
+    assert shift(plan).tolist() == [[[2, 3], [4, 5], [4, 5]]]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ILQR(0), "horizon=0"),
-        (lambda: ILQR(3, n_restarts=-1), "n_restarts=-1: accepted are 0 and more"),
-        (lambda: CEM(3, n_elites=1), "n_elites=1: accepted are 2 to n_samples=256"),
-        (lambda: MPPI(3, temperature=0), "temperature=0"),
+        (lambda: ILQR(0), "`horizon` must be positive, got 0"),
+        (lambda: ILQR(3, n_restarts=-1), "`n_restarts` must be >= 0, got -1"),
+        (lambda: CEM(3, n_elites=1), "`n_elites` must be between 2 and 256, got 1"),
+        (lambda: MPPI(3, temperature=0), "`temperature` must be positive, got 0"),
         (
             lambda: CEM(3).plan(Linear(), starts(1), th.zeros(1, 4, 2)),
-            r"warm of shape \(1, 4, 2\): accepted is \(1, 3,",
+            r"`warm` must have shape \(1, 3, .\), got \(1, 4, 2\)",
         ),
     ],
 )

@@ -16,7 +16,7 @@ SPEED = 5.44 / math.sqrt(0.5)  # so that speeds, uniform to 3 π on both sides, 
 FASTEST = 3 * math.pi
 
 
-def following(state: th.Tensor, action: th.Tensor) -> th.Tensor:
+def next_state(state: th.Tensor, action: th.Tensor) -> th.Tensor:
     """Of (sin θ, cos θ, speed), (n, 3), with a torque of 0.65, by Runge and Kutta's method."""
     angle, speed = th.atan2(state[:, 0], state[:, 1]), SPEED * state[:, 2]
 
@@ -43,7 +43,7 @@ def as_row(state: NDArray[np.float64]) -> th.Tensor:
 def test_ten_steps_ahead_are_enough_for_the_swing_up() -> None:
     """In the official environment it is upright after a fifth of the steps, and stays."""
     env = gym.make("ardae/PendulumPixels-v0", size=8)
-    problem, planner = GoalProblem(following, 1, 2.0, 0.01), ILQR(10, n_iterations=4, n_restarts=6)
+    problem, planner = GoalProblem(next_state, 1, 2.0, 0.01), ILQR(10, n_iterations=4, n_restarts=6)
     goal, generator, warm = as_row(np.zeros(2)), th.Generator().manual_seed(0), None
     _, info = env.reset(seed=0)
     total = 0.0
@@ -52,6 +52,6 @@ def test_ten_steps_ahead_are_enough_for_the_swing_up() -> None:
         actions = planner.plan(problem, GoalProblem.state(state, goal), warm, generator).actions
         warm = th.cat([actions[:, 1:], actions[:, -1:]], 1)
         _, reward, *_, info = env.step(actions[0, 0].numpy())
-        th.testing.assert_close(following(state, actions[:, 0]), as_row(info["state"]), atol=1e-3, rtol=0)
+        th.testing.assert_close(next_state(state, actions[:, 0]), as_row(info["state"]), atol=1e-3, rtol=0)
         total += float(reward)
     assert total >= 80
