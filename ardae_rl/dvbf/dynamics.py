@@ -153,7 +153,7 @@ class LearnedSSM(nn.Module):
         return log_density.sum(1)
 
     def generate(self, z: th.Tensor, u: th.Tensor, noise: bool = True) -> tuple[th.Tensor, th.Tensor]:
-        """Return states (batch, T + 1, z_dim) that follow initial ones (batch, z_dim), and the means of observations."""
+        """Return states (batch, T + 1, z_dim) that follow initial ones (batch, z_dim), and the mean observations."""
         states = [z]
         for control in u.unbind(1):
             w = th.randn_like(z) if noise else th.zeros_like(z)
