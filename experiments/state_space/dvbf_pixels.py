@@ -17,7 +17,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from ardae_rl.dvbf.dynamics import LearnedSSM, LocallyLinearDynamics, ImageEmission
+from ardae_rl.dvbf.dynamics import ImageEmission, LearnedSSM, LocallyLinearDynamics
 from ardae_rl.dvbf.policies import make_posterior
 from ardae_rl.dvbf.posteriors import SequenceEncoder
 from ardae_rl.runs.run import Run
