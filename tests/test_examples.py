@@ -55,15 +55,6 @@ WITHOUT_EXAMPLE: set[str] = {
     "ardae_rl.score.losses.noise_level_loss",
     "ardae_rl.score.normalizers.Normalizer",
     "ardae_rl.score.objective.NoiseScale",
-    "ardae_rl.world_models.evolution.base.Episodes",
-    "ardae_rl.world_models.evolution.base.Evaluator",
-    "ardae_rl.world_models.evolution.base.Returns",
-    "ardae_rl.world_models.evolution.cma.CMAES",
-    "ardae_rl.world_models.evolution.evaluate.Pilot",
-    "ardae_rl.world_models.evolution.evaluate.RolloutEvaluator",
-    "ardae_rl.world_models.evolution.evolve.Evolution",
-    "ardae_rl.world_models.evolution.evolve.evolve",
-    "ardae_rl.world_models.evolution.processes.ProcessEvaluator",
     "ardae_rl.world_models.evolution.ray_evaluator.RayEvaluator",
 }
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from ardae_rl.common.checks import check_choice, check_count, check_min, check_positive
-from ardae_rl.world_models.evolution.base import Episodes, Evaluator
+from ardae_rl.world_models.evolution.evaluator import Episodes, Evaluator
 from ardae_rl.world_models.memory import State as MemoryState
 from ardae_rl.world_models.mixture import Mixture, sample
 from ardae_rl.world_models.policies import WorldModelPolicy

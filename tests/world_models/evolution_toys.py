@@ -1,4 +1,4 @@
-"""Environments and pilots for evolution's tests, where spawned workers can import them."""
+"""Environments and policies for evolution's tests, where spawned workers can import them."""
 
 import os
 from typing import Any
@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from ardae_rl.world_models.evolution import RolloutEvaluator
 
-FAILS, NOT_FINITE, EXITS = 1e6, 2e6, 3e6  # first parameters with which the pilot fails on purpose
+FAILS, NOT_FINITE, EXITS = 1e6, 2e6, 3e6  # first parameters with which the policy fails on purpose
 
 
 class Drift(gym.Env[np.ndarray, np.ndarray]):
@@ -39,7 +39,7 @@ class Drift(gym.Env[np.ndarray, np.ndarray]):
         return self.at.copy(), float(1 - np.square(self.at).sum()), self.left == 0, False, {}
 
 
-class LinearPilot:
+class LinearPolicy:
     """tanh of a linear function; row by row, so that the result has the same bits in a batch of any size."""
 
     def __init__(self, n_inputs: int = 3, n_outputs: int = 2, gain: float = 1.0) -> None:
@@ -61,7 +61,7 @@ class LinearPilot:
         self.gain = float(state["gain"])
 
 
-class MemoryPilot(LinearPilot):
+class RecurrentPolicy(LinearPolicy):
     """Acts on the sum of all observations of the episode, and counts its steps: state in an array and a tensor."""
 
     def act(self, parameters: Any, observations: Any, state: Any, episode_start: Any) -> tuple[Any, Any]:
@@ -73,8 +73,8 @@ class MemoryPilot(LinearPilot):
         return th.from_numpy(actions), (total, steps)
 
 
-def drifting(n_envs: int = 3, pilot: type[LinearPilot] = MemoryPilot, **limits: int) -> RolloutEvaluator:
-    return RolloutEvaluator(Drift, pilot(), n_envs, **limits)
+def drifting(n_envs: int = 3, policy: type[LinearPolicy] = RecurrentPolicy, **limits: int) -> RolloutEvaluator:
+    return RolloutEvaluator(Drift, policy(), n_envs, **limits)
 
 
 def parameters(n: int = 5) -> np.ndarray:

@@ -10,12 +10,12 @@ import pytest
 
 from ardae_rl.runs.run import Run
 from ardae_rl.world_models.evolution import CMAES, TRAINING_SEEDS, Evolution, Returns, RolloutEvaluator, evolve
-from tests.world_models.evolution_toys import LinearPilot, drifting
+from tests.world_models.evolution_toys import LinearPolicy, drifting
 
 pytest.importorskip("cma")
 
 
-class CartPolePilot(LinearPilot):
+class CartPolePolicy(LinearPolicy):
     """Left or right, by the sign of a linear function."""
 
     def act(self, parameters: Any, observations: Any, state: Any, episode_start: Any) -> tuple[Any, Any]:
@@ -25,7 +25,7 @@ class CartPolePilot(LinearPilot):
 
 def test_learns_to_balance() -> None:
     """CartPole in twelve small generations, measured by the mean of the distribution."""
-    evaluator = RolloutEvaluator(lambda: gym.make("CartPole-v1", max_episode_steps=200), CartPolePilot(4, 1), 16)
+    evaluator = RolloutEvaluator(lambda: gym.make("CartPole-v1", max_episode_steps=200), CartPolePolicy(4, 1), 16)
     es = CMAES(5, sigma=0.5, population_size=12, seed=0)
     result = evolve(es, evaluator, 12, seeds_per_generation=3, evaluate_every=4, held_out_seeds=range(8))
     assert result.rows[0]["held_out_mean"] < 20
@@ -109,10 +109,10 @@ def test_ends_when_the_callback_says_so() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"evaluate_every": 0}, "`evaluate_every` must be positive, got 0"),
-        ({"seeds_per_generation": 0}, "`seeds_per_generation` must be positive, got 0"),
-        ({"held_out_seeds": []}, r"held_out_seeds=\[\]: accepted are seeds from 0 to 1048575"),
-        ({"held_out_seeds": [2**20]}, r"held_out_seeds=\[1048576\]: accepted are seeds from 0 to 1048575"),
+        ({"evaluate_every": 0}, "`evaluate_every` must be >= 1, got 0"),
+        ({"seeds_per_generation": 0}, "`seeds_per_generation` must be >= 1, got 0"),
+        ({"held_out_seeds": []}, r"`held_out_seeds` must be from 0 to 1048575, got \[\]"),
+        ({"held_out_seeds": [2**20]}, r"`held_out_seeds` must be from 0 to 1048575, got \[1048576\]"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ardae_rl.world_models.evolution import Evaluator, ProcessEvaluator, RayEvaluator, processes
+from ardae_rl.world_models.evolution import Evaluator, ProcessEvaluator, RayEvaluator, process_evaluator
 from tests.conftest import TIMEOUT, is_running, wait_until
 from tests.world_models.evolution_toys import EXITS, FAILS, drifting, parameters
 
@@ -33,15 +33,16 @@ def check_equal_to_one_process(evaluator: Evaluator) -> None:
 
 
 def test_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_SECONDS_TO_END", TIMEOUT)  # so that a busy machine does not have them killed
+    # So that workers on a busy machine are not killed
+    monkeypatch.setattr(process_evaluator, "_SECONDS_TO_END", TIMEOUT)
     with ProcessEvaluator(partial(drifting, 2), n_workers=2) as evaluator:
         workers = list(evaluator._processes.values())
         check_equal_to_one_process(evaluator)
-        with pytest.raises(ValueError, match=r"parameters of shape \(.*, 7\)") as caught:
+        with pytest.raises(ValueError, match=r"`parameters` must have shape .*, got \(.*, 7\)") as caught:
             evaluator.evaluate(np.zeros((2, 7)), SEEDS)
-    assert any("In a worker process:" in note and "evaluate.py" in note for note in caught.value.__notes__)
+    assert any("In a worker process:" in note and "rollout_evaluator.py" in note for note in caught.value.__notes__)
     assert [worker.exitcode for worker in workers] == [0, 0], "ended by themselves"
-    with pytest.raises(RuntimeError, match="the workers were ended"):
+    with pytest.raises(RuntimeError, match="the workers have ended"):
         evaluator.evaluate(parameters(), SEEDS)
 
 
@@ -99,5 +100,5 @@ def test_ray(local_cluster: None) -> None:
 
 @pytest.mark.parametrize("kind", [ProcessEvaluator, RayEvaluator])
 def test_bad_arguments(kind: Any) -> None:
-    with pytest.raises(ValueError, match="`n_workers` must be positive, got 0"):
+    with pytest.raises(ValueError, match="`n_workers` must be >= 1, got 0"):
         kind(drifting, 0)

@@ -1,11 +1,11 @@
-"""Controllers evolved by CMA-ES: the distribution, what plays the episodes, and the loop over generations."""
+"""Controllers evolved by CMA-ES: the distribution, evaluators that play the episodes, and the loop."""
 
-from ardae_rl.world_models.evolution.base import Episodes, Evaluator, Returns
 from ardae_rl.world_models.evolution.cma import CMAES
-from ardae_rl.world_models.evolution.evaluate import Pilot, RolloutEvaluator
+from ardae_rl.world_models.evolution.evaluator import Episodes, Evaluator, Returns
 from ardae_rl.world_models.evolution.evolve import TRAINING_SEEDS, Evolution, evolve
-from ardae_rl.world_models.evolution.processes import ProcessEvaluator
+from ardae_rl.world_models.evolution.process_evaluator import ProcessEvaluator
 from ardae_rl.world_models.evolution.ray_evaluator import RayEvaluator
+from ardae_rl.world_models.evolution.rollout_evaluator import PopulationPolicy, RolloutEvaluator
 
 __all__ = [
     "CMAES",
@@ -13,7 +13,7 @@ __all__ = [
     "Episodes",
     "Evaluator",
     "Evolution",
-    "Pilot",
+    "PopulationPolicy",
     "ProcessEvaluator",
     "RayEvaluator",
     "Returns",

@@ -1,4 +1,4 @@
-"""CMA-ES (Hansen 2016) through pycma: ask for candidates, tell what they are worth."""
+"""CMA-ES (Hansen 2016) through pycma: ask for candidates, tell their fitness."""
 
 import pickle
 import warnings
@@ -8,30 +8,38 @@ import numpy as np
 import torch as th
 from numpy.typing import ArrayLike, NDArray
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count, check_min, check_positive
 from ardae_rl.common.optional import require
 
 Floats = NDArray[np.float64]
 
 
 class CMAES:
-    """A normal distribution over parameters that moves to where the fitness is greatest.
+    """A normal distribution over parameters, adapted to maximize a fitness.
 
-    It neither draws from NumPy's global generator nor prints nor writes files. Without :func:`~.evolve.evolve`::
+    It does not use NumPy's global generator, print, or write files.
 
-        es = CMAES(10, seed=0)
-        for generation in range(100):
-            candidates = es.ask()
-            es.tell(candidates, -(candidates**2).sum(1))
+    Reference: Hansen (2016), The CMA Evolution Strategy: A Tutorial, https://arxiv.org/abs/1604.00772.
 
-    :param mean: the first one, or the number of parameters for a mean of zeros
-    :param sigma: first standard deviation of every parameter
-    :param population_size: candidates in a generation
-    :param seed: of the candidates
-    :param diagonal_iterations: generations that learn the covariance's diagonal alone, which needs fewer of them
-    :param l2_penalty: this times the mean of a candidate's squared parameters is taken off its fitness
-    :raises ValueError: for arguments that are not accepted
-    :raises ImportError: without pycma
+    Example:
+
+    >>> from ardae_rl.world_models.evolution import CMAES
+    >>> es = CMAES(mean=10, sigma=1.0, population_size=16, seed=0)
+    >>> for generation in range(100):
+    ...     candidates = es.ask()
+    ...     es.tell(candidates, fitness=-(candidates**2).sum(1))
+    >>> bool(abs(es.mean).max() < 0.1)
+    True
+
+    :param mean: Initial mean, or the number of parameters for a mean of zeros.
+    :param sigma: Initial standard deviation of every parameter.
+    :param population_size: Number of candidates in a generation.
+    :param seed: Seed of the candidates.
+    :param diagonal_iterations: Number of generations that learn only the diagonal of the covariance, which takes fewer
+        generations than the full one.
+    :param l2_penalty: Weight of the mean squared parameter, which is subtracted from a candidate's fitness.
+    :raises ValueError: For a value outside of its range.
+    :raises ImportError: If pycma is not installed.
     """
 
     def __init__(
@@ -46,19 +54,17 @@ class CMAES:
     ) -> None:
         check_positive("sigma", sigma)
         is_number = isinstance(mean, int | np.integer)
-        first = np.zeros(max(0, int(mean))) if is_number else np.array(mean, dtype=np.float64)  # type: ignore[arg-type]
-        if first.ndim != 1 or first.size == 0 or not np.isfinite(first).all():
-            raise ValueError(f"mean={mean!r}: accepted are a number of parameters and a vector of finite numbers")
-        if population_size < 3:
-            raise ValueError(f"population_size={population_size!r}: accepted are 3 and more")
+        initial = np.zeros(max(0, int(mean))) if is_number else np.array(mean, dtype=np.float64)  # type: ignore[arg-type]
+        if initial.ndim != 1 or initial.size == 0 or not np.isfinite(initial).all():
+            raise ValueError(f"`mean` must be a number of parameters or a vector of finite numbers, got {mean!r}")
+        check_count("population_size", population_size, 3)
         if diagonal_iterations < 0 or diagonal_iterations == 1:
-            raise ValueError(f"diagonal_iterations={diagonal_iterations!r}: accepted are 0, and 2 and more")
-        if not l2_penalty >= 0:
-            raise ValueError(f"l2_penalty={l2_penalty!r}: accepted are numbers from 0 up")
+            raise ValueError(f"`diagonal_iterations` must be 0 or >= 2, got {diagonal_iterations!r}")
+        check_min("l2_penalty", l2_penalty, 0)
         require("cma", "world-models")
         import cma
 
-        self.n_parameters, self.population_size, self.l2_penalty = first.size, population_size, l2_penalty
+        self.n_parameters, self.population_size, self.l2_penalty = initial.size, population_size, l2_penalty
         options = {
             "popsize": population_size,
             "randn": _Normal(seed),
@@ -67,33 +73,34 @@ class CMAES:
             "verbose": -9,
             "signals_filename": "",
         }
-        self._es: Any = cma.CMAEvolutionStrategy(first, sigma, options)
+        self._es: Any = cma.CMAEvolutionStrategy(initial, sigma, options)
 
     @property
     def mean(self) -> Floats:
-        """Of the distribution, (n_parameters,): the estimate to use, less noisy than any candidate."""
+        """Mean of the distribution, (n_parameters,): the estimate to use, less noisy than any candidate."""
         return np.array(self._es.gp.pheno(np.array(self._es.mean)), dtype=np.float64)
 
     @property
     def sigma(self) -> float:
-        """The overall step size; the parameters' standard deviations are multiples of it."""
+        """Overall step size, of which the parameters' standard deviations are multiples."""
         return float(self._es.sigma)
 
     @property
     def generation(self) -> int:
-        """How often it was told."""
+        """Number of calls of :meth:`tell`."""
         return int(self._es.countiter)
 
     def ask(self) -> Floats:
-        """New candidates, (population_size, n_parameters)."""
+        """Return new candidates, (population_size, n_parameters)."""
         return np.array(self._es.ask(), dtype=np.float64)
 
     def tell(self, candidates: ArrayLike, fitness: ArrayLike) -> None:
-        """Move the distribution; once after each :meth:`ask`.
+        """Update the distribution, once after each :meth:`ask`.
 
-        :param candidates: (population_size, n_parameters), those asked for
-        :param fitness: (population_size,), the more the better; what is not finite counts as the worst of the others
-        :raises ValueError: for other shapes, and if no fitness is finite
+        :param candidates: Candidates returned by :meth:`ask`, (population_size, n_parameters).
+        :param fitness: Fitness to maximize, (population_size,). Values that are not finite count as the worst finite
+            one.
+        :raises ValueError: For other shapes, or if no fitness is finite.
         """
         points, values = np.array(candidates, dtype=np.float64), np.array(fitness, dtype=np.float64)
         for name, value, shape in (
@@ -101,40 +108,40 @@ class CMAES:
             ("fitness", values, (self.population_size,)),
         ):
             if value.shape != shape:
-                raise ValueError(f"{name} of shape {value.shape}: accepted is {shape}")
+                raise ValueError(f"`{name}` must have shape {shape}, got {value.shape}")
         costs = self.l2_penalty * np.square(points).mean(1) - _finite(values)
         self._es.tell(list(points), costs.tolist())
         self._keep_sampler()
 
     def state_dict(self) -> dict[str, th.Tensor]:
-        """All that later candidates depend on, for a checkpoint: a pickle, as bytes in a tensor."""
+        """Return everything that later candidates depend on, for a checkpoint: a pickle, as bytes in a tensor."""
         return {"strategy": th.frombuffer(bytearray(pickle.dumps(self._es)), dtype=th.uint8)}
 
     def load_state_dict(self, state_dict: dict[str, th.Tensor]) -> None:
-        """Go on from there, bit for bit. The state is unpickled: load it from files that you trust.
+        """Continue from a state, bit for bit. The state is unpickled, so load it only from files that you trust.
 
-        :raises ValueError: if it is of another number of parameters or another population
+        :raises ValueError: For a state with another number of parameters or another population size.
         """
         es = pickle.loads(state_dict["strategy"].numpy().tobytes())
-        for name, saved, own in (
+        for name, saved, expected in (
             ("n_parameters", es.N, self.n_parameters),
             ("population_size", es.popsize, self.population_size),
         ):
-            if saved != own:
-                raise ValueError(f"state_dict with {name}={saved}: accepted is {own}, as constructed")
+            if saved != expected:
+                raise ValueError(f"`state_dict` must have {name}={expected}, got {saved}")
         self._es = es
 
     def _keep_sampler(self) -> None:
-        """When pycma goes from diagonal to full covariances, it forgets these two options."""
+        """Restore two options that pycma forgets when it switches from diagonal to full covariances."""
         sampler, learning_rates = self._es.sm, self._es.sp
         if sampler.randn is not self._es.opts["randn"]:
             sampler.randn = self._es.opts["randn"]
-            # Generations between eigendecompositions, as where covariances are full from the beginning
+            # Generations between eigendecompositions, as with covariances that are full from the beginning
             sampler.lazy_update_gap = 0.1 / (learning_rates.c1 + learning_rates.cmu) / self.n_parameters
 
 
 class _Normal:
-    """Standard normal numbers of a generator of their own; a class, to be pickled with the rest of the state."""
+    """Draws standard normal numbers from its own generator; a class, so that it is pickled with the state."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -146,11 +153,11 @@ class _Normal:
 def _finite(fitness: Floats) -> Floats:
     finite = np.isfinite(fitness)
     if not finite.any():
-        raise ValueError(f"fitness: none of {len(fitness)} values is finite; accepted is one finite value or more")
+        raise ValueError(f"`fitness` must have at least one finite value, got none in {len(fitness)}")
     if not finite.all():
         n_bad, worst = int((~finite).sum()), fitness[finite].min()
         warnings.warn(
-            f"fitness: {n_bad} of {len(fitness)} values are not finite; they count as the worst of the others, {worst}",
+            f"{n_bad} of {len(fitness)} values of `fitness` are not finite; they count as the worst one, {worst}",
             stacklevel=3,
         )
         fitness = np.where(finite, fitness, worst)

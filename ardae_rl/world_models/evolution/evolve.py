@@ -1,4 +1,4 @@
-"""The loop over generations: candidates on common seeds, and now and then the mean on held-out ones."""
+"""The loop over generations: evaluate candidates on common seeds, and the mean on held-out seeds at intervals."""
 
 import math
 import sys
@@ -9,17 +9,17 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count
 from ardae_rl.common.training import Stateful
-from ardae_rl.world_models.evolution.base import Evaluator, Returns
 from ardae_rl.world_models.evolution.cma import CMAES
+from ardae_rl.world_models.evolution.evaluator import Evaluator, Returns
 
 TRAINING_SEEDS = range(2**20, 2**31)
-"""Where generations take their seeds from; those below are for evaluations."""
+"""Seeds of the generations' episodes. Smaller seeds are reserved for evaluations."""
 
 
 class Steps(Protocol):
-    """Of :class:`ardae_rl.runs.run.Run`, what makes a loop survive an interruption."""
+    """The part of :class:`~ardae_rl.runs.run.Run` that makes a loop survive an interruption."""
 
     def steps(
         self, n: int, parts: Mapping[str, Stateful], *, checkpoint: str = "checkpoint", every: int = 1000
@@ -28,18 +28,25 @@ class Steps(Protocol):
 
 
 class Evolution:
-    """How an evolution went so far: what :func:`evolve` returns, hands to its callback and keeps in checkpoints.
+    """Record of an evolution: returned by :func:`evolve`, passed to its callback and saved in checkpoints.
 
-    ``rows`` has one row a generation, after a row 0 for the first mean, with NaN for what was not measured:
+    ``rows`` has a row 0 for the initial mean and one row for each generation, with NaN for what was not measured:
 
     - ``generation``, ``sigma``;
-    - ``mean_fitness``, ``max_fitness`` of the candidates, and ``given_up``, the share of their episodes;
-    - ``held_out_mean``, ``held_out_error``: return of the distribution's mean on the held-out seeds, and its standard
-      error;
-    - ``n_steps``, ``n_held_out_steps``: environment steps since the beginning, of the candidates and of the means.
+    - ``mean_fitness`` and ``max_fitness`` of the candidates, and ``given_up``, the fraction of their episodes;
+    - ``held_out_mean`` and ``held_out_error``: return of the distribution's mean on the held-out seeds, with its
+      standard error;
+    - ``n_steps`` and ``n_held_out_steps``: cumulative environment steps of the candidates and of the means.
 
-    ``best_mean``, (n_parameters,), is the mean with the greatest held-out return, ``best_return``, which is above what
-    it will get elsewhere, as the greatest of several.
+    ``best_mean``, (n_parameters,), is the mean with the highest held-out return, ``best_return``. As a maximum of
+    several, this return is biased upwards.
+
+    Example:
+
+    >>> from ardae_rl.world_models.evolution import Evolution
+    >>> evolution = Evolution()
+    >>> evolution.rows, evolution.best_return
+    ([], -inf)
     """
 
     def __init__(self) -> None:
@@ -58,7 +65,12 @@ class Evolution:
         self.best_return = state_dict["best_return"]
 
     def add(self, es: CMAES, candidates: Returns | None, held_out: Returns | None) -> None:
-        """Write down a generation: how its candidates did, and the mean after it, as far as they were evaluated."""
+        """Add the row of a generation.
+
+        :param es: The distribution after the generation.
+        :param candidates: Results of the candidates, if there were any.
+        :param held_out: Results of the mean on the held-out seeds, if it was evaluated.
+        """
         row = {"generation": float(es.generation), "sigma": es.sigma}
         row |= dict.fromkeys(("mean_fitness", "max_fitness", "held_out_mean", "held_out_error", "given_up"), math.nan)
         for name, played in (("n_steps", candidates), ("n_held_out_steps", held_out)):
@@ -92,23 +104,38 @@ def evolve(
     checkpoint: str = "evolution",
     callback: Callable[[Evolution, CMAES], bool | None] | None = None,
 ) -> Evolution:
-    """Evolve parameters for the greatest mean return.
+    """Evolve parameters to maximize the mean return.
 
-    All candidates of a generation play the same episodes, and each generation others. What counts in the end is the
-    mean of the distribution on episodes that no generation plays: the best candidate's return is that of a lucky one.
+    All candidates of a generation play the same episodes, and each generation plays new ones. The distribution's mean
+    is evaluated on held-out episodes, because the best candidate's return is biased by luck.
 
-    :param es: the distribution, as it is made: a checkpoint's state replaces it
-    :param evaluator: plays the episodes; its patience ends those of the candidates, never the held-out ones
-    :param n_generations: in all, those before an interruption included
-    :param seeds_per_generation: episodes of each candidate, with seeds from :data:`TRAINING_SEEDS`
-    :param seed: of these seeds
-    :param evaluate_every: generations between evaluations of the mean; the first and the last mean are evaluated, too
-    :param held_out_seeds: what they are evaluated on
-    :param racing: whether the worse half of a generation plays its first episode alone
-    :param run: saves a checkpoint after each generation, and goes on from one; None for no checkpoints
-    :param checkpoint: the file's name
-    :param callback: called after each generation; the evolution ends if it returns False
-    :raises ValueError: for numbers below 1 and held-out seeds that generations could play
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.world_models.evolution import CMAES, Episodes, Evaluator, evolve
+    >>> class Sphere(Evaluator):
+    ...     def play(self, parameters, seeds, give_up=True):
+    ...         n = len(seeds)
+    ...         return Episodes(-(parameters**2).sum(1), np.ones(n, int), np.zeros(n, bool))
+    >>> es = CMAES(mean=np.ones(3), sigma=0.5, population_size=8, seed=0)
+    >>> evolution = evolve(es, Sphere(), n_generations=30)
+    >>> evolution.best_return > -0.1
+    True
+
+    :param es: Initial distribution, whose state a checkpoint replaces.
+    :param evaluator: Plays the episodes. Its patience ends those of the candidates, never the held-out ones.
+    :param n_generations: Total number of generations, including those before an interruption; None to continue until
+        the callback returns False.
+    :param seeds_per_generation: Number of episodes of each candidate, with seeds from :data:`TRAINING_SEEDS`.
+    :param seed: Seed of these seeds.
+    :param evaluate_every: Number of generations between two evaluations of the mean. The initial and the last mean are
+        evaluated too.
+    :param held_out_seeds: Seeds of these evaluations.
+    :param racing: Whether the worse half of a generation plays only the first episode.
+    :param run: Run that saves a checkpoint after each generation and resumes from it; None for no checkpoints.
+    :param checkpoint: Name of the checkpoint.
+    :param callback: Called after each generation; the evolution ends when it returns False.
+    :raises ValueError: For a number below 1, or held-out seeds that generations could play.
     """
     counts = {
         "n_generations": 1 if n_generations is None else n_generations,
@@ -116,9 +143,9 @@ def evolve(
         "evaluate_every": evaluate_every,
     }
     for name, value in counts.items():
-        check_positive(name, value)
+        check_count(name, value)
     if len(held_out_seeds) == 0 or min(held_out_seeds) < 0 or max(held_out_seeds) >= TRAINING_SEEDS.start:
-        raise ValueError(f"held_out_seeds={held_out_seeds!r}: accepted are seeds from 0 to {TRAINING_SEEDS.start - 1}")
+        raise ValueError(f"`held_out_seeds` must be from 0 to {TRAINING_SEEDS.start - 1}, got {held_out_seeds!r}")
     evolution = Evolution()
     play = evaluator.evaluate_racing if racing else evaluator.evaluate
 
@@ -142,6 +169,6 @@ def evolve(
 
 
 def _seeds(seed: int, generation: int, n: int) -> list[int]:
-    """A generation's own, whatever was drawn before it."""
+    """Return the seeds of a generation, which depend on nothing drawn before."""
     rng = np.random.default_rng([seed, generation])
     return rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop, n).tolist()

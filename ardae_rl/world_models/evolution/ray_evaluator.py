@@ -1,34 +1,39 @@
-"""Episodes of many candidates, spread over the machines of a Ray cluster."""
+"""Play the episodes of many candidates on the machines of a Ray cluster."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch as th
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count
 from ardae_rl.common.optional import require
-from ardae_rl.world_models.evolution.base import Array, Episodes, Evaluator, join, split
+from ardae_rl.world_models.evolution.evaluator import Array, Episodes, Evaluator, join, split
 
 _CHUNKS_PER_WORKER = 2
 
 
 class RayEvaluator(Evaluator):
-    """Evaluators in Ray's actors: on the cluster that this machine belongs to, else on this machine.
+    """Runs evaluators in Ray actors, on the cluster that this machine belongs to, or else on this machine.
 
-    Errors of an actor are raised here, with its traceback. On one machine there is nothing to gain over
-    :class:`~ardae_rl.world_models.evolution.processes.ProcessEvaluator`.
+    An error of an actor is raised here, with its traceback. On a single machine, it has no advantage over
+    :class:`~ardae_rl.world_models.evolution.process_evaluator.ProcessEvaluator`.
 
-    :param make_evaluator: makes an actor's own evaluator, there; a function that can be pickled
-    :param n_workers: actors
-    :param cpus: cores that an actor occupies; torch gets as many threads
-    :param gpus: GPUs that it occupies, also a fraction
-    :raises ImportError: without Ray
+    Example (Ray is an extra, and takes seconds to start, hence not run here)::
+
+        with RayEvaluator(make_evaluator, n_workers=64) as evaluator:
+            result = evaluator.evaluate(candidates, seeds=[0, 1])
+
+    :param make_evaluator: Makes an actor's evaluator in its process; picklable.
+    :param n_workers: Number of actors.
+    :param cpus: Number of cores that an actor occupies, and of its torch threads.
+    :param gpus: Number of GPUs that an actor occupies; may be a fraction.
+    :raises ImportError: If Ray is not installed.
     """
 
     def __init__(
         self, make_evaluator: Callable[[], Evaluator], n_workers: int, cpus: float = 1, gpus: float = 0
     ) -> None:
-        check_positive("n_workers", n_workers)
+        check_count("n_workers", n_workers)
         require("ray", "ray")
         import ray
 
@@ -42,13 +47,13 @@ class RayEvaluator(Evaluator):
         from ray.util import ActorPool
 
         chunks = split(parameters, seeds, _CHUNKS_PER_WORKER * len(self._actors))
-        # A pool for each call: one that has raised is not in order
+        # A new pool for each call, as one that has raised is not usable
         return join(list(ActorPool(self._actors).map(lambda actor, chunk: actor.play.remote(*chunk, give_up), chunks)))
 
     def update(self, state: dict[str, Any]) -> None:
         import ray
 
-        shared = ray.put(state)  # once to each machine
+        shared = ray.put(state)  # copied once to each machine
         ray.get([actor.update.remote(shared) for actor in self._actors])
 
     def close(self) -> None:
@@ -63,7 +68,7 @@ class RayEvaluator(Evaluator):
 
 
 class _Actor:
-    """A worker's evaluator."""
+    """An actor that holds an evaluator."""
 
     def __init__(self, make_evaluator: Callable[[], Evaluator], threads: int) -> None:
         th.set_num_threads(threads)

@@ -1,4 +1,8 @@
-"""Episodes of many candidates, spread over processes of this machine."""
+"""Play the episodes of many candidates in processes of this machine.
+
+Unlike the pools of :mod:`ardae_rl.runs` (independent jobs) and of the collection (episodes streamed in order), these
+processes keep an evaluator between calls, and return all results of a call at once.
+"""
 
 import multiprocessing
 import pickle
@@ -9,33 +13,50 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count
 from ardae_rl.runs.worker import start_worker
-from ardae_rl.world_models.evolution.base import Array, Episodes, Evaluator, join, split
+from ardae_rl.world_models.evolution.evaluator import Array, Episodes, Evaluator, join, split
 
 _CHUNKS_PER_WORKER = 2  # more would even out the load better, but leave less to batch
 _SECONDS_TO_END = 3.0
 
 
 class ProcessEvaluator(Evaluator):
-    """Evaluators in processes, with one thread each. Whoever finishes its episodes first gets the next.
+    """Runs evaluators in single-threaded processes. Whichever finishes its episodes first gets the next ones.
 
-    Errors of a worker are raised here, with the worker's traceback as a note; all workers are ended then.
+    An error of a worker is raised here, with the worker's traceback as a note, and ends all workers.
 
-    :param make_evaluator: makes a worker's own evaluator, there; a function that can be pickled
-    :param n_workers: processes; spawned, so that scripts need ``if __name__ == "__main__":``
+    Example:
+
+    >>> from functools import partial
+    >>> import gymnasium as gym
+    >>> import numpy as np
+    >>> from ardae_rl.world_models import WorldModelPolicy
+    >>> from ardae_rl.world_models.evolution import ProcessEvaluator, RolloutEvaluator
+    >>> make_env = partial(gym.make, "CarRacing-v3", max_episode_steps=2)
+    >>> env = make_env()
+    >>> policy = WorldModelPolicy(env.observation_space, env.action_space, z_dim=4, vision_width=4, memory_hidden=8)
+    >>> make_evaluator = partial(RolloutEvaluator, make_env, policy, n_envs=2)
+    >>> with ProcessEvaluator(make_evaluator, n_workers=1) as evaluator:
+    ...     result = evaluator.evaluate(np.zeros((2, policy.n_parameters)), seeds=[0])
+    >>> result.n_steps
+    4
+
+    :param make_evaluator: Makes a worker's evaluator in its process; picklable.
+    :param n_workers: Number of processes. They are spawned, so that a script must guard its ``__main__``.
+    :raises ValueError: For a number below 1.
     """
 
     def __init__(self, make_evaluator: Callable[[], Evaluator], n_workers: int) -> None:
-        check_positive("n_workers", n_workers)
+        check_count("n_workers", n_workers)
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         self._processes: dict[Connection, Any] = {}
         for _ in range(n_workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, make_evaluator), daemon=True)
+            connection, worker_end = context.Pipe()
+            process = context.Process(target=_work, args=(worker_end, make_evaluator), daemon=True)
             process.start()
-            there.close()  # so that the end of the worker ends the connection
-            self._processes[here] = process
+            worker_end.close()  # so that the end of the worker ends the connection
+            self._processes[connection] = process
 
     def play(self, parameters: Array, seeds: Array, give_up: bool = True) -> Episodes:
         self._check_open()
@@ -44,7 +65,7 @@ class ProcessEvaluator(Evaluator):
 
     def update(self, state: dict[str, Any]) -> None:
         self._check_open()
-        message = pickle.dumps(("update", state))  # once for all
+        message = pickle.dumps(("update", state))  # once for all workers
         try:
             for connection in self._processes:
                 self._send(connection, message)
@@ -56,7 +77,7 @@ class ProcessEvaluator(Evaluator):
 
     def close(self) -> None:
         for connection in self._processes:
-            connection.close()  # which ends those that are not at work
+            connection.close()  # which ends idle workers
         deadline = time.monotonic() + _SECONDS_TO_END
         for process in self._processes.values():
             process.join(max(0.0, deadline - time.monotonic()))
@@ -65,7 +86,7 @@ class ProcessEvaluator(Evaluator):
         self._processes.clear()
 
     def _call(self, calls: list[tuple[Any, ...]]) -> list[Any]:
-        """The calls' results, made by whichever workers are free."""
+        """Return the results of calls, distributed over free workers."""
         results: list[Any] = [None] * len(calls)
         waiting = iter(enumerate(calls))
         at_work: dict[Connection, int] = {}
@@ -81,7 +102,7 @@ class ProcessEvaluator(Evaluator):
                         self._send(ready, pickle.dumps(call))
                         at_work[ready] = index
                         break
-        except BaseException:  # also an interruption: an answer that is still to come would be taken for another's
+        except BaseException:  # also an interruption: a pending answer would be mistaken for that of a later call
             self.close()
             raise
         return results
@@ -108,11 +129,11 @@ class ProcessEvaluator(Evaluator):
 
     def _check_open(self) -> None:
         if not self._processes:
-            raise RuntimeError("the workers were ended, by close() or after an error; make another ProcessEvaluator")
+            raise RuntimeError("the workers have ended, by close() or after an error; make another ProcessEvaluator")
 
 
 def _work(connection: Connection, make_evaluator: Callable[[], Evaluator]) -> None:
-    """What a worker does: make its evaluator at the first call, and answer calls with (error, result)."""
+    """Make an evaluator at the first call, and answer calls with (error, result)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the connection then
     start_worker()
     evaluator: Evaluator | None = None
@@ -132,7 +153,7 @@ def _work(connection: Connection, make_evaluator: Callable[[], Evaluator]) -> No
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note; another one if it cannot be pickled."""
+    """Return the error with its traceback as a note, or a RuntimeError if it cannot be pickled."""
     text = f"In a worker process:\n{traceback.format_exc()}"
     error.add_note(text)
     try:

@@ -8,28 +8,28 @@ import pytest
 from gymnasium import spaces
 
 from ardae_rl.world_models.evolution import Returns, RolloutEvaluator
-from tests.world_models.evolution_toys import NOT_FINITE, Drift, LinearPilot, MemoryPilot, drifting, parameters
+from tests.world_models.evolution_toys import NOT_FINITE, Drift, LinearPolicy, RecurrentPolicy, drifting, parameters
 
 SEEDS = [3, 1, 4, 15]
 
 
-def alone(pilot: LinearPilot, candidate: np.ndarray, seed: int) -> tuple[float, int]:
+def alone(policy: LinearPolicy, candidate: np.ndarray, seed: int) -> tuple[float, int]:
     """Return and length, by the plainest loop."""
     env, state, ended, total, length = Drift(), None, False, 0.0, 0
     observation, _ = env.reset(seed=seed)
     while not ended:
-        actions, state = pilot.act(candidate[None], observation[None], state, np.array([length == 0]))
+        actions, state = policy.act(candidate[None], observation[None], state, np.array([length == 0]))
         observation, reward, ended, _, _ = env.step(np.asarray(actions)[0])
         total, length = total + reward, length + 1
     return total, length
 
 
-@pytest.mark.parametrize("pilot", [LinearPilot, MemoryPilot])
+@pytest.mark.parametrize("policy", [LinearPolicy, RecurrentPolicy])
 @pytest.mark.parametrize("n_envs", [1, 2, 7, 50])
-def test_as_if_played_alone(pilot: type[LinearPilot], n_envs: int) -> None:
+def test_as_if_played_alone(policy: type[LinearPolicy], n_envs: int) -> None:
     """Whatever the number of environments, also with a state, which begins anew with each episode."""
-    evaluator = drifting(n_envs, pilot)
-    expected = [[alone(pilot(), candidate, seed) for seed in SEEDS] for candidate in parameters()]
+    evaluator = drifting(n_envs, policy)
+    expected = [[alone(policy(), candidate, seed) for seed in SEEDS] for candidate in parameters()]
     for _ in range(2):  # the second time, environments are at other places
         result = evaluator.evaluate(parameters(), SEEDS)
         np.testing.assert_array_equal(np.stack([result.returns, result.lengths], -1), expected)
@@ -45,7 +45,7 @@ def test_nothing_is_stepped_or_reset_in_vain() -> None:
     envs: Any = [slot.env for slot in evaluator._slots]
     assert sum(env.steps for env in envs) == result.n_steps
     assert sum(env.resets for env in envs) == 5 * len(SEEDS)
-    assert evaluator.pilot.calls <= result.n_steps / 4 + result.lengths.max()  # type: ignore[attr-defined]
+    assert evaluator.policy.calls <= result.n_steps / 4 + result.lengths.max()  # type: ignore[attr-defined]
 
 
 def test_order_does_not_matter() -> None:
@@ -90,7 +90,7 @@ class Rewards(gym.Env[np.ndarray, Any]):
 )
 def test_patience_and_limits(limits: dict[str, int], length: int, given_up: bool) -> None:
     """An episode's own end is not told for one given up; held-out episodes need not be given up."""
-    evaluator = RolloutEvaluator(Rewards, LinearPilot(1, 1), 2, **limits)
+    evaluator = RolloutEvaluator(Rewards, LinearPolicy(1, 1), 2, **limits)
     result = evaluator.evaluate(np.zeros((3, 2)), [0, 1])
     assert (result.lengths == length).all() and (result.given_up == given_up).all()
     rewarded = np.isin(np.arange(length), [1, 2, 3, 7]).sum()
@@ -132,31 +132,37 @@ def test_update() -> None:
         def act(self, parameters: Any, observations: Any, state: Any, episode_start: Any) -> Any:
             return np.zeros(len(observations), int), None
 
-    with pytest.raises(ValueError, match=r"pilot=.*Fixed.*: accepted are pilots with load_state_dict"):
+    with pytest.raises(ValueError, match=r"`policy` must have a method load_state_dict, got .*Fixed"):
         RolloutEvaluator(Rewards, Fixed(), 1).update({})
 
 
 def test_actions_that_are_not_finite() -> None:
     candidates = parameters()
     candidates[3, 0] = NOT_FINITE
-    with pytest.raises(ValueError, match=r"actions=\[nan nan\]: the pilot's, in step 0 of the episode with seed 3"):
+    with pytest.raises(ValueError, match=r"finite actions, got \[nan nan\] in step 0 of the episode with seed 3"):
         drifting().evaluate(candidates, SEEDS)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: drifting(0), "`n_envs` must be positive, got 0"),
-        (lambda: drifting(patience=0), "`patience` must be positive, got 0"),
-        (lambda: drifting(max_steps=-1), "`max_steps` must be positive, got -1"),
-        (lambda: drifting().evaluate(np.zeros(8), SEEDS), r"parameters of shape \(8,\): accepted is \(population"),
-        (lambda: drifting().evaluate(np.zeros((2, 7)), SEEDS), r"parameters of shape \(8, 7\): accepted is \(8, 8\)"),
-        (lambda: drifting().evaluate(np.full((2, 8), np.inf), SEEDS), "parameters: 16 of 16 values are not finite"),
-        (lambda: drifting().evaluate(parameters(), []), r"seeds=\[\]: accepted are one or more whole numbers"),
-        (lambda: drifting().evaluate(parameters(), [-1]), r"seeds=\[-1\]: accepted are one or more whole numbers"),
+        (lambda: drifting(0), "`n_envs` must be >= 1, got 0"),
+        (lambda: drifting(patience=0), "`patience` must be >= 1, got 0"),
+        (lambda: drifting(max_steps=-1), "`max_steps` must be >= 1, got -1"),
+        (
+            lambda: drifting().evaluate(np.zeros(8), SEEDS),
+            r"must have shape \(population, .*\), got \(8,\)",
+        ),
+        (lambda: drifting().evaluate(np.zeros((2, 7)), SEEDS), r"`parameters` must have shape \(8, 8\), got \(8, 7\)"),
+        (
+            lambda: drifting().evaluate(np.full((2, 8), np.inf), SEEDS),
+            "`parameters` must be finite, got 16 of 16",
+        ),
+        (lambda: drifting().evaluate(parameters(), []), r"`seeds` must be one or more integers >= 0, got \[\]"),
+        (lambda: drifting().evaluate(parameters(), [-1]), r"`seeds` must be one or more integers >= 0, got \[-1\]"),
         (
             lambda: drifting().evaluate(parameters(), [0.5]),  # type: ignore[list-item]
-            r"seeds=\[0.5\]: accepted are one or more whole numbers",
+            r"`seeds` must be one or more integers >= 0, got \[0.5\]",
         ),
     ],
 )

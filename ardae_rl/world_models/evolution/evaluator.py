@@ -1,0 +1,166 @@
+"""Base of the evaluators, which play episodes of candidates and return their returns."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+
+class Episodes(NamedTuple):
+    """Results of n episodes, in arrays (n,).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.world_models.evolution import Episodes
+    >>> episodes = Episodes(returns=np.array([3.0, 5.0]), lengths=np.array([10, 12]), given_up=np.array([False, True]))
+    >>> float(episodes.returns.mean())
+    4.0
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    given_up: NDArray[np.bool_]  # whether the evaluator's patience ended the episode
+
+
+class Returns(NamedTuple):
+    """Results of a population on common seeds, in arrays (population, n_seeds).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.world_models.evolution import Returns
+    >>> flags = np.zeros((2, 2), bool)
+    >>> Returns(np.array([[1.0, 3.0], [2.0, 6.0]]), lengths=np.full((2, 2), 10), given_up=flags).fitness
+    array([2., 4.])
+    """
+
+    returns: NDArray[np.float64]  # NaN where a race skipped the episode
+    lengths: NDArray[np.int64]
+    given_up: NDArray[np.bool_]  # whether the evaluator's patience ended the episode
+
+    @property
+    def n_steps(self) -> int:
+        """Number of environment steps of all episodes."""
+        return int(self.lengths.sum())
+
+    @property
+    def fitness(self) -> NDArray[np.float64]:
+        """Mean return of each candidate, (population,).
+
+        An episode that a race skipped is estimated by the candidate's return on the first seed, plus the mean
+        difference between the two seeds for the candidates that played both, as seeds are not equally hard.
+        """
+        played = self.lengths > 0
+        complete = self.returns[np.isfinite(self.returns).all(1)]
+        if played.all() or len(complete) == 0:
+            return self.returns.mean(1)
+        first = self.returns[:, :1]
+        return np.where(played, self.returns, first + (complete - complete[:, :1]).mean(0)).mean(1)
+
+
+class Evaluator:
+    """Base of classes that play episodes of many candidates. As a context manager, it closes environments and workers.
+
+    The results depend only on parameters and seeds, not on how episodes are distributed, up to rounding: the rounding
+    of a policy's matrix products can depend on the number of rows.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.world_models.evolution import Episodes, Evaluator
+    >>> class Sphere(Evaluator):
+    ...     def play(self, parameters, seeds, give_up=True):
+    ...         n = len(seeds)
+    ...         return Episodes(-(parameters**2).sum(1), np.ones(n, int), np.zeros(n, bool))
+    >>> Sphere().evaluate([[1.0, 2.0], [0.0, 1.0]], seeds=[0]).fitness
+    array([-5., -1.])
+    """
+
+    def play(self, parameters: Array, seeds: Array, give_up: bool = True) -> Episodes:
+        """Play one episode for each row.
+
+        :param parameters: Parameters of the candidates, (n, n_parameters).
+        :param seeds: Seeds of the episodes, (n,).
+        :param give_up: Whether the evaluator's patience ends episodes.
+        :raises ValueError: For another number of parameters, or actions that are not finite.
+        """
+        raise NotImplementedError
+
+    def update(self, state: dict[str, Any]) -> None:
+        """Load a state, such as new weights of the encoder, into every copy of the policy.
+
+        :raises ValueError: If the policy has no ``load_state_dict``.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close environments and end workers."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def evaluate(self, parameters: ArrayLike, seeds: Sequence[int], give_up: bool = True) -> Returns:
+        """Play every candidate on the same seeds, so that none gains from easier episodes.
+
+        :param parameters: Parameters of the candidates, (population, n_parameters).
+        :param seeds: Seeds of the episodes, >= 0.
+        :param give_up: Whether the evaluator's patience ends episodes.
+        :raises ValueError: For other shapes, or parameters or actions that are not finite.
+        """
+        candidates, starts = _check(parameters, seeds)
+        rows, columns = np.meshgrid(np.arange(len(candidates)), np.arange(len(starts)))  # seeds x population
+        episodes = self.play(candidates[rows.ravel()], starts[columns.ravel()], give_up)
+        returns, lengths, given_up = episodes
+        shape = rows.shape
+        return Returns(returns.reshape(shape).T, lengths.reshape(shape).T, given_up.reshape(shape).T)
+
+    def evaluate_racing(self, parameters: ArrayLike, seeds: Sequence[int], give_up: bool = True) -> Returns:
+        """Play every candidate on the first seed, and only the better half on the others.
+
+        :return: Results with NaN and zero steps for the skipped episodes, which ``fitness`` estimates.
+        """
+        candidates, _ = _check(parameters, seeds)
+        first = self.evaluate(candidates, seeds[:1], give_up)
+        if len(seeds) == 1:
+            return first
+        order = np.argsort(-first.returns[:, 0], kind="stable")  # NaN at the end
+        better = np.sort(order[: (len(candidates) + 1) // 2])
+        rest = self.evaluate(candidates[better], seeds[1:], give_up)
+        shape = (len(candidates), len(seeds) - 1)
+        missing = np.full(shape, np.nan), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+        for values, played in zip(missing, rest, strict=True):
+            values[better] = played
+        return Returns(*(np.hstack(pair) for pair in zip(first, missing, strict=True)))
+
+
+def split(parameters: Array, seeds: Array, n_chunks: int) -> list[tuple[Array, Array]]:
+    """Split rows of parameters and seeds into at most ``n_chunks`` parts of about equal size."""
+    n_chunks = min(n_chunks, len(seeds))
+    return list(zip(np.array_split(parameters, n_chunks), np.array_split(seeds, n_chunks), strict=True))
+
+
+def join(chunks: Sequence[Episodes]) -> Episodes:
+    """Concatenate episodes in the order of the chunks."""
+    return Episodes(*(np.concatenate(values) for values in zip(*chunks, strict=True)))
+
+
+def _check(parameters: ArrayLike, seeds: Sequence[int]) -> tuple[Array, Array]:
+    candidates, starts = np.asarray(parameters, dtype=np.float64), np.asarray(seeds)
+    if candidates.ndim != 2 or len(candidates) == 0:
+        raise ValueError(f"`parameters` must have shape (population, n_parameters), got {candidates.shape}")
+    if not np.isfinite(candidates).all():
+        n_bad = int((~np.isfinite(candidates)).sum())
+        raise ValueError(f"`parameters` must be finite, got {n_bad} of {candidates.size} values that are not")
+    if starts.ndim != 1 or len(starts) == 0 or starts.dtype.kind not in "iu" or starts.min() < 0:
+        raise ValueError(f"`seeds` must be one or more integers >= 0, got {seeds!r}")
+    return candidates, starts
