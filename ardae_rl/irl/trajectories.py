@@ -80,6 +80,29 @@ def save_trajectories(path: Path, trajectories: Sequence[Trajectory]) -> None:
         np.savez_compressed(file, **arrays)
 
 
+def check_demonstrations(source: Path | str) -> None:
+    """Check that there are trajectories at a source, without reading them.
+
+    :param source: File of :func:`save_trajectories`, or ``minari:ID``.
+    :raises ValueError: If there is no such file or dataset, or the file holds something else.
+    :raises ImportError: For a dataset, if Minari is not installed.
+    """
+    if str(source).startswith(MINARI):
+        _minari_dataset(str(source).removeprefix(MINARI))
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise ValueError(f"`demonstrations` must be an .npz file of trajectories or minari:ID, got no file {path}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:  # reads the names alone
+            missing = {"lengths", "terminated", "actions"} - set(arrays)
+    except ValueError as error:
+        raise ValueError(f"`demonstrations` must be an .npz file of trajectories, got {path}: {error}") from error
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise ValueError(f"`demonstrations` must be an .npz file of trajectories, got {path} without {names}")
+
+
 def load_trajectories(source: Path | str) -> list[Trajectory]:
     """What :func:`save_trajectories` wrote, or the dataset of Minari named ``minari:ID``.
 
@@ -88,13 +111,8 @@ def load_trajectories(source: Path | str) -> list[Trajectory]:
     """
     if str(source).startswith(MINARI):
         return minari_trajectories(str(source).removeprefix(MINARI))
-    path = Path(source)
-    if not path.is_file():
-        raise ValueError(f"demonstrations: no file {path}; accepted: an .npz of trajectories, or minari:ID")
-    with np.load(path, allow_pickle=False) as arrays:
-        missing = {"lengths", "terminated", "actions"} - set(arrays)
-        if missing:
-            raise ValueError(f"demonstrations: {path} has no {', '.join(sorted(missing))}; accepted: trajectories")
+    check_demonstrations(source)
+    with np.load(source, allow_pickle=False) as arrays:
         data = dict(arrays)
     ends = np.cumsum(data["lengths"])
     trajectories = []
@@ -117,17 +135,20 @@ def minari_trajectories(dataset_id: str) -> list[Trajectory]:
     :raises ImportError: without Minari
     :raises ValueError: if there is no such dataset
     """
+    return [
+        Trajectory(episode.observations, episode.actions, episode.rewards, bool(episode.terminations[-1]))
+        for episode in _minari_dataset(dataset_id).iterate_episodes()
+    ]
+
+
+def _minari_dataset(dataset_id: str) -> Any:
     require("minari", "irl")
     import minari
 
     try:
-        dataset = minari.load_dataset(dataset_id)
+        return minari.load_dataset(dataset_id)
     except FileNotFoundError as error:
-        raise ValueError(f"demonstrations: no local dataset {dataset_id!r} of Minari: {error}") from error
-    return [
-        Trajectory(episode.observations, episode.actions, episode.rewards, bool(episode.terminations[-1]))
-        for episode in dataset.iterate_episodes()
-    ]
+        raise ValueError(f"`demonstrations` must be a local dataset of Minari, got {dataset_id!r}: {error}") from error
 
 
 def collect_demonstrations(

@@ -10,7 +10,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.irl import Trajectory, collect_demonstrations, load_trajectories, save_trajectories
-from ardae_rl.irl.trajectories import with_absorbing_states
+from ardae_rl.irl.trajectories import check_demonstrations, with_absorbing_states
 from tests.conftest import untrained
 from tests.irl.counting import Counting
 
@@ -95,7 +95,7 @@ def test_minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(trajectory.observations, seen)
     np.testing.assert_equal(trajectory.rewards, np.arange(3.0))
     assert trajectory.terminated and trajectory.actions.tolist() == [0, 1, 0]
-    with pytest.raises(ValueError, match="no local dataset 'test/other-v0' of Minari"):
+    with pytest.raises(ValueError, match="`demonstrations` must be a local dataset of Minari, got 'test/other-v0'"):
         load_trajectories("minari:test/other-v0")
 
 
@@ -111,11 +111,14 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 of 2 have rewards"):
         a = Trajectory(np.zeros((2, 1)), np.zeros((1, 1)), np.zeros(1))
         save_trajectories(tmp_path / "a.npz", [a, Trajectory(a.observations, a.actions)])
-    with pytest.raises(ValueError, match=r"demonstrations: no file .*nowhere\.npz"):
-        load_trajectories(tmp_path / "nowhere.npz")
+    with pytest.raises(ValueError, match=r"`demonstrations` must be an \.npz .*, got no file .*nowhere\.npz"):
+        check_demonstrations(tmp_path / "nowhere.npz")
     np.savez(tmp_path / "other.npz", lengths=np.zeros(1))
-    with pytest.raises(ValueError, match=r"other\.npz has no actions, terminated"):
+    with pytest.raises(ValueError, match=r"other\.npz without actions, terminated"):
         load_trajectories(tmp_path / "other.npz")
+    (tmp_path / "text.npz").write_text("none")
+    with pytest.raises(ValueError, match=r"`demonstrations` must be an \.npz file of trajectories, got .*text\.npz"):
+        check_demonstrations(tmp_path / "text.npz")
     with pytest.raises(ValueError, match="n_episodes=0"):
         collect_demonstrations(untrained("sac"), gym.make("Pendulum-v1"), 0)
 
