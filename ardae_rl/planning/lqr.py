@@ -8,7 +8,19 @@ from ardae_rl.common.linalg import matvec
 
 
 class Gains(NamedTuple):
-    """Affine feedback u_t = K_t x_t + k_t, for n problems and T steps."""
+    """Affine feedback u_t = K_t x_t + k_t, for n problems and T steps.
+
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.planning import finite_horizon_lqr
+    >>> one = th.ones(1, 5, 1, 1)
+    >>> gains = finite_horizon_lqr(one, one, one, one, th.ones(1, 1, 1))
+    >>> state = th.ones(1, 1)
+    >>> first_action = (gains.feedback[:, 0] @ state[..., None])[..., 0] + gains.offset[:, 0]
+    >>> first_action.shape
+    torch.Size([1, 1])
+    """
 
     feedback: th.Tensor  # K, (n, T, action_dim, state_dim)
     offset: th.Tensor  # k, (n, T, action_dim)

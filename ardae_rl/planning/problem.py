@@ -9,6 +9,22 @@ class Problem(Protocol):
     """n optimal control problems side by side, each to find actions that minimize the costs of a model.
 
     All methods act on each row independently.
+
+    Example:
+
+    >>> import torch as th
+    >>> class Move:  # reach 0 on a line
+    ...     low, high = th.tensor([-1.0]), th.tensor([1.0])
+    ...     def step(self, states, actions):
+    ...         return states + actions
+    ...     def cost(self, states, actions):
+    ...         return states.square().sum(-1)
+    ...     def final_cost(self, states):
+    ...         return states.square().sum(-1)
+    >>> from ardae_rl.planning import Problem
+    >>> problem: Problem = Move()
+    >>> problem.step(th.tensor([[2.0]]), th.tensor([[-1.0]]))
+    tensor([[1.]])
     """
 
     low: th.Tensor  # lower bounds of actions, (action_dim,)
@@ -25,14 +41,32 @@ class Problem(Protocol):
 
 
 class Plan(NamedTuple):
-    """Planned actions of n problems, and their costs."""
+    """Planned actions of n problems, and their costs.
+
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.planning import Plan
+    >>> plan = Plan(actions=th.zeros(3, 10, 2), costs=th.zeros(3))
+    >>> next_actions = plan.actions[:, 0]
+    >>> next_actions.shape
+    torch.Size([3, 2])
+    """
 
     actions: th.Tensor  # (n, horizon, action_dim)
     costs: th.Tensor  # (n,)
 
 
 class Planner(Protocol):
-    """Finds plans of a fixed horizon."""
+    """Finds plans of a fixed horizon.
+
+    Example:
+
+    >>> from ardae_rl.planning import CEM, ILQR, MPPI, Planner
+    >>> planners: list[Planner] = [ILQR(horizon=10), CEM(horizon=10), MPPI(horizon=10)]
+    >>> [planner.horizon for planner in planners]
+    [10, 10, 10]
+    """
 
     horizon: int
 
@@ -53,7 +87,24 @@ class Planner(Protocol):
 
 
 def rollout(problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Return states (n, T + 1, state_dim) along actions (n, T, action_dim), and the total costs, (n,)."""
+    """Return states (n, T + 1, state_dim) along actions (n, T, action_dim), and the total costs, (n,).
+
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.planning import rollout
+    >>> class Move:  # a Problem: reach 0 on a line
+    ...     low, high = th.tensor([-1.0]), th.tensor([1.0])
+    ...     def step(self, states, actions):
+    ...         return states + actions
+    ...     def cost(self, states, actions):
+    ...         return states.square().sum(-1)
+    ...     def final_cost(self, states):
+    ...         return states.square().sum(-1)
+    >>> states, costs = rollout(Move(), th.tensor([[2.0]]), th.tensor([[[-1.0], [-1.0]]]))
+    >>> states.flatten().tolist(), costs.tolist()
+    ([2.0, 1.0, 0.0], [5.0])
+    """
     states, cost = [start], start.new_zeros(len(start))
     for action in actions.unbind(1):
         cost = cost + problem.cost(states[-1], action)

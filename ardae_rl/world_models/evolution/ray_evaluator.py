@@ -18,10 +18,18 @@ class RayEvaluator(Evaluator):
     An error of an actor is raised here, with its traceback. On a single machine, it has no advantage over
     :class:`~ardae_rl.world_models.evolution.process_evaluator.ProcessEvaluator`.
 
-    Example (Ray is an extra, and takes seconds to start, hence not run here)::
+    Example:
 
-        with RayEvaluator(make_evaluator, n_workers=64) as evaluator:
-            result = evaluator.evaluate(candidates, seeds=[0, 1])
+    >>> import numpy as np
+    >>> from ardae_rl.world_models.evolution import Episodes, Evaluator, RayEvaluator
+    >>> class Sphere(Evaluator):
+    ...     def play(self, parameters, seeds, give_up=True):
+    ...         n = len(parameters)
+    ...         return Episodes(-np.square(parameters).sum(1), np.ones(n, int), np.zeros(n, bool))
+    >>> with RayEvaluator(Sphere, n_workers=2) as evaluator:
+    ...     result = evaluator.evaluate(np.eye(3), seeds=[0, 1])
+    >>> result.fitness
+    array([-1., -1., -1.])
 
     :param make_evaluator: Makes an actor's evaluator in its process; picklable.
     :param n_workers: Number of actors.
