@@ -1,1 +1,1 @@
-"""The figures of the AR-DAE paper (Lim et al. 2020, https://arxiv.org/abs/2006.05164), one module each."""
+"""The experiments behind the tables and figures, each a :class:`~experiments.figure.Figure`."""

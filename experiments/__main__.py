@@ -22,7 +22,7 @@ def list_experiments() -> None:
         figure = load(name)
         typer.secho(name, bold=True)
         typer.echo(f"    {summary_line(name)}")
-        budgets = (f"{budget} ({n} seeds)" if n else budget for budget, n in figure.seeds.items())
+        budgets = (f"{budget} ({n} seed{'s' * (n > 1)})" if n else budget for budget, n in figure.seeds.items())
         typer.echo(f"    budgets: {', '.join(budgets)}")
         options = defaults(figure.runs)
         if options:

@@ -60,7 +60,7 @@ def prepare(settings: dict[str, Any], run: Run) -> None:
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Evolve a controller in the dream of a temperature; measure how long it survives there and in the game."""
-    model = make_model(settings["needs"], needed(run, settings))
+    model = make_model(settings["needs"], needed(run.folder, settings))
     model.collect()
     model.train_vision()
     model.train_memory()

@@ -93,7 +93,7 @@ def entropies(model: SACARDAE, states: NDArray[Any], n_samples: int) -> tuple[ND
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Compare the entropies of one model."""
-    path = needed(run, settings) / "model.zip" if "needs" in settings else settings["model"]
+    path = needed(run.folder, settings) / "model.zip" if "needs" in settings else settings["model"]
     model = SACARDAE.load(path, device="cpu", buffer_size=1)
     th.manual_seed(0)
     states = visited(model, settings["env"], settings["states"], 10_000 + settings["seed"])

@@ -44,7 +44,7 @@ class Figure:
     :param prepare: Makes a run that other runs need: those whose settings hold its settings as "needs". They find its
         folder with :func:`needed`.
     :param key: Columns that tell one row of the table from another. Results are merged into the table by this key;
-        without one they replace the table of their budget.
+        without one they replace the table of their budget. The smallest budget always has a table of its own.
     :param table_by: Option whose value becomes part of the table's file name.
     :param timed: The runs measure time: they are made anew each time, one after the other.
     """
@@ -92,7 +92,7 @@ def run_experiment(
         require("matplotlib", "plots")  # before the runs, not after them
     results = _results(figure, name, budget, runs, jobs)
     rows = [row for result in results for row in result.rows]
-    stem = name if figure.key else f"{name}_{budget}"
+    stem = name if figure.key and budget != "smoke" else f"{name}_{budget}"
     if figure.table_by is not None:
         stem += f"_{_file_name(str(values[figure.table_by]))}"
     table = out / f"{stem}.csv"
@@ -108,9 +108,9 @@ def run_experiment(
     return written
 
 
-def needed(run: Run, settings: Mapping[str, Any]) -> Path:
-    """Return the folder of the run that a run of these settings needs."""
-    return run.folder.parent / _file_name(settings["needs"]["name"])
+def needed(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """Return the folder of the run that is needed by the run of these settings in ``folder``."""
+    return folder.parent / _file_name(settings["needs"]["name"])
 
 
 def _checked_jobs(figure: Figure, name: str, jobs: int | None) -> int:

@@ -119,7 +119,7 @@ def random_return(env_id: str, episodes: int) -> float:
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train one learner on the expert's demonstrations, and evaluate it."""
     start = time.monotonic()
-    env_id, expert = settings["env"], needed(run, settings)
+    env_id, expert = settings["env"], needed(run.folder, settings)
     method = METHODS[settings["method"]]
     cls: Any = algorithm_class(method["algorithm"])
     model = cls(
@@ -164,7 +164,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     from matplotlib.figure import Figure as Plot
 
     first = results[0]
-    expert = needed(Run(first.folder), first.settings)
+    expert = needed(first.folder, first.settings)
     curves = curve(first.settings["needs"], expert)
     curves += [row for settings, folder, _ in results for row in curve(settings, folder)]
     table = path.with_name(f"{path.stem}_curves.csv")

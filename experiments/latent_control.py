@@ -85,7 +85,7 @@ def prepare(settings: dict[str, Any], run: Run) -> None:
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train one agent on latents, and evaluate it on frames."""
-    path = needed(run, settings) / "model.zip" if "needs" in settings else settings["model"]
+    path = needed(run.folder, settings) / "model.zip" if "needs" in settings else settings["model"]
     world_model = WorldModels.load(path, device="cpu")
     policy, algo, n_envs = world_model.policy, settings["algo"], settings["n_envs"]
     best = train(policy, algo, run.folder, settings["minutes"], n_envs, settings["seed"])

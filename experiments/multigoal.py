@@ -100,7 +100,7 @@ def prepare(settings: dict[str, Any], run: Run) -> None:
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train one algorithm, or take the optimal policy, and play episodes."""
-    exact = multigoal_exact.Solution.load(needed(run, settings) / _SOLUTION)
+    exact = multigoal_exact.Solution.load(needed(run.folder, settings) / _SOLUTION)
     if settings["algo"] == "exact":
         outcome = Outcome.exact(exact, settings["seed"], settings["episodes"], settings["origin_actions"])
     else:
@@ -192,7 +192,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
     colors = ["#d1495b", "#2e86ab", "#edae49", "#3a7d44"]
     settings = results[0].settings
-    exact = multigoal_exact.Solution.load(results[0].folder.parent / f"optimum_{settings['ent_coef']:g}" / _SOLUTION)
+    exact = multigoal_exact.Solution.load(needed(results[0].folder, settings) / _SOLUTION)
     outcomes = {result.settings["algo"]: Outcome.load(result.folder) for result in reversed(results)}
     outcomes = {name: outcomes[name] for name in (*ALGORITHMS, "exact") if name in outcomes}
     size = (3.6 * len(outcomes), 7.8)

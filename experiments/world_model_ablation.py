@@ -70,7 +70,7 @@ def prepare(settings: dict[str, Any], run: Run) -> None:
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train the memory of one variant, evolve its controller, and evaluate it."""
-    base = make_model(settings["needs"], needed(run, settings))
+    base = make_model(settings["needs"], needed(run.folder, settings))
     base.collect()
     base.train_vision()
     variant, seed, episodes = VARIANTS[settings["variant"]], base.seed or 0, settings["episodes"]
