@@ -36,7 +36,7 @@ def play(
 
     :param envs: Environments whose observations are frames (height, width, 3), uint8, which the policy gets unchanged.
     :param policy: SB3 model, or any object with its ``predict``.
-    :param seeds: Seeds for ``reset``. More episodes may be begun than are consumed from this generator.
+    :param seeds: Seeds for ``reset``. More episodes may be started than are consumed from this generator.
     :param preprocess: Preprocessing of the recorded frames (n, height, width, 3), of all environments at once.
     :param policy_name: Name recorded with the episodes; by default the name of the policy's class.
     :param deterministic: Passed to ``predict``.
@@ -46,42 +46,42 @@ def play(
     name = policy_name or type(policy).__name__
     observations = np.zeros((len(envs), *frame_shape(envs[0])), np.uint8)
     player = (_PerEnvPlayer if _has_generator(policy) else _BatchedPlayer)(policy, len(envs), deterministic)
-    at_work: dict[int, _Recording] = {}  # by environment
+    recordings: dict[int, _Recording] = {}  # by environment
     ended: dict[int, Episode] = {}  # by number
-    begun, n_given, free, going_on = enumerate(seeds), 0, list(range(len(envs))), True
+    pending, n_yielded, free, continues = enumerate(seeds), 0, list(range(len(envs))), True
 
-    def keep_frames(of: list[int]) -> None:
-        frames = observations[of]
-        for i, frame in zip(of, frames if preprocess is None else preprocess(frames), strict=True):
-            at_work[i].frames.append(frame)
+    def record_frames(rows: list[int]) -> None:
+        frames = observations[rows]
+        for i, frame in zip(rows, frames if preprocess is None else preprocess(frames), strict=True):
+            recordings[i].frames.append(frame)
 
-    while going_on:
+    while continues:
         fresh = []
-        for i, (number, seed) in zip(free, begun, strict=False):
+        for i, (number, seed) in zip(free, pending, strict=False):
             observations[i], info = envs[i].reset(seed=seed)
             player.begin(i, seed)
-            at_work[i] = _Recording(number, seed, _scalars(info))
+            recordings[i] = _Recording(number, seed, _scalars(info))
             fresh.append(i)
         if fresh:
-            keep_frames(fresh)
-        if not at_work:
+            record_frames(fresh)
+        if not recordings:
             return
 
-        active = sorted(at_work)
+        active = sorted(recordings)
         actions = player.act(observations, active)
         _check_finite(actions[active], name)
         for i in active:
-            observations[i] = at_work[i].step(envs[i], actions[i])
-        keep_frames(active)
-        going_on = on_step is None or on_step(len(active))
+            observations[i] = recordings[i].step(envs[i], actions[i])
+        record_frames(active)
+        continues = on_step is None or on_step(len(active))
 
-        free = [i for i in active if at_work[i].over]
+        free = [i for i in active if recordings[i].over]
         for i in free:
-            recording = at_work.pop(i)
+            recording = recordings.pop(i)
             ended[recording.number] = recording.episode(name, envs[i])
-        while n_given in ended:
-            yield ended.pop(n_given)
-            n_given += 1
+        while n_yielded in ended:
+            yield ended.pop(n_yielded)
+            n_yielded += 1
 
 
 def frame_shape(env: Env, preprocess: Preprocess | None = None) -> tuple[int, ...]:

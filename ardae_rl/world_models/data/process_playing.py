@@ -38,10 +38,10 @@ def play_in_processes(
     :raises RuntimeError: If a process was killed.
     """
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    begun: Iterator[tuple[int, int]] = enumerate(seeds)
-    at_work: dict[Any, int] = {}  # number of the episode played at the other end
+    pending: Iterator[tuple[int, int]] = enumerate(seeds)
+    playing: dict[Any, int] = {}  # number of the episode played at the other end
     ended: list[tuple[int, Episode | Exception]] = []
-    n_given, going_on = 0, True
+    n_yielded, continues = 0, True
     connections, workers = [], []
     try:
         for _ in range(n):
@@ -53,26 +53,26 @@ def play_in_processes(
             connections.append(connection)
             workers.append(worker)
         free: list[Any] = list(connections)
-        while going_on:
-            for connection, (number, seed) in zip(free, begun, strict=False):
+        while continues:
+            for connection, (number, seed) in zip(free, pending, strict=False):
                 _send(connection, seed)
-                at_work[connection] = number
-            if not at_work:
+                playing[connection] = number
+            if not playing:
                 return
-            free = list(wait(list(at_work)))
+            free = list(wait(list(playing)))
             for connection in free:
                 answer = _receive(connection)
-                heapq.heappush(ended, (at_work.pop(connection), answer))
+                heapq.heappush(ended, (playing.pop(connection), answer))
                 if isinstance(answer, Exception):
-                    begun = iter(())
+                    pending = iter(())
                 else:
-                    going_on = (on_step is None or on_step(len(answer.rewards))) and going_on
-            while ended and ended[0][0] == n_given:
+                    continues = (on_step is None or on_step(len(answer.rewards))) and continues
+            while ended and ended[0][0] == n_yielded:
                 _, answer = heapq.heappop(ended)
                 if isinstance(answer, Exception):
                     raise answer
                 yield answer
-                n_given += 1
+                n_yielded += 1
     finally:
         for worker in workers:
             worker.terminate()

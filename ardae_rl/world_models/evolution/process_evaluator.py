@@ -89,18 +89,18 @@ class ProcessEvaluator(Evaluator):
         """Return the results of calls, distributed over free workers."""
         results: list[Any] = [None] * len(calls)
         waiting = iter(enumerate(calls))
-        at_work: dict[Connection, int] = {}
+        busy: dict[Connection, int] = {}
         try:
             for connection, (index, call) in zip(self._processes, waiting, strict=False):
                 self._send(connection, pickle.dumps(call))
-                at_work[connection] = index
-            while at_work:
-                for ready in wait(list(at_work)):
+                busy[connection] = index
+            while busy:
+                for ready in wait(list(busy)):
                     assert isinstance(ready, Connection)
-                    results[at_work.pop(ready)] = self._receive(ready)
+                    results[busy.pop(ready)] = self._receive(ready)
                     for index, call in waiting:
                         self._send(ready, pickle.dumps(call))
-                        at_work[ready] = index
+                        busy[ready] = index
                         break
         except BaseException:  # also an interruption: a pending answer would be mistaken for that of a later call
             self.close()
