@@ -27,7 +27,7 @@ def one_line_errors(command: Callable[..., Any], errors: tuple[type[Exception], 
         yield
     except errors as error:
         message = " ".join(str(error).split())
-        if isinstance(error, TypeError) and not re.search(r"`\w+`|unexpected keyword argument", message):
+        if isinstance(error, TypeError) and not re.search(r"`[^`]+` must|keyword argument", message):
             raise
         names = option_names(command)
         line = re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[0]), message)

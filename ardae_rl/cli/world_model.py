@@ -13,6 +13,7 @@ import typer
 from ardae_rl import presets
 from ardae_rl.cli.errors import one_line_errors
 from ardae_rl.common.callbacks import StopAfter
+from ardae_rl.common.checks import check_positive
 from ardae_rl.evaluation import evaluate as run_evaluation
 from ardae_rl.registry import environment_id
 from ardae_rl.runs.files import locked
@@ -186,9 +187,10 @@ def _configured(
         warnings.simplefilter("ignore")  # the line above has said which block it is
         arguments, n_timesteps = presets.constructor_arguments("world_models", env_id, preset)
     arguments = presets.overridden({**arguments, "n_timesteps": n_timesteps}, assignments or [])
-    n_timesteps = int(arguments.pop("n_timesteps"))
+    n_timesteps = arguments.pop("n_timesteps")
+    check_positive("n_timesteps", n_timesteps)
     with locked(folder):
-        yield WorldModels(env=env_id, folder=folder, seed=seed, verbose=1, **arguments), n_timesteps
+        yield WorldModels(env=env_id, folder=folder, seed=seed, verbose=1, **arguments), int(n_timesteps)
 
 
 def _load(folder: Path) -> WorldModels:

@@ -72,6 +72,9 @@ def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
     [
         (["vision", "--set", "sizes"], "--set must have the form NAME=VALUE, got 'sizes'"),
         (["vision", "--set", "size=3"], "unexpected keyword argument 'size'"),
+        (["vision", "--set", "seed=3"], "multiple values for keyword argument 'seed'"),
+        (["vision", "--set", "n_timesteps=many"], "`n_timesteps` must be a number, got 'many'"),
+        (["vision", "--set", "memory_kwargs.n_steps=many"], "`memory_kwargs['n_steps']` must be a number, got 'many'"),
         (["vision", "--env", "CarRacing-v33"], "--env must be registered with Gymnasium, got 'CarRacing-v33'"),
         (["vision", "--preset", "huge"], "--preset must be None for world_models, which has no presets, got 'huge'"),
         (
