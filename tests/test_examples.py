@@ -33,13 +33,6 @@ WITHOUT_EXAMPLE: set[str] = {
     "ardae_rl.irl.trajectories.collect_demonstrations",
     "ardae_rl.irl.trajectories.load_trajectories",
     "ardae_rl.irl.trajectories.save_trajectories",
-    "ardae_rl.score.losses.ardae_loss",
-    "ardae_rl.score.losses.contrastive_loss",
-    "ardae_rl.score.losses.cv_loss",
-    "ardae_rl.score.losses.entropy_surrogate",
-    "ardae_rl.score.losses.noise_level_loss",
-    "ardae_rl.score.normalizers.Normalizer",
-    "ardae_rl.score.objective.NoiseScale",
 }
 
 

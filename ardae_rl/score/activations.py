@@ -1,4 +1,4 @@
-"""Activation functions together with their derivative, both made of differentiable operations."""
+"""Activation functions with their derivatives, both made of differentiable operations."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,9 +7,11 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
+from ardae_rl.common.checks import check_choice
+
 
 class Activation(NamedTuple):
-    """A pointwise function, the same with its derivative, and the module for plain networks."""
+    """A pointwise function, the function together with its derivative, and its module."""
 
     value: Callable[[th.Tensor], th.Tensor]
     value_and_slope: Callable[[th.Tensor], tuple[th.Tensor, th.Tensor]]
@@ -38,11 +40,10 @@ ACTIVATIONS = {
 }
 
 
-def activation_pair(name: str) -> Activation:
-    """The activation called ``name``.
+def activation_called(name: str) -> Activation:
+    """Return the activation function called ``name``.
 
-    :raises ValueError: for a name that is not in the table
+    :raises ValueError: If there is none of this name.
     """
-    if name not in ACTIVATIONS:
-        raise ValueError(f"`activation` must be one of {', '.join(map(repr, ACTIVATIONS))}, got {name!r}")
+    check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

@@ -150,7 +150,7 @@ class ARDAE(nn.Module):
         return {name: float(value) for name, value in self.step(samples, context).items()}
 
     def step(self, samples: th.Tensor, context: th.Tensor | None = None) -> dict[str, th.Tensor]:
-        """Do what :meth:`update` does without its checks, and return tensors, so that no device is waited for."""
+        """Update without checks, and return metrics as tensors, so that the host need not wait for the device."""
         samples, context = self._batched(samples.detach(), None if context is None else context.detach())
         metrics: dict[str, th.Tensor] = {}
         self.optimizer.zero_grad()
@@ -296,9 +296,9 @@ class _Query(NamedTuple):
     """A query in the model's coordinates."""
 
     shape: Sequence[int]  # of x
-    z: th.Tensor  # standardized points, batch x n x dim
+    z: th.Tensor  # standardized points, (batch, n, dim)
     log_scale: th.Tensor  # of the standardization, broadcasts against z
-    sigma: th.Tensor  # noise scale, 1 x 1 x 1
+    sigma: th.Tensor  # noise scale, (1, 1, 1)
     embedding: ContextEmbedding
 
     def score(self, local_score: th.Tensor) -> th.Tensor:

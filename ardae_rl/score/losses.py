@@ -1,7 +1,7 @@
-"""Objectives whose minimiser is the score, or the normalised log density, of the distribution that made the samples.
+"""Losses whose minimizer is the score, or the normalized log-density, of the samples' distribution.
 
-Throughout, ``y = x + sigma * u`` with ``u ~ N(0, I)``, and ``p_sigma`` is the density of ``y``.
-All functions take per-sample quantities and return the scalar mean; ``...`` stands for any batch shape.
+Throughout, y = x + σu with u ~ N(0, I), and p_σ is the density of y. All functions take one entry per sample and
+return the mean, a scalar; ``...`` stands for any batch shape.
 """
 
 import torch as th
@@ -9,38 +9,61 @@ from torch.nn import functional as F
 
 
 def ardae_loss(noisy_score: th.Tensor, u: th.Tensor, sigma: th.Tensor) -> th.Tensor:
-    """The amortised residual DAE loss, E‖u + σ f(x + σu; σ)‖² (Lim et al. 2020, Eq. 2 and 18).
+    """Return the amortized residual DAE loss, E‖u + σ f(x + σu; σ)‖² (Lim et al. 2020, Eq. 2 and 18).
 
-    :param noisy_score: f(x + σu; σ), shape (..., dim)
-    :param u: the standard normal noise, shape (..., dim)
-    :param sigma: the signed noise scale, shape (..., 1)
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.score import ardae_loss
+        >>> x, u, sigma = torch.randn(1000, 2), torch.randn(1000, 2), 0.1 * torch.randn(1000, 1)
+        >>> score = -(x + sigma * u) / (1 + sigma**2)  # of a standard normal distribution with noise
+        >>> loss = ardae_loss(score, u, sigma)
+
+    :param noisy_score: f(x + σu; σ), (..., dim).
+    :param u: Standard normal noise, (..., dim).
+    :param sigma: Signed noise scale, (..., 1).
     """
     return (u + sigma * noisy_score).square().sum(-1).mean()
 
 
 def cv_loss(noisy_score: th.Tensor, clean_score: th.Tensor, u: th.Tensor, sigma: th.Tensor) -> th.Tensor:
-    """Denoising score matching with a control variate: the loss of AR-DAE over 2σ², less a term of mean zero.
+    """Return the loss of denoising score matching with a control variate.
 
-    Expanding ½‖f_σ + u/σ‖² and subtracting u·f_0/σ, whose mean is zero because u does not depend on x, leaves
-    E[½‖f_σ‖² + u·(f_σ - f_0)/σ]. The minimiser is that of :func:`ardae_loss`; the variance stays finite as σ goes
-    to zero, where the loss becomes implicit score matching with Hutchinson's trace estimate (Hyvärinen 2005).
+    This is AR-DAE's loss over 2σ² minus terms that do not depend on f or have mean zero. Expanding ½‖f_σ + u/σ‖² and
+    subtracting u·f_0/σ, whose mean is zero because u is independent of x, leaves E[½‖f_σ‖² + u·(f_σ - f_0)/σ]. The
+    minimizer is that of :func:`ardae_loss`, but the variance stays finite as σ goes to zero, where the loss becomes
+    implicit score matching (Hyvärinen 2005) with Hutchinson's trace estimate.
 
-    :param noisy_score: f_σ = f(x + σu; σ), shape (..., dim)
-    :param clean_score: f_0 = f(x; 0), shape (..., dim)
-    :param u: the standard normal noise, shape (..., dim)
-    :param sigma: the noise scale, nowhere zero, shape (..., 1)
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.score import cv_loss
+        >>> x, u, sigma = torch.randn(1000, 2), torch.randn(1000, 2), torch.full((1000, 1), 0.1)
+        >>> loss = cv_loss(-(x + sigma * u) / (1 + sigma**2), -x, u, sigma)  # for a standard normal distribution
+
+    :param noisy_score: f_σ = f(x + σu; σ), (..., dim).
+    :param clean_score: f_0 = f(x; 0), (..., dim).
+    :param u: Standard normal noise, (..., dim).
+    :param sigma: Noise scale, nowhere zero, (..., 1).
     """
     return (0.5 * noisy_score.square() + u * (noisy_score - clean_score) / sigma).sum(-1).mean()
 
 
 def noise_level_loss(noise_level_derivative: th.Tensor, u: th.Tensor) -> th.Tensor:
-    """Match ∂ ln p_σ(y) / ∂ ln σ = E[|u|² - dim | y], divided by the variance of the target.
+    """Return the regression loss of ∂ ln p_σ(y) / ∂ ln σ = E[|u|² - dim | y], over the variance of the target.
 
-    With the score it makes an energy self-normalised: at σ → ∞ the density is a known Gaussian, and the derivative
-    carries its normalisation down to σ = 0 (Choi et al. 2022; Guth, Kadkhodaie and Simoncelli 2025).
+    Together with the score, it makes a density self-normalized: for σ → ∞ the density is a known Gaussian, and the
+    derivative carries the normalization down to σ = 0 (Choi et al. 2022; Guth, Kadkhodaie and Simoncelli 2025).
 
-    :param noise_level_derivative: ∂ψ(y; σ)/∂ ln σ, shape (...)
-    :param u: the standard normal noise, shape (..., dim)
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.score import noise_level_loss
+        >>> x, u = torch.randn(1000, 2), torch.randn(1000, 2)  # with σ = 1, y is normal with variance 2
+        >>> loss = noise_level_loss(0.5 * (x + u).square().sum(-1) / 2 - 1, u)
+
+    :param noise_level_derivative: ∂ ln p_σ(y) / ∂ ln σ of the model, (...).
+    :param u: Standard normal noise, (..., dim).
     """
     dim = u.shape[-1]
     target = u.square().sum(-1) - dim
@@ -48,23 +71,42 @@ def noise_level_loss(noise_level_derivative: th.Tensor, u: th.Tensor) -> th.Tens
 
 
 def contrastive_loss(samples_log_ratio: th.Tensor, reference_log_ratio: th.Tensor) -> th.Tensor:
-    """Tell samples from draws of a known reference density by logistic regression.
+    """Return the loss of logistic regression that separates samples of p from draws of a reference q.
 
-    At the optimum the log ratio is ln p(x) - ln q(x), hence p comes out normalised
-    (noise-contrastive estimation, Gutmann and Hyvärinen 2010, with as many reference draws as samples).
+    This is -E_p ln D - E_q ln(1 - D) with logit D = ln p̂ - ln q. At the optimum p̂ = p, so the model p̂ is normalized
+    (noise-contrastive estimation, Gutmann and Hyvärinen 2010, with as many draws as samples). It is also the loss of
+    a discriminator.
 
-    :param samples_log_ratio: ψ(x) - ln q(x) at samples x ~ p, shape (...)
-    :param reference_log_ratio: the same at draws x ~ q, shape (...)
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.score import contrastive_loss
+        >>> p, q = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(0.0, 2.0)
+        >>> samples, draws = p.sample((1000,)), q.sample((1000,))
+        >>> loss = contrastive_loss(*(p.log_prob(x) - q.log_prob(x) for x in (samples, draws)))
+
+    :param samples_log_ratio: ln p̂(x) - ln q(x) at samples x ~ p, (...).
+    :param reference_log_ratio: ln p̂(x) - ln q(x) at draws x ~ q, (...).
     """
     return F.softplus(-samples_log_ratio).mean() + F.softplus(reference_log_ratio).mean()
 
 
 def entropy_surrogate(samples: th.Tensor, score: th.Tensor) -> th.Tensor:
-    """A scalar whose gradient with respect to the sampler's parameters is the gradient of the sampler's entropy.
+    """Return a scalar whose gradient with respect to a sampler's parameters is that of the sampler's entropy.
 
-    ∇H = -E[∇_x ln p(x) · ∂x/∂θ] (Lim et al. 2020, Eq. 1). Only the gradient means anything; the value does not.
+    ∇H = -E[∇_x ln p(x) · ∂x/∂θ] (Lim et al. 2020, Eq. 1). Only the gradient has a meaning; the value has none.
 
-    :param samples: x = g_θ(z), attached to the graph of θ, shape (..., dim)
-    :param score: ∇_x ln p(x), or an estimate of it, at the samples; taken as constant; shape (..., dim)
+        Example:
+
+        >>> import torch
+        >>> from ardae_rl.score import entropy_surrogate
+        >>> scale = torch.tensor(2.0, requires_grad=True)
+        >>> x = scale * torch.randn(100_000, 1)
+        >>> entropy_surrogate(x, -x / scale**2).backward()
+        >>> round(scale.grad.item(), 1)  # 1 / scale
+        0.5
+
+    :param samples: x = g_θ(z), (..., dim), attached to the graph of θ.
+    :param score: ∇_x ln p(x) at the samples, or an estimate of it, (..., dim); treated as constant.
     """
     return -(score.detach() * samples).sum(-1).mean()

@@ -20,9 +20,9 @@ _NOISE_RESOLUTION = 0.02
 class ScoreOutput(NamedTuple):
     """What a score model returns at points (batch, n, dim)."""
 
-    score: th.Tensor  # ∂ log_density / ∂z, batch x n x dim
-    log_density: th.Tensor | None = None  # -E, unnormalized, batch x n; None for a plain score
-    noise_level_derivative: th.Tensor | None = None  # ∂ log_density / ∂ ln σ, batch x n, where asked for
+    score: th.Tensor  # ∂ log_density / ∂z, (batch, n, dim)
+    log_density: th.Tensor | None = None  # -E, unnormalized, (batch, n); None for a plain score
+    noise_level_derivative: th.Tensor | None = None  # ∂ log_density / ∂ ln σ, (batch, n), where asked for
 
 
 class ScoreModel(nn.Module):

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons over (point, noise feature, context), the scalar one with its input gradient by hand."""
+"""Multilayer perceptrons over (point, noise feature, context); the scalar one has a hand-written input gradient."""
 
 import inspect
 import math
@@ -9,32 +9,33 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from ardae_rl.score.activations import activation_pair
+from ardae_rl.score.activations import activation_called
 from ardae_rl.score.fourier import FourierFeatures
 
 
 class ContextEmbedding(NamedTuple):
-    """What the joining layer needs of a context: a gain and a shift of its units, each (batch, 1, width)."""
+    """The effect of a context on the joining layer: gain and shift of its units, each (batch, 1, width)."""
 
     gain: th.Tensor | float
     shift: th.Tensor | float
 
 
 class ConditionalNetwork(nn.Module):
-    """What scalar and vector networks share: point layers, the layer that joins noise and context, hidden layers.
+    """Layers for the point alone, a layer that joins it with noise level and context, and hidden layers.
 
-    The joining layer is split by its inputs, so that a context is encoded once, whatever the number of points.
+    The weights of the joining layer are split by input, so that each context is encoded once for all of its points.
 
-    :param dim: dimension of a point
-    :param context_dim: dimension of the context; 0 for none
-    :param n_out: number of outputs
-    :param hidden: widths of the layers from the joining one on
-    :param context_hidden: widths of the context encoder's hidden layers
-    :param point_hidden: widths of layers that see the point alone, before it is joined
-    :param context_gain: whether the context also multiplies the joining layer's units (FiLM), or only shifts them
-    :param activation: "silu", "softplus" or "elu"
-    :param n_frequencies: of :class:`~ardae_rl.score.fourier.FourierFeatures`, as which the network sees the point
-    :param frequency: the same
+    :param dim: Dimension of a point.
+    :param context_dim: Dimension of the context; 0 for none.
+    :param n_out: Number of outputs.
+    :param hidden: Widths of the joining layer and of the layers after it.
+    :param context_hidden: Widths of the context encoder's hidden layers.
+    :param point_hidden: Widths of the layers that process the point before it is joined.
+    :param context_gain: Whether the context also multiplies the joining layer's units (FiLM), or only shifts them.
+    :param activation: "silu", "softplus" or "elu".
+    :param n_frequencies: Number of directions of the point's :class:`~ardae_rl.score.fourier.FourierFeatures`.
+    :param frequency: Standard deviation of these directions' components.
+    :raises ValueError: If ``hidden`` is empty, or another argument has a value that is not supported.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class ConditionalNetwork(nn.Module):
         frequency: float = 3.0,
     ):
         super().__init__()
-        self.activation = activation_pair(activation)
+        self.activation = activation_called(activation)
         self.context_gain = context_gain
         if not hidden:
             raise ValueError(f"`hidden` must have at least one width, got {hidden!r}")
@@ -74,12 +75,15 @@ class ConditionalNetwork(nn.Module):
             self.context_encoder = nn.Sequential(*layers, nn.Linear((context_dim, *context_hidden)[-1], n_shifts))
         self.hidden_layers = _linear_layers(width, hidden[1:])
         self.output_layer = nn.Linear(hidden[-1], n_out)
-        # Zero at the start: a preconditioned model then begins as its Gaussian
+        # Zero at initialization: a preconditioned model then equals its Gaussian
         nn.init.zeros_(self.output_layer.weight)
         nn.init.zeros_(self.output_layer.bias)
 
     def encode(self, context: th.Tensor | None) -> ContextEmbedding:
-        """:param context: (batch, context_dim), or None for an unconditional network"""
+        """Return the embedding of contexts.
+
+        :param context: (batch, context_dim), or None for an unconditional network.
+        """
         if self.context_encoder is None:
             return ContextEmbedding(1.0, 0.0)
         embedding = self.context_encoder(context).unsqueeze(-2)
@@ -92,11 +96,11 @@ class ConditionalNetwork(nn.Module):
         return self.joining_layer(h) * embedding.gain + self.noise_layer(noise_feature) + embedding.shift
 
     def forward(self, point: th.Tensor, noise_feature: th.Tensor, embedding: ContextEmbedding) -> th.Tensor:
-        """
-        :param point: (batch, n, dim)
-        :param noise_feature: (batch, n, 1), or anything that broadcasts against it
-        :param embedding: from :meth:`encode`
-        :return: (batch, n, n_out)
+        """Return the outputs, (batch, n, n_out).
+
+        :param point: Points, (batch, n, dim).
+        :param noise_feature: Feature of the noise scale, (batch, n, 1), or anything that broadcasts against it.
+        :param embedding: From :meth:`encode`.
         """
         h = self.features(point)
         for layer in self.point_layers:
@@ -108,28 +112,31 @@ class ConditionalNetwork(nn.Module):
 
 
 NETWORK_ARGUMENTS = tuple(inspect.signature(ConditionalNetwork).parameters)[3:]
-"""The arguments beside dimensions and number of outputs."""
+"""Names of the arguments other than dimensions and number of outputs."""
 
 
 class ScalarGradients(NamedTuple):
-    """A scalar network's value with its derivatives."""
+    """The value of a scalar network and its derivatives."""
 
-    value: th.Tensor  # batch x n
-    point: th.Tensor  # batch x n x dim
-    noise_feature: th.Tensor | None = None  # batch x n
+    value: th.Tensor  # (batch, n)
+    point: th.Tensor  # (batch, n, dim)
+    noise_feature: th.Tensor | None = None  # (batch, n)
 
 
 class ScalarNetwork(ConditionalNetwork):
     """A scalar field G with ∂G/∂point and ∂G/∂(noise feature), both differentiable once more.
 
-    The gradients are an explicit second pass through the layers, so that a loss on them needs one backward
-    (not a backward through a backward). Parameters: those of :class:`ConditionalNetwork`, with one output.
+    The gradients are an explicit second pass through the layers, so that a loss on them needs one backward pass, not a
+    backward pass through a backward pass. The arguments are those of :class:`ConditionalNetwork`; ``n_out`` must be 1.
     """
 
     def with_gradients(
         self, point: th.Tensor, noise_feature: th.Tensor, embedding: ContextEmbedding, with_noise_feature: bool = False
     ) -> ScalarGradients:
-        """The value and its derivatives, that of the noise feature if asked for; arguments as for :meth:`forward`."""
+        """Return the value and its derivatives; arguments are those of :meth:`forward`.
+
+        :param with_noise_feature: Whether to return the derivative with respect to the noise feature, too.
+        """
         slopes = []
         h = features = self.features(point)
         for layer in self.point_layers:
@@ -142,7 +149,7 @@ class ScalarNetwork(ConditionalNetwork):
             slopes.append(slope)
         value = self.output_layer(h).squeeze(-1)
 
-        # By hand: g is the derivative of G with respect to the pre-activation of the layer at hand
+        # Backward by hand: g is the derivative of G with respect to the current layer's pre-activation
         g = slopes.pop() * self.output_layer.weight[0]
         for layer in reversed(list(self.hidden_layers)):
             g = _transposed(layer, g) * slopes.pop()
@@ -158,6 +165,6 @@ def _linear_layers(n_in: int, widths: Sequence[int]) -> nn.ModuleList:
 
 
 def _transposed(layer: nn.Module, g: th.Tensor) -> th.Tensor:
-    """The gradient at a linear layer's input, given that at its output."""
+    """Return the gradient with respect to a linear layer's input, from that with respect to its output."""
     assert isinstance(layer, nn.Linear)
     return F.linear(g, layer.weight.t())

@@ -24,8 +24,16 @@ _DUAL_NOISE_RANGE = (0.01, 4.0)
 class Normalizer(ABC):
     """A way to turn a learned score or unnormalized energy into a normalized density.
 
-    A normalizer sees points in the estimator's standardized coordinates. To add one, subclass this class, implement
-    :meth:`log_prob` (and :meth:`terms` if it needs training), and add it to ``NORMALIZERS``.
+    A normalizer sees points in the estimator's standardized coordinates. To write one, implement :meth:`log_prob` (and
+    :meth:`terms` if it needs training) in a subclass. An object of it is passed as the estimator's ``normalization``;
+    to give it a name, add the class to ``NORMALIZERS``.
+
+        Example:
+
+        >>> from ardae_rl.score import ARDAE
+        >>> normalizer = ARDAE(dim=2).normalizer
+        >>> normalizer.name, normalizer.density_is_free
+        ('contrastive', True)
     """
 
     name: ClassVar[str | None]

@@ -1,4 +1,4 @@
-"""Coordinates of unit scale: z = (x - location(context)) / scale(context)."""
+"""Coordinates of unit scale, z = (x - location(context)) / scale(context)."""
 
 import copy
 import math
@@ -8,14 +8,17 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-# A running average remembers about a tenth of the batches seen, and no more than its horizon
-_FASTEST = 10
+# A running average spans about a tenth of the batches so far, and at most its horizon
+_WARM_UP = 10
 
 
 class RunningAverage(nn.Module):
-    """The weight of the newest batch in averages that start short and end exponential (a float count, for SB3)."""
+    """Weight of the newest batch in an average that is short at first and exponential later.
 
-    count: th.Tensor
+    :param horizon: Number of batches that the average spans in the end.
+    """
+
+    count: th.Tensor  # a float, because SB3 averages all entries of a policy's state
 
     def __init__(self, horizon: int) -> None:
         super().__init__()
@@ -23,28 +26,31 @@ class RunningAverage(nn.Module):
         self.register_buffer("count", th.zeros(()))
 
     def next_weight(self) -> th.Tensor:
-        """1 for the first batch, then falling to 1/horizon."""
-        weight = th.clamp(_FASTEST / (self.count + _FASTEST), min=1 / self.horizon)
+        """Return 1 for the first batch, then weights that fall to 1 / horizon."""
+        weight = th.clamp(_WARM_UP / (self.count + _WARM_UP), min=1 / self.horizon)
         weight = th.where(self.count == 0, th.ones_like(weight), weight)
         self.count += 1
         return weight
 
 
 class ContextNormalizer(nn.Module):
-    """Running mean and standard deviation of the context, so that raw observations can be given."""
+    """Normalization of contexts by their running mean and standard deviation, so that they may be raw observations.
+
+    :param context_dim: Dimension of the context.
+    """
 
     mean: th.Tensor
     variance: th.Tensor
 
     def __init__(self, context_dim: int):
         super().__init__()
-        # Long, because each move of the inputs' coordinates is noise to the networks behind
+        # A long horizon, because each change of the coordinates is noise to the networks that use them
         self.average = RunningAverage(horizon=10_000)
         self.register_buffer("mean", th.zeros(context_dim))
         self.register_buffer("variance", th.ones(context_dim))
 
     def update(self, context: th.Tensor) -> None:
-        """:param context: (batch, context_dim)"""
+        """Update mean and variance with contexts (batch, context_dim)."""
         weight = self.average.next_weight()
         shift = context.mean(0) - self.mean
         spread = context.var(0, unbiased=False) + (1 - weight) * shift.square()
@@ -56,28 +62,28 @@ class ContextNormalizer(nn.Module):
 
 
 class LearnedStandardizer(nn.Module):
-    """Location and scale of p(x | context), from the samples that train the score.
+    """Location and scale of p(x | context), learned from the samples that train the score.
 
-    Two stages. Recursive least squares on (context, 1) with exponential forgetting gives the location up to what is
-    not linear, at once and without the jitter of a gradient optimiser: a location that moves by far more than the
-    scale must be known to a fraction of the scale. A small network, whose output counts in units of the residual of
-    the first stage, gives the rest, and the log scale. What is used is a slow average of that network, because the
-    score network has to follow every move of these coordinates.
+    There are two stages. Recursive least squares on (context, 1) with exponential forgetting gives the linear part of
+    the location at once and without the jitter of a gradient optimizer; a location that varies by far more than the
+    scale must be known to a fraction of the scale. A small network gives the nonlinear part, in units of the first
+    stage's residual, and the log scale. Queries use a slow average of this network, because the score network has to
+    adapt to every change of these coordinates.
 
-    :param dim: dimension of x
-    :param context_dim: dimension of the context; 0 for none
-    :param hidden: width of the network's two hidden layers
+    :param dim: Dimension of x.
+    :param context_dim: Dimension of the context; 0 for none.
+    :param hidden: Width of the network's two hidden layers.
     """
 
-    weights: th.Tensor  # of the linear stage, (context_dim + 1) x dim
+    weights: th.Tensor  # of the linear stage, (context_dim + 1, dim)
     moments: th.Tensor  # second moments of (context, 1)
-    cross_moments: th.Tensor
+    cross_moments: th.Tensor  # of (context, 1) and x
     residual_variance: th.Tensor
 
     def __init__(self, dim: int, context_dim: int, hidden: int = 64):
         super().__init__()
         n_features = context_dim + 1
-        # Long enough for as many batches as there are coefficients to fit
+        # At least as many batches as there are coefficients to fit
         self.average = RunningAverage(horizon=max(100, n_features))
         self.normalizer = ContextNormalizer(context_dim)
         # Double precision: raw contexts may have means far from zero and nearly dependent entries
@@ -86,7 +92,7 @@ class LearnedStandardizer(nn.Module):
         self.register_buffer("weights", th.zeros(n_features, dim))
         self.register_buffer("residual_variance", th.ones(dim))
         self.network = nn.Sequential(
-            # Without a context, its input is the constant one
+            # Without a context, the input is the constant 1
             nn.Linear(max(context_dim, 1), hidden),
             nn.SiLU(),
             nn.Linear(hidden, hidden),
@@ -99,14 +105,15 @@ class LearnedStandardizer(nn.Module):
         self.slow_network = copy.deepcopy(self.network).requires_grad_(False)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that :meth:`loss` trains."""
         return list(self.network.parameters())
 
     @th.no_grad()
     def update(self, samples: th.Tensor, context: th.Tensor) -> None:
-        """Update everything that is not learned by gradient; once per batch, before :meth:`loss`.
+        """Update everything that is not learned by gradients; call it once per batch, before :meth:`loss`.
 
-        :param samples: (batch, n, dim)
-        :param context: (batch, context_dim)
+        :param samples: Samples, (batch, n, dim).
+        :param context: Contexts, (batch, context_dim).
         """
         weight = self.average.next_weight()
         if context.shape[1] > 0:
@@ -118,7 +125,7 @@ class LearnedStandardizer(nn.Module):
         self.moments.lerp_(precise.t() @ precise / batch_size, precise_weight)
         self.cross_moments.lerp_(precise.t() @ samples.mean(1).to(precise.dtype) / batch_size, precise_weight)
         ridge = th.diag(1e-8 * self.moments.diagonal() + 1e-12)
-        # Without solve()'s check, for which the host would wait for the device
+        # solve() would check for errors, for which the host waits for the device
         self.weights.copy_(th.linalg.solve_ex(self.moments + ridge, self.cross_moments).result)
         residual = samples - (features @ self.weights).unsqueeze(1)
         self.residual_variance.lerp_(residual.square().mean((0, 1)), weight)
@@ -126,25 +133,29 @@ class LearnedStandardizer(nn.Module):
             slow.lerp_(fast, weight)
 
     def loss(self, samples: th.Tensor, context: th.Tensor) -> th.Tensor:
-        """Robust regression of the location and of the log scale; the scale covers the location's own error.
+        """Return the loss of a robust regression of location and log scale; the scale includes the location's error.
 
-        The Gaussian likelihood would do both at once, but its gradient explodes when the samples are much wider
-        than the scale believes.
+        The Gaussian likelihood would fit both at once, but its gradient explodes if the samples are much wider than the
+        current scale.
+
+        :param samples: Samples, (batch, n, dim).
+        :param context: Contexts, (batch, context_dim).
         """
         location, log_scale = self._location_log_scale(context, self.network)
         residual = samples - location.unsqueeze(1)
         standardized = residual / log_scale.detach().exp().unsqueeze(1)
         n = samples.shape[1]
-        # E[ln(chi²_n / n)] is about -1/n: without it, few samples bias the scale low
+        # E[ln(chi²_n / n)] is about -1/n: without the correction, few samples bias the scale low
         target = 0.5 * (residual.detach().square().mean(1) + 1e-12).log() + 0.5 / n
         location_loss = F.huber_loss(standardized, th.zeros_like(standardized), delta=2.0)
         return location_loss + F.huber_loss(log_scale, target)
 
     def normalize_context(self, context: th.Tensor) -> th.Tensor:
+        """Return contexts of about unit scale."""
         return self.normalizer(context)
 
     def forward(self, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Location and log scale, each (batch, 1, dim), without gradient."""
+        """Return location and log scale, each (batch, 1, dim), without gradient."""
         with th.no_grad():
             location, log_scale = self._location_log_scale(context, self.slow_network)
         return location.unsqueeze(1), log_scale.unsqueeze(1)
@@ -153,17 +164,17 @@ class LearnedStandardizer(nn.Module):
         residual_scale = self.residual_variance.sqrt() + 1e-8
         inputs = self.normalizer(context) if context.shape[1] else context.new_ones(len(context), 1)
         location, log_scale = network(inputs).chunk(2, dim=-1)
-        # A smooth bound: a hard one would have no gradient beyond it
+        # A smooth bound, because a hard one has no gradient beyond it
         log_scale = 6 * th.tanh(log_scale / 6)
         location = _with_one(context) @ self.weights + residual_scale * location
         return location, residual_scale.log() + log_scale
 
 
 class FixedStandardizer(nn.Module):
-    """Multiplication by a constant: for samples whose scale is known.
+    """Multiplication by a constant, for samples of known scale.
 
-    :param input_scale: what samples are multiplied by
-    :param context_dim: dimension of a context to be normalised; 0 leaves contexts as they are
+    :param input_scale: Factor of the samples.
+    :param context_dim: Dimension of the contexts that are normalized; 0 leaves contexts as they are.
     """
 
     def __init__(self, input_scale: float, context_dim: int = 0):
@@ -172,19 +183,24 @@ class FixedStandardizer(nn.Module):
         self.normalizer = ContextNormalizer(context_dim) if context_dim else None
 
     def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return nothing: there is nothing to learn."""
         return []
 
     def update(self, samples: th.Tensor, context: th.Tensor) -> None:
+        """Update the normalization of contexts (batch, context_dim)."""
         if self.normalizer is not None:
             self.normalizer.update(context)
 
     def loss(self, samples: th.Tensor, context: th.Tensor) -> None:
+        """Return no loss: there is nothing to learn."""
         return None
 
     def normalize_context(self, context: th.Tensor) -> th.Tensor:
+        """Return contexts of about unit scale, or as they are if ``context_dim`` is 0."""
         return context if self.normalizer is None else self.normalizer(context)
 
     def forward(self, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Return the location, 0, and the log scale, each (1, 1, 1)."""
         zero = context.new_zeros(1, 1, 1)
         return zero, zero - math.log(self.input_scale)
 

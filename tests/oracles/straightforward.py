@@ -1,8 +1,8 @@
-"""The estimator's network as one would write it first: what the hand-written gradient is compared to.
+"""A straightforward form of the estimator's network, which the hand-written gradient is compared with.
 
-The same mathematics and parameters, with three things left to autograd and to memory: the input gradient comes from
-autograd, so that training goes backward through a backward; noise and encoded context are concatenated to every point
-instead of being multiplied once a context; all rows go through the network at once.
+Mathematics and parameters are those of the package. The input gradient comes from autograd, so that training needs a
+backward pass through a backward pass; noise level and encoded context are concatenated to every point, instead of being
+multiplied once per context; and all rows go through the network at once.
 """
 
 import math
@@ -46,7 +46,7 @@ class DoubleBackpropagation(ScalarNetwork):
 
 @contextmanager
 def straightforward(model: Any) -> Iterator[None]:
-    """Within it, a SACARDAE with the paper's estimator trains in the straightforward form of itself."""
+    """Train a SACARDAE that has the paper's estimator in the straightforward form, within this context."""
     networks = [m.network for m in (model.estimator.model, model.estimator.slow_model) if m is not None]
     for network in networks:
         network.__class__ = DoubleBackpropagation

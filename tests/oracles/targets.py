@@ -1,4 +1,4 @@
-"""Conditional distributions with a known score and density, for benchmarks and tests of the score estimator."""
+"""Conditional distributions with known score and density, for experiments and tests of the score estimator."""
 
 import math
 
@@ -7,22 +7,22 @@ import torch as th
 CONTEXT_DIM = 5
 MODE_WEIGHTS = {1: (1.0,), 3: (0.5, 0.3, 0.2), 4: (0.4, 0.3, 0.2, 0.1)}
 MEDIAN_SCALE = 0.02
-MODE_DEVIATION = 0.25  # of each of several modes, which are on a circle of radius 1
-NARROW_AXIS = 0.4  # deviation of every other axis of the single mode; the rest have 1
+MODE_DEVIATION = 0.25  # standard deviation of each mode on a circle of radius 1
+NARROW_AXIS = 0.4  # standard deviation of every other axis of the single mode; that of the rest is 1
 RADIANS_PER_UPDATE = 1e-3
 
 
 class Target:
-    """p(x | context) = Gaussian mixture, moved and scaled by a standard normal context of 5 numbers.
+    """A Gaussian mixture whose location and scale depend on a standard normal context of 5 numbers.
 
-    The location is linear in the context and spreads by about 1, far more than the scale; the scale varies over a
-    decade around 0.02. In units of the scale, one mode is anisotropic, and three or four modes of unequal weight are
-    on a circle, separated by 5 to 7 of their standard deviations. All shapes turn slowly with ``update``.
+    The location is linear in the context and has a standard deviation of about 1, far more than the scale, which varies
+    over a decade around 0.02. In units of the scale, a single mode is anisotropic; three or four modes of unequal
+    weight lie on a circle, 5 to 7 of their standard deviations apart. All shapes rotate slowly with ``update``.
 
-    :param dim: dimension of x, at least 2
-    :param n_modes: 1, 3 or 4
-    :param seed: of the map from context to location and scale, and of the axes
-    :param radians_per_update: speed of the turning; 0 for a static shape
+    :param dim: Dimension of x, at least 2.
+    :param n_modes: 1, 3 or 4.
+    :param seed: Seed of the map from context to location and scale, and of the axes.
+    :param radians_per_update: Speed of the rotation; 0 for a static shape.
     """
 
     def __init__(self, dim: int, n_modes: int, seed: int = 0, radians_per_update: float = RADIANS_PER_UPDATE):
@@ -37,12 +37,12 @@ class Target:
         return th.randn(n, CONTEXT_DIM, generator=generator)
 
     def location_scale(self, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """(batch, 1, dim) and (batch, 1, 1)."""
+        """Return location (batch, 1, dim) and scale (batch, 1, 1)."""
         scale = MEDIAN_SCALE * 10 ** (0.5 * th.sin(context @ self.scale_weights))
         return (context @ self.location_weights).unsqueeze(1), scale[:, None, None]
 
     def sample(self, context: th.Tensor, n: int, update: int, generator: th.Generator) -> th.Tensor:
-        """(batch, n, dim), as the distribution is at this update."""
+        """Return samples of the distribution at this update, (batch, n, dim)."""
         batch = len(context)
         modes = th.multinomial(self.mode_weights.expand(batch, -1), n, replacement=True, generator=generator)
         noise = th.randn(batch, n, self.dim, generator=generator)
@@ -50,10 +50,10 @@ class Target:
         return location + scale * (self._means(update)[modes] + noise @ self._factor(update).t())
 
     def log_prob_and_score(self, x: th.Tensor, context: th.Tensor, update: int) -> tuple[th.Tensor, th.Tensor]:
-        """ln p (batch, n) and ∇_x ln p (batch, n, dim) at x (batch, n, dim)."""
+        """Return ln p (batch, n) and ∇_x ln p (batch, n, dim) at points (batch, n, dim)."""
         location, scale = self.location_scale(context)
         factor = self._factor(update)
-        offset = ((x - location) / scale).unsqueeze(-2) - self._means(update)  # batch x n x modes x dim
+        offset = ((x - location) / scale).unsqueeze(-2) - self._means(update)  # (batch, n, modes, dim)
         weighted = offset @ th.linalg.inv(factor @ factor.t())
         log_modes = self.mode_weights.log() - 0.5 * (weighted * offset).sum(-1)
         log_volume = 0.5 * self.dim * math.log(2 * math.pi) + th.linalg.slogdet(factor)[1]
@@ -62,7 +62,7 @@ class Target:
         return log_prob, score
 
     def _means(self, update: int) -> th.Tensor:
-        """(modes, dim), in units of the scale."""
+        """Return the modes' means, (modes, dim), in units of the scale."""
         means = th.zeros(self.n_modes, self.dim)
         if self.n_modes > 1:
             angle = update * self.radians_per_update + th.arange(self.n_modes) * (2 * math.pi / self.n_modes)
@@ -70,7 +70,7 @@ class Target:
         return means @ self.axes.t()
 
     def _factor(self, update: int) -> th.Tensor:
-        """L of each mode's covariance L Lᵀ, in units of the scale."""
+        """Return L of each mode's covariance L Lᵀ, in units of the scale."""
         if self.n_modes > 1:
             return MODE_DEVIATION * th.eye(self.dim)
         angle = th.tensor(update * self.radians_per_update)

@@ -1,4 +1,4 @@
-"""The form that the benchmarks compare the hand-written gradient to computes the same."""
+"""The straightforward form of the network computes what the hand-written one does."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from tests.oracles.straightforward import DoubleBackpropagation, straightforward
 @pytest.mark.parametrize("context_hidden", [(), (7, 6)])
 @pytest.mark.parametrize("activation", ["elu", "silu"])
 def test_same_gradients(activation: str, context_hidden: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a training step of the paper's form: losses and every parameter's gradient."""
+    """Loss and gradients of a training step of the paper's form agree."""
     estimator = ARDAE(
         2,
         3,
@@ -33,14 +33,14 @@ def test_same_gradients(activation: str, context_hidden: tuple[int, ...], monkey
     samples, context = 0.1 * th.randn(8, 5, 2, dtype=th.float64), th.randn(8, 3, dtype=th.float64)
     draws = th.randn(2, 8, 5, 2, dtype=th.float64)
     noise: list[th.Tensor] = []
-    # One noise for both: the parts draw theirs one after the other
+    # Both forms get the same noise, which chunks draw one after the other
     monkeypatch.setattr("ardae_rl.score.objective.normal_like", lambda x: noise.pop(0)[:, :, : x.shape[-1]])
     gradients = []
     monkeypatch.setattr(estimator.optimizer, "step", lambda: None)
     for form in ("by hand", "straightforward"):
         if form == "by hand":
             noise[:] = [part for parts in zip(*(draw.split(2) for draw in draws), strict=True) for part in parts]
-            with cpu.rows_in_cache(10):  # in parts, as the other form is not
+            with cpu.rows_in_cache(10):  # in chunks, unlike the other form
                 metrics = estimator.step(samples, context)
         else:
             noise[:] = draws

@@ -1,4 +1,4 @@
-"""The estimator as its users hold it: shapes, saving, reproducibility, refusals, and what it learns."""
+"""The estimator: shapes, saving, reproducibility, refusals, and accuracy."""
 
 import copy
 import math
@@ -42,7 +42,7 @@ all_forms = pytest.mark.parametrize("form", FORMS)
 
 
 def form_of(name: str, **network: Any) -> dict[str, Any]:
-    """Arguments of one of the forms, with these arguments of its network."""
+    """Return the arguments of a form, with further arguments of its network."""
     return FORMS[name] | {"network_kwargs": network | FORMS[name].get("network_kwargs", {})}
 
 
@@ -52,7 +52,7 @@ def make(form: str, dim: int = 2, context_dim: int = 0, seed: int = 0) -> ARDAE:
 
 
 def batch(dim: int, context_dim: int, n: int = 8) -> tuple[th.Tensor, ...]:
-    """What ``update`` takes: samples alone, or (5, n, dim) with a context."""
+    """Return arguments of ``update``: samples (n, dim), or samples (5, n, dim) and contexts."""
     return (th.randn(5, n, dim), th.randn(5, context_dim)) if context_dim else (th.randn(n, dim),)
 
 
@@ -91,7 +91,7 @@ def test_shapes_and_finite_numbers(form: str, context_dim: int) -> None:
 
 @pytest.mark.parametrize("form", ["fixed noise", "raw, fixed noise"])
 def test_scores_of_a_fixed_noise_scale(form: str) -> None:
-    """Without being told, the estimator is asked at the noise scale that it was trained with, and for that score."""
+    """By default, the score is that at the noise scale of training."""
     estimator = make(form, dim=1)
     for group in estimator.optimizer.param_groups:
         group["lr"] = 3e-3
@@ -115,7 +115,7 @@ def test_scores_at_a_noise_scale() -> None:
 
 
 @pytest.mark.parametrize("form", ["default", "score", "paper"])
-def test_a_point_alone_is_scored_as_among_others(form: str) -> None:
+def test_single_points_have_the_score_they_have_in_a_batch(form: str) -> None:
     estimator = make(form, context_dim=3)
     for _ in range(3):
         estimator.update(*batch(2, 3))
@@ -125,13 +125,13 @@ def test_a_point_alone_is_scored_as_among_others(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["default", "dual", "paper"])
 def test_score_is_the_gradient_of_log_prob(form: str) -> None:
-    """In double precision, by finite differences: log_prob itself carries no gradient."""
+    """Finite differences in double precision, because log_prob carries no gradient."""
     estimator = make(form, context_dim=3).double()
     for _ in range(20):
         estimator.update(*(tensor.double() for tensor in batch(2, 3)))
     x, context = (tensor.double() for tensor in batch(2, 3))
     step = 1e-6 * th.tensor([0.6, -0.8], dtype=th.float64)
-    th.manual_seed(1)  # the same draws, where the normalisation needs any
+    th.manual_seed(1)  # the same draws, if the normalization needs any
     above = estimator.log_prob(x + step, context)
     th.manual_seed(1)
     slope = (above - estimator.log_prob(x - step, context)) / 2e-6
@@ -141,7 +141,7 @@ def test_score_is_the_gradient_of_log_prob(form: str) -> None:
 
 @all_forms
 def test_saved_and_continued(form: str) -> None:
-    """With both state dicts, training goes on as if it had not been interrupted."""
+    """With both state dicts, training continues as if it had not been interrupted."""
     estimator = make(form, context_dim=3)
     for _ in range(3):
         estimator.update(*batch(2, 3))
@@ -181,29 +181,29 @@ def test_precision_follows_the_module() -> None:
 
 
 def test_training_leaves_the_callers_graph_alone() -> None:
-    """Neither a sampler nor a network that made the context gets a gradient from the estimator's step."""
+    """Samples and contexts get no gradient from the estimator's step."""
     estimator = make("default", context_dim=3)
     samples, context = (tensor.requires_grad_() for tensor in batch(2, 3))
     estimator.update(samples, context)
     assert samples.grad is None and context.grad is None
 
 
-@pytest.mark.parametrize("n_noise", [1, 3])
-def test_each_sample_is_noised_n_noise_times(n_noise: int) -> None:
-    estimator = ARDAE(2, 3, loss="ardae", normalization=None, noise_kwargs={"n_samples": n_noise}, **SMALL)
+@pytest.mark.parametrize("n_noise_samples", [1, 3])
+def test_each_sample_gets_several_noise_vectors(n_noise_samples: int) -> None:
+    estimator = ARDAE(2, 3, loss="ardae", normalization=None, noise_kwargs={"n_samples": n_noise_samples}, **SMALL)
     points: list[th.Tensor] = []
     estimator.model.network.joining_layer.register_forward_hook(
         lambda _module, inputs, _output: points.append(inputs[0])
     )
     estimator.update(*batch(2, 3))
     (noised,) = points
-    assert noised.shape == (5, 8 * n_noise, 2)
-    assert len(noised.flatten(0, 1).unique(dim=0)) == 5 * 8 * n_noise, "each draw is another one"
+    assert noised.shape == (5, 8 * n_noise_samples, 2)
+    assert len(noised.flatten(0, 1).unique(dim=0)) == 5 * 8 * n_noise_samples, "all draws differ"
 
 
 @pytest.mark.parametrize(("preconditioned", "deviation"), [(True, 1.5), (False, 1.5 * 100)])
 def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned: bool, deviation: float) -> None:
-    """There the network's coordinates are ``input_scale`` times those of the samples."""
+    """Without preconditioning, the network's coordinates are ``input_scale`` times those of the samples."""
     estimator = ARDAE(
         2,
         preconditioned=preconditioned,
@@ -228,15 +228,15 @@ def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned:
 
 @pytest.mark.parametrize("context_dim", [0, 3])
 @pytest.mark.parametrize("form", ["default", "paper"])
-def test_parts_of_a_batch_are_the_whole(form: str, context_dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same weights after an update in parts of 16 rows as in one, if each row draws the same noise."""
+def test_chunks_of_a_batch_give_the_same_update(form: str, context_dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If each row has the same noise, an update in chunks of 16 rows gives the weights of an update in one piece."""
     noise: Any = lambda x: (37 * x.sum(-1, keepdim=True) + th.arange(x.shape[-1])).sin()  # noqa: E731
     monkeypatch.setattr("ardae_rl.score.objective.normal_like", noise)
     samples = batch(2, context_dim, n=8 if context_dim else 64)
     results = []
     for rows in (1_000, 16):
         estimator = make(form, context_dim=context_dim).double()
-        estimator._noise_unit = 1.0  # else a part's own deviation is the unit of its noise
+        estimator._noise_unit = 1.0  # because the unit would otherwise be the standard deviation of each chunk
         with cpu.rows_in_cache(rows):
             info = estimator.update(*(tensor.double() for tensor in samples))
         results.append([th.tensor(list(info.values())), *estimator.parameters()])
@@ -245,7 +245,7 @@ def test_parts_of_a_batch_are_the_whole(form: str, context_dim: int, monkeypatch
 
 
 def test_queries_use_averaged_weights() -> None:
-    """The first update's weights, then a tenth and more of each new one's, down to one in ``averaging``."""
+    """The average starts at the first weights; the share of new weights then falls from 10/11 to 1 / ``averaging``."""
     th.manual_seed(0)
     estimator = ARDAE(2, 3, **SMALL, averaging=4)
     assert estimator.slow_model is not None
@@ -263,7 +263,7 @@ def test_queries_use_averaged_weights() -> None:
         for weight in estimator.model.parameters():
             weight.normal_()
     after = estimator.score_and_log_prob(x, context)
-    assert all(th.equal(*pair) for pair in zip(before, after, strict=True)), "the newest weights are not asked"
+    assert all(th.equal(*pair) for pair in zip(before, after, strict=True)), "the newest weights are not used"
 
 
 def test_without_averaging_queries_use_the_newest_weights() -> None:
@@ -278,23 +278,23 @@ def test_without_averaging_queries_use_the_newest_weights() -> None:
     assert not th.allclose(before, estimator.score(x))
 
 
-def test_without_standardising_the_context_is_normalised_and_samples_are_not() -> None:
-    """Contexts of any scale and offset; a new estimator is the standard normal, in the samples' own coordinates."""
+def test_without_standardization_contexts_are_normalized_and_samples_are_not() -> None:
+    """Contexts may have any scale and offset; a new estimator is standard normal in the samples' coordinates."""
     th.manual_seed(0)
     raw, moved = (make("unit scale", context_dim=3) for _ in range(2))
     x = th.randn(5, 8, 2)
     th.testing.assert_close(raw.score(x, th.randn(5, 3)), -x)
     for _ in range(20):
         samples, context = batch(2, 3)
-        for estimator, given in ((raw, context), (moved, 100 * context + 1000)):
+        for estimator, scaled_context in ((raw, context), (moved, 100 * context + 1000)):
             th.manual_seed(1)
-            estimator.update(samples, given)
+            estimator.update(samples, scaled_context)
     context = th.randn(5, 3)
     th.testing.assert_close(raw.score(x, context), moved.score(x, 100 * context + 1000), rtol=1e-2, atol=1e-3)
 
 
 def test_scale_equivariance() -> None:
-    """Samples eight times as large: the same training, scores an eighth, and densities by the Jacobian."""
+    """Samples that are eight times as large give an eighth of the score, and the log-density less the log-Jacobian."""
     results = []
     for factor in (1.0, 8.0):
         estimator = make("default", context_dim=3)
@@ -398,7 +398,7 @@ def test_bad_samples(context_dim: int, tensors: tuple[th.Tensor, ...], message: 
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         estimator.update(*tensors)
     assert "\n" not in str(error.value)
-    assert all(th.equal(before[name], tensor) for name, tensor in estimator.state_dict().items()), "left as it was"
+    assert all(th.equal(before[name], tensor) for name, tensor in estimator.state_dict().items()), "unchanged"
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_bad_queries(context_dim: int, tensors: tuple[th.Tensor, ...], message: 
             query(*tensors)
 
 
-def test_densities_that_are_not_there() -> None:
+def test_estimators_without_a_density_refuse_to_give_one() -> None:
     message = "`normalization` must be one of 'contrastive', 'dual', 'importance', 'immse' to give a density, got None"
     with pytest.raises(ValueError, match=message):
         make("score alone").log_prob(th.ones(4, 2))
@@ -431,15 +431,15 @@ def test_densities_that_are_not_there() -> None:
             make(form).log_partition_estimate()
 
 
-WEIGHTS, CENTRES, DEVIATION = th.tensor([1 / 3, 2 / 3]), th.tensor([[1.5, 0.0], [-1.5, 0.0]]), 0.5
+WEIGHTS, CENTERS, DEVIATION = th.tensor([1 / 3, 2 / 3]), th.tensor([[1.5, 0.0], [-1.5, 0.0]]), 0.5
 
 
 def mixture_samples(n: int) -> th.Tensor:
-    return CENTRES[th.multinomial(WEIGHTS, n, replacement=True)] + DEVIATION * th.randn(n, 2)
+    return CENTERS[th.multinomial(WEIGHTS, n, replacement=True)] + DEVIATION * th.randn(n, 2)
 
 
 def mixture_log_prob(x: th.Tensor) -> th.Tensor:
-    squared = (x.unsqueeze(-2) - CENTRES).square().sum(-1) / DEVIATION**2
+    squared = (x.unsqueeze(-2) - CENTERS).square().sum(-1) / DEVIATION**2
     return (WEIGHTS.log() - 0.5 * squared).logsumexp(-1) - math.log(2 * math.pi * DEVIATION**2)
 
 
@@ -453,7 +453,7 @@ def test_learns_a_mixture_without_context(form: str, largest_score_error: float,
     th.manual_seed(0)
     estimator = ARDAE(2, **form_of(form, hidden=(64, 64)))
     for update in range(500):
-        if update == 400:  # the last value of a normalisation jitters with the learning rate
+        if update == 400:  # the normalization jitters in proportion to the learning rate
             estimator.optimizer.param_groups[0]["lr"] = 1e-4
         estimator.update(mixture_samples(256))
     x = mixture_samples(2000).requires_grad_()
@@ -462,15 +462,15 @@ def test_learns_a_mixture_without_context(form: str, largest_score_error: float,
     x, log_prob = x.detach(), log_prob.detach()
     assert (estimator.score(x) - score).square().sum() / score.square().sum() < largest_score_error
     assert (estimator.log_prob(x) - log_prob).abs().mean() < largest_error
-    if form == "default":  # normalised without further ado: the integral over a box, and importance sampling
+    if form == "default":  # normalized: by its integral over a box, and by importance sampling
         axis = th.linspace(-5, 5, 101)
         box = th.cartesian_prod(axis, axis)
         assert estimator.log_prob(box).exp().sum().item() * 0.1**2 == pytest.approx(1, abs=0.15)
         assert estimator.log_partition_estimate()[0].abs().item() < 0.3
 
 
-def test_learns_a_shape_that_turns_with_the_context() -> None:
-    """A narrow Gaussian whose long axis points along a context of unit length."""
+def test_learns_a_shape_that_rotates_with_the_context() -> None:
+    """A narrow Gaussian whose long axis has the direction of the context."""
     th.manual_seed(0)
     estimator = ARDAE(2, 2, network_kwargs={"hidden": (64, 64), "context_hidden": (64,)})
 
@@ -490,7 +490,7 @@ def test_learns_a_shape_that_turns_with_the_context() -> None:
 
 
 def test_entropy_of_a_gaussian() -> None:
-    """And its score, with deviations that differ a hundredfold."""
+    """Entropy and score, with standard deviations that differ by a factor of 100."""
     th.manual_seed(0)
     deviation, mean = th.tensor([0.02, 2.0]), th.tensor([1.0, -30.0])
     estimator = make("default")

@@ -1,4 +1,4 @@
-"""The entropy gradient of a linear sampler x = A z + b, whose closed form is A^-T (and zero for b)."""
+"""The entropy gradient of a linear sampler x = A z + b, which is A^-T with respect to A and zero with respect to b."""
 
 import pytest
 import torch as th
@@ -10,7 +10,7 @@ SHIFT = th.tensor([3.0, -1.0, 0.0], dtype=th.float64)
 
 
 def whitened(n: int) -> th.Tensor:
-    """Standard normal draws whose sample mean and covariance are exactly 0 and I."""
+    """Return standard normal draws, (n, 3), whose sample mean and covariance are exactly 0 and I."""
     z = th.randn(n, 3, dtype=th.float64)
     z = z - z.mean(0)
     return z @ th.linalg.inv(th.linalg.cholesky(z.t() @ z / n)).t()

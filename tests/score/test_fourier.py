@@ -1,4 +1,4 @@
-"""Features by hand, and their derivative by automatic differentiation."""
+"""Fourier features against a formula, and their derivative against autograd."""
 
 import pytest
 import torch as th
@@ -11,17 +11,17 @@ def test_features_and_their_derivative(n_frequencies: int) -> None:
     th.manual_seed(0)
     features = FourierFeatures(2, n_frequencies, frequency=3.0).double()
     x = th.randn(4, 7, 2, dtype=th.double, requires_grad=True)
-    seen = features(x)
+    output = features(x)
     waves = [f(x @ features.frequencies) for f in (th.sin, th.cos)]
-    th.testing.assert_close(seen, th.cat([x, *waves], -1))
-    assert seen.shape[-1] == features.n_features == 2 + 2 * n_frequencies
-    gradient = th.randn_like(seen)
-    (expected,) = th.autograd.grad(seen, x, gradient)
-    th.testing.assert_close(features.pull_back(seen, gradient), expected)
+    th.testing.assert_close(output, th.cat([x, *waves], -1))
+    assert output.shape[-1] == features.n_features == 2 + 2 * n_frequencies
+    gradient = th.randn_like(output)
+    (expected,) = th.autograd.grad(output, x, gradient)
+    th.testing.assert_close(features.pull_back(output, gradient), expected)
 
 
 def test_frequencies() -> None:
-    """Their scale; and they are saved, where there are any."""
+    """Frequencies have the given scale and, if there are any, are saved."""
     th.manual_seed(0)
     features = FourierFeatures(2, 5000, frequency=3.0)
     assert features.frequencies.std().item() == pytest.approx(3, rel=0.05)

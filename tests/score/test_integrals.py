@@ -1,4 +1,4 @@
-"""Normalisation, where everything else is exact: the energy or the score is a closed form."""
+"""Normalization of energies and scores that are known in closed form."""
 
 import math
 
@@ -32,20 +32,20 @@ def mixture_samples(n: int) -> th.Tensor:
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
 def test_importance_is_exact_with_the_matching_proposal(scale: float) -> None:
-    """All weights are equal: ln Z is the energy's constant whatever the draws, and each draw counts."""
+    """All weights are equal, so that ln Z is exact for any draws, and the effective sample size is their number."""
     th.manual_seed(0)
 
-    def energy(z: th.Tensor) -> th.Tensor:
+    def log_density(z: th.Tensor) -> th.Tensor:
         return -0.5 * z.square().sum(-1) / scale**2 + 7
 
-    log_z, effective_size = importance_log_partition(energy, (3, 20, 4), scale, th.zeros((), dtype=th.float64))
+    log_z, effective_size = importance_log_partition(log_density, (3, 20, 4), scale, th.zeros((), dtype=th.float64))
     truth = 2 * math.log(2 * math.pi) + 4 * math.log(scale) + 7
     th.testing.assert_close(log_z, th.full((3,), truth, dtype=th.float64))
     th.testing.assert_close(effective_size, th.full((3,), 20.0, dtype=th.float64))
 
 
 def test_importance_with_another_proposal() -> None:
-    """Two modes under a wide proposal: close to the truth with many draws, and fewer of them count."""
+    """With a wide proposal of two modes, many draws come close, and the effective sample size is smaller."""
     th.manual_seed(0)
     log_z, effective_size = importance_log_partition(
         lambda z: mixture_log_prob(z, 0.0) - 3, (5, 20_000, 2), 1.5, th.zeros(())
@@ -65,9 +65,9 @@ def test_effective_size_when_one_draw_dominates() -> None:
 def test_immse_of_a_gaussian(deviation: float) -> None:
     th.manual_seed(0)
     z = deviation * th.randn(1, 500, 3)
-    estimate = immse_log_prob(lambda y, s: -y / (deviation**2 + s.square()), z, n_levels=48, n_noise=8)
+    estimate = immse_log_prob(lambda y, s: -y / (deviation**2 + s.square()), z, n_levels=48, n_noise_samples=8)
     error = estimate - th.distributions.Normal(0.0, deviation).log_prob(z).sum(-1)
-    # With the reference's own score both errors are the same numbers: nothing is left to sampling
+    # With the score of the reference itself, both errors cancel exactly
     assert error.abs().max() < (1e-4 if deviation == 1 else 1.0)
     assert error.mean().abs() < 0.02
     assert error.abs().mean() < 0.15
@@ -76,17 +76,17 @@ def test_immse_of_a_gaussian(deviation: float) -> None:
 def test_immse_of_two_modes() -> None:
     th.manual_seed(0)
     z = mixture_samples(500)
-    error = immse_log_prob(mixture_score, z, n_levels=32, n_noise=8) - mixture_log_prob(z, 0.0)
+    error = immse_log_prob(mixture_score, z, n_levels=32, n_noise_samples=8) - mixture_log_prob(z, 0.0)
     assert error.mean().abs() < 0.05
     assert error.abs().mean() < 0.25
     gaussian = standard_normal_log_density(z) - mixture_log_prob(z, 0.0)
-    assert gaussian.abs().mean() > 1, "the reference alone is far off"
+    assert gaussian.abs().mean() > 1, "the reference itself is far from the truth"
 
 
 def test_immse_with_a_wrong_score_underestimates() -> None:
-    """A denoising error is smallest with the true score, so a mean log density can only come out too low."""
+    """A denoising error is smallest with the true score, so the mean log-density can only be too low."""
     th.manual_seed(0)
     z = mixture_samples(500)
-    truth = immse_log_prob(mixture_score, z, n_levels=24, n_noise=4).mean()
+    truth = immse_log_prob(mixture_score, z, n_levels=24, n_noise_samples=4).mean()
     for wrong in (lambda y, s: 1.2 * mixture_score(y, s), lambda y, s: mixture_score(y, s) + 0.3 / (1 + s.square())):
-        assert immse_log_prob(wrong, z, n_levels=24, n_noise=4).mean() < truth - 0.02
+        assert immse_log_prob(wrong, z, n_levels=24, n_noise_samples=4).mean() < truth - 0.02

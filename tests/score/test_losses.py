@@ -1,4 +1,4 @@
-"""The losses against constants worked out by hand, and against each other where the minimiser is known."""
+"""Losses against constants worked out by hand, and against known minimizers."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_constants() -> None:
 
 
 def linear_gaussian_batch() -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
-    """x ~ N(0, C) with C = diag(2, 0.5) and u ~ N(0, I), whitened together: their sample moments are the true ones."""
+    """x ~ N(0, C) with C = diag(2, 0.5) and u ~ N(0, I), whitened together so that their sample moments are exact."""
     noise = th.randn(4000, 4, generator=th.Generator().manual_seed(0), dtype=th.float64)
     noise = noise - noise.mean(0)
     noise = noise @ th.linalg.inv(th.linalg.cholesky(noise.t() @ noise / len(noise))).t()
@@ -38,7 +38,7 @@ def linear_gaussian_batch() -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]
 
 
 @pytest.mark.parametrize("loss", ["ardae", "cv"])
-def test_minimiser_is_the_score_of_the_noised_gaussian(loss: str) -> None:
+def test_minimizer_is_the_score_of_the_noised_gaussian(loss: str) -> None:
     """In the family f(y) = y W, both losses have their minimum at W = -(C + σ² I)^-1."""
     x, u, variance, sigma = linear_gaussian_batch()
     weight = th.zeros(2, 2, dtype=th.float64, requires_grad=True)
@@ -50,12 +50,12 @@ def test_minimiser_is_the_score_of_the_noised_gaussian(loss: str) -> None:
     # The objective is quadratic: one Newton step from zero reaches the minimum
     (gradient,) = th.autograd.grad(objective(weight), weight, create_graph=True)
     hessian = th.stack([th.autograd.grad(g, weight, retain_graph=True)[0].flatten() for g in gradient.flatten()])
-    minimiser = -th.linalg.solve(hessian, gradient.detach().flatten()).reshape(2, 2)
+    minimizer = -th.linalg.solve(hessian, gradient.detach().flatten()).reshape(2, 2)
     assert (th.linalg.eigvalsh(hessian) > 0).all()
-    th.testing.assert_close(minimiser, th.diag(-1 / (variance + 0.7**2)), rtol=1e-9, atol=1e-9)
+    th.testing.assert_close(minimizer, th.diag(-1 / (variance + 0.7**2)), rtol=1e-9, atol=1e-9)
 
 
-def test_noise_level_derivative_of_a_gaussian_minimises_its_loss() -> None:
+def test_noise_level_derivative_of_a_gaussian_minimizes_its_loss() -> None:
     """E[|u|² - dim | y] of N(0, I) data is the derivative of ln N(y; 0, 1 + σ²) in ln σ."""
     generator = th.Generator().manual_seed(0)
     x, u = (th.randn(200_000, 2, generator=generator) for _ in range(2))
@@ -66,8 +66,8 @@ def test_noise_level_derivative_of_a_gaussian_minimises_its_loss() -> None:
         assert noise_level_loss(wrong, u) > best
 
 
-def test_contrastive_minimiser_is_the_normalised_log_ratio() -> None:
-    """Samples of N(0, 0.5²) against N(0, 1): neither another constant nor another slope does better."""
+def test_contrastive_minimizer_is_the_normalized_log_ratio() -> None:
+    """For samples of N(0, 0.5²) against N(0, 1), no other constant and no other slope has a smaller loss."""
     generator = th.Generator().manual_seed(0)
     reference = th.randn(200_000, generator=generator)
     samples = 0.5 * th.randn(200_000, generator=generator)

@@ -1,4 +1,4 @@
-"""What every score model must fulfil, for all of them at once, in double precision."""
+"""Properties of all score models, in double precision."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ MODELS: dict[str, Factory] = {
 }
 PRECONDITIONED = ["energy", "energy, point layers", "score"]
 ENERGIES = ["energy", "energy, point layers", "raw energy"]
-# What each model can be trained with
+# The normalizers that each model supports
 OBJECTIVES = {
     "energy": ("contrastive", "dual", "immse", "importance"),
     "energy, point layers": ("contrastive", "dual"),
@@ -43,7 +43,7 @@ OBJECTIVES = {
 
 
 def make_model(name: str, trained: bool = True) -> ScoreModel:
-    """In double precision; with ``trained``, no parameter is left at zero."""
+    """Return a model in double precision; with ``trained``, no parameter is zero."""
     th.manual_seed(0)
     model = MODELS[name]().double()
     if trained:
@@ -69,29 +69,29 @@ def evaluate(model: ScoreModel, y: th.Tensor, sigma: th.Tensor, embedding: Conte
 def test_shapes(name: str) -> None:
     model = make_model(name)
     y, sigma, context = make_inputs()
-    code = model.encode(context)
+    embedding = model.encode(context)
     for noise in (sigma, sigma.new_zeros(1, 1, 1)):
-        energy = evaluate(model, y, noise, code)
-        assert energy.score.shape == (BATCH, N, DIM)
+        output = evaluate(model, y, noise, embedding)
+        assert output.score.shape == (BATCH, N, DIM)
         if name in ENERGIES:
-            assert energy.log_density is not None and energy.log_density.shape == (BATCH, N)
-            assert energy.noise_level_derivative is not None and energy.noise_level_derivative.shape == (BATCH, N)
+            assert output.log_density is not None and output.log_density.shape == (BATCH, N)
+            assert output.noise_level_derivative is not None and output.noise_level_derivative.shape == (BATCH, N)
         else:
-            assert energy.log_density is None and energy.noise_level_derivative is None
+            assert output.log_density is None and output.noise_level_derivative is None
 
 
 @pytest.mark.parametrize("name", ENERGIES)
 def test_derivatives_equal_autograd(name: str) -> None:
-    """The score is ∂ψ/∂y, the noise level ∂ψ/∂ ln σ, and ``log_density`` alone is the same ψ."""
+    """For ψ = -E, the score is ∂ψ/∂y, the noise-level derivative is ∂ψ/∂ ln σ, and ``log_density`` returns ψ."""
     model = make_model(name)
     y, sigma, context = make_inputs()
-    code = model.encode(context)
-    psi = model.log_density(y, sigma, code)
+    embedding = model.encode(context)
+    psi = model.log_density(y, sigma, embedding)
     score, slope = th.autograd.grad(psi.sum(), (y, sigma))
-    energy = evaluate(model, y, sigma, code)
-    th.testing.assert_close(energy.log_density, psi, rtol=1e-10, atol=1e-10)
-    th.testing.assert_close(energy.score, score, rtol=1e-9, atol=1e-9)
-    th.testing.assert_close(energy.noise_level_derivative, (slope * sigma).squeeze(-1), rtol=1e-9, atol=1e-9)
+    output = evaluate(model, y, sigma, embedding)
+    th.testing.assert_close(output.log_density, psi, rtol=1e-10, atol=1e-10)
+    th.testing.assert_close(output.score, score, rtol=1e-9, atol=1e-9)
+    th.testing.assert_close(output.noise_level_derivative, (slope * sigma).squeeze(-1), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "normalization"), [(name, o) for name in MODELS for o in OBJECTIVES[name]])
@@ -104,7 +104,7 @@ def test_every_parameter_gets_a_gradient(name: str, normalization: str | None, l
     assert all(term.shape == () and bool(term.isfinite()) for term in terms.values())
     th.stack(list(terms.values())).sum().backward()
     for parameter_name, parameter in model.named_parameters():
-        # A score alone says nothing about the constant of its energy
+        # The score does not depend on the constant of its energy
         if (
             parameter_name == "network.output_layer.bias"
             and name in ENERGIES
@@ -115,7 +115,7 @@ def test_every_parameter_gets_a_gradient(name: str, normalization: str | None, l
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, parameter_name
 
 
-def test_score_weight_is_that_beside_a_normalizing_loss() -> None:
+def test_score_weight_scales_the_matching_loss() -> None:
     model = make_model("energy")
     z, _, context = make_inputs()
     results = []
@@ -135,13 +135,13 @@ def test_score_weight_is_that_beside_a_normalizing_loss() -> None:
 @pytest.mark.parametrize("loss", ["cv", "ardae"])
 @pytest.mark.parametrize("unit", [1.0, 3.0, None])
 def test_noise_scales_are_symmetric_and_relative(unit: float | None, loss: str) -> None:
-    """σ has standard deviation δ in its units and both signs; the control variate keeps off zero."""
+    """σ has standard deviation δ in its units and both signs; with the control variate it stays away from zero."""
     model, sigmas = make_model("energy"), []
     model.register_forward_pre_hook(lambda _module, inputs: sigmas.append(inputs[1]))
     z = 7 * th.randn(BATCH, 2000, DIM, dtype=th.float64)
-    code = model.encode(th.randn(BATCH, CONTEXT_DIM, dtype=th.float64))
-    score_terms(model, z, code, loss, Importance(), NoiseScale(0.1), unit)
-    # The control variate has the samples without noise beside those with it
+    embedding = model.encode(th.randn(BATCH, CONTEXT_DIM, dtype=th.float64))
+    score_terms(model, z, embedding, loss, Importance(), NoiseScale(0.1), unit)
+    # With the control variate, the samples without noise follow those with noise
     relative = max(sigmas, key=th.Tensor.numel)[:, :2000] / (7.0 if unit is None else unit)
     assert relative.shape == (BATCH, 2000, 1)
     assert relative.std().item() == pytest.approx(0.1, rel=0.05)
@@ -156,64 +156,64 @@ def test_a_fixed_noise_scale_is_the_same_for_all() -> None:
 
 @pytest.mark.parametrize("name", PRECONDITIONED)
 def test_even_in_the_noise_scale(name: str) -> None:
-    """As p_σ is, because u and -u are equally likely."""
+    """p_σ is even in σ, because u and -u are equally likely."""
     model = make_model(name)
     y, sigma, context = make_inputs()
-    code = model.encode(context)
-    for plus, minus in zip(evaluate(model, y, sigma, code), evaluate(model, y, -sigma, code), strict=True):
+    embedding = model.encode(context)
+    for plus, minus in zip(evaluate(model, y, sigma, embedding), evaluate(model, y, -sigma, embedding), strict=True):
         th.testing.assert_close(plus, minus, rtol=1e-12, atol=1e-12) if plus is not None else None
 
 
-def test_raw_form_sees_the_sign_of_the_noise_scale() -> None:
+def test_raw_form_depends_on_the_sign_of_the_noise_scale() -> None:
     model = make_model("raw energy")
     y, sigma, context = make_inputs()
-    code = model.encode(context)
-    assert not th.allclose(model(y, sigma, code).score, model(y, -sigma, code).score)
+    embedding = model.encode(context)
+    assert not th.allclose(model(y, sigma, embedding).score, model(y, -sigma, embedding).score)
 
 
 @pytest.mark.parametrize("name", PRECONDITIONED)
 def test_starts_as_the_exact_gaussian(name: str) -> None:
-    """Before training, N(0, (1 + σ²) I), at every noise scale and normalised."""
+    """Before training, the model is N(0, (1 + σ²) I) at every noise scale, normalized."""
     model = make_model(name, trained=False)
     y, sigma, context = make_inputs()
     variance = 1 + sigma.square()
-    energy = evaluate(model, y, sigma, model.encode(context))
-    th.testing.assert_close(energy.score, -y / variance)
+    output = evaluate(model, y, sigma, model.encode(context))
+    th.testing.assert_close(output.score, -y / variance)
     if name in ENERGIES:
         gaussian = th.distributions.Normal(0.0, variance.sqrt()).log_prob(y).sum(-1)
-        th.testing.assert_close(energy.log_density, gaussian)
+        th.testing.assert_close(output.log_density, gaussian)
         slope = (sigma.square() / variance * (y.square() / variance - 1)).sum(-1)
-        th.testing.assert_close(energy.noise_level_derivative, slope)
+        th.testing.assert_close(output.noise_level_derivative, slope)
 
 
 @pytest.mark.parametrize("name", PRECONDITIONED)
 def test_limit_of_large_noise(name: str) -> None:
-    """Whatever the network says, little of it is left: an energy becomes the Gaussian, a field vanishes as 1/σ."""
+    """The network's contribution vanishes: an energy becomes the Gaussian's, a score decays as 1/σ."""
     model = make_model(name)
     y, _, context = make_inputs()
-    code = model.encode(context)
-    unit = model(y, th.ones(1, 1, 1, dtype=th.float64), code)
+    embedding = model.encode(context)
+    unit = model(y, th.ones(1, 1, 1, dtype=th.float64), embedding)
     sigma = th.full((1, 1, 1), 1e4, dtype=th.float64)
-    energy = model(sigma * y, sigma, code)
+    output = model(sigma * y, sigma, embedding)
     if name in ENERGIES:
         assert unit.log_density is not None
         assert (unit.log_density - standard_normal_log_density(y / math.sqrt(2))).abs().max() > 0.1
         gaussian = standard_normal_log_density(y) - DIM * math.log(1e4)
-        th.testing.assert_close(energy.log_density, gaussian, rtol=0, atol=1e-5)
-        th.testing.assert_close(sigma * energy.score, -y, rtol=0, atol=1e-5)
+        th.testing.assert_close(output.log_density, gaussian, rtol=0, atol=1e-5)
+        th.testing.assert_close(sigma * output.score, -y, rtol=0, atol=1e-5)
     else:
-        farther = model(10 * sigma * y, 10 * sigma, code).score
-        assert energy.score.abs().max() * 1e4 < 100
-        assert farther.abs().max() < 0.2 * energy.score.abs().max()
+        farther = model(10 * sigma * y, 10 * sigma, embedding).score
+        assert output.score.abs().max() * 1e4 < 100
+        assert farther.abs().max() < 0.2 * output.score.abs().max()
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_finite_without_noise_and_at_the_smallest(name: str) -> None:
-    """Scores are continuous at σ = 0, where nothing is divided by it."""
+    """Scores are finite and continuous at σ = 0."""
     model = make_model(name)
     y, sigma, context = make_inputs()
-    code = model.encode(context)
-    none, tiny = model(y, 0 * sigma, code), model(y, 1e-8 * sigma, code)
+    embedding = model.encode(context)
+    none, tiny = model(y, 0 * sigma, embedding), model(y, 1e-8 * sigma, embedding)
     assert bool(none.score.isfinite().all())
     th.testing.assert_close(none.score, tiny.score, rtol=1e-5, atol=1e-5)
 

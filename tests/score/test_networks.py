@@ -26,7 +26,7 @@ def make_network(activation: str, shape: dict[str, Any], seed: int = 0) -> Scala
     th.manual_seed(seed)
     sizes: dict[str, Any] = {"context_dim": CONTEXT_DIM, "hidden": (7, 6, 5), "context_hidden": (8,)}
     network = ScalarNetwork(DIM, n_out=1, activation=activation, **(sizes | shape)).double()
-    # The output layer starts at zero, which would hide everything. (Much larger weights would reach pre-activations
+    # The output layer starts at zero, which would hide errors. (Much larger weights would reach pre-activations
     # above 20, where torch's softplus is the identity, 2e-9 off its own formula.)
     for parameter in network.parameters():
         th.nn.init.normal_(parameter, std=0.4)
@@ -70,7 +70,7 @@ def test_gradients_by_hand_equal_autograd(activation: str, shape: dict[str, Any]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_slope_and_module_belong_to_the_value(activation: str) -> None:
+def test_slope_and_module_match_the_value(activation: str) -> None:
     pair = ACTIVATIONS[activation]
     x = th.linspace(-6, 6, 41, dtype=th.float64, requires_grad=True)
     value, slope = pair.value_and_slope(x)
@@ -82,18 +82,18 @@ def test_slope_and_module_belong_to_the_value(activation: str) -> None:
 def test_one_noise_feature_for_all_points() -> None:
     network = make_network("silu", {})
     point, _, context = make_inputs(network)
-    code = network.encode(context)
+    embedding = network.encode(context)
     shared = th.full((1, 1, 1), 0.3, dtype=th.float64)
     for one, each in zip(
-        network.with_gradients(point, shared, code, True),
-        network.with_gradients(point, shared.expand(BATCH, N, 1), code, True),
+        network.with_gradients(point, shared, embedding, True),
+        network.with_gradients(point, shared.expand(BATCH, N, 1), embedding, True),
         strict=True,
     ):
         th.testing.assert_close(one, each)
 
 
 def test_each_context_has_its_own_points() -> None:
-    """Rows of the batch do not mix: a row alone gives what it gives in the batch."""
+    """Rows of the batch do not mix: a row on its own gives the output that it has in the batch."""
     network = make_network("silu", {})
     point, noise_feature, context = make_inputs(network)
     assert context is not None
@@ -113,13 +113,13 @@ def test_starts_at_zero_with_unit_projections(n_frequencies: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "accepted"),
+    ("arguments", "message"),
     [
         ({"activation": "relu"}, "'silu', 'softplus', 'elu'"),
         ({"hidden": ()}, "at least one"),
-        ({"n_frequencies": -1}, "n_frequencies=-1: accepted are 0 and more"),
+        ({"n_frequencies": -1}, "`n_frequencies` must be >= 0, got -1"),
     ],
 )
-def test_bad_arguments(arguments: dict[str, Any], accepted: str) -> None:
-    with pytest.raises(ValueError, match=accepted):
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         ConditionalNetwork(2, 0, n_out=1, **arguments)

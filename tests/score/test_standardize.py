@@ -1,4 +1,4 @@
-"""Location and scale: what is learned of them, and how fast."""
+"""Location and scale are learned accurately and fast."""
 
 import math
 import warnings
@@ -15,7 +15,7 @@ SLOPES = th.tensor([[1.0, -0.5], [0.1, 0.2], [3.0, 0.0]])
 
 
 def make_batch(n: int = 16, batch: int = 32) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
-    """Contexts far from standardised; the location moves by about 1 and more, the scale is about 0.02."""
+    """Return samples, contexts far from standardized, locations that vary by 1 and more, and scales of about 0.02."""
     context = CONTEXT_MEAN + CONTEXT_SCALE * th.randn(batch, 3)
     location = context @ SLOPES + 2
     scale = 0.02 * th.exp(0.7 * th.sin(context[:, :1])) * th.tensor([[1.0, 2.0]])
@@ -34,7 +34,7 @@ def train(standardizer: LearnedStandardizer, n_updates: int) -> None:
 
 
 def test_linear_location_is_found_at_once() -> None:
-    """After a few batches, to a fraction of a scale that the location exceeds many times."""
+    """After a few batches, the error is a fraction of the scale, which is far smaller than the location."""
     th.manual_seed(0)
     standardizer = LearnedStandardizer(2, 3)
     train(standardizer, 20)
@@ -71,8 +71,8 @@ def test_few_samples_do_not_bias_the_scale() -> None:
     assert standardizer(th.zeros(1, 0))[1].item() == pytest.approx(math.log(3), abs=0.06)
 
 
-def test_follows_a_location_that_jumps() -> None:
-    """What was learned before is forgotten: the location moves by 50 scales and is found again."""
+def test_adapts_to_a_location_that_jumps() -> None:
+    """A location that has jumped by 50 scales is found again."""
     th.manual_seed(0)
     standardizer = LearnedStandardizer(1, 0)
     optimizer = th.optim.Adam(standardizer.trainable_parameters(), lr=1e-3)
@@ -88,7 +88,7 @@ def test_follows_a_location_that_jumps() -> None:
 
 
 def test_without_context() -> None:
-    """A constant location and scale, and nothing to warn about."""
+    """Without a context, location and scale are constants, and there are no warnings."""
     th.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -107,7 +107,7 @@ def test_without_context() -> None:
     assert (log_scale - deviation.log()).abs().max() < 0.05
 
 
-def test_the_answer_has_no_gradient_and_a_slow_copy_gives_it() -> None:
+def test_output_has_no_gradient_and_the_slow_copy_is_not_trained() -> None:
     standardizer = LearnedStandardizer(2, 3)
     location, log_scale = standardizer(th.randn(4, 3))
     assert location.shape == log_scale.shape == (4, 1, 2)
@@ -116,8 +116,8 @@ def test_the_answer_has_no_gradient_and_a_slow_copy_gives_it() -> None:
     assert trainable == {id(parameter) for parameter in standardizer.parameters() if parameter.requires_grad}
 
 
-def test_the_loss_stays_small_when_the_scale_is_wrong() -> None:
-    """Samples a thousand times wider than believed: a likelihood's gradient would be a million."""
+def test_gradient_stays_bounded_if_the_scale_is_wrong() -> None:
+    """With samples a thousand times wider than the scale, a likelihood's gradient would be a million."""
     standardizer = LearnedStandardizer(2, 3)
     th.manual_seed(0)
     loss = standardizer.loss(1000 * th.randn(8, 16, 2), th.randn(8, 3))
@@ -136,15 +136,15 @@ def test_running_average_is_the_mean_first_and_exponential_later() -> None:
     assert average.count.is_floating_point()
 
 
-def test_context_normaliser() -> None:
+def test_context_normalizer() -> None:
     th.manual_seed(0)
-    normaliser = ContextNormalizer(3)
+    normalizer = ContextNormalizer(3)
     for _ in range(200):
-        normaliser.update(CONTEXT_MEAN + CONTEXT_SCALE * th.randn(32, 3))
-    z = normaliser(CONTEXT_MEAN + CONTEXT_SCALE * th.randn(5000, 3))
+        normalizer.update(CONTEXT_MEAN + CONTEXT_SCALE * th.randn(32, 3))
+    z = normalizer(CONTEXT_MEAN + CONTEXT_SCALE * th.randn(5000, 3))
     assert z.mean(0).abs().max() < 0.1
     assert (z.std(0) - 1).abs().max() < 0.1
-    assert normaliser(th.full((1, 3), 1e9)).abs().max() == 10, "an outlier is bounded"
+    assert normalizer(th.full((1, 3), 1e9)).abs().max() == 10, "an outlier is bounded"
 
 
 def test_fixed_standardizer_multiplies() -> None:
