@@ -29,9 +29,10 @@ def make_repeating(env: str | MakeEnv, action_repeat: int) -> gym.Env[Any, Any]:
 
 
 def resolve(env: str | MakeEnv | None, spec: EnvSpec | None, substitutes: dict[str, str]) -> str | MakeEnv | None:
-    """Return the environment that was asked for; by default the substitute for the algorithm's own, or that itself.
+    """Return ``env``, or if it is None, the substitute for the algorithm's environment, or that environment's id.
 
-    :return: None if the algorithm's environment is not registered.
+    :param spec: Spec of the algorithm's environment; None if it is not registered.
+    :return: None if there is neither an environment nor a spec.
     """
     if env is not None or spec is None:
         return env
@@ -41,7 +42,7 @@ def resolve(env: str | MakeEnv | None, spec: EnvSpec | None, substitutes: dict[s
 def env_maker(env: str | MakeEnv | None, action_repeat: int, argument: str) -> MakeEnv:
     """Return a function that makes an environment in which a step is a decision; picklable if ``env`` is.
 
-    :param argument: Name of the argument that would have given the environment.
+    :param argument: Name of the argument that sets ``env``, for the error message.
     :raises ValueError: If there is no environment.
     """
     if env is None:

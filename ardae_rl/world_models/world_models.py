@@ -330,7 +330,7 @@ class WorldModels(BaseAlgorithm):
         return Run(self.folder / f"round_{self.iteration}")
 
     def _round_store(self) -> FrameStore:
-        """Return the store without later rounds' episodes, which are there if one of those was interrupted."""
+        """Return the store without the episodes of later rounds, which exist if such a round was interrupted."""
         return self.store().first((self.iteration + 1) * self.n_episodes)
 
     def _evaluator(self) -> Evaluator:
@@ -366,8 +366,8 @@ class WorldModels(BaseAlgorithm):
 
     def _env_settings(self) -> dict[str, Any]:
         """Return the settings that the first round's episodes depend on, besides their number."""
-        own, collection = env_identity(self._spec()), env_identity(self._collection_env())
-        return {"seed": self.seed or 0, "env": own, "collection_env": collection}
+        env, collection_env = env_identity(self._spec()), env_identity(self._collection_env())
+        return {"seed": self.seed or 0, "env": env, "collection_env": collection_env}
 
     def _data_settings(self) -> dict[str, Any]:
         """Return the settings that all stages depend on."""
@@ -434,5 +434,5 @@ class WorldModels(BaseAlgorithm):
 
 def _callback_list(callback: MaybeCallback) -> list[BaseCallback]:
     """Return SB3's forms of a callback (none, an object, a function, a list) as a list of objects."""
-    given = callback if isinstance(callback, list) else [] if callback is None else [callback]
-    return [one if isinstance(one, BaseCallback) else ConvertCallback(one) for one in given]
+    callbacks = callback if isinstance(callback, list) else [] if callback is None else [callback]
+    return [item if isinstance(item, BaseCallback) else ConvertCallback(item) for item in callbacks]

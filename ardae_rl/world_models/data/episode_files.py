@@ -238,8 +238,8 @@ class EpisodeFiles:
 
     def _check_alone(self, number: int, shard: _Shard) -> None:
         path = self._path(number, "json")
-        there = tuple(json.loads(path.read_text())["episodes"]) if path.exists() else ()
-        if there != shard.rows or self._path(number + 1, "json").exists():
+        on_disk = tuple(json.loads(path.read_text())["episodes"]) if path.exists() else ()
+        if on_disk != shard.rows or self._path(number + 1, "json").exists():
             raise ValueError(f"`folder` must be appended to by one process at a time, got two in {self.folder}")
 
 

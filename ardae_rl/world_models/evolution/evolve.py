@@ -24,7 +24,7 @@ class Steps(Protocol):
     def steps(
         self, n: int, parts: Mapping[str, Stateful], *, checkpoint: str = "checkpoint", every: int = 1000
     ) -> Iterable[int]:
-        """0, ..., n - 1, or what is left of them, with the parts saved between them."""
+        """Yield 0, ..., n - 1, or the rest of them after an interruption, saving the parts in between."""
 
 
 class Evolution:
