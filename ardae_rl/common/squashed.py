@@ -1,10 +1,43 @@
-"""Actions in a box as tanh of unbounded actions: the change of variables in both directions."""
+"""Actions in a box: rescaled to [-1, 1] and back, and as tanh of unbounded actions."""
 
 import math
 
 import torch as th
 from gymnasium import spaces
 from torch.nn import functional as F
+
+
+def scale_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
+    """Return the environment's actions rescaled to [-1, 1], shape (batch, action_dim).
+
+    :param actions: Actions in the environment's range, shape (batch, action_dim) or (batch, *shape of the space).
+    :param action_space: Action space of the environment.
+    """
+    low, high = _bounds(action_space, actions.device)
+    return 2 * (actions.to(low).reshape(-1, len(low)) - low) / (high - low) - 1
+
+
+def unscale_actions(scaled: th.Tensor, action_space: spaces.Box) -> th.Tensor:
+    """Return actions in the environment's range, shape (batch, *shape of the space); the inverse of `scale_actions`.
+
+    :param scaled: Actions in [-1, 1], shape (batch, action_dim) or (batch, *shape of the space).
+    :param action_space: Action space of the environment.
+    """
+    low, high = _bounds(action_space, scaled.device)
+    actions = low + 0.5 * (scaled.reshape(-1, len(low)) + 1) * (high - low)
+    return actions.reshape(-1, *action_space.shape)
+
+
+def clip_inside_bounds(actions: th.Tensor, action_space: spaces.Box, margin: float) -> th.Tensor:
+    """Return actions clipped to stay a margin inside the action bounds, shape (batch, action_dim).
+
+    :param actions: Actions in the environment's range, shape (batch, action_dim) or (batch, *shape of the space).
+    :param action_space: Action space of the environment.
+    :param margin: Width of the margin as a fraction of half the range.
+    """
+    low, high = _bounds(action_space, actions.device)
+    offset = 0.5 * margin * (high - low)
+    return actions.reshape(-1, len(low)).clamp(low + offset, high - offset)
 
 
 def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
@@ -19,9 +52,7 @@ def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
         They are kept away from the bounds by a millionth of half the range.
     :param action_space: Action space of the environment.
     """
-    low, high = _bounds(action_space, actions.device)
-    scaled = 2 * (actions.to(low).reshape(-1, len(low)) - low) / (high - low) - 1
-    return th.atanh(scaled.clamp(-1 + 1e-6, 1 - 1e-6))
+    return th.atanh(scale_actions(actions, action_space).clamp(-1 + 1e-6, 1 - 1e-6))
 
 
 def log_half_range(action_space: spaces.Box, device: th.device) -> th.Tensor:

@@ -1,8 +1,6 @@
-"""What adversarial methods of inverse reinforcement learning have in common: a generator, demonstrations, a reward."""
+"""The trainer of adversarial inverse reinforcement learning: demonstrations, a discriminator and a generator."""
 
-import inspect
-import warnings
-from abc import abstractmethod
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -13,90 +11,108 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common import utils
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count, check_min
 from ardae_rl.common.training import MetricMeans
-from ardae_rl.irl.log_density import has_density, policy_log_prob
-from ardae_rl.irl.relabelling import Relabelling, RewardVecEnvWrapper, Step, Transitions, relabelling_buffer
+from ardae_rl.irl.discriminator import Discriminator
+from ardae_rl.irl.files import load_trajectories
+from ardae_rl.irl.generator import generator_arguments, generator_class_of, policy_class_of
+from ardae_rl.irl.log_density import has_density
 from ardae_rl.irl.reward_nets import RewardNet
-from ardae_rl.irl.trajectories import Trajectory, joined, load_trajectories, rows
-from ardae_rl.registry import algorithm_class
+from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
+from ardae_rl.irl.rounds import DiscriminatorRounds
+from ardae_rl.irl.trajectories import Trajectory, select_rows
+from ardae_rl.irl.transitions import Transitions, concatenate
 
 SelfIRL = TypeVar("SelfIRL", bound="AdversarialIRL")
 Demonstrations = Sequence[Trajectory] | Path | str
 
 
 class AdversarialIRL(BaseAlgorithm):
-    """Learns a reward from demonstrations, by telling them from what a generator does that maximises the reward.
+    """Learn a reward by training a discriminator to separate demonstrations from the rollouts of a generator.
 
-    The generator is an algorithm of SB3 that learns in the environment with the reward in the place of its own, which
-    stays in ``info["original_reward"]`` and in the returns that are logged. After every ``n_steps`` steps the
-    discriminator has its turn. Off-policy algorithms have rewards computed whenever transitions are drawn from their
-    buffer; on-policy ones have their rollout's rewards computed anew before they train on it.
+    The generator is an SB3 algorithm that learns in the environment with the learned reward. The environment's own
+    reward remains in ``info["original_reward"]`` and in the logged returns. A round of discriminator updates follows
+    every ``disc_interval`` environment steps. Off-policy generators compute the rewards of a batch when it is sampled;
+    for on-policy generators, the rewards of a rollout are recomputed before they train on it.
 
-    ``predict`` is the generator's; ``reward_net`` can be used, saved and loaded alone.
+    ``predict`` is the generator's. ``reward_net`` can be used, saved and loaded on its own. Subclasses choose the
+    discriminator by the class attribute ``discriminator_class``.
 
-    :param policy: of the generator
-    :param env: the environment; its own reward is not used. No VecNormalize: the reward has units of its own
-    :param demonstrations: episodes, or the path or ``minari:ID`` of such; None for a model that only acts
-    :param generator: an algorithm, or its name for RL Zoo
-    :param generator_kwargs: its arguments
-    :param learning_rate: of the discriminator
-    :param batch_size: of demonstrations, and as many of the generator's samples, in a step of the discriminator
-    :param n_steps: steps of the environment from one turn of the discriminator to the next
-    :param gradient_steps: of the discriminator in a turn
-    :param weight_decay: of the discriminator's networks
-    :param action_margin: of half the range of actions, which they are kept off its bounds by where ln π is asked for
-    :param reward_kwargs: of the reward network
-    :raises ValueError: for arguments outside of what is accepted
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from stable_baselines3 import SAC
+    >>> from ardae_rl.irl import AIRL, AdversarialIRL, collect_demonstrations
+    >>> issubclass(AIRL, AdversarialIRL)
+    True
+    >>> demos = collect_demonstrations(SAC("MlpPolicy", "Pendulum-v1"), gym.make("Pendulum-v1"), n_episodes=1)
+    >>> model = AIRL("MlpPolicy", "Pendulum-v1", demos, generator=SAC)
+    >>> model.discriminator_class.__name__
+    'AIRLDiscriminator'
+
+    :param policy: Policy of the generator, by class or name.
+    :param env: Environment, whose own reward is not used. It must not contain a VecNormalize, because the reward has
+        units of its own.
+    :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts.
+    :param generator: SB3 algorithm, by class or by its name in RL Zoo.
+    :param generator_kwargs: Keyword arguments of the generator.
+    :param reward_kwargs: Keyword arguments of the reward network.
+    :param discriminator_kwargs: Further keyword arguments of the discriminator.
+    :param disc_learning_rate: Learning rate of the discriminator.
+    :param demo_batch_size: Number of demonstration transitions, and of generator transitions, per discriminator update.
+    :param disc_interval: Minimum number of environment steps between two rounds of discriminator updates.
+    :param n_disc_updates: Number of discriminator updates per round.
+    :param weight_decay: Weight decay of the discriminator.
+    :param stats_window_size: Number of episodes that the logged returns are averaged over.
+    :param tensorboard_log: Folder of the TensorBoard log; None for no log.
+    :param policy_kwargs: Keyword arguments of the generator's policy.
+    :param verbose: Verbosity: 0 for no output, 1 for information, 2 for debugging.
+    :param seed: Seed of all random generators; None for a random one.
+    :param device: Device of all networks.
+    :param _init_setup_model: Whether to build the networks at once.
+    :raises ValueError: For arguments out of range.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         name: BasePolicy  # type: ignore[type-abstract]
         for name in ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")
     }
-    needs_density: ClassVar[bool] = True
-    reward_net: RewardNet
-    optimizer: th.optim.Optimizer
+    discriminator_class: ClassVar[type[Discriminator[Any]]]
 
     def __init__(
         self,
         policy: str | type[BasePolicy],
         env: GymEnv | str | None,
-        demonstrations: Demonstrations | None,
-        generator: str | type[BaseAlgorithm],
-        generator_kwargs: dict[str, Any] | None,
-        learning_rate: float | Schedule,
+        demonstrations: Demonstrations | None = None,
+        generator: str | type[BaseAlgorithm] = "sac",
+        generator_kwargs: dict[str, Any] | None = None,
         *,
-        batch_size: int,
-        n_steps: int,
-        gradient_steps: int,
-        weight_decay: float,
-        action_margin: float,
-        reward_kwargs: dict[str, Any] | None,
-        stats_window_size: int,
-        tensorboard_log: str | None,
-        policy_kwargs: dict[str, Any] | None,
-        verbose: int,
-        seed: int | None,
-        device: th.device | str,
+        reward_kwargs: dict[str, Any] | None = None,
+        discriminator_kwargs: dict[str, Any] | None = None,
+        disc_learning_rate: float | Schedule = 3e-4,
+        demo_batch_size: int = 256,
+        disc_interval: int = 200,
+        n_disc_updates: int = 50,
+        weight_decay: float = 0.0,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
     ) -> None:
-        self.generator_class: Any = algorithm_class(generator, "generator") if isinstance(generator, str) else generator
-        if isinstance(policy, str):
-            if policy not in self.generator_class.policy_aliases:
-                accepted = ", ".join(self.generator_class.policy_aliases)
-                raise ValueError(f"policy={policy!r}: accepted with this generator are {accepted}")
-            policy = self.generator_class.policy_aliases[policy]
+        self.generator_class: Any = generator_class_of(generator)
         super().__init__(
-            policy,
+            policy_class_of(self.generator_class, policy),
             env,
-            learning_rate,
+            disc_learning_rate,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
@@ -110,173 +126,115 @@ class AdversarialIRL(BaseAlgorithm):
             demonstrations = load_trajectories(demonstrations)
         self.demonstrations = None if demonstrations is None else list(demonstrations)
         self.generator_kwargs = dict(generator_kwargs or {})
-        self.batch_size, self.n_steps, self.gradient_steps = batch_size, n_steps, gradient_steps
-        self.weight_decay, self.action_margin = weight_decay, action_margin
         self.reward_kwargs = dict(reward_kwargs or {})
-        self.generator_state: dict[str, Any] | None = None
+        self.discriminator_kwargs = dict(discriminator_kwargs or {})
+        self.demo_batch_size, self.weight_decay = demo_batch_size, weight_decay
+        self.disc_interval, self.n_disc_updates = disc_interval, n_disc_updates
+        self.generator: Any = None
+        self.generator_state: bytes | None = None  # the saved generator, while a model is saved or loaded
+        self._demos: list[Transitions] = []  # one batch per episode
+        self._rollout: list[tuple[Transitions, NDArray[np.float32]]] = []  # of an on-policy generator, with rewards
+        self._steps_since_round = 0
+        if _init_setup_model:
+            self._setup_model()
 
-    # What a method is
-
-    @abstractmethod
-    def _make_reward_net(self) -> RewardNet:
-        """On the host."""
-
-    @abstractmethod
-    def reward(self, transitions: Transitions) -> th.Tensor:
-        """What the generator maximises, (n), without gradient."""
-
-    @abstractmethod
-    def _record(self, step: Step) -> None:
-        """Take note of what the generator does."""
-
-    @abstractmethod
-    def _ready(self) -> bool:
-        """Whether there are samples enough for the discriminator."""
-
-    @abstractmethod
-    def _discriminator_step(self) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        """A loss to descend, and metrics."""
-
-    def _parameters(self) -> list[th.nn.Parameter]:
-        """Of the discriminator."""
-        return list(self.reward_net.parameters())
-
-    def _extra_modules(self) -> list[str]:
-        """Names of attributes with a state, beside ``reward_net``."""
-        return []
-
-    def _before_turn(self) -> None:
-        """What stays the same during a turn of the discriminator."""
-
-    # Setting up
+    # Setup
 
     def _setup_model(self) -> None:
-        for name in ("batch_size", "n_steps", "gradient_steps"):
-            check_positive(name, getattr(self, name))
-        if not 0 < self.action_margin < 1:
-            raise ValueError(f"action_margin={self.action_margin!r}: accepted are numbers between 0 and 1")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay!r}: accepted are numbers from 0 up")
+        for name in ("demo_batch_size", "disc_interval", "n_disc_updates"):
+            check_count(name, getattr(self, name))
+        check_min("weight_decay", self.weight_decay, 0)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self.reward_net = self._make_reward_net().to(self.device)
-        self.optimizer = th.optim.Adam(self._parameters(), lr=self.lr_schedule(1), weight_decay=self.weight_decay)
-        self.generator = self._make_generator()
+        make_discriminator: Any = self.discriminator_class  # constructors of subclasses differ
+        self.discriminator: Discriminator[Any] = make_discriminator(
+            self.observation_space,
+            self.action_space,
+            gamma=self.generator_kwargs.get("gamma", 0.99),
+            reward_kwargs=self.reward_kwargs,
+            batch_size=self.demo_batch_size,
+            n_envs=self.n_envs,
+            **self.discriminator_kwargs,
+        ).to(self.device)
+        parameters = self.discriminator.parameters()
+        self.optimizer = th.optim.Adam(parameters, lr=self.lr_schedule(1), weight_decay=self.weight_decay)
+        self.generator = self._make_generator() if self.generator_state is None else self._load_generator()
+        if isinstance(self.generator, OffPolicyAlgorithm):
+            self._relabel_replay_buffer()
         self.policy = self.generator.policy
-        if self.needs_density and not has_density(self.generator):
-            raise ValueError(
-                f"generator={self.generator_class.__name__}: accepted are those whose policy has a density"
-            )
-        self._steps_since_turn = 0
-        self._rollout: list[tuple[Transitions, NDArray[np.float32]]] = []
-        if self.demonstrations is not None:
-            self._take_demonstrations(self.demonstrations)
+        if self.discriminator.needs_density and not has_density(self.generator):
+            name = self.generator_class.__name__
+            raise ValueError(f"`generator` must be an algorithm whose policy has a density, got {name}")
+        self._steps_since_round = 0
+        self._rollout = []
+        self._demos = [] if self.demonstrations is None else self._demonstrated(self.demonstrations)
 
-    def _take_demonstrations(self, demonstrations: list[Trajectory]) -> None:
-        """Keep them as tensors, and have the reward network's inputs in their units."""
+    def _demonstrated(self, demonstrations: list[Trajectory]) -> list[Transitions]:
+        """Return the demonstrations as tensors, and fit the normalization of the reward network to them."""
         if not demonstrations:
-            raise ValueError("demonstrations: none; accepted are one or more trajectories")
+            raise ValueError("`demonstrations` must have at least one trajectory, got none")
+        demos = []
         for trajectory in demonstrations:
             if trajectory.actions.shape[1:] != self.action_space.shape:
                 raise ValueError(
-                    f"demonstrations with actions of shape {trajectory.actions.shape[1:]}: accepted is "
-                    f"{self.action_space.shape}, as the environment has it"
+                    f"`demonstrations` must have actions of shape {self.action_space.shape}, as the environment has, "
+                    f"got {trajectory.actions.shape[1:]}"
                 )
-        self.expert = self._tensors(
-            joined(rows(trajectory.observations, slice(0, -1)) for trajectory in demonstrations),
-            np.concatenate([trajectory.actions for trajectory in demonstrations]),
-            joined(rows(trajectory.observations, slice(1, None)) for trajectory in demonstrations),
-            np.concatenate([trajectory.ends for trajectory in demonstrations]),
-        )
-        observe = getattr(self.reward_net, "observe", None)
-        if observe is not None:
-            observe(self.expert.observations)
+            observations = [select_rows(trajectory.observations, rows) for rows in (slice(0, -1), slice(1, None))]
+            demos.append(
+                self._transitions(observations[0], trajectory.actions, observations[1], trajectory.terminations)
+            )
+        self.reward_net.fit_normalizer(concatenate(demos).observations)
+        return demos
 
     def _make_generator(self) -> Any:
-        wrapped = None if self.env is None else self._with_learned_reward(self.env)
-        arguments = self._generator_arguments()
-        generator = self.generator_class(
+        return self.generator_class(
             self.policy_class,
-            wrapped,
+            None if self.env is None else self._with_learned_reward(self.env),
             policy_kwargs=self.policy_kwargs,
             seed=self.seed,
             device=self.device,
             verbose=0,
             stats_window_size=self._stats_window_size,
-            _init_setup_model=False,
-            **arguments,
+            **generator_arguments(
+                self.generator_class,
+                self.generator_kwargs,
+                self.observation_space,
+                self.discriminator.needs_density,
+            ),
         )
-        if self.generator_state is not None:  # of a saved model; its environment begins anew
-            generator.__dict__.update(self.generator_state | {"_last_obs": None, "n_envs": self.n_envs})
-            self.generator_state = None
-            if self.env is None and isinstance(generator, OffPolicyAlgorithm):
-                generator.buffer_size = 1  # it only acts
-        generator._setup_model()
-        if isinstance(generator, OffPolicyAlgorithm):
-            assert isinstance(generator.replay_buffer, Relabelling)
-            generator.replay_buffer.reward = self.reward
-        return generator
+
+    def _load_generator(self) -> Any:
+        """Return the generator of a saved model. Without an environment it only acts and needs no replay memory."""
+        assert self.generator_state is not None
+        state, self.generator_state = io.BytesIO(self.generator_state), None
+        env = None if self.env is None else self._with_learned_reward(self.env)
+        acts_only = env is None and issubclass(self.generator_class, OffPolicyAlgorithm)
+        return self.generator_class.load(state, env, self.device, **({"buffer_size": 1} if acts_only else {}))
+
+    def _with_learned_reward(self, env: VecEnv) -> RewardVecEnvWrapper:
+        if unwrap_vec_normalize(env) is not None:
+            raise ValueError("`env` must not contain a VecNormalize")
+        return RewardVecEnvWrapper(env, self._step_reward)
+
+    def _relabel_replay_buffer(self) -> None:
+        self.generator.replay_buffer.reward = self.reward
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         super().set_env(env, force_reset)
         assert self.env is not None
         self.generator.set_env(self._with_learned_reward(self.env), force_reset)
 
-    def _with_learned_reward(self, env: VecEnv) -> RewardVecEnvWrapper:
-        if unwrap_vec_normalize(env) is not None:
-            raise ValueError("env has a VecNormalize: accepted are environments without one")
-        return RewardVecEnvWrapper(env, self._reward_of_step)
+    # Use
 
-    def _generator_arguments(self) -> dict[str, Any]:
-        """With buffers that relabel, and the temperature that the equivalence with maximum entropy needs."""
-        arguments = dict(self.generator_kwargs)
-        if issubclass(self.generator_class, OffPolicyAlgorithm):
-            if arguments.get("n_steps", 1) != 1:
-                raise ValueError(f"generator_kwargs['n_steps']={arguments['n_steps']!r}: accepted is 1")
-            given = arguments.get("replay_buffer_class")
-            arguments["replay_buffer_class"] = relabelling_buffer(given, self.observation_space)
-        elif not issubclass(self.generator_class, OnPolicyAlgorithm):
-            raise ValueError(
-                f"generator={self.generator_class.__name__}: accepted are algorithms that learn by gradients"
-            )
-        if self.needs_density and "ent_coef" in inspect.signature(self.generator_class).parameters:
-            wanted = 1.0 if issubclass(self.generator_class, OffPolicyAlgorithm) else 0.0
-            if arguments.setdefault("ent_coef", wanted) != wanted:
-                warnings.warn(
-                    f"generator_kwargs['ent_coef']={arguments['ent_coef']!r}: the reward is learnt for a generator "
-                    f"that maximises its sum with the entropy, which takes ent_coef={wanted}",
-                    stacklevel=4,
-                )
-        return arguments
+    @property
+    def reward_net(self) -> RewardNet:
+        """The learned reward as a network."""
+        return self.discriminator.reward_net
 
-    # Learning
-
-    def learn(
-        self: SelfIRL,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfIRL:
-        """The generator's ``learn``, with the discriminator's turns in it.
-
-        :param tb_log_name: by default the name of the class
-        :raises ValueError: without demonstrations
-        """
-        if self.demonstrations is None:
-            raise ValueError("demonstrations=None: accepted for learning are trajectories, or where to find them")
-        name = tb_log_name or type(self).__name__
-        if not self._custom_logger:
-            self._logger = utils.configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
-        if reset_num_timesteps:
-            self.num_timesteps = self._steps_since_turn = 0
-        self.generator.set_logger(self.logger)
-        relay = _Turns(self, self._init_callback(callback, progress_bar))
-        self.generator.learn(total_timesteps, relay, log_interval, name, reset_num_timesteps)
-        self.num_timesteps = self.generator.num_timesteps
-        return self
+    def reward(self, transitions: Transitions) -> th.Tensor:
+        """Return the reward that the generator maximizes, shape (n,), without gradient."""
+        return self.discriminator.reward(transitions, self.generator)
 
     def predict(
         self,
@@ -288,14 +246,70 @@ class AdversarialIRL(BaseAlgorithm):
         actions, state = self.generator.predict(observation, state, episode_start, deterministic)
         return actions, state
 
+    # Training
+
+    def learn(
+        self: SelfIRL,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfIRL:
+        """Train the generator, with rounds of discriminator updates between its rollouts.
+
+        :param total_timesteps: Number of environment steps.
+        :param callback: Callbacks, whose ``model`` is this trainer.
+        :param log_interval: Number of episodes (on-policy: rollouts) between two lines of the log.
+        :param tb_log_name: Name of the run in TensorBoard; by default the name of the class.
+        :param reset_num_timesteps: Whether to count steps from zero, or to continue the count.
+        :param progress_bar: Whether to show a progress bar.
+        :raises ValueError: Without demonstrations.
+        """
+        if self.demonstrations is None:
+            raise ValueError("`demonstrations` must be trajectories, or where to load them from, to learn, got None")
+        name = tb_log_name or type(self).__name__
+        if not self._custom_logger:
+            self._logger = utils.configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
+        if reset_num_timesteps:
+            self.num_timesteps = self._steps_since_round = 0
+        self.generator.set_logger(self.logger)
+        rounds = DiscriminatorRounds(self, self._init_callback(callback, progress_bar))
+        self.generator.learn(total_timesteps, rounds, log_interval, name, reset_num_timesteps)
+        self.num_timesteps = self.generator.num_timesteps
+        return self
+
+    def start_rollout(self) -> None:
+        """Forget the previous rollout."""
+        self._rollout.clear()
+
+    def report_progress(self, num_timesteps: int, progress_remaining: float) -> None:
+        """Set the counters that schedules, callbacks and the log use."""
+        self.num_timesteps, self._current_progress_remaining = num_timesteps, progress_remaining
+
+    def finish_rollout(self, last_values: th.Tensor | None, dones: NDArray[np.bool_]) -> None:
+        """Train the discriminator if a round is due, and update the rewards of an on-policy rollout.
+
+        :param last_values: Values of the states after an on-policy rollout, shape (n_envs, 1).
+        :param dones: Whether those states start new episodes, shape (n_envs,).
+        """
+        if self._steps_since_round < self.disc_interval or not self.discriminator.is_ready(self.disc_interval):
+            return
+        self._steps_since_round = 0
+        self.train_discriminator()
+        if isinstance(self.generator, OnPolicyAlgorithm):
+            assert last_values is not None
+            self._relabel_rollout(last_values, dones)
+
     def train_discriminator(self) -> None:
-        """A turn of the discriminator."""
+        """Run one round of discriminator updates."""
         self.reward_net.train()
         self._update_learning_rate(self.optimizer)
-        self._before_turn()
+        demos, samples = self.discriminator.training_data(self._demos, self.generator)
         means = MetricMeans()
-        for _ in range(self.gradient_steps):
-            loss, metrics = self._discriminator_step()
+        for _ in range(self.n_disc_updates):
+            loss, metrics = self.discriminator.loss(demos, samples, self.generator)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -304,90 +318,51 @@ class AdversarialIRL(BaseAlgorithm):
         for name, value in means.finite(f"{self.num_timesteps} steps").items():
             self.logger.record(f"discriminator/{name}", value)
 
-    def _reward_of_step(self, step: Step) -> NDArray[np.float32]:
-        """Of environments side by side; and a note of what they did."""
-        self._record(step)
-        self._steps_since_turn += len(step.actions)
-        transitions = self._tensors(step.observations, step.actions, step.next_observations, step.terminated)
+    def _step_reward(self, step: VecStep) -> NDArray[np.float32]:
+        """Return the learned rewards of a step, and store the step for the discriminator."""
+        transitions = self._transitions(step.observations, step.actions, step.next_observations, step.terminated)
+        self.discriminator.record(transitions, step.terminated | step.truncated, self.generator)
+        self._steps_since_round += len(step.actions)
         reward: NDArray[np.float32] = self.reward(transitions).cpu().numpy()
         if isinstance(self.generator, OnPolicyAlgorithm):
-            self._rollout.append((transitions, reward.copy()))  # SB3 adds the values of cut-off states to what it gets
+            self._rollout.append((transitions, reward.copy()))  # SB3 adds values of truncated states to the original
         return reward
 
     def _relabel_rollout(self, last_values: th.Tensor, dones: NDArray[np.bool_]) -> None:
-        """Put the rewards of the newest reward network into an on-policy algorithm's rollout."""
+        """Replace the rewards of an on-policy rollout by those of the updated reward network."""
         buffer = self.generator.rollout_buffer
-        for row, (transitions, before) in zip(buffer.rewards, self._rollout, strict=True):
-            row += self.reward(transitions).cpu().numpy() - before
+        for row, (transitions, old_reward) in zip(buffer.rewards, self._rollout, strict=True):
+            row += self.reward(transitions).cpu().numpy() - old_reward
         buffer.compute_returns_and_advantage(last_values, dones)
 
-    def _tensors(self, observations: Any, actions: Any, next_observations: Any, terminated: Any) -> Transitions:
-        tensors = [self.reward_net.obs_to_tensor(part)[0] for part in (observations, next_observations)]
-        ends = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=self.device)
-        return Transitions(tensors[0], th.as_tensor(np.asarray(actions), device=self.device), tensors[1], ends)
-
-    def _log_prob(self, transitions: Transitions) -> th.Tensor:
-        """ln π of the generator as it is, (n)."""
-        return policy_log_prob(self.generator, transitions.observations, transitions.actions, self.action_margin)
+    def _transitions(self, observations: Any, actions: Any, next_observations: Any, terminated: Any) -> Transitions:
+        before, after = (self.reward_net.obs_to_tensor(part)[0] for part in (observations, next_observations))
+        is_terminal = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=self.device)
+        return Transitions(before, th.as_tensor(np.array(actions), device=self.device), after, is_terminal)
 
     # Saving
 
     def save_replay_buffer(self, path: Any) -> None:
-        """The generator's, as SB3's off-policy algorithms do."""
+        """Save the replay buffer of an off-policy generator."""
         self.generator.save_replay_buffer(path)
 
     def load_replay_buffer(self, path: Any) -> None:
-        """The generator's; its rewards are computed anew when they are drawn."""
+        """Load the replay buffer of an off-policy generator. Rewards are computed when transitions are sampled."""
         self.generator.load_replay_buffer(path)
-        self.generator.replay_buffer.reward = self.reward
+        self._relabel_replay_buffer()
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        hidden = {*self.generator._excluded_save_params(), "policy_class", "env", "device", "_logger", "_custom_logger"}
-        hidden |= {name.split(".")[0] for part in self.generator._get_torch_save_params() for name in part}
-        kept = {name: value for name, value in self.generator.__dict__.items() if name not in hidden}
-        self.generator_state = kept
-        super().save(path, exclude, include)
-        self.generator_state = None
+        """Save the model; the generator is one entry of it, in the form of its own ``save``."""
+        file = io.BytesIO()
+        self.generator.save(file)
+        self.generator_state = file.getvalue()
+        try:
+            super().save(path, exclude, include)
+        finally:
+            self.generator_state = None
 
     def _excluded_save_params(self) -> list[str]:
-        own = ["generator", "reward_net", "optimizer", "expert", *self._extra_modules()]
-        return [*super()._excluded_save_params(), *own]
+        return [*super()._excluded_save_params(), "generator", "discriminator", "optimizer", "_demos", "_rollout"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        state_dicts, tensors = self.generator._get_torch_save_params()
-        own = ["reward_net", "optimizer", *self._extra_modules()]
-        return [*own, *(f"generator.{name}" for name in state_dicts)], [f"generator.{name}" for name in tensors]
-
-
-class _Turns(BaseCallback):
-    """In the generator's training: the discriminator's turns, and the callbacks of who trains both."""
-
-    def __init__(self, trainer: AdversarialIRL, inner: BaseCallback) -> None:
-        super().__init__()
-        self.trainer, self.inner = trainer, inner
-
-    def _on_training_start(self) -> None:
-        self.inner.on_training_start(self.locals, self.globals)
-
-    def _on_rollout_start(self) -> None:
-        self.trainer._rollout.clear()
-        self.inner.on_rollout_start()
-
-    def _on_step(self) -> bool:
-        self.trainer.num_timesteps = self.num_timesteps
-        self.trainer._current_progress_remaining = self.model._current_progress_remaining
-        self.inner.update_locals(self.locals)
-        return self.inner.on_step()
-
-    def _on_rollout_end(self) -> None:
-        trainer = self.trainer
-        if trainer._steps_since_turn >= trainer.n_steps and trainer._ready():
-            trainer._steps_since_turn = 0
-            trainer.train_discriminator()
-            if isinstance(self.model, OnPolicyAlgorithm):
-                trainer._relabel_rollout(self.locals["values"], self.locals["dones"])
-        self.inner.update_locals(self.locals)
-        self.inner.on_rollout_end()
-
-    def _on_training_end(self) -> None:
-        self.inner.on_training_end()
+        return ["discriminator", "optimizer"], []

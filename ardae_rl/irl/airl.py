@@ -1,35 +1,76 @@
 """Adversarial inverse reinforcement learning (Fu, Luo and Levine 2018)."""
 
+from typing import Any, ClassVar
+
 import torch as th
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from ardae_rl.irl.relabelling import Transitions
+from ardae_rl.irl.adversarial import AdversarialIRL
+from ardae_rl.irl.discriminator import Discriminator, TransitionDiscriminator
 from ardae_rl.irl.reward_nets import ShapedRewardNet
-from ardae_rl.irl.stepwise import StepwiseIRL
+from ardae_rl.irl.transitions import Transitions
 
 
-class AIRL(StepwiseIRL):
-    """D = e^f / (e^f + π) of single transitions, with f = g + γ h(s') - h(s).
+class AIRLDiscriminator(TransitionDiscriminator):
+    """Discriminator D = e^f / (e^f + π) of single transitions, with f = g + γ h(s') - h(s).
 
-    Reference: Fu, Luo and Levine (2018), Learning robust rewards with adversarial inverse reinforcement learning,
-    https://arxiv.org/abs/1710.11248. The generator maximises ln D - ln(1 - D) = f - ln π: off-policy algorithms get the
-    reward f, and the entropy by their temperature 1; on-policy ones get f - ln π. See
-    :class:`~ardae_rl.irl.stepwise.StepwiseIRL` for the arguments that are not named here.
-
-    :param reward_kwargs: of :class:`~ardae_rl.irl.reward_nets.ShapedRewardNet`: ``inputs="state"`` for a reward that
-        holds under other dynamics. Its γ is by default the generator's
+    :param observation_space: Observation space of the environment.
+    :param action_space: Action space of the environment.
+    :param gamma: Discount factor of the generator.
+    :param reward_kwargs: Keyword arguments of :class:`~ardae_rl.irl.reward_nets.ShapedRewardNet`, whose ``gamma`` is by
+        default the generator's.
+    :param kwargs: Keyword arguments of :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
     """
 
-    reward_net: ShapedRewardNet
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        gamma: float,
+        reward_kwargs: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            ShapedRewardNet(observation_space, action_space, **({"gamma": gamma} | reward_kwargs)), **kwargs
+        )
 
-    def _make_reward_net(self) -> ShapedRewardNet:
-        gamma = self.generator_kwargs.get("gamma", 0.99)
-        return ShapedRewardNet(self.observation_space, self.action_space, **({"gamma": gamma} | self.reward_kwargs))
-
-    def logits(self, transitions: Transitions) -> th.Tensor:
-        return self.reward_net(*transitions) - self._log_prob(transitions)
+    def logits(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
+        f: th.Tensor = self.reward_net(*transitions)
+        return f - self.log_prob(transitions, generator)
 
     @th.no_grad()
-    def reward(self, transitions: Transitions) -> th.Tensor:
+    def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
         f: th.Tensor = self.reward_net(*transitions)
-        return f if isinstance(self.generator, OffPolicyAlgorithm) else f - self._log_prob(transitions)
+        return f - self.log_prob(transitions, generator) if isinstance(generator, OnPolicyAlgorithm) else f
+
+
+class AIRL(AdversarialIRL):
+    """Adversarial inverse reinforcement learning, with a discriminator D = e^f / (e^f + π) of single transitions.
+
+    The reward network is f = g + γ h(s') - h(s). The generator maximizes ln D - ln(1 - D) = f - ln π: off-policy
+    algorithms receive the reward f, and add the entropy through a temperature of 1; on-policy algorithms receive
+    f - ln π.
+
+    Reference: Fu, Luo and Levine (2018), Learning robust rewards with adversarial inverse reinforcement learning,
+    https://arxiv.org/abs/1710.11248.
+
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from stable_baselines3 import SAC
+    >>> from ardae_rl import AIRL
+    >>> from ardae_rl.irl import collect_demonstrations
+    >>> expert = SAC("MlpPolicy", "Pendulum-v1")  # train it first
+    >>> demos = collect_demonstrations(expert, gym.make("Pendulum-v1"), n_episodes=1)
+    >>> model = AIRL("MlpPolicy", "Pendulum-v1", demos, generator="sac", n_disc_updates=5).learn(210)
+    >>> action, _ = model.predict(model.get_env().reset())
+
+    The arguments are those of :class:`~ardae_rl.irl.adversarial.AdversarialIRL`. ``reward_kwargs`` are keyword
+    arguments of :class:`~ardae_rl.irl.reward_nets.ShapedRewardNet`: ``inputs="state"`` learns a reward that transfers
+    to other dynamics. ``discriminator_kwargs`` are ``n_recent`` and ``action_margin`` of
+    :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
+    """
+
+    discriminator_class: ClassVar[type[Discriminator[Any]]] = AIRLDiscriminator

@@ -1,34 +1,69 @@
-"""Generative adversarial imitation learning (Ho and Ermon 2016), the baseline without a reward to keep."""
+"""Generative adversarial imitation learning (Ho and Ermon 2016), a baseline that yields no reusable reward."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.nn import functional as F
 
-from ardae_rl.irl.relabelling import Transitions
+from ardae_rl.irl.adversarial import AdversarialIRL
+from ardae_rl.irl.discriminator import Discriminator, TransitionDiscriminator
 from ardae_rl.irl.reward_nets import BasicRewardNet
-from ardae_rl.irl.stepwise import StepwiseIRL
+from ardae_rl.irl.transitions import Transitions
 
 
-class GAIL(StepwiseIRL):
-    """D of state and action without a form: the generator, of any kind, gets -ln(1 - D), and imitates.
+class GAILDiscriminator(TransitionDiscriminator):
+    """Discriminator of states and actions without a prescribed form; the reward is -ln(1 - D).
 
-    Reference: Ho and Ermon (2016), Generative adversarial imitation learning, https://arxiv.org/abs/1606.03476. See
-    :class:`~ardae_rl.irl.stepwise.StepwiseIRL` for the arguments.
-
-    :param reward_kwargs: of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`, whose output is logit D
+    :param observation_space: Observation space of the environment.
+    :param action_space: Action space of the environment.
+    :param gamma: Discount factor of the generator, not used.
+    :param reward_kwargs: Keyword arguments of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`, whose output is
+        logit D.
+    :param kwargs: Keyword arguments of :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
     """
 
     needs_density: ClassVar[bool] = False
-    reward_net: BasicRewardNet
 
-    def _make_reward_net(self) -> BasicRewardNet:
-        return BasicRewardNet(self.observation_space, self.action_space, **self.reward_kwargs)
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        gamma: float,
+        reward_kwargs: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(BasicRewardNet(observation_space, action_space, **reward_kwargs), **kwargs)
 
-    def logits(self, transitions: Transitions) -> th.Tensor:
+    def logits(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
         logits: th.Tensor = self.reward_net(*transitions)
         return logits
 
     @th.no_grad()
-    def reward(self, transitions: Transitions) -> th.Tensor:
-        return F.softplus(self.logits(transitions))
+    def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
+        return F.softplus(self.logits(transitions, generator))
+
+
+class GAIL(AdversarialIRL):
+    """Generative adversarial imitation learning: the generator, of any kind, maximizes -ln(1 - D).
+
+    Reference: Ho and Ermon (2016), Generative adversarial imitation learning, https://arxiv.org/abs/1606.03476.
+
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from stable_baselines3 import SAC
+    >>> from ardae_rl import GAIL
+    >>> from ardae_rl.irl import collect_demonstrations
+    >>> expert = SAC("MlpPolicy", "Pendulum-v1")  # train it first
+    >>> demos = collect_demonstrations(expert, gym.make("Pendulum-v1"), n_episodes=1)
+    >>> model = GAIL("MlpPolicy", "Pendulum-v1", demos, generator="td3", n_disc_updates=5).learn(210)
+    >>> action, _ = model.predict(model.get_env().reset())
+
+    The arguments are those of :class:`~ardae_rl.irl.adversarial.AdversarialIRL`. ``reward_kwargs`` are keyword
+    arguments of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`, whose output is logit D. ``discriminator_kwargs``
+    may have ``n_recent`` of :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
+    """
+
+    discriminator_class: ClassVar[type[Discriminator[Any]]] = GAILDiscriminator

@@ -1,147 +1,123 @@
-"""Discriminators of whole trajectories: guided cost learning, and the same as an adversarial network."""
+"""Discriminators of whole episodes: guided cost learning, and its form as a generative adversarial network."""
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.ebm.losses import cost_loss, discriminator_logits
 from ardae_rl.ebm.partition import PartitionFunction
 from ardae_rl.irl.adversarial import AdversarialIRL, Demonstrations
-from ardae_rl.irl.relabelling import Step, Transitions, concatenated, select
+from ardae_rl.irl.discriminator import Discriminator, Loss, accuracies
 from ardae_rl.irl.reward_nets import BasicRewardNet
-from ardae_rl.irl.trajectories import Trajectory
+from ardae_rl.irl.transitions import Transitions, concatenate, select
 from ardae_rl.score.losses import contrastive_loss
 
 OBJECTIVES = ("gan", "cost")
 
 
-class GANGCL(AdversarialIRL):
-    """D = e^{R(τ)} / Z / (e^{R(τ)} / Z + q(τ)) of whole episodes, R(τ) = Σ r(s_t, a_t) and q(τ) = Π π(a_t|s_t).
+class Episodes(NamedTuple):
+    """Several episodes in one batch of transitions, and ln q of each."""
 
-    Reference: Finn, Christiano, Abbeel and Levine (2016), https://arxiv.org/abs/1611.03852; with ``objective="cost"``
-    guided cost learning itself (Finn, Levine and Abbeel 2016, https://arxiv.org/abs/1603.00448), whose gradient is the
-    same. The probabilities of the environment's own transitions cancel. Sums over hundreds of steps make this far
-    noisier than :class:`~ardae_rl.irl.airl.AIRL`. See :class:`~ardae_rl.irl.adversarial.AdversarialIRL` for the
-    arguments that are not named here; a ``batch_size`` is of episodes.
+    transitions: Transitions
+    lengths: list[int]
+    log_q: th.Tensor  # (n_episodes)
 
-    :param n_recent: episodes of the generator that the discriminator's samples are from
-    :param objective: "gan" (the discriminator's loss) or "cost" (the negative log likelihood of the demonstrations)
-    :param partition: of :class:`~ardae_rl.ebm.partition.PartitionFunction`
-    :param reward_kwargs: of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`
+    def draw(self, n: int) -> "Episodes":
+        """Return n random episodes without replacement, or all if there are fewer."""
+        if n >= len(self.lengths):
+            return self
+        index = th.randperm(len(self.lengths))[:n].tolist()
+        rows = [slice(sum(self.lengths[:k]), sum(self.lengths[: k + 1])) for k in index]
+        transitions = concatenate([select(self.transitions, part) for part in rows])
+        return Episodes(transitions, [self.lengths[k] for k in index], self.log_q[index])
+
+
+class GANGCLDiscriminator(Discriminator[Episodes]):
+    """Discriminator D = e^{R(τ)} / Z / (e^{R(τ)} / Z + q(τ)) of whole episodes.
+
+    :param observation_space: Observation space of the environment.
+    :param action_space: Action space of the environment.
+    :param gamma: Discount factor of the generator, not used.
+    :param reward_kwargs: Keyword arguments of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`.
+    :param batch_size: Number of demonstrated episodes, and of generator episodes, per update.
+    :param n_envs: Number of environments that the generator acts in.
+    :param n_recent: Number of most recent generator episodes to train on.
+    :param objective: "gan" (the discriminator loss) or "cost" (the negative log-likelihood of the demonstrations).
+    :param partition: Kind of :class:`~ardae_rl.ebm.partition.PartitionFunction`.
+    :param action_margin: Actions are clipped to this fraction of the half-range inside their bounds before ln π is
+        evaluated.
+    :raises ValueError: For arguments out of range.
     """
-
-    reward_net: BasicRewardNet
 
     def __init__(
         self,
-        policy: str | type[BasePolicy],
-        env: GymEnv | str | None,
-        demonstrations: Demonstrations | None = None,
-        generator: str | type[BaseAlgorithm] = "sac",
-        generator_kwargs: dict[str, Any] | None = None,
-        learning_rate: float | Schedule = 1e-3,
-        batch_size: int = 10,
-        n_steps: int = 200,
-        gradient_steps: int = 20,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        gamma: float,
+        reward_kwargs: dict[str, Any],
+        batch_size: int,
+        n_envs: int,
         n_recent: int = 10,
-        weight_decay: float = 0.0,
-        action_margin: float = 0.01,
         objective: str = "gan",
         partition: str = "mixture",
-        reward_kwargs: dict[str, Any] | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: th.device | str = "auto",
-        _init_setup_model: bool = True,
+        action_margin: float = 0.01,
     ) -> None:
-        super().__init__(
-            policy,
-            env,
-            demonstrations,
-            generator,
-            generator_kwargs,
-            learning_rate,
-            batch_size=batch_size,
-            n_steps=n_steps,
-            gradient_steps=gradient_steps,
-            weight_decay=weight_decay,
-            action_margin=action_margin,
-            reward_kwargs=reward_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
-            verbose=verbose,
-            seed=seed,
-            device=device,
-        )
-        self.n_recent, self.objective, self.partition_kind = n_recent, objective, partition
-        if _init_setup_model:
-            self._setup_model()
-
-    def _setup_model(self) -> None:
-        check_positive("n_recent", self.n_recent)
-        check_choice("objective", self.objective, OBJECTIVES)
-        if self.objective == "cost" and self.partition_kind == "learned":
-            raise ValueError("partition='learned' with objective='cost': accepted are 'mixture' and 'sampler'")
-        self.partition = PartitionFunction(self.partition_kind).to(self.device)
-        self._recent: deque[Episodes] = deque(maxlen=self.n_recent)
-        self._running: list[list[tuple[Transitions, th.Tensor]]] = [[] for _ in range(self.n_envs)]
-        super()._setup_model()
-
-    def _make_reward_net(self) -> BasicRewardNet:
-        return BasicRewardNet(self.observation_space, self.action_space, **self.reward_kwargs)
+        super().__init__(BasicRewardNet(observation_space, action_space, **reward_kwargs), batch_size, action_margin)
+        check_count("n_recent", n_recent)
+        check_choice("objective", objective, OBJECTIVES)
+        if objective == "cost":
+            check_choice("partition", partition, ("mixture", "sampler"))
+        self.objective = objective
+        self.partition = PartitionFunction(partition)
+        self.recent: deque[Episodes] = deque(maxlen=n_recent)
+        self._unfinished: list[list[tuple[Transitions, th.Tensor]]] = [[] for _ in range(n_envs)]
 
     @th.no_grad()
-    def reward(self, transitions: Transitions) -> th.Tensor:
+    def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
         r: th.Tensor = self.reward_net(*transitions)
-        return r if isinstance(self.generator, OffPolicyAlgorithm) else r - self._log_prob(transitions)
+        return r - self.log_prob(transitions, generator) if isinstance(generator, OnPolicyAlgorithm) else r
 
-    def _take_demonstrations(self, demonstrations: list[Trajectory]) -> None:
-        super()._take_demonstrations(demonstrations)
-        self._demo_lengths = [len(trajectory) for trajectory in demonstrations]
+    def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
+        """Store a step with ln π of the policy that took it, so that q(τ) belongs to the policies of that episode.
 
-    def _record(self, step: Step) -> None:
-        """With ln π of the policy as it is: an episode's q(τ) is that of what it was drawn from, step by step."""
-        transitions = self._tensors(step.observations, step.actions, step.next_observations, step.terminated)
-        log_probs = self._log_prob(transitions)
-        for k, running in enumerate(self._running):
-            running.append((select(transitions, slice(k, k + 1)), log_probs[k : k + 1]))
-            if step.terminated[k] or step.truncated[k]:
-                if self.num_timesteps >= self._first_own_step + len(running) * self.n_envs:
-                    steps, log_q = zip(*running, strict=True)
-                    self._recent.append(Episodes(concatenated(steps), [len(steps)], th.cat(log_q).sum()[None]))
-                self._running[k] = []
+        Episodes that started before ``learning_starts`` are dropped, because their actions may be random.
+        """
+        log_probs = self.log_prob(transitions, generator)
+        n_random_steps = int(getattr(generator, "learning_starts", 0))
+        for k, episode in enumerate(self._unfinished):
+            episode.append((select(transitions, slice(k, k + 1)), log_probs[k : k + 1]))
+            if dones[k]:
+                if generator.num_timesteps >= n_random_steps + len(episode) * len(self._unfinished):
+                    steps, log_q = zip(*episode, strict=True)
+                    self.recent.append(Episodes(concatenate(steps), [len(steps)], th.cat(log_q).sum()[None]))
+                self._unfinished[k] = []
 
-    @property
-    def _first_own_step(self) -> int:
-        """Before it, actions may be random, and have another density."""
-        return int(getattr(self.generator, "learning_starts", 0))
+    def is_ready(self, disc_interval: int) -> bool:
+        return len(self.recent) > 0
 
-    def _ready(self) -> bool:
-        return len(self._recent) > 0
-
-    def _before_turn(self) -> None:
-        demo_log_probs = self._log_prob(self.expert).split(self._demo_lengths)
+    def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Episodes, Episodes]:
+        demo_transitions, lengths = concatenate(demos), [len(demo.actions) for demo in demos]
+        demo_log_probs = self.log_prob(demo_transitions, generator).split(lengths)
         log_q = th.stack([log_probs.sum() for log_probs in demo_log_probs])
-        self._demos = Episodes(self.expert, self._demo_lengths, log_q)
-        self._samples = Episodes(
-            concatenated([episode.transitions for episode in self._recent]),
-            [episode.lengths[0] for episode in self._recent],
-            th.cat([episode.log_q for episode in self._recent]),
+        samples = Episodes(
+            concatenate([episode.transitions for episode in self.recent]),
+            [episode.lengths[0] for episode in self.recent],
+            th.cat([episode.log_q for episode in self.recent]),
         )
+        return Episodes(demo_transitions, lengths, log_q), samples
 
-    def _discriminator_step(self) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        demos, samples = self._demos.draw(self.batch_size), self._samples.draw(self.batch_size)
-        demo_cost, sample_cost = -self._returns(demos), -self._returns(samples)
+    def loss(self, demos: Episodes, samples: Episodes, generator: BaseAlgorithm) -> Loss:
+        demos, samples = demos.draw(self.batch_size), samples.draw(self.batch_size)
+        demo_cost, sample_cost = -self.returns(demos), -self.returns(samples)
         self.partition.update(demo_cost.detach(), demos.log_q, sample_cost.detach(), samples.log_q)
         log_z = self.partition.log_z
         demo_logits = discriminator_logits(demo_cost, demos.log_q, log_z)
@@ -150,39 +126,67 @@ class GANGCL(AdversarialIRL):
             loss = contrastive_loss(demo_logits, sample_logits)
         else:
             loss = cost_loss(demo_cost, demos.log_q, sample_cost, samples.log_q, log_z)
-        return loss, {
-            "log_partition": log_z.detach(),
-            "demo_accuracy": (demo_logits > 0).float().mean(),
-            "sample_accuracy": (sample_logits < 0).float().mean(),
-        }
+        return loss, {"log_partition": log_z.detach()} | accuracies(demo_logits, sample_logits)
 
-    def _returns(self, episodes: "Episodes") -> th.Tensor:
-        """Σ r, (n)."""
+    def returns(self, episodes: Episodes) -> th.Tensor:
+        """Return R(τ) = Σ r(s_t, a_t) of each episode, shape (n_episodes,)."""
         rewards = self.reward_net(*episodes.transitions).split(episodes.lengths)
         return th.stack([part.sum() for part in rewards])
 
-    def _parameters(self) -> list[th.nn.Parameter]:
-        return [*super()._parameters(), *self.partition.parameters()]
 
-    def _extra_modules(self) -> list[str]:
-        return ["partition"]
+class GANGCL(AdversarialIRL):
+    """Guided cost learning as a generative adversarial network, with a discriminator of whole episodes.
 
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_recent", "_running", "_demos", "_samples"]
+    D = e^{R(τ)} / Z / (e^{R(τ)} / Z + q(τ)) with R(τ) = Σ r(s_t, a_t) and q(τ) = Π π(a_t|s_t); the transition
+    probabilities of the environment cancel. Sums over hundreds of steps make this method far noisier than
+    :class:`~ardae_rl.irl.airl.AIRL`.
 
+    References: Finn, Christiano, Abbeel and Levine (2016), A connection between generative adversarial networks,
+    inverse reinforcement learning, and energy-based models, https://arxiv.org/abs/1611.03852; for ``objective="cost"``, which
+    has the same gradient, Finn, Levine and Abbeel (2016), Guided cost learning, https://arxiv.org/abs/1603.00448.
 
-class Episodes(NamedTuple):
-    """Episodes one after another, and ln q of each."""
+    Example:
 
-    transitions: Transitions
-    lengths: list[int]
-    log_q: th.Tensor  # (n)
+    >>> import gymnasium as gym
+    >>> from stable_baselines3 import SAC
+    >>> from ardae_rl import GANGCL
+    >>> from ardae_rl.irl import collect_demonstrations
+    >>> expert = SAC("MlpPolicy", "Pendulum-v1")  # train it first
+    >>> demos = collect_demonstrations(expert, gym.make("Pendulum-v1"), n_episodes=1)
+    >>> kwargs = {"learning_starts": 10}
+    >>> model = GANGCL("MlpPolicy", "Pendulum-v1", demos, "sac", kwargs, n_disc_updates=2).learn(210)
+    >>> action, _ = model.predict(model.get_env().reset())
 
-    def draw(self, n: int) -> "Episodes":
-        """So many of them, or all, none twice."""
-        if n >= len(self.lengths):
-            return self
-        chosen = th.randperm(len(self.lengths))[:n].tolist()
-        parts = [slice(sum(self.lengths[:k]), sum(self.lengths[: k + 1])) for k in chosen]
-        transitions = concatenated([select(self.transitions, part) for part in parts])
-        return Episodes(transitions, [self.lengths[k] for k in chosen], self.log_q[chosen])
+    The arguments are those of :class:`~ardae_rl.irl.adversarial.AdversarialIRL`, three of them with other defaults.
+    ``reward_kwargs`` are keyword arguments of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`, and
+    ``discriminator_kwargs`` are ``n_recent``, ``objective``, ``partition`` and ``action_margin`` of
+    :class:`GANGCLDiscriminator`.
+
+    :param disc_learning_rate: Learning rate of the discriminator.
+    :param demo_batch_size: Number of demonstrated episodes, and of generator episodes, per discriminator update.
+    :param n_disc_updates: Number of discriminator updates per round.
+    """
+
+    discriminator_class: ClassVar[type[Discriminator[Any]]] = GANGCLDiscriminator
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        demonstrations: Demonstrations | None = None,
+        *args: Any,
+        disc_learning_rate: float | Schedule = 1e-3,
+        demo_batch_size: int = 10,
+        n_disc_updates: int = 20,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            demonstrations,
+            *args,
+            disc_learning_rate=disc_learning_rate,
+            demo_batch_size=demo_batch_size,
+            n_disc_updates=n_disc_updates,
+            **kwargs,
+        )

@@ -1,4 +1,4 @@
-"""Rewards as networks."""
+"""Rewards as neural networks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,15 +20,32 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
+from ardae_rl.common.checks import check_between, check_choice
+from ardae_rl.common.squashed import scale_actions
+
 INPUTS = ("state", "state_action")
 
 
 class RewardNet(BaseModel):
-    """r(s, a, s') of transitions; the base of those below.
+    """Base class of rewards r(s, a, s') of transitions.
 
-    :param observation_space: of the environment, pictures with their channels first
-    :param action_space: bounded, which the network has in [-1, 1], or discrete
-    :param features_extractor_class: None for SB3's usual one of such observations
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_rl.irl import RewardNet
+    >>> class Effort(RewardNet):
+    ...     def forward(self, observations, actions, next_observations, terminated):
+    ...         return -self.action_inputs(actions).square().sum(-1)
+    >>> env = gym.make("Pendulum-v1")
+    >>> Effort(env.observation_space, env.action_space).predict([[1.0, 0.0, 0.0]], [[2.0]], [[1.0, 0.0, 0.3]], [0])
+    array([-1.], dtype=float32)
+
+    :param observation_space: Observation space of the environment. Images have their channels first.
+    :param action_space: Action space of the environment: a bounded box, which networks see rescaled to [-1, 1], or
+        discrete.
+    :param features_extractor_class: Class of the features extractor; None for SB3's default one.
+    :param features_extractor_kwargs: Keyword arguments of the features extractor.
+    :param normalize_images: Whether to divide images by 255.
     """
 
     def __init__(
@@ -40,7 +57,7 @@ class RewardNet(BaseModel):
         normalize_images: bool = True,
     ) -> None:
         if features_extractor_class is None:
-            features_extractor_class = _usual_extractor(observation_space)
+            features_extractor_class = _default_extractor(observation_space)
         super().__init__(
             observation_space, action_space, features_extractor_class, features_extractor_kwargs, None, normalize_images
         )
@@ -49,39 +66,39 @@ class RewardNet(BaseModel):
     def forward(
         self, observations: PyTorchObs, actions: th.Tensor, next_observations: PyTorchObs, terminated: th.Tensor
     ) -> th.Tensor:
-        """Rewards, (n).
+        """Return the rewards of n transitions, shape (n,).
 
-        :param observations: as ``obs_to_tensor`` gives them, n rows
-        :param actions: in the environment's range, (n, ...)
-        :param next_observations: as ``observations``
-        :param terminated: (n), 1 where ``next_observations`` are terminal
+        :param observations: Observations as ``obs_to_tensor`` returns them, n rows.
+        :param actions: Actions in the environment's range, shape (n, ...).
+        :param next_observations: Observations that the actions led to, n rows.
+        :param terminated: 1 where the next observation is a terminal state, shape (n,).
         """
         raise NotImplementedError
 
     @th.no_grad()
     def predict(self, observations: Any, actions: Any, next_observations: Any, terminated: Any) -> NDArray[np.float32]:
-        """:meth:`forward` of arrays as environments give them, n rows."""
-        inputs = self.obs_to_tensor(observations)[0], self.obs_to_tensor(next_observations)[0]
-        acted = th.as_tensor(np.asarray(actions), device=self.device)
-        ends = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=self.device)
-        reward: NDArray[np.float32] = self(inputs[0], acted, inputs[1], ends).cpu().numpy()
+        """Return the rewards of n transitions that are given as arrays, as environments return them."""
+        before, after = (self.obs_to_tensor(_as_arrays(part))[0] for part in (observations, next_observations))
+        action_tensor = th.as_tensor(np.asarray(actions), device=self.device)
+        is_terminal = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=self.device)
+        reward: NDArray[np.float32] = self(before, action_tensor, after, is_terminal).cpu().numpy()
         return reward
 
+    def fit_normalizer(self, observations: PyTorchObs) -> None:
+        """Fit the normalization of inputs to observations. A network without one ignores them."""
+
     def features(self, observations: PyTorchObs) -> th.Tensor:
-        """(n, features_dim)"""
+        """Return the extracted features, shape (n, features_dim)."""
         assert self.features_extractor is not None
         return self.extract_features(observations, self.features_extractor)
 
     def action_inputs(self, actions: th.Tensor) -> th.Tensor:
-        """Actions as the network has them, (n, dim): scaled to [-1, 1], or one-hot."""
+        """Return actions as the network sees them, shape (n, dim): rescaled to [-1, 1], or one-hot."""
         space = self.action_space
         if isinstance(space, spaces.Discrete):
             return nn.functional.one_hot(actions.long().flatten() - int(space.start), int(space.n)).float()
         assert isinstance(space, spaces.Box)
-        low, high = (
-            th.as_tensor(bound, dtype=th.float32, device=actions.device).flatten() for bound in (space.low, space.high)
-        )
-        return 2 * (actions.float().flatten(1) - low) / (high - low) - 1
+        return scale_actions(actions, space)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {
@@ -91,15 +108,27 @@ class RewardNet(BaseModel):
 
 
 class BasicRewardNet(RewardNet):
-    """A perceptron of state and action, or of the state alone.
+    """Multilayer perceptron of state and action, or of the state alone.
 
-    :param inputs: "state" (the state that is left) or "state_action"
-    :param hidden: widths
-    :param activation_fn: activation function
-    :raises ValueError: for other inputs
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_rl.irl import BasicRewardNet
+    >>> env = gym.make("Pendulum-v1")
+    >>> reward_net = BasicRewardNet(env.observation_space, env.action_space, inputs="state")
+    >>> reward_net.predict([[1.0, 0.0, 0.0]], [[2.0]], [[1.0, 0.0, 0.3]], [0]).shape
+    (1,)
+
+    :param observation_space: Observation space of the environment.
+    :param action_space: Action space of the environment.
+    :param inputs: "state" (the state before the action) or "state_action".
+    :param hidden: Widths of the hidden layers.
+    :param activation_fn: Activation function.
+    :param extractor: Further keyword arguments of :class:`RewardNet`.
+    :raises ValueError: For other inputs.
     """
 
-    centre: th.Tensor
+    center: th.Tensor
     scale: th.Tensor
 
     def __init__(
@@ -112,50 +141,64 @@ class BasicRewardNet(RewardNet):
         **extractor: Any,
     ) -> None:
         super().__init__(observation_space, action_space, **extractor)
-        if inputs not in INPUTS:
-            raise ValueError(f"inputs={inputs!r}: accepted are {', '.join(map(repr, INPUTS))}")
+        check_choice("inputs", inputs, INPUTS)
         self.inputs, self.hidden, self.activation_fn = inputs, tuple(hidden), activation_fn
-        n = self.features_extractor.features_dim  # type: ignore[union-attr]
-        self.register_buffer("centre", th.zeros(n))
-        self.register_buffer("scale", th.ones(n))
+        n_features = self.features_extractor.features_dim  # type: ignore[union-attr]
+        self.register_buffer("center", th.zeros(n_features))
+        self.register_buffer("scale", th.ones(n_features))
         n_actions = _action_dim(action_space) if inputs == "state_action" else 0
-        self.network = nn.Sequential(*create_mlp(n + n_actions, 1, list(hidden), activation_fn))
+        self.network = nn.Sequential(*create_mlp(n_features + n_actions, 1, list(hidden), activation_fn))
 
     def forward(
         self, observations: PyTorchObs, actions: th.Tensor, next_observations: PyTorchObs, terminated: th.Tensor
     ) -> th.Tensor:
-        return self.of_features(self.standardised(observations), actions)
+        return self.reward_of_features(self.normalized_features(observations), actions)
 
-    def of_features(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """The same of :meth:`standardised` features."""
+    def reward_of_features(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """Return the rewards, shape (n,), of :meth:`normalized_features` and actions."""
         parts = [features] if self.inputs == "state" else [features, self.action_inputs(actions)]
         reward: th.Tensor = self.network(th.cat(parts, -1)).squeeze(-1)
         return reward
 
-    def standardised(self, observations: PyTorchObs) -> th.Tensor:
-        """Features in the units of :meth:`observe`."""
-        return (self.features(observations) - self.centre) / self.scale
+    def normalized_features(self, observations: PyTorchObs) -> th.Tensor:
+        """Return features, normalized as :meth:`fit_normalizer` has set it, shape (n, features_dim)."""
+        return (self.features(observations) - self.center) / self.scale
 
     @th.no_grad()
-    def observe(self, observations: PyTorchObs) -> None:
-        """Have the features of these observations with mean 0 and deviation 1, once and for all."""
+    def fit_normalizer(self, observations: PyTorchObs) -> None:
+        """Fix the normalization such that the features of these observations have mean 0 and standard deviation 1."""
         features = self.features(observations)
-        self.centre.copy_(features.mean(0))
+        self.center.copy_(features.mean(0))
         self.scale.copy_(features.std(0).clamp_min(1e-3))
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {"inputs": self.inputs, "hidden": self.hidden, "activation_fn": self.activation_fn}
-        return super()._get_constructor_parameters() | own
+        parameters = {"inputs": self.inputs, "hidden": self.hidden, "activation_fn": self.activation_fn}
+        return super()._get_constructor_parameters() | parameters
 
 
 class ShapedRewardNet(BasicRewardNet):
-    """f = g + γ h(s') - h(s): a reward, and a potential that takes up what depends on the dynamics.
+    """Reward f = g + γ h(s') - h(s): a reward g, and a potential h that absorbs what depends on the dynamics.
 
     Reference: Fu, Luo and Levine (2018), Learning robust rewards with adversarial inverse reinforcement learning,
     https://arxiv.org/abs/1710.11248, Eq. 4.
 
-    :param inputs: of g; "state" for rewards that hold under other dynamics
-    :param gamma: γ
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_rl.irl import ShapedRewardNet
+    >>> env = gym.make("Pendulum-v1")
+    >>> reward_net = ShapedRewardNet(env.observation_space, env.action_space, inputs="state", gamma=0.9)
+    >>> reward_net.predict([[1.0, 0.0, 0.0]], [[2.0]], [[1.0, 0.0, 0.3]], [0]).shape
+    (1,)
+
+    :param observation_space: Observation space of the environment.
+    :param action_space: Action space of the environment.
+    :param inputs: Inputs of g; "state" for a reward that transfers to other dynamics.
+    :param hidden: Widths of the hidden layers of g and h.
+    :param activation_fn: Activation function.
+    :param gamma: Discount factor γ.
+    :param extractor: Further keyword arguments of :class:`RewardNet`.
+    :raises ValueError: For arguments out of range.
     """
 
     def __init__(
@@ -169,28 +212,33 @@ class ShapedRewardNet(BasicRewardNet):
         **extractor: Any,
     ) -> None:
         super().__init__(observation_space, action_space, inputs, hidden, activation_fn, **extractor)
-        if not 0 <= gamma <= 1:
-            raise ValueError(f"gamma={gamma!r}: accepted are numbers from 0 to 1")
+        check_between("gamma", gamma, 0, 1)
         self.gamma = gamma
-        self.potential = nn.Sequential(*create_mlp(len(self.centre), 1, list(hidden), activation_fn))
+        self.potential = nn.Sequential(*create_mlp(len(self.center), 1, list(hidden), activation_fn))
 
     def forward(
         self, observations: PyTorchObs, actions: th.Tensor, next_observations: PyTorchObs, terminated: th.Tensor
     ) -> th.Tensor:
-        features, following = self.standardised(observations), self.standardised(next_observations)
-        after = (1 - terminated) * self.potential(following).squeeze(-1)
-        shaping: th.Tensor = self.gamma * after - self.potential(features).squeeze(-1)
-        return self.of_features(features, actions) + shaping
+        features, next_features = self.normalized_features(observations), self.normalized_features(next_observations)
+        next_potential = (1 - terminated) * self.potential(next_features).squeeze(-1)
+        shaping: th.Tensor = self.gamma * next_potential - self.potential(features).squeeze(-1)
+        return self.reward_of_features(features, actions) + shaping
 
     def unshaped(self, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
-        """g alone, (n)."""
-        return self.of_features(self.standardised(observations), actions)
+        """Return g alone, shape (n,): the reward to use under other dynamics, for which h was not learned."""
+        return self.reward_of_features(self.normalized_features(observations), actions)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"gamma": self.gamma}
 
 
-def _usual_extractor(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
+def _as_arrays(observations: Any) -> Any:
+    if isinstance(observations, dict):
+        return {name: np.asarray(value) for name, value in observations.items()}
+    return np.asarray(observations)
+
+
+def _default_extractor(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
     if isinstance(space, spaces.Dict):
         return CombinedExtractor
     return NatureCNN if is_image_space(space) else FlattenExtractor
@@ -199,4 +247,4 @@ def _usual_extractor(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
 def _action_dim(space: gym.Space[Any]) -> int:
     if isinstance(space, (spaces.Box, spaces.Discrete)):
         return get_flattened_obs_dim(space)
-    raise ValueError(f"action_space={space}: accepted are Box and Discrete spaces")
+    raise ValueError(f"`action_space` must be a Box or a Discrete space, got {space}")

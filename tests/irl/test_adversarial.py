@@ -1,4 +1,4 @@
-"""AIRL, GAIL and GAN-GCL as SB3's users hold them, at tiny sizes, with generators of all kinds."""
+"""AIRL, GAIL and GAN-GCL at tiny sizes, as users of SB3 call them, with generators of all kinds."""
 
 import warnings
 from pathlib import Path
@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from ardae_rl.irl import AIRL, GAIL, GANGCL, ShapedRewardNet, Trajectory, collect_demonstrations
 from ardae_rl.irl.adversarial import AdversarialIRL
-from ardae_rl.irl.relabelling import Transitions
+from ardae_rl.irl.transitions import Transitions, concatenate
 from tests.irl.counting import Counting
 from tests.irl.test_trajectories import Always
 
@@ -29,7 +29,7 @@ ON_POLICY: dict[str, dict[str, Any]] = {
     "a2c": {"n_steps": 20},
 }
 GENERATORS = OFF_POLICY | ON_POLICY
-SMALL = {"n_steps": 20, "gradient_steps": 2, "reward_kwargs": {"hidden": (8,)}, "seed": 0, "device": "cpu"}
+SMALL = {"disc_interval": 20, "n_disc_updates": 2, "reward_kwargs": {"hidden": (8,)}, "seed": 0, "device": "cpu"}
 
 
 def demonstrations(n: int = 3, **arguments: Any) -> list[Trajectory]:
@@ -78,7 +78,7 @@ def test_learn_and_predict(method: type[Any], generator: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_rollouts_have_the_newest_rewards(method: type[Any]) -> None:
-    """What PPO trains on is as if it had been collected with the reward that the discriminator's turn left."""
+    """What PPO trains on is as if it had been collected with the reward that the discriminator's update left."""
     model = make(method, "ppo", generator_kwargs={"learning_rate": 0.0})
 
     class Compare(BaseCallback):
@@ -122,7 +122,7 @@ def test_environments(method: type[Any], form: str) -> None:
 @pytest.mark.parametrize("generator", ["sac", "sac_ardae", "ppo"])
 @pytest.mark.parametrize("method", METHODS)
 def test_save_load_continue(method: type[Any], generator: str, tmp_path: Path) -> None:
-    """Rewards and actions are the same after loading, and learning goes on where it was."""
+    """Rewards and actions are identical after loading, and training continues."""
     model = make(method, generator)
     model.learn(60)
     model.save(tmp_path / "model")
@@ -186,7 +186,7 @@ def test_another_environment() -> None:
 
 
 def test_schedule_of_the_learning_rate() -> None:
-    model = make(AIRL, learning_rate=lambda left: 1e-3 * left)
+    model = make(AIRL, disc_learning_rate=lambda remaining: 1e-3 * remaining)
     model.learn(80)
     assert model.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * (1 - 80 / 80), abs=1e-4)
 
@@ -195,23 +195,24 @@ def test_temperature() -> None:
     """The one that the reward is learnt for is the default; another one is taken, with a warning."""
     assert float(make(AIRL).generator.ent_coef_tensor) == 1 and make(AIRL, "ppo").generator.ent_coef == 0
     assert make(GAIL).generator.ent_coef == "auto"
-    with pytest.warns(UserWarning, match=r"generator_kwargs\['ent_coef'\]='auto': .* takes ent_coef=1.0"):
+    with pytest.warns(UserWarning, match=r"`generator_kwargs\['ent_coef'\]` is 'auto', .* needs ent_coef=1.0"):
         make(AIRL, generator_kwargs={"ent_coef": "auto"})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make(AIRL, generator_kwargs={"ent_coef": 1.0})
 
 
-def test_discriminator_tells_them_apart() -> None:
+def test_discriminator_separates_demonstrations_from_samples() -> None:
     """Demonstrations always have the action 1; AIRL's logits are f - ln π, GAIL's have no density."""
-    model = make(AIRL, gradient_steps=200, learning_rate=1e-2)
+    model = make(AIRL, n_disc_updates=200, disc_learning_rate=1e-2)
     model.learn(41)
-    step = model._recent[-1]
-    own = model._tensors(step.observations, step.actions, step.next_observations, step.terminated)
+    discriminator, generator = model.discriminator, model.generator
+    demos, _ = discriminator.training_data(model._demos, generator)
+    sample = discriminator.recent[-1]
     with th.no_grad():
-        expected = model.reward_net(*own) - model._log_prob(own)
-        th.testing.assert_close(model.logits(own), expected)
-        assert float((model.logits(model.expert) > 0).float().mean()) > 0.9
+        expected = model.reward_net(*sample) - discriminator.log_prob(sample, generator)
+        th.testing.assert_close(discriminator.logits(sample, generator), expected)
+        assert float((discriminator.logits(demos, generator) > 0).float().mean()) > 0.9
     made = make(GAIL, "td3", generator_kwargs={"learning_starts": 10, "batch_size": 8})
     made.learn(40)
     assert made.num_timesteps == 40
@@ -221,20 +222,23 @@ def test_episodes_of_random_actions_are_left_out() -> None:
     """Before ``learning_starts`` actions do not come from the policy; q(τ) would not be theirs."""
     model = make(GANGCL, generator_kwargs={"learning_starts": 22})
     model.learn(60)
-    assert len(model._recent) == 7  # of twelve episodes of five steps, the first five are random or partly so
-    assert all(episode.lengths == [5] and episode.log_q.shape == (1,) for episode in model._recent)
+    recent = model.discriminator.recent
+    assert len(recent) == 7  # of twelve episodes of five steps, the first five are random or partly so
+    assert all(episode.lengths == [5] and episode.log_q.shape == (1,) for episode in recent)
 
 
 def test_trajectory_logits() -> None:
     """Sums over steps: of rewards in D, of ln π in q."""
-    model = make(GANGCL, partition="mixture")
+    model = make(GANGCL, discriminator_kwargs={"partition": "mixture"})
     model.learn(60)
-    model._before_turn()
-    rewards = model.reward_net(*model.expert).split([5, 5, 5])
-    th.testing.assert_close(model._returns(model._demos), th.stack([part.sum() for part in rewards]))
-    log_probs = model._log_prob(model.expert).reshape(3, 5).sum(1)
-    th.testing.assert_close(model._demos.log_q, log_probs)
-    drawn = model._samples.draw(2)
+    discriminator, generator = model.discriminator, model.generator
+    demos, samples = discriminator.training_data(model._demos, generator)
+    expert = concatenate(model._demos)
+    rewards = model.reward_net(*expert).split([5, 5, 5])
+    th.testing.assert_close(discriminator.returns(demos), th.stack([part.sum() for part in rewards]))
+    log_probs = discriminator.log_prob(expert, generator).reshape(3, 5).sum(1)
+    th.testing.assert_close(demos.log_q, log_probs)
+    drawn = samples.draw(2)
     assert len(drawn.lengths) == 2 and len(drawn.transitions.actions) == 10 and drawn.log_q.shape == (2,)
 
 
@@ -243,31 +247,32 @@ def test_trajectory_logits() -> None:
     [("gan", "mixture"), ("gan", "sampler"), ("gan", "learned"), ("cost", "mixture"), ("cost", "sampler")],
 )
 def test_objectives_and_partitions(objective: str, partition: str) -> None:
-    model = make(GANGCL, objective=objective, partition=partition)
+    model = make(GANGCL, discriminator_kwargs={"objective": objective, "partition": partition})
     model.learn(60)
-    log_z = model.partition.log_z.item()
+    log_z = model.discriminator.partition.log_z.item()
     assert np.isfinite(log_z) and log_z != 0
 
 
 def test_a_cost_has_no_learned_partition() -> None:
-    with pytest.raises(ValueError, match="partition='learned' with objective='cost'"):
-        make(GANGCL, objective="cost", partition="learned")
+    with pytest.raises(ValueError, match="`partition` must be one of 'mixture', 'sampler', got 'learned'"):
+        make(GANGCL, discriminator_kwargs={"objective": "cost", "partition": "learned"})
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"n_steps": 0}, "n_steps=0"),
-        ({"action_margin": 0.0}, "action_margin=0.0: accepted are numbers between 0 and 1"),
-        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
-        ({"n_recent": 0}, "n_recent=0"),
-        ({"generator": "td3"}, "accepted are those whose policy has a density"),
-        ({"generator": "ars"}, "generator=ARS: accepted are algorithms that learn by gradients"),
-        ({"generator_kwargs": {"n_steps": 3}}, r"generator_kwargs\['n_steps'\]=3: accepted is 1"),
-        ({"demonstrations": []}, "demonstrations: none"),
+        ({"disc_interval": 0}, "`disc_interval` must be >= 1, got 0"),
+        ({"discriminator_kwargs": {"action_margin": 0.0}}, "`action_margin` must be between 0 and 1, got 0.0"),
+        ({"weight_decay": -1.0}, "`weight_decay` must be >= 0, got -1.0"),
+        ({"discriminator_kwargs": {"n_recent": 0}}, "`n_recent` must be >= 1, got 0"),
+        ({"generator": "td3"}, "`generator` must be an algorithm whose policy has a density, got TD3"),
+        ({"generator": "foo"}, "`generator` must be one of .*'sac', .* got 'foo'"),
+        ({"generator": "ars"}, "`generator` must be an algorithm that learns by gradients, got ARS"),
+        ({"generator_kwargs": {"n_steps": 3}}, r"`generator_kwargs\['n_steps'\]` must be 1, got 3"),
+        ({"demonstrations": []}, "`demonstrations` must have at least one trajectory, got none"),
         ({"demonstrations": "nowhere.npz"}, r"no file nowhere\.npz"),
-        ({"policy": "NoPolicy"}, "policy='NoPolicy': accepted with this generator are"),
-        ({"reward_kwargs": {"inputs": "action"}}, "inputs='action'"),
+        ({"policy": "NoPolicy"}, "`policy` must be one of 'MlpPolicy', .* got 'NoPolicy'"),
+        ({"reward_kwargs": {"inputs": "action"}}, "`inputs` must be one of 'state', 'state_action', got 'action'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
@@ -277,14 +282,14 @@ def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
 
 
 def test_what_cannot_be_learnt_from() -> None:
-    with pytest.raises(ValueError, match=r"demonstrations with actions of shape \(\): accepted is \(1,\)"):
+    with pytest.raises(ValueError, match=r"`demonstrations` must have actions of shape \(1,\), .* got \(\)"):
         AIRL("MlpPolicy", Counting(), demonstrations(1, discrete=True))
     with pytest.raises(ValueError, match="Unexpected observation shape"):
         AIRL("MlpPolicy", "Pendulum-v1", demonstrations(1))
-    with pytest.raises(ValueError, match="env has a VecNormalize"):
+    with pytest.raises(ValueError, match="`env` must not contain a VecNormalize"):
         make(AIRL).set_env(VecNormalize(make_vec_env(Counting)))
-    with pytest.raises(ValueError, match="env has a VecNormalize"):
+    with pytest.raises(ValueError, match="`env` must not contain a VecNormalize"):
         AIRL("MlpPolicy", VecNormalize(make_vec_env(Counting)), demonstrations(1))
-    with pytest.raises(ValueError, match="demonstrations=None: accepted for learning"):
+    with pytest.raises(ValueError, match="`demonstrations` must be trajectories, .* got None"):
         AIRL("MlpPolicy", Counting()).learn(10)
     assert issubclass(AIRL, AdversarialIRL)

@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3 import PPO, SAC
 
 from ardae_rl import SACARDAE
 from ardae_rl.irl.log_density import has_density, policy_log_prob
@@ -76,5 +78,20 @@ def test_margin() -> None:
 def test_policies_without_a_density() -> None:
     model = untrained("td3", seed=0)
     assert not has_density(model)
-    with pytest.raises(ValueError, match="generator=TD3: its policy has no density; accepted are SAC"):
+    with pytest.raises(ValueError, match="`generator` must have a policy with a density .* got TD3"):
         policy_log_prob(model, observations(model, 1), th.zeros(1, 1))
+
+
+@pytest.mark.parametrize("algorithm", [SAC, PPO])
+def test_action_space_of_two_axes(algorithm: Any) -> None:
+    """The density is that of the same actions flattened."""
+
+    class Matrix(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Box(-1, 1, (3,))
+        action_space = gym.spaces.Box(-1, 1, (2, 3))
+
+    model = algorithm("MlpPolicy", Matrix(), seed=0, device="cpu")
+    obs, actions = observations(model, 4), th.linspace(-0.9, 0.9, 24).reshape(4, 2, 3)
+    log_prob = policy_log_prob(model, obs, actions)
+    assert log_prob.shape == (4,)
+    th.testing.assert_close(log_prob, policy_log_prob(model, obs, actions.flatten(1)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
@@ -18,18 +19,17 @@ from ardae_rl.irl.relabelling import (
     RelabellingDictReplayBuffer,
     RelabellingHerReplayBuffer,
     RelabellingReplayBuffer,
-    RewardVecEnvWrapper,
-    Step,
-    Transitions,
     relabelling_buffer,
 )
+from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
+from ardae_rl.irl.transitions import Transitions
 from tests.irl.counting import Counting
 
 
-def by_hand(step: Step) -> np.ndarray:
+def by_hand(step: VecStep) -> np.ndarray:
     """100 s + 10 s' + a, and 1000 at a terminal state."""
-    first, following = step.observations[:, 0], step.next_observations[:, 0]
-    value: np.ndarray = 100 * first + 10 * following + step.actions[:, 0] + 1000 * step.terminated
+    first, after = step.observations[:, 0], step.next_observations[:, 0]
+    value: np.ndarray = 100 * first + 10 * after + step.actions[:, 0] + 1000 * step.terminated
     return value.astype(np.float32)
 
 
@@ -51,14 +51,14 @@ def test_steps(ends: bool) -> None:
 
 def of_batch(transitions: Transitions) -> th.Tensor:
     vector: Any = transitions.observations, transitions.next_observations
-    first, following = (part["vector"] if isinstance(part, dict) else part for part in vector)
-    return 100 * first[:, 0] + 10 * following[:, 0] + transitions.actions[:, 0] + 1000 * transitions.terminated
+    first, after = (part["vector"] if isinstance(part, dict) else part for part in vector)
+    return 100 * first[:, 0] + 10 * after[:, 0] + transitions.actions[:, 0] + 1000 * transitions.terminated
 
 
 @pytest.mark.parametrize("as_dict", [False, True])
 @pytest.mark.parametrize("ends", [False, True])
 def test_buffers(as_dict: bool, ends: bool) -> None:
-    """Rewards are computed when they are drawn, of actions in the environment's range, by whatever function is set."""
+    """Rewards are computed at sampling, from actions in the environment's range, by the current function."""
     buffer_class = RelabellingDictReplayBuffer if as_dict else RelabellingReplayBuffer
     model = SAC(
         "MultiInputPolicy" if as_dict else "MlpPolicy",
@@ -71,9 +71,9 @@ def test_buffers(as_dict: bool, ends: bool) -> None:
     buffer: Any = model.replay_buffer
     buffer.reward = of_batch
     batch = buffer.sample(300)
-    first, following = ((part["vector"] if as_dict else part) for part in (batch.observations, batch.next_observations))
+    first, after = ((part["vector"] if as_dict else part) for part in (batch.observations, batch.next_observations))
     # The second number of the next observation is the action in the environment's range
-    expected = 100 * first[:, 0] + 10 * following[:, 0] + following[:, 1] + 1000 * batch.dones.flatten()
+    expected = 100 * first[:, 0] + 10 * after[:, 0] + after[:, 1] + 1000 * batch.dones.flatten()
     th.testing.assert_close(batch.rewards.flatten(), expected, atol=1e-3, rtol=0)
     assert bool(batch.dones.any()) == ends
     buffer.reward = lambda transitions: th.zeros(len(transitions.actions))
@@ -95,8 +95,8 @@ def test_hindsight() -> None:
     buffer: Any = model.replay_buffer
 
     def achieved(transitions: Transitions) -> th.Tensor:
-        following: Any = transitions.next_observations
-        return (following["achieved_goal"] == following["desired_goal"]).all(-1).float()
+        after: Any = transitions.next_observations
+        return (after["achieved_goal"] == after["desired_goal"]).all(-1).float()
 
     buffer.reward = achieved
     batch = buffer.sample(400)
@@ -129,5 +129,18 @@ def test_classes() -> None:
     assert relabelling_buffer(HerReplayBuffer, as_dict) is RelabellingHerReplayBuffer
     assert relabelling_buffer(RelabellingReplayBuffer, plain) is RelabellingReplayBuffer
     assert issubclass(RelabellingReplayBuffer, Relabelling)
-    with pytest.raises(ValueError, match="replay_buffer_class=NStepReplayBuffer: accepted with learned rewards are"):
+    with pytest.raises(ValueError, match="`replay_buffer_class` must be one of ReplayBuffer, .* got NStep"):
         relabelling_buffer(NStepReplayBuffer, plain)
+
+
+def test_action_space_of_two_axes() -> None:
+    """Buffers store such actions flattened and rescaled; the reward gets them in the environment's shape and range."""
+    low = np.array([[-1.0, -2.0, 0.0], [0.0, 1.0, -3.0]], np.float32)
+    space = spaces.Box(low, low + 4)
+    buffer = RelabellingReplayBuffer(10, spaces.Box(-1, 1, (2,)), space, device="cpu")
+    observation = np.zeros((1, 2), np.float32)
+    buffer.add(observation, observation, np.full((1, 6), 0.5, np.float32), np.zeros(1), np.zeros(1, bool), [{}])
+    seen = []
+    buffer.reward = lambda transitions: seen.append(transitions.actions) or th.zeros(len(transitions.actions))
+    buffer.sample(3)
+    np.testing.assert_allclose(seen[0], np.broadcast_to(low + 3, (3, 2, 3)))

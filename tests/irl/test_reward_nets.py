@@ -1,4 +1,4 @@
-"""Reward networks: an invariant for all, and the identities of each."""
+"""Reward networks: what holds for all, and the identities of each."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ardae_rl.irl import BasicRewardNet, RewardNet, ShapedRewardNet
 
 SPACES: dict[str, spaces.Space[Any]] = {
     "vector": spaces.Box(-3.0, 3.0, (4,), np.float32),
-    "pictures": spaces.Box(0, 255, (3, 36, 36), np.uint8),
+    "image": spaces.Box(0, 255, (3, 36, 36), np.uint8),
     "dictionary": spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,), np.float32), "b": spaces.Discrete(3)}),
     "number": spaces.Discrete(5),
 }
@@ -40,11 +40,11 @@ def inputs(observations: spaces.Space[Any], actions: spaces.Space[Any], n: int =
 @pytest.mark.parametrize("actions", ACTIONS)
 @pytest.mark.parametrize("observations", SPACES)
 def test_all(observations: str, actions: str, net: type[BasicRewardNet], reward_inputs: str, tmp_path: Path) -> None:
-    """Shapes, a gradient for every parameter, the same after saving and loading."""
-    kwargs: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 8}} if observations == "pictures" else {}
+    """Shapes, a gradient for every parameter, identical rewards after saving and loading."""
+    kwargs: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 8}} if observations == "image" else {}
     made = net(SPACES[observations], ACTIONS[actions], inputs=reward_inputs, hidden=(8,), **kwargs)
     given = inputs(SPACES[observations], ACTIONS[actions])
-    made.observe(made.obs_to_tensor(given[0])[0])
+    made.fit_normalizer(made.obs_to_tensor(given[0])[0])
     values = made.predict(*given)
     assert values.shape == (6,) and values.dtype == np.float32 and np.isfinite(values).all()
     tensors = made.obs_to_tensor(given[0])[0], th.as_tensor(given[1]), made.obs_to_tensor(given[2])[0]
@@ -58,22 +58,20 @@ def test_all(observations: str, actions: str, net: type[BasicRewardNet], reward_
 def test_state_reward_ignores_actions() -> None:
     for reward_inputs in ("state", "state_action"):
         net = BasicRewardNet(SPACES["vector"], ACTIONS["box"], inputs=reward_inputs)
-        observations, actions, following, ends = inputs(SPACES["vector"], ACTIONS["box"])
-        same = net.predict(observations, actions, following, ends) == net.predict(
-            observations, -actions, following, ends
-        )
+        observations, actions, after, ends = inputs(SPACES["vector"], ACTIONS["box"])
+        same = net.predict(observations, actions, after, ends) == net.predict(observations, -actions, after, ends)
         assert same.all() == (reward_inputs == "state")
 
 
 def test_shaping_adds_a_potential() -> None:
     """f = g + γ h(s') - h(s); of a terminal state h is 0; sums along a path do not depend on what is between."""
     net = ShapedRewardNet(SPACES["vector"], ACTIONS["box"], gamma=0.9)
-    observations, actions, following, _ = inputs(SPACES["vector"], ACTIONS["box"])
-    tensors = [th.as_tensor(part).float() for part in (observations, actions, following)]
+    observations, actions, after, _ = inputs(SPACES["vector"], ACTIONS["box"])
+    tensors = [th.as_tensor(part).float() for part in (observations, actions, after)]
     with th.no_grad():
-        h, after = (net.potential(net.standardised(tensors[k])).squeeze(-1) for k in (0, 2))
+        h, h_after = (net.potential(net.normalized_features(tensors[k])).squeeze(-1) for k in (0, 2))
         for ends in (th.zeros(6), th.ones(6)):
-            expected = net.unshaped(tensors[0], tensors[1]) + 0.9 * (1 - ends) * after - h
+            expected = net.unshaped(tensors[0], tensors[1]) + 0.9 * (1 - ends) * h_after - h
             th.testing.assert_close(net(*tensors, ends), expected)
 
 
@@ -85,11 +83,17 @@ def test_actions_are_scaled() -> None:
     th.testing.assert_close(one_hot, th.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
 
 
+def test_actions_of_two_axes() -> None:
+    space = spaces.Box(-2.0, 2.0, (2, 3))
+    scaled = BasicRewardNet(SPACES["vector"], space).action_inputs(th.ones(4, 2, 3))
+    th.testing.assert_close(scaled, th.full((4, 6), 0.5))
+
+
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="inputs='action': accepted are 'state', 'state_action'"):
+    with pytest.raises(ValueError, match="`inputs` must be one of 'state', 'state_action', got 'action'"):
         BasicRewardNet(SPACES["vector"], ACTIONS["box"], inputs="action")
-    with pytest.raises(ValueError, match=r"gamma=1.5: accepted are numbers from 0 to 1"):
+    with pytest.raises(ValueError, match=r"`gamma` must be between 0 and 1, got 1.5"):
         ShapedRewardNet(SPACES["vector"], ACTIONS["box"], gamma=1.5)
-    with pytest.raises(ValueError, match="accepted are Box and Discrete"):
+    with pytest.raises(ValueError, match="`action_space` must be a Box or a Discrete space"):
         BasicRewardNet(SPACES["vector"], spaces.MultiBinary(3))
     assert issubclass(BasicRewardNet, RewardNet)

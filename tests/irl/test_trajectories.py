@@ -1,4 +1,4 @@
-"""Demonstrations: what models do, files, datasets of Minari."""
+"""Demonstrations: collected from models, in files, in Minari's datasets."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,20 @@ import pytest
 from stable_baselines3.common.env_util import make_vec_env
 
 from ardae_envs.absorbing import AbsorbingState
-from ardae_rl.irl import Trajectory, collect_demonstrations, load_trajectories, save_trajectories
-from ardae_rl.irl.trajectories import check_demonstrations, with_absorbing_states
+from ardae_rl.irl import (
+    Trajectory,
+    check_demonstrations,
+    collect_demonstrations,
+    load_trajectories,
+    save_trajectories,
+)
+from ardae_rl.irl.trajectories import with_absorbing_states
 from tests.conftest import untrained
 from tests.irl.counting import Counting
 
 
 class Always:
-    """Stands in for a model: always the same action."""
+    """Stand-in for a model that always takes one action."""
 
     def __init__(self, action: Any) -> None:
         self.action = action
@@ -41,9 +47,9 @@ def test_rows_belong_together(n_envs: int) -> None:
         np.testing.assert_array_equal(trajectory.rewards, np.arange(1, 6))
 
 
-def test_ends() -> None:
+def test_terminations() -> None:
     ended, cut_off = collected(1, ends=True)[0], collected(1)[0]
-    assert ended.ends.tolist() == [False, False, True] and not cut_off.ends.any()
+    assert ended.terminations.tolist() == [False, False, True] and not cut_off.terminations.any()
 
 
 def test_real_environment_and_seed() -> None:
@@ -97,29 +103,34 @@ def test_minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert trajectory.terminated and trajectory.actions.tolist() == [0, 1, 0]
     with pytest.raises(ValueError, match="`demonstrations` must be a local dataset of Minari, got 'test/other-v0'"):
         load_trajectories("minari:test/other-v0")
+    check_demonstrations("minari:test/cart-v0")
+    with pytest.raises(ValueError, match="got 'test/other-v0'"):
+        check_demonstrations("minari:test/other-v0")
 
 
 def test_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="observations of 3 rows with 3 actions: accepted are 4"):
+    with pytest.raises(ValueError, match="`observations` must have 4 rows for 3 actions, got 3"):
         Trajectory(np.zeros((3, 1)), np.zeros((3, 1)))
-    with pytest.raises(ValueError, match="rewards of 2 rows"):
+    with pytest.raises(ValueError, match="`rewards` must have 3 rows for 3 actions, got 2"):
         Trajectory(np.zeros((4, 1)), np.zeros((3, 1)), np.zeros(2))
-    with pytest.raises(ValueError, match="actions: none"):
+    with pytest.raises(ValueError, match="`actions` must have at least one row, got 0"):
         Trajectory(np.zeros((1, 1)), np.zeros((0, 1)))
-    with pytest.raises(ValueError, match="trajectories: none"):
+    with pytest.raises(ValueError, match="`trajectories` must have at least one trajectory, got none"):
         save_trajectories(tmp_path / "a.npz", [])
-    with pytest.raises(ValueError, match="1 of 2 have rewards"):
+    with pytest.raises(ValueError, match="`trajectories` must all have rewards or all have none, got 1 of 2 with"):
         a = Trajectory(np.zeros((2, 1)), np.zeros((1, 1)), np.zeros(1))
         save_trajectories(tmp_path / "a.npz", [a, Trajectory(a.observations, a.actions)])
-    with pytest.raises(ValueError, match=r"`demonstrations` must be an \.npz .*, got no file .*nowhere\.npz"):
-        check_demonstrations(tmp_path / "nowhere.npz")
+    with pytest.raises(ValueError, match=r"`demonstrations` must be .* got no file .*nowhere\.npz"):
+        load_trajectories(tmp_path / "nowhere.npz")
     np.savez(tmp_path / "other.npz", lengths=np.zeros(1))
     with pytest.raises(ValueError, match=r"other\.npz without actions, terminated"):
         load_trajectories(tmp_path / "other.npz")
-    (tmp_path / "text.npz").write_text("none")
-    with pytest.raises(ValueError, match=r"`demonstrations` must be an \.npz file of trajectories, got .*text\.npz"):
+    with pytest.raises(ValueError, match=r"got no file .*nowhere\.npz"):
+        check_demonstrations(tmp_path / "nowhere.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(ValueError, match=r"`demonstrations` must be an .npz file of trajectories, got .*text\.npz"):
         check_demonstrations(tmp_path / "text.npz")
-    with pytest.raises(ValueError, match="n_episodes=0"):
+    with pytest.raises(ValueError, match="`n_episodes` must be >= 1, got 0"):
         collect_demonstrations(untrained("sac"), gym.make("Pendulum-v1"), 0)
 
 
@@ -135,5 +146,5 @@ def test_absorbing_states() -> None:
     assert not extended.terminated and (extended.actions[: len(trajectory)] == 1).all()
     cut_off = collected(1)[0]
     assert len(with_absorbing_states(cut_off, 5, env.action_space)) == 5
-    with pytest.raises(ValueError, match="horizon=4: accepted are at least 5"):
+    with pytest.raises(ValueError, match="`horizon` must be >= 5, the length of the trajectory, got 4"):
         with_absorbing_states(cut_off, 4, env.action_space)

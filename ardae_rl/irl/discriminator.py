@@ -1,0 +1,125 @@
+"""The interface of discriminators, and the discriminator of single transitions."""
+
+from abc import abstractmethod
+from collections import deque
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
+
+from ardae_rl.common.checks import check_count, check_number
+from ardae_rl.irl.log_density import policy_log_prob
+from ardae_rl.irl.reward_nets import RewardNet
+from ardae_rl.irl.transitions import Transitions, concatenate, select
+from ardae_rl.score.losses import contrastive_loss
+
+Data = TypeVar("Data")
+Loss = tuple[th.Tensor, dict[str, th.Tensor]]
+
+
+class Discriminator(nn.Module, Generic[Data]):
+    """Classifier of demonstrations and generator samples, whose logits define a reward.
+
+    It keeps the samples of the generator that it is trained on. Methods that need the density of the generator's policy
+    take the generator as an argument.
+
+    :param reward_net: Network that the logits are made of.
+    :param batch_size: Number of demonstrations, and of generator samples, per update.
+    :param action_margin: Actions are clipped to this fraction of the half-range inside their bounds before ln π is
+        evaluated.
+    :raises ValueError: For arguments out of range.
+    """
+
+    needs_density: ClassVar[bool] = True  # of the generator's policy
+    reward_net: RewardNet
+
+    def __init__(self, reward_net: RewardNet, batch_size: int, action_margin: float = 0.01) -> None:
+        super().__init__()
+        check_count("demo_batch_size", batch_size)
+        check_number("action_margin", action_margin)
+        if not 0 < action_margin < 1:
+            raise ValueError(f"`action_margin` must be between 0 and 1, got {action_margin!r}")
+        self.reward_net, self.batch_size, self.action_margin = reward_net, batch_size, action_margin
+
+    @abstractmethod
+    def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
+        """Return the reward that the generator maximizes, shape (n,), without gradient."""
+
+    @abstractmethod
+    def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
+        """Store one step of the generator in each environment; ``dones`` marks the ends of episodes."""
+
+    @abstractmethod
+    def is_ready(self, disc_interval: int) -> bool:
+        """Return whether enough samples are stored for a round of updates."""
+
+    @abstractmethod
+    def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Data, Data]:
+        """Return the demonstrations and the stored samples as the updates of one round draw from them.
+
+        :param demos: Transitions of each demonstrated episode.
+        :param generator: Algorithm whose policy does not change during the round.
+        """
+
+    @abstractmethod
+    def loss(self, demos: Data, samples: Data, generator: BaseAlgorithm) -> Loss:
+        """Return the loss of one update on a random batch, and metrics to log."""
+
+    def log_prob(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
+        """Return ln π of the generator's current policy, shape (n,)."""
+        return policy_log_prob(generator, transitions.observations, transitions.actions, self.action_margin)
+
+
+class TransitionDiscriminator(Discriminator[Transitions]):
+    """Discriminates single demonstration transitions from the generator's most recent ones.
+
+    :param reward_net: Network that the logits are made of.
+    :param batch_size: Number of demonstration transitions, and of generator transitions, per update.
+    :param n_envs: Number of environments that the generator acts in.
+    :param n_recent: Number of most recent generator transitions to train on.
+    :param action_margin: Actions are clipped to this fraction of the half-range inside their bounds before ln π is
+        evaluated.
+    :raises ValueError: For arguments out of range.
+    """
+
+    def __init__(
+        self, reward_net: RewardNet, batch_size: int, n_envs: int, n_recent: int = 2000, action_margin: float = 0.01
+    ) -> None:
+        super().__init__(reward_net, batch_size, action_margin)
+        check_count("n_recent", n_recent)
+        self.n_recent = n_recent
+        self.recent: deque[Transitions] = deque(maxlen=max(1, n_recent // n_envs))
+
+    @abstractmethod
+    def logits(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
+        """Return logit D, shape (n,); positive values classify a transition as a demonstration."""
+
+    def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
+        self.recent.append(transitions)
+
+    def is_ready(self, disc_interval: int) -> bool:
+        return sum(len(step.actions) for step in self.recent) >= min(self.n_recent, disc_interval)
+
+    def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Transitions, Transitions]:
+        return concatenate(demos), concatenate(list(self.recent))
+
+    def loss(self, demos: Transitions, samples: Transitions, generator: BaseAlgorithm) -> Loss:
+        demo_logits = self.logits(self._draw(demos), generator)
+        sample_logits = self.logits(self._draw(samples), generator)
+        return contrastive_loss(demo_logits, sample_logits), accuracies(demo_logits, sample_logits)
+
+    def _draw(self, transitions: Transitions) -> Transitions:
+        """Draw a batch with replacement."""
+        index = th.randint(len(transitions.actions), (self.batch_size,), device=transitions.actions.device)
+        return select(transitions, index)
+
+
+def accuracies(demo_logits: th.Tensor, sample_logits: th.Tensor) -> dict[str, Any]:
+    """Return the fractions of demonstrations and of samples that are classified correctly."""
+    return {
+        "demo_accuracy": (demo_logits > 0).float().mean(),
+        "sample_accuracy": (sample_logits < 0).float().mean(),
+    }

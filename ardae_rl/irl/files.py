@@ -1,0 +1,137 @@
+"""Demonstrations in files and in Minari's datasets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ardae_rl.common.optional import require
+from ardae_rl.irl.trajectories import Trajectory, from_named_arrays, named_arrays
+
+MINARI = "minari:"  # prefix that distinguishes the name of a dataset from the path of a file
+_REQUIRED = ("lengths", "terminated", "actions")
+
+
+def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> None:
+    """Write trajectories to an .npz file, which contains arrays only.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.irl import Trajectory, load_trajectories, save_trajectories
+    >>> save_trajectories("demos.npz", [Trajectory(np.zeros((4, 3)), np.zeros((3, 1)))])
+    >>> len(load_trajectories("demos.npz"))
+    1
+
+    :param path: Path of the file; missing folders are created.
+    :param trajectories: Trajectories, of which all or none have rewards.
+    :raises ValueError: Without trajectories, or if only some of them have rewards.
+    """
+    if not trajectories:
+        raise ValueError("`trajectories` must have at least one trajectory, got none")
+    rewards = [trajectory.rewards for trajectory in trajectories if trajectory.rewards is not None]
+    if len(rewards) not in (0, len(trajectories)):
+        raise ValueError(
+            f"`trajectories` must all have rewards or all have none, got {len(rewards)} of {len(trajectories)} with"
+        )
+    arrays: dict[str, Any] = {
+        "lengths": np.array([len(trajectory) for trajectory in trajectories]),
+        "terminated": np.array([trajectory.terminated for trajectory in trajectories]),
+        "actions": np.concatenate([trajectory.actions for trajectory in trajectories]),
+    }
+    for name in named_arrays(trajectories[0].observations):
+        arrays[name] = np.concatenate([named_arrays(trajectory.observations)[name] for trajectory in trajectories])
+    if rewards:
+        arrays["rewards"] = np.concatenate(rewards)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_trajectories(source: Path | str) -> list[Trajectory]:
+    """Return the trajectories of a file of :func:`save_trajectories`, or of a Minari dataset.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.irl import Trajectory, load_trajectories, save_trajectories
+    >>> save_trajectories("demos.npz", [Trajectory(np.zeros((4, 3)), np.zeros((3, 1)), terminated=True)])
+    >>> load_trajectories("demos.npz")[0].terminated
+    True
+
+    :param source: Path of the file, or ``minari:ID``.
+    :raises ValueError: If there is no such file or dataset, or if the file contains something else.
+    :raises ImportError: For a Minari dataset, if Minari is not installed.
+    """
+    check_demonstrations(source)
+    if str(source).startswith(MINARI):
+        return minari_trajectories(str(source).removeprefix(MINARI))
+    with np.load(source, allow_pickle=False) as file:
+        arrays = dict(file)
+    trajectories = []
+    stops = np.cumsum(arrays["lengths"])
+    for k, (stop, n) in enumerate(zip(stops, arrays["lengths"], strict=True)):
+        # Each of the k episodes before has one observation more than it has actions
+        observations = {
+            name: value[stop - n + k : stop + k + 1] for name, value in arrays.items() if _is_observation(name)
+        }
+        trajectories.append(
+            Trajectory(
+                from_named_arrays(observations),
+                arrays["actions"][stop - n : stop],
+                arrays["rewards"][stop - n : stop] if "rewards" in arrays else None,
+                bool(arrays["terminated"][k]),
+            )
+        )
+    return trajectories
+
+
+def check_demonstrations(source: Path | str) -> None:
+    """Check that demonstrations exist, without reading them.
+
+    :param source: Path of a file of :func:`save_trajectories`, or ``minari:ID``.
+    :raises ValueError: If there is no such file or dataset, or if the file contains something else.
+    :raises ImportError: For a Minari dataset, if Minari is not installed.
+    """
+    if str(source).startswith(MINARI):
+        _minari_dataset(str(source).removeprefix(MINARI))
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise ValueError(f"`demonstrations` must be an .npz file of trajectories or minari:ID, got no file {path}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = sorted(set(_REQUIRED) - set(arrays))
+    except (ValueError, TypeError, AttributeError) as error:  # a pickle, or a single array
+        raise ValueError(f"`demonstrations` must be an .npz file of trajectories, got {path}") from error
+    if missing:
+        raise ValueError(f"`demonstrations` must be an .npz file of trajectories, got {path} without {', '.join(missing)}")
+
+
+def minari_trajectories(dataset_id: str) -> list[Trajectory]:
+    """Return the episodes of a local Minari dataset.
+
+    :param dataset_id: Name of the dataset in Minari.
+    :raises ImportError: If Minari is not installed.
+    :raises ValueError: If there is no such dataset.
+    """
+    return [
+        Trajectory(episode.observations, episode.actions, episode.rewards, bool(episode.terminations[-1]))
+        for episode in _minari_dataset(dataset_id).iterate_episodes()
+    ]
+
+
+def _minari_dataset(dataset_id: str) -> Any:
+    require("minari", "irl")
+    import minari
+
+    try:
+        return minari.load_dataset(dataset_id)
+    except FileNotFoundError as error:
+        raise ValueError(f"`demonstrations` must be a local dataset of Minari, got {dataset_id!r}: {error}") from error
+
+
+def _is_observation(name: str) -> bool:
+    return name.split("/")[0] == "observations"

@@ -1,0 +1,70 @@
+"""Arguments and checks of the generator, the SB3 algorithm that maximizes a learned reward."""
+
+import inspect
+import warnings
+from typing import Any
+
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+
+from ardae_rl.common.checks import check_choice
+from ardae_rl.irl.relabelling import relabelling_buffer
+from ardae_rl.registry import ALGORITHMS, algorithm_class
+
+
+def generator_class_of(generator: str | type[BaseAlgorithm]) -> Any:
+    """Return the class of a generator.
+
+    :param generator: An algorithm, or its name in RL Zoo, such as "sac".
+    :raises ValueError: For an unknown name.
+    """
+    if not isinstance(generator, str):
+        return generator
+    check_choice("generator", generator, sorted(ALGORITHMS))
+    return algorithm_class(generator)
+
+
+def policy_class_of(generator_class: type[BaseAlgorithm], policy: str | type[BasePolicy]) -> type[BasePolicy]:
+    """Return the policy class of a generator.
+
+    :param policy: A class, or one of the generator's names, such as "MlpPolicy".
+    :raises ValueError: For a name that the generator does not know.
+    """
+    if not isinstance(policy, str):
+        return policy
+    check_choice("policy", policy, generator_class.policy_aliases)
+    return generator_class.policy_aliases[policy]
+
+
+def generator_arguments(
+    generator_class: Any,
+    generator_kwargs: dict[str, Any],
+    observation_space: spaces.Space[Any],
+    needs_density: bool,
+) -> dict[str, Any]:
+    """Return the generator's keyword arguments, completed by a relabelling buffer and the temperature of MaxEnt IRL.
+
+    :param needs_density: Whether the discriminator uses ln π, so that the reward is in units of a temperature of 1.
+    :raises ValueError: For an algorithm, a replay buffer or n-step returns that do not work with learned rewards.
+    """
+    arguments = dict(generator_kwargs)
+    is_off_policy = issubclass(generator_class, OffPolicyAlgorithm)
+    if is_off_policy:
+        if arguments.get("n_steps", 1) != 1:
+            raise ValueError(f"`generator_kwargs['n_steps']` must be 1, got {arguments['n_steps']!r}")
+        buffer_class = arguments.get("replay_buffer_class")
+        arguments["replay_buffer_class"] = relabelling_buffer(buffer_class, observation_space)
+    elif not issubclass(generator_class, OnPolicyAlgorithm):
+        raise ValueError(f"`generator` must be an algorithm that learns by gradients, got {generator_class.__name__}")
+    if needs_density and "ent_coef" in inspect.signature(generator_class).parameters:
+        ent_coef = 1.0 if is_off_policy else 0.0
+        if arguments.setdefault("ent_coef", ent_coef) != ent_coef:
+            warnings.warn(
+                f"`generator_kwargs['ent_coef']` is {arguments['ent_coef']!r}, but the reward is learned for a "
+                f"generator that maximizes its sum with the entropy, which needs ent_coef={ent_coef}",
+                stacklevel=5,
+            )
+    return arguments

@@ -1,0 +1,72 @@
+"""A vectorized environment whose reward is a learned one."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+Array = NDArray[Any]
+
+
+class VecStep(NamedTuple):
+    """One step of a vectorized environment of n environments, as arrays of n rows."""
+
+    observations: Any
+    actions: Array
+    next_observations: Any  # those of the same episode, even where the next episode has begun
+    terminated: Array
+    truncated: Array
+
+
+class RewardVecEnvWrapper(VecEnvWrapper):
+    """Replace the reward of an environment, which stays available in ``info["original_reward"]``.
+
+    :param venv: Environment to wrap.
+    :param reward: Function that returns the n rewards of a :class:`VecStep`.
+    """
+
+    def __init__(self, venv: VecEnv, reward: Callable[[VecStep], Array]) -> None:
+        super().__init__(venv)
+        self._reward = reward
+        self._observations: Any = None
+        self._actions: Any = None
+
+    def reset(self) -> Any:
+        self._observations = self.venv.reset()
+        return self._observations
+
+    def step_async(self, actions: Array) -> None:
+        self._actions = np.array(actions)
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> Any:
+        observations, original, dones, infos = self.venv.step_wait()
+        truncated = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos]) & dones
+        next_observations = with_terminal_observations(observations, dones, infos)
+        step = VecStep(self._observations, self._actions, next_observations, dones & ~truncated, truncated)
+        for info, reward in zip(infos, original, strict=True):
+            info["original_reward"] = float(reward)
+        self._observations = observations
+        return observations, self._reward(step), dones, infos
+
+
+def with_terminal_observations(observations: Any, dones: Array, infos: Any) -> Any:
+    """Return the observations that a step led to.
+
+    Where an episode has ended, a VecEnv returns the first observation of the next episode instead; it keeps the
+    terminal observation in ``infos``.
+    """
+    if not dones.any():
+        return observations
+    if isinstance(observations, dict):
+        by_name = {name: np.array(value) for name, value in observations.items()}
+        for k in np.flatnonzero(dones):
+            for name in by_name:
+                by_name[name][k] = infos[k]["terminal_observation"][name]
+        return by_name
+    array = np.array(observations)
+    for k in np.flatnonzero(dones):
+        array[k] = infos[k]["terminal_observation"]
+    return array
