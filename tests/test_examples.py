@@ -23,16 +23,6 @@ SOURCES = [path for folder in ("ardae_rl", "envs/ardae_envs") for path in sorted
 
 # Public names whose docstring has no example yet. The list may only shrink.
 WITHOUT_EXAMPLE: set[str] = {
-    "ardae_rl.irl.airl.AIRL",
-    "ardae_rl.irl.gail.GAIL",
-    "ardae_rl.irl.gan_gcl.GANGCL",
-    "ardae_rl.irl.reward_nets.BasicRewardNet",
-    "ardae_rl.irl.reward_nets.RewardNet",
-    "ardae_rl.irl.reward_nets.ShapedRewardNet",
-    "ardae_rl.irl.trajectories.Trajectory",
-    "ardae_rl.irl.trajectories.collect_demonstrations",
-    "ardae_rl.irl.trajectories.load_trajectories",
-    "ardae_rl.irl.trajectories.save_trajectories",
 }
 
 

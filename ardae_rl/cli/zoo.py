@@ -83,7 +83,7 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str]) -> N
                 f"`demonstrations` must be given for {algo}: an .npz of `ardae-rl collect-demos`, or minari:ID"
             )
         return
-    from ardae_rl.irl.trajectories import check_demonstrations
+    from ardae_rl.irl import check_demonstrations
 
     check_demonstrations(source)  # before any work starts
     add_hyperparameter(arguments, f"demonstrations:{source!r}")

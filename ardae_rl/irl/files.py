@@ -91,6 +91,13 @@ def load_trajectories(source: Path | str) -> list[Trajectory]:
 def check_demonstrations(source: Path | str) -> None:
     """Check that demonstrations exist, without reading them.
 
+    Example:
+
+    >>> import numpy as np
+    >>> from ardae_rl.irl import Trajectory, check_demonstrations, save_trajectories
+    >>> save_trajectories("demos.npz", [Trajectory(np.zeros((4, 3)), np.zeros((3, 1)))])
+    >>> check_demonstrations("demos.npz")
+
     :param source: Path of a file of :func:`save_trajectories`, or ``minari:ID``.
     :raises ValueError: If there is no such file or dataset, or if the file contains something else.
     :raises ImportError: For a Minari dataset, if Minari is not installed.
@@ -107,7 +114,9 @@ def check_demonstrations(source: Path | str) -> None:
     except (ValueError, TypeError, AttributeError) as error:  # a pickle, or a single array
         raise ValueError(f"`demonstrations` must be an .npz file of trajectories, got {path}") from error
     if missing:
-        raise ValueError(f"`demonstrations` must be an .npz file of trajectories, got {path} without {', '.join(missing)}")
+        raise ValueError(
+            f"`demonstrations` must be an .npz file of trajectories, got {path} without {', '.join(missing)}"
+        )
 
 
 def minari_trajectories(dataset_id: str) -> list[Trajectory]:

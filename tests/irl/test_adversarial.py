@@ -290,6 +290,6 @@ def test_what_cannot_be_learnt_from() -> None:
         make(AIRL).set_env(VecNormalize(make_vec_env(Counting)))
     with pytest.raises(ValueError, match="`env` must not contain a VecNormalize"):
         AIRL("MlpPolicy", VecNormalize(make_vec_env(Counting)), demonstrations(1))
-    with pytest.raises(ValueError, match="`demonstrations` must be trajectories, .* got None"):
+    with pytest.raises(ValueError, match=r"`demonstrations` must be trajectories, .* got None"):
         AIRL("MlpPolicy", Counting()).learn(10)
     assert issubclass(AIRL, AdversarialIRL)

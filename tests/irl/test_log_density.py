@@ -78,7 +78,7 @@ def test_margin() -> None:
 def test_policies_without_a_density() -> None:
     model = untrained("td3", seed=0)
     assert not has_density(model)
-    with pytest.raises(ValueError, match="`generator` must have a policy with a density .* got TD3"):
+    with pytest.raises(ValueError, match=r"`generator` must have a policy with a density .* got TD3"):
         policy_log_prob(model, observations(model, 1), th.zeros(1, 1))
 
 

@@ -129,7 +129,7 @@ def test_classes() -> None:
     assert relabelling_buffer(HerReplayBuffer, as_dict) is RelabellingHerReplayBuffer
     assert relabelling_buffer(RelabellingReplayBuffer, plain) is RelabellingReplayBuffer
     assert issubclass(RelabellingReplayBuffer, Relabelling)
-    with pytest.raises(ValueError, match="`replay_buffer_class` must be one of ReplayBuffer, .* got NStep"):
+    with pytest.raises(ValueError, match=r"`replay_buffer_class` must be one of ReplayBuffer, .* got NStep"):
         relabelling_buffer(NStepReplayBuffer, plain)
 
 
