@@ -140,7 +140,12 @@ def test_action_space_of_two_axes() -> None:
     buffer = RelabellingReplayBuffer(10, spaces.Box(-1, 1, (2,)), space, device="cpu")
     observation = np.zeros((1, 2), np.float32)
     buffer.add(observation, observation, np.full((1, 6), 0.5, np.float32), np.zeros(1), np.zeros(1, bool), [{}])
-    seen = []
-    buffer.reward = lambda transitions: seen.append(transitions.actions) or th.zeros(len(transitions.actions))
+    seen: list[th.Tensor] = []
+
+    def reward(transitions: Transitions) -> th.Tensor:
+        seen.append(transitions.actions)
+        return th.zeros(len(transitions.actions))
+
+    buffer.reward = reward
     buffer.sample(3)
     np.testing.assert_allclose(seen[0], np.broadcast_to(low + 3, (3, 2, 3)))
