@@ -22,7 +22,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 SOURCES = [path for folder in ("ardae_rl", "envs/ardae_envs") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 # Public names whose docstring has no example yet. The list may only shrink.
-WITHOUT_EXAMPLE: set[str] = {}
+WITHOUT_EXAMPLE: set[str] = set()
 
 
 def docstring_examples(path: Path) -> Iterator[doctest.DocTest]:
