@@ -28,16 +28,16 @@ class ARDAE(nn.Module):
     loss; :meth:`paper` gives the paper's. ``state_dict()`` holds the estimator, and ``optimizer.state_dict()`` what
     continued training needs as well.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.score import ARDAE
-        >>> estimator = ARDAE(dim=2)
-        >>> for _ in range(10):
-        ...     metrics = estimator.update(torch.randn(512, 2))  # samples (n, dim)
-        >>> x = torch.zeros(3, 2)
-        >>> estimator.score(x).shape, estimator.log_prob(x).shape
-        (torch.Size([3, 2]), torch.Size([3]))
+    >>> import torch
+    >>> from ardae_rl.score import ARDAE
+    >>> estimator = ARDAE(dim=2)
+    >>> for _ in range(10):
+    ...     metrics = estimator.update(torch.randn(512, 2))  # samples (n, dim)
+    >>> x = torch.zeros(3, 2)
+    >>> estimator.score(x).shape, estimator.log_prob(x).shape
+    (torch.Size([3, 2]), torch.Size([3]))
 
     :param dim: Dimension of the samples.
     :param context_dim: Dimension of the context that they depend on; 0 for none.

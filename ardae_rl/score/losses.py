@@ -11,13 +11,13 @@ from torch.nn import functional as F
 def ardae_loss(noisy_score: th.Tensor, u: th.Tensor, sigma: th.Tensor) -> th.Tensor:
     """Return the amortized residual DAE loss, E‖u + σ f(x + σu; σ)‖² (Lim et al. 2020, Eq. 2 and 18).
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.score import ardae_loss
-        >>> x, u, sigma = torch.randn(1000, 2), torch.randn(1000, 2), 0.1 * torch.randn(1000, 1)
-        >>> score = -(x + sigma * u) / (1 + sigma**2)  # of a standard normal distribution with noise
-        >>> loss = ardae_loss(score, u, sigma)
+    >>> import torch
+    >>> from ardae_rl.score import ardae_loss
+    >>> x, u, sigma = torch.randn(1000, 2), torch.randn(1000, 2), 0.1 * torch.randn(1000, 1)
+    >>> score = -(x + sigma * u) / (1 + sigma**2)  # of a standard normal distribution with noise
+    >>> loss = ardae_loss(score, u, sigma)
 
     :param noisy_score: f(x + σu; σ), (..., dim).
     :param u: Standard normal noise, (..., dim).
@@ -34,12 +34,12 @@ def cv_loss(noisy_score: th.Tensor, clean_score: th.Tensor, u: th.Tensor, sigma:
     minimizer is that of :func:`ardae_loss`, but the variance stays finite as σ goes to zero, where the loss becomes
     implicit score matching (Hyvärinen 2005) with Hutchinson's trace estimate.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.score import cv_loss
-        >>> x, u, sigma = torch.randn(1000, 2), torch.randn(1000, 2), torch.full((1000, 1), 0.1)
-        >>> loss = cv_loss(-(x + sigma * u) / (1 + sigma**2), -x, u, sigma)  # for a standard normal distribution
+    >>> import torch
+    >>> from ardae_rl.score import cv_loss
+    >>> x, u, sigma = torch.randn(1000, 2), torch.randn(1000, 2), torch.full((1000, 1), 0.1)
+    >>> loss = cv_loss(-(x + sigma * u) / (1 + sigma**2), -x, u, sigma)  # for a standard normal distribution
 
     :param noisy_score: f_σ = f(x + σu; σ), (..., dim).
     :param clean_score: f_0 = f(x; 0), (..., dim).
@@ -55,12 +55,12 @@ def noise_level_loss(noise_level_derivative: th.Tensor, u: th.Tensor) -> th.Tens
     Together with the score, it makes a density self-normalized: for σ → ∞ the density is a known Gaussian, and the
     derivative carries the normalization down to σ = 0 (Choi et al. 2022; Guth, Kadkhodaie and Simoncelli 2025).
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.score import noise_level_loss
-        >>> x, u = torch.randn(1000, 2), torch.randn(1000, 2)  # with σ = 1, y is normal with variance 2
-        >>> loss = noise_level_loss(0.5 * (x + u).square().sum(-1) / 2 - 1, u)
+    >>> import torch
+    >>> from ardae_rl.score import noise_level_loss
+    >>> x, u = torch.randn(1000, 2), torch.randn(1000, 2)  # with σ = 1, y is normal with variance 2
+    >>> loss = noise_level_loss(0.5 * (x + u).square().sum(-1) / 2 - 1, u)
 
     :param noise_level_derivative: ∂ ln p_σ(y) / ∂ ln σ of the model, (...).
     :param u: Standard normal noise, (..., dim).
@@ -77,13 +77,13 @@ def contrastive_loss(samples_log_ratio: th.Tensor, reference_log_ratio: th.Tenso
     (noise-contrastive estimation, Gutmann and Hyvärinen 2010, with as many draws as samples). It is also the loss of
     a discriminator.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.score import contrastive_loss
-        >>> p, q = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(0.0, 2.0)
-        >>> samples, draws = p.sample((1000,)), q.sample((1000,))
-        >>> loss = contrastive_loss(*(p.log_prob(x) - q.log_prob(x) for x in (samples, draws)))
+    >>> import torch
+    >>> from ardae_rl.score import contrastive_loss
+    >>> p, q = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(0.0, 2.0)
+    >>> samples, draws = p.sample((1000,)), q.sample((1000,))
+    >>> loss = contrastive_loss(*(p.log_prob(x) - q.log_prob(x) for x in (samples, draws)))
 
     :param samples_log_ratio: ln p̂(x) - ln q(x) at samples x ~ p, (...).
     :param reference_log_ratio: ln p̂(x) - ln q(x) at draws x ~ q, (...).
@@ -96,15 +96,15 @@ def entropy_surrogate(samples: th.Tensor, score: th.Tensor) -> th.Tensor:
 
     ∇H = -E[∇_x ln p(x) · ∂x/∂θ] (Lim et al. 2020, Eq. 1). Only the gradient has a meaning; the value has none.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.score import entropy_surrogate
-        >>> scale = torch.tensor(2.0, requires_grad=True)
-        >>> x = scale * torch.randn(100_000, 1)
-        >>> entropy_surrogate(x, -x / scale**2).backward()
-        >>> round(scale.grad.item(), 1)  # 1 / scale
-        0.5
+    >>> import torch
+    >>> from ardae_rl.score import entropy_surrogate
+    >>> scale = torch.tensor(2.0, requires_grad=True)
+    >>> x = scale * torch.randn(100_000, 1)
+    >>> entropy_surrogate(x, -x / scale**2).backward()
+    >>> round(scale.grad.item(), 1)  # 1 / scale
+    0.5
 
     :param samples: x = g_θ(z), (..., dim), attached to the graph of θ.
     :param score: ∇_x ln p(x) at the samples, or an estimate of it, (..., dim); treated as constant.

@@ -28,12 +28,12 @@ class Normalizer(ABC):
     :meth:`terms` if it needs training) in a subclass. An object of it is passed as the estimator's ``normalization``;
     to give it a name, add the class to ``NORMALIZERS``.
 
-        Example:
+    Example:
 
-        >>> from ardae_rl.score import ARDAE
-        >>> normalizer = ARDAE(dim=2).normalizer
-        >>> normalizer.name, normalizer.density_is_free
-        ('contrastive', True)
+    >>> from ardae_rl.score import ARDAE
+    >>> normalizer = ARDAE(dim=2).normalizer
+    >>> normalizer.name, normalizer.density_is_free
+    ('contrastive', True)
     """
 
     name: ClassVar[str | None]
@@ -94,10 +94,10 @@ class Contrastive(Normalizer):
 
     Reference: Gutmann and Hyvärinen (2010).
 
-        Example:
+    Example:
 
-        >>> from ardae_rl.score import ARDAE, Contrastive
-        >>> estimator = ARDAE(dim=2, normalization=Contrastive(score_weight=0.01))
+    >>> from ardae_rl.score import ARDAE, Contrastive
+    >>> estimator = ARDAE(dim=2, normalization=Contrastive(score_weight=0.01))
 
     :param score_weight: Weight of the score loss beside the contrastive loss. Larger values add variance to the
         density, especially for narrow modes.
@@ -141,10 +141,10 @@ class Dual(Contrastive):
     At infinite noise the density is a known Gaussian; the derivative carries its normalization down to no noise
     (Choi et al. 2022; Guth, Kadkhodaie and Simoncelli 2025).
 
-        Example:
+    Example:
 
-        >>> from ardae_rl.score import ARDAE, Dual
-        >>> estimator = ARDAE(dim=2, normalization=Dual())
+    >>> from ardae_rl.score import ARDAE, Dual
+    >>> estimator = ARDAE(dim=2, normalization=Dual())
 
     :param score_weight: Weight of the score loss beside the other terms.
     """
@@ -165,10 +165,10 @@ class Importance(Normalizer):
 
     Reference: Lim et al. (2020), App. G.2, https://arxiv.org/abs/2006.05164.
 
-        Example:
+    Example:
 
-        >>> from ardae_rl.score import ARDAE, Importance
-        >>> estimator = ARDAE(dim=2, normalization=Importance(n_samples=200))
+    >>> from ardae_rl.score import ARDAE, Importance
+    >>> estimator = ARDAE(dim=2, normalization=Importance(n_samples=200))
 
     :param n_samples: Number of draws from the proposal for each context.
     :param proposal_scale: Standard deviation of the Gaussian proposal, in units of the samples' scale for a
@@ -216,10 +216,10 @@ class IMMSE(Normalizer):
     It needs no energy: the network may be the score itself. A query costs ``2 n_levels n_samples`` passes through the
     network (the pointwise I-MMSE relation, Kong et al. 2023).
 
-        Example:
+    Example:
 
-        >>> from ardae_rl.score import ARDAE, IMMSE
-        >>> estimator = ARDAE(dim=2, parameterization="score", normalization=IMMSE())
+    >>> from ardae_rl.score import ARDAE, IMMSE
+    >>> estimator = ARDAE(dim=2, parameterization="score", normalization=IMMSE())
 
     :param score_weight: Weight of the score loss beside the loss at all noise levels.
     :param n_levels: Number of noise levels of the integral.

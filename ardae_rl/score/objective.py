@@ -22,12 +22,12 @@ _SMALLEST_NOISE = 0.01
 class NoiseScale:
     """How the noise scale σ of each sample is drawn, and how many noise vectors each sample gets.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.score import NoiseScale
-        >>> NoiseScale(scale=0.5, distribution="fixed").sample(torch.zeros(1, 3, 2), unit=2.0).squeeze()
-        tensor([1., 1., 1.])
+    >>> import torch
+    >>> from ardae_rl.score import NoiseScale
+    >>> NoiseScale(scale=0.5, distribution="fixed").sample(torch.zeros(1, 3, 2), unit=2.0).squeeze()
+    tensor([1., 1., 1.])
 
     :param scale: δ, the standard deviation of the signed σ, or σ itself for the "fixed" distribution.
     :param distribution: "normal" (signed, symmetric around zero) or "fixed". An estimator with one fixed noise scale
