@@ -83,8 +83,8 @@ def measures(model: Any, n_modes: int, side: int) -> dict[str, float]:
     log_z = log_model.logsumexp(0) + log_area
     log_p = log_density(n_modes, points).double()
     kl = ((log_p + log_area).exp() * (log_p - log_model + log_z)).sum()
-    own = float(model.partition.log_z) if isinstance(model, EnergyBasedGAN) else math.nan
-    return {"kl": float(kl), "grid_log_z": float(log_z), "log_z": own, "log_z_error": own - float(log_z)}
+    estimate = float(model.partition.log_z) if isinstance(model, EnergyBasedGAN) else math.nan
+    return {"kl": float(kl), "grid_log_z": float(log_z), "log_z": estimate, "log_z_error": estimate - float(log_z)}
 
 
 def runs(

@@ -46,7 +46,7 @@ class Figure:
     :param key: Columns that tell one row of the table from another. Results are merged into the table by this key;
         without one they replace the table of their budget. The smallest budget always has a table of its own.
     :param table_by: Option whose value becomes part of the table's file name.
-    :param timed: The runs measure time: they are made anew each time, one after the other.
+    :param timed: The runs measure time: they are repeated each time, one after the other.
     """
 
     runs: Callable[..., list[dict[str, Any]]]

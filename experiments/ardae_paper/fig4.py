@@ -150,10 +150,13 @@ def summary(rows: Sequence[dict[str, str]]) -> Sequence[Row]:
     methods, energies = (list(dict.fromkeys(row[name] for row in rows)) for name in ("method", "energy"))
     table: list[Row] = []
     for method in methods:
-        own = [row for row in rows if row["method"] == method]
-        distances = {energy: [float(r["total_variation"]) for r in own if r["energy"] == energy] for energy in energies}
+        of_method = [row for row in rows if row["method"] == method]
+        distances = {
+            energy: [float(row["total_variation"]) for row in of_method if row["energy"] == energy]
+            for energy in energies
+        }
         means = {f"TV {energy}": float(np.mean(values)) for energy, values in distances.items()}
-        table.append({"method": method} | means | {"worst coverage": min(float(row["coverage"]) for row in own)})
+        table.append({"method": method} | means | {"worst coverage": min(float(row["coverage"]) for row in of_method)})
     return table
 
 

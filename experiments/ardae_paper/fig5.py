@@ -220,9 +220,10 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     """Return, by method, the extreme fractions of a mode, and means over seeds of the signs of a collapse."""
     result: list[Row] = []
     for method in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == method]
-        means = {name: fmean(float(row[name]) for row in own) for name in ("log_variance", "aggregate_kl")}
-        smallest, largest = min(float(row["min_share"]) for row in own), max(float(row["max_share"]) for row in own)
+        of_method = [row for row in rows if row["method"] == method]
+        means = {name: fmean(float(row[name]) for row in of_method) for name in ("log_variance", "aggregate_kl")}
+        smallest = min(float(row["min_share"]) for row in of_method)
+        largest = max(float(row["max_share"]) for row in of_method)
         result.append({"method": method, "min_share": smallest, "max_share": largest} | means)
     return result
 

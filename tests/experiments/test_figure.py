@@ -110,7 +110,7 @@ def test_every_experiment_has_settings_for_its_budgets() -> None:
 
 
 def test_a_figure_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three updates; the second command finds all runs finished."""
+    """Make three updates; the second command finds all runs finished."""
     quick: dict[str, Any] = {"n_updates": 3, "width": 8, "n_sigmas": 2}
     monkeypatch.setitem(fig_s2.BUDGETS, "quick", quick)
     for already in (0, 2):

@@ -1,4 +1,4 @@
-"""Figures 3 and S2: the optimal denoiser in closed form, and runs in small."""
+"""Figures 3 and S2: the optimal denoiser in closed form, and small runs."""
 
 import math
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_errors_at_the_ends() -> None:
 
 
 def test_noise_scales_count_in_units_of_x() -> None:
-    """The scale that a preconditioned estimator has learned; the raw one counts in units of x."""
+    """A preconditioned estimator counts in units of its learned scale, the raw one in units of x."""
     th.manual_seed(0)
     estimator = ARDAE(1, **fig3.amortized_arguments("default", 16))
     for _ in range(400):
@@ -85,7 +85,7 @@ def test_annealing_goes_on_from_the_larger_noise_scale(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("absolute", [False, True])
 def test_the_denoiser_of_a_hypernetwork_is_a_gradient(absolute: bool) -> None:
-    """∂ψ/∂x by autograd, of the network that the weights for each σ make."""
+    """The output equals ∂ψ/∂x by autograd, for the network with the weights of each σ."""
     th.manual_seed(0)
     denoiser = fig_s2.HyperDenoiser(4, absolute).double()
     sigma = th.tensor([0.03, -0.1], dtype=th.float64)
@@ -126,7 +126,7 @@ def test_equal_numbers_of_network_evaluations() -> None:
     assert all(n <= evaluated["AR-DAE"] for n in evaluated.values())
 
 
-def test_the_picture(tmp_path: Path) -> None:
+def test_the_plot(tmp_path: Path) -> None:
     rows = [
         {"method": method, "seed": seed, "sigma": sigma, "error": 0.1 * (1 + seed)}
         for method in fig3.FIXED

@@ -1,4 +1,4 @@
-"""Energies against Table 1 of Rezende and Mohamed and closed forms, distances, entropies, and a fit in small."""
+"""Energies against Table 1 of Rezende and Mohamed and closed forms, distances, entropies, and a small fit."""
 
 import math
 from pathlib import Path

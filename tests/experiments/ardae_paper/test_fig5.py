@@ -41,7 +41,7 @@ def linear_decoder(weight: float, deviation: float) -> GaussianDecoder:
 
 
 def test_the_posterior_of_a_linear_model_is_found() -> None:
-    """p(z|x) = N(x w/(w² + s²), s²/(w² + s²)), with the exact score in the place of an estimate."""
+    """p(z|x) = N(x w/(w² + s²), s²/(w² + s²)), with the exact score in place of an estimate."""
     th.manual_seed(0)
     encoder, decoder = LinearEncoder(), linear_decoder(weight=1.0, deviation=0.5)
     exact = SimpleNamespace(score=lambda centred, x: -centred / encoder.b.detach().square())
@@ -72,7 +72,7 @@ def test_the_centre_is_the_encoder_without_noise() -> None:
 
 
 def test_updates_reach_the_right_parameters() -> None:
-    """The estimator's update leaves the autoencoder alone, and the other way round."""
+    """The estimator's update does not change the autoencoder, and vice versa."""
     th.manual_seed(0)
     encoder, decoder = ImplicitEncoder(2, 2, noise_dim=3, hidden=8), GaussianDecoder(2, 2, hidden=8, deviation=0.3)
     estimator = ARDAE(2, 2, parameterization="score", network_kwargs={"hidden": (8,), "context_hidden": (8,)})
@@ -107,7 +107,7 @@ def test_data_have_the_stated_modes() -> None:
 
 
 def test_kl_of_the_aggregate_posterior_against_the_closed_form() -> None:
-    """KL(N(m, s² I) ‖ N(0, I)) = |m|²/2 + s² - 1 - ln s² in two dimensions; of exact draws it is nearly zero."""
+    """KL(N(m, s² I) ‖ N(0, I)) = |m|²/2 + s² - 1 - ln s² in two dimensions; for exact samples it is nearly zero."""
     th.manual_seed(0)
     noise = th.randn(200_000, 2)
     assert 0 <= fig5.aggregate_kl(noise) < 0.006
@@ -145,7 +145,7 @@ def test_methods_differ_in_the_noise_alone() -> None:
 
 
 def test_smoke(tmp_path: Path) -> None:
-    """A few updates of each method, then the table and the picture."""
+    """A few updates of each method, then the table and the plot."""
     results = []
     for settings in fig5.runs("paper", 1):
         settings |= {"n_updates": 3, "batch_size": 16, "n_latents": 4, "hidden": 8, "n_evaluated": 500}

@@ -29,7 +29,7 @@ CONSTRAINTS = MomentConstraints(
 
 
 def samples_with_moments(n: int, constraints: MomentConstraints) -> th.Tensor:
-    """Draws whose sample mean and covariance are exactly those of the constraints."""
+    """Return samples whose mean and covariance are exactly those of the constraints."""
     x = th.randn(n, 3)
     x = x - x.mean(0)
     white = th.linalg.solve_triangular(th.linalg.cholesky(th.cov(x.t())), x.t(), upper=False).t()
@@ -88,7 +88,7 @@ def test_whitening() -> None:
 
 
 def test_entropy_gradient_through_whitening() -> None:
-    """Of x = A z it is A⁻ᵀ, by the score -y of the whitened samples."""
+    """The gradient for x = A z is A⁻ᵀ, from the score -y of the whitened samples."""
     th.manual_seed(0)
     factor = th.linalg.cholesky(CONSTRAINTS.covariance).requires_grad_()
     unit = MomentConstraints(th.zeros(3), th.eye(3))
@@ -157,7 +157,7 @@ def test_estimated_entropy_of_a_gaussian(tmp_path: Path) -> None:
 
 
 def test_errors_of_a_gaussian() -> None:
-    """Of N(m, 4C): the gap is -d ln 2, the divergence (3d - d ln 4) / 2, and so is that of the moments."""
+    """For N(m, 4C), the gap is -d ln 2, the divergence (3d - d ln 4) / 2, and so is that of the moments."""
     th.manual_seed(0)
     constraints = MomentConstraints.draw(fig7.DIM)
     factor = 2 * constraints.solution.scale_tril
@@ -171,7 +171,7 @@ def test_errors_of_a_gaussian() -> None:
 
 
 def test_entropy_of_a_sampler() -> None:
-    """Of a linear one it is that of a Gaussian; x = |z|, nearly, folds and has ln 2 less than the bound."""
+    """A linear sampler has a Gaussian's entropy; x ≈ |z| folds, and its entropy is ln 2 below the bound."""
     th.manual_seed(0)
     sampler = SmoothSampler(3, noise_dim=3, width=16)
     sampler.network = th.nn.Sequential(th.nn.Linear(3, 3))
@@ -194,7 +194,7 @@ class Fold(th.nn.Module):
 
 
 def test_entropy_of_a_flow() -> None:
-    """The noise's entropy and the mean log volume of the map."""
+    """The entropy is the noise's plus the mean log volume of the map."""
     th.manual_seed(0)
     flow = inverse_autoregressive_flow(4, n_transforms=2, width=16)
     z = th.randn(200, 4)
@@ -207,7 +207,7 @@ def test_entropy_of_a_flow() -> None:
 
 
 def test_run(tmp_path: Path) -> None:
-    """Both models come near the constraints in a few updates; a second call goes on from the checkpoints."""
+    """Both models come near the constraints in a few updates; a second call resumes from the checkpoints."""
     settings = small()
     rows = fig7.run(settings, Run(tmp_path))
     assert [row["model"] for row in rows] == ["AR-DAE", "IAF"]
@@ -228,8 +228,8 @@ def test_run(tmp_path: Path) -> None:
         assert line["EMD"] == float(row["emd"]) and line["kl"] == float(row["kl"])
         debiased = float(row["emd"]) - (float(row["emd_floor"]) + float(row["emd_self"])) / 2
         assert line["debiased"] == pytest.approx(debiased)
-    fig7.draw(results, tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    fig7.draw(results, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
 def test_runs() -> None:

@@ -1,4 +1,4 @@
-"""The reproduction of DVBF on the pendulum, in small."""
+"""A small reproduction of DVBF on the pendulum."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def few_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_controls_cause_what_follows() -> None:
-    """Each observation is the pendulum's after the control before it; late ones are not."""
+    """Each observation follows from the previous control; with late controls it does not."""
     x, u = dvbf_pendulum.data("test", late=False)
     assert x.shape == (5, 50, 3) and u.shape == (5, 49, 1)
     env = gym.make("Pendulum-v1").unwrapped

@@ -1,4 +1,4 @@
-"""The pendulum in pixels: its physics, its images, the regression, and the figure in small."""
+"""The pendulum in pixels: its physics, its images, the regression, and a small run of the figure."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_energy() -> None:
-    """It changes by what friction takes: -μ θ'² dt; by Euler's steps, to first order."""
+    """Friction changes the energy by -μ θ'² dt, to first order in Euler's steps."""
     states = np.array([[0.3, 1.0], [2.5, -2.0]])
     after = dvbf_pixels.next_state(states, np.zeros(2))
 
@@ -54,7 +54,7 @@ def test_torques_cause_what_follows() -> None:
 
 
 def test_regression() -> None:
-    """Exact for what is linear; a product is explained by the quadratic one alone; noise by neither."""
+    """Linear targets are explained exactly, a product only by the quadratic regression, noise by neither."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(2, 4000, 3))
     targets = [np.stack([2 * part[:, 0] + 1, part[:, 1] * part[:, 2], rng.normal(size=4000)], 1) for part in z]

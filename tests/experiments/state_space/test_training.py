@@ -1,4 +1,4 @@
-"""What the experiments with state-space models share."""
+"""The training of state-space models."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ N, T, LENGTH = 5, 9, 4
 
 
 def test_windows_keep_controls_with_what_they_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows begin wherever they fit, and hold each step's own control."""
+    """Windows start anywhere they fit, and contain the control of each step."""
     x = (100 * th.arange(N)[:, None] + th.arange(T + 1)).float().unsqueeze(-1)
     model = LearnedSSM(LocallyLinearDynamics(2, 1, 2), GaussianEmission(2, 1, (4,)))
     posterior = make_posterior("noise", SequenceEncoder(1, 1, 4), 2, 1)
