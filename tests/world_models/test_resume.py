@@ -73,9 +73,9 @@ def test_other_arguments_are_refused(name: str, value: Any, finished: Path) -> N
 
 
 def test_what_may_differ(finished: Path, tmp_path: Path) -> None:
-    """Processes, environments at once, length, rounds and messages do not change what was computed."""
+    """The number of processes and of parallel environments does not change what was computed."""
     shutil.copytree(finished, tmp_path / "run")
-    again = model(tmp_path / "run", n_envs=3, n_workers=1, verbose=0, n_iterations=1).learn(60)
+    again = model(tmp_path / "run", n_envs=3, n_workers=1).learn(60)
     same = model(tmp_path / "run")
     same.learn(60)
     for a, b in zip(parameters(again), parameters(same), strict=True):
