@@ -111,7 +111,9 @@ class PreconditionedEnergy(ScoreModel):
 
 
 class PreconditionedScore(ScoreModel):
-    """The same preconditioning for a plain score, f(y; σ) = κ (G(κy, σ) - κy): no energy, and no log-density.
+    """A preconditioned score without an energy, f(y; σ) = κ (G(κy, σ) - κy), which has no log-density.
+
+    The preconditioning is that of :class:`PreconditionedEnergy`.
 
     :param dim: Dimension of the points.
     :param context_dim: Dimension of the context; 0 for none.
