@@ -24,7 +24,10 @@ class Discriminator(nn.Module, Generic[Data]):
     """Classifier of demonstrations and generator samples, whose logits define a reward.
 
     It keeps the samples of the generator that it is trained on. Methods that need the density of the generator's policy
-    take the generator as an argument.
+    take the generator as an argument. ``Data`` is the form in which updates draw from demonstrations and samples.
+
+    The trainer calls the constructor of a subclass with the observation space, the action space and the keyword
+    arguments ``gamma``, ``reward_kwargs``, ``batch_size`` and ``n_envs``, besides its ``discriminator_kwargs``.
 
     :param reward_net: Network that the logits are made of.
     :param batch_size: Number of demonstrations, and of generator samples, per update.

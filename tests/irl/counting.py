@@ -1,4 +1,4 @@
-"""A toy environment that says what step it is at."""
+"""A toy environment whose observation is the number of the step."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from gymnasium import spaces
 
 
 class Counting(gym.Env[Any, Any]):
-    """The first number is the step, the second the last action; the reward is the step, too.
+    """Observe the number of the step and the last action; the reward is the number of the step.
 
-    Episodes are cut off after five steps, or end after three.
+    Episodes are truncated after five steps, or terminate after three.
 
-    :param ends: whether they end
-    :param as_dict: whether observations are dictionaries
-    :param discrete: whether actions are 0, 1 and 2
+    :param ends: Whether episodes terminate after three steps.
+    :param as_dict: Whether observations are dictionaries.
+    :param discrete: Whether actions are 0, 1 and 2 instead of a box.
     """
 
     def __init__(self, ends: bool = False, as_dict: bool = False, discrete: bool = False) -> None:

@@ -48,7 +48,7 @@ def make(method: type[Any], generator: str = "sac", env: Any = None, demos: Any 
 
 
 def state_of(*parts: Any) -> list[th.Tensor]:
-    """Parameters of networks; of a model, those of its reward and its policy."""
+    """Return copies of the parameters of networks; for a model, of its reward network and its policy."""
     modules = [module for part in parts for module in _modules(part)]
     return [parameter.detach().clone() for module in modules for parameter in module.parameters()]
 
@@ -60,7 +60,7 @@ def _modules(part: Any) -> list[th.nn.Module]:
 @pytest.mark.parametrize("generator", GENERATORS)
 @pytest.mark.parametrize("method", METHODS)
 def test_learn_and_predict(method: type[Any], generator: str) -> None:
-    """Both networks change; rewards in the rollout or from the buffer are the newest network's."""
+    """Both networks change; sampled batches have the rewards of the current network."""
     model = make(method, generator)
     networks = model.reward_net, model.generator.policy
     before = [state_of(network) for network in networks]
@@ -78,7 +78,7 @@ def test_learn_and_predict(method: type[Any], generator: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_rollouts_have_the_newest_rewards(method: type[Any]) -> None:
-    """What PPO trains on is as if it had been collected with the reward that the discriminator's update left."""
+    """PPO trains on the rollout as if it had been collected with the updated reward."""
     model = make(method, "ppo", generator_kwargs={"learning_rate": 0.0})
 
     class Compare(BaseCallback):
@@ -91,7 +91,7 @@ def test_rollouts_have_the_newest_rewards(method: type[Any]) -> None:
             buffer = model.generator.rollout_buffer
             fresh = [model.reward(transitions).numpy() for transitions, _ in model._rollout]
             at_ends = [t for t in range(20) if (model.generator.num_timesteps - 20 + t + 1) % 5 == 0]
-            inside = [t for t in range(20) if t not in at_ends]  # at cut-offs, SB3 adds the value of what follows
+            inside = [t for t in range(20) if t not in at_ends]  # at truncations, SB3 adds the value of the next state
             np.testing.assert_allclose(buffer.rewards[inside], np.stack(fresh)[inside], atol=1e-5)
             assert not np.allclose([before for _, before in model._rollout], fresh, atol=1e-6)
             returns = buffer.advantages + buffer.values
@@ -111,7 +111,7 @@ def test_environments(method: type[Any], form: str) -> None:
     arguments = {"discrete": {"discrete": True}, "dictionary": {"as_dict": True}, "variable horizon": {"ends": True}}
     chosen: dict[str, Any] = arguments.get(form, {})
     env: Any = make_vec_env(lambda: Counting(), 2) if form == "two environments" else Counting(**chosen)
-    # Demonstrations that are cut off at five steps, of an environment that ends after three, too
+    # Demonstrations truncated after five steps as well as terminated after three
     demos = demonstrations(2, **chosen) + (demonstrations(1) if form == "variable horizon" else [])
     model = make(method, "ppo" if form == "discrete" else "sac", env, demos)
     model.learn(60)
@@ -161,7 +161,7 @@ def test_replay_buffer_and_reward_net_alone(tmp_path: Path) -> None:
 
 
 def test_callbacks_get_the_trainer(tmp_path: Path) -> None:
-    """What they save is the whole model; what they evaluate has the environment's own reward."""
+    """Callbacks save the whole model, and evaluate it by the environment's own reward."""
     model = make(AIRL)
     evaluation = EvalCallback(make_vec_env(Counting), eval_freq=20, best_model_save_path=str(tmp_path), verbose=0)
     model.learn(60, callback=evaluation)
@@ -177,7 +177,7 @@ def test_seeds(method: type[Any]) -> None:
 
 
 def test_another_environment() -> None:
-    """The generator learns in it, with the learned reward."""
+    """The generator trains in the new environment with the learned reward."""
     model = make(AIRL)
     other = Counting(ends=True)
     model.set_env(other)
@@ -192,7 +192,7 @@ def test_schedule_of_the_learning_rate() -> None:
 
 
 def test_temperature() -> None:
-    """The one that the reward is learnt for is the default; another one is taken, with a warning."""
+    """The temperature that the reward is learned for is the default; another one is accepted with a warning."""
     assert float(make(AIRL).generator.ent_coef_tensor) == 1 and make(AIRL, "ppo").generator.ent_coef == 0
     assert make(GAIL).generator.ent_coef == "auto"
     with pytest.warns(UserWarning, match=r"`generator_kwargs\['ent_coef'\]` is 'auto', .* needs ent_coef=1.0"):
@@ -203,7 +203,7 @@ def test_temperature() -> None:
 
 
 def test_discriminator_separates_demonstrations_from_samples() -> None:
-    """Demonstrations always have the action 1; AIRL's logits are f - ln π, GAIL's have no density."""
+    """Demonstrations always have action 1. AIRL's logits are f - ln π; GAIL needs no density."""
     model = make(AIRL, n_disc_updates=200, disc_learning_rate=1e-2)
     model.learn(41)
     discriminator, generator = model.discriminator, model.generator
@@ -219,7 +219,7 @@ def test_discriminator_separates_demonstrations_from_samples() -> None:
 
 
 def test_episodes_of_random_actions_are_left_out() -> None:
-    """Before ``learning_starts`` actions do not come from the policy; q(τ) would not be theirs."""
+    """Actions before ``learning_starts`` do not come from the policy, so that q(τ) would be wrong."""
     model = make(GANGCL, generator_kwargs={"learning_starts": 22})
     model.learn(60)
     recent = model.discriminator.recent
@@ -281,7 +281,7 @@ def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
         AIRL(**(defaults | arguments))
 
 
-def test_what_cannot_be_learnt_from() -> None:
+def test_unusable_demonstrations_and_environments() -> None:
     with pytest.raises(ValueError, match=r"`demonstrations` must have actions of shape \(1,\), .* got \(\)"):
         AIRL("MlpPolicy", Counting(), demonstrations(1, discrete=True))
     with pytest.raises(ValueError, match="Unexpected observation shape"):

@@ -1,4 +1,4 @@
-"""ln π of SB3's algorithms and ours: sampled actions, the algorithms' own densities, integrals."""
+"""ln π of SB3's algorithms and ours, compared with their own densities and integrated."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def test_squashed_gaussians(algo: str) -> None:
 
 @pytest.mark.parametrize("algo", ["sac", "sac_nf", "tqc", "crossq"])
 def test_densities_integrate_to_one(algo: str) -> None:
-    """Over scaled actions, by the midpoint rule; what the margin clamps is next to nothing."""
+    """Over scaled actions, by the midpoint rule; the clipped margin is negligible."""
     model = untrained(algo, seed=0)
     grid = (th.arange(4000) + 0.5) / 2000 - 1
     obs = observations(model, 3)
@@ -67,7 +67,7 @@ def test_on_policy(algo: str, env: str, actions: int) -> None:
 
 
 def test_margin() -> None:
-    """At the bounds the density is that of the margin."""
+    """At the bounds, the density is that at the margin."""
     model = untrained("sac", seed=0)
     obs = observations(model, 1)
     at_bound = policy_log_prob(model, obs, th.tensor([[2.0]]), margin=0.01)

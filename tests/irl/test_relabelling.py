@@ -1,4 +1,4 @@
-"""Learned rewards in steps and in replay buffers, with a reward that can be computed by hand."""
+"""Learned rewards in environment steps and in replay buffers, for a reward that is known in closed form."""
 
 import io
 import pickle
@@ -46,7 +46,7 @@ def test_steps(ends: bool) -> None:
         np.testing.assert_allclose(rewards, expected)
         assert [info["original_reward"] for info in infos] == [k + 1, k + 1]
         assert dones.all() == (k == length - 1)
-    assert infos[0]["episode"]["r"] == sum(range(1, length + 1))  # what is logged is the environment's own
+    assert infos[0]["episode"]["r"] == sum(range(1, length + 1))  # the log shows the original reward
 
 
 def of_batch(transitions: Transitions) -> th.Tensor:
@@ -81,7 +81,7 @@ def test_buffers(as_dict: bool, ends: bool) -> None:
 
 
 def test_hindsight() -> None:
-    """The reward sees the goals that were put in the place of the desired ones."""
+    """The reward sees the substituted goals."""
     env = BitFlippingEnv(n_bits=4, continuous=False, max_steps=4)
     buffer_class: Any = relabelling_buffer(HerReplayBuffer, env.observation_space)
     model = DQN(

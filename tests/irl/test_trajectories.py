@@ -38,7 +38,7 @@ def collected(n_episodes: int, n_envs: int = 1, **arguments: Any) -> list[Trajec
 
 @pytest.mark.parametrize("n_envs", [1, 2])
 def test_rows_belong_together(n_envs: int) -> None:
-    """Action t leads from observation t to t + 1, the last of which is the episode's own, not the next one's first."""
+    """Action t leads from observation t to t + 1; the last observation belongs to the same episode."""
     for trajectory in collected(3, n_envs):
         assert len(trajectory) == 5 and not trajectory.terminated
         assert isinstance(trajectory.observations, np.ndarray) and trajectory.rewards is not None
@@ -83,7 +83,7 @@ def test_files(as_dict: bool, with_rewards: bool, tmp_path: Path) -> None:
 
 
 def test_minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset that Minari has written itself."""
+    """A dataset written by Minari itself."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     minari = pytest.importorskip("minari")
     seen = np.random.default_rng(0).random((4, 4)).astype(np.float32)
@@ -135,7 +135,7 @@ def test_bad_input(tmp_path: Path) -> None:
 
 
 def test_absorbing_states() -> None:
-    """What the wrapper makes of the same actions."""
+    """The wrapper yields the same episode from the same actions."""
     env, wrapped = gym.make("CartPole-v1"), AbsorbingState(gym.make("CartPole-v1"), horizon=20)
     (trajectory,) = collect_demonstrations(Always(np.array(1)), env, 1, seed=3)  # type: ignore[arg-type]
     assert trajectory.terminated and len(trajectory) < 20

@@ -1,4 +1,4 @@
-"""Rewards of random deterministic tables of 16 states and 4 actions: recovered up to a constant, and held elsewhere."""
+"""Rewards in random deterministic MDPs of 16 states and 4 actions: recovered up to a constant, and transferred."""
 
 import math
 
@@ -12,8 +12,8 @@ N_STATES, N_ACTIONS, GAMMA = 16, 4, 0.9
 
 def table(seed: int) -> MDP:
     generator = th.Generator().manual_seed(seed)
-    following = th.stack([th.randperm(N_STATES, generator=generator) for _ in range(N_ACTIONS)], 1)
-    transitions = th.nn.functional.one_hot(following, N_STATES).double()
+    next_states = th.stack([th.randperm(N_STATES, generator=generator) for _ in range(N_ACTIONS)], 1)
+    transitions = th.nn.functional.one_hot(next_states, N_STATES).double()
     return MDP(transitions, th.full((N_STATES,), 1 / N_STATES, dtype=th.float64), GAMMA)
 
 
@@ -23,7 +23,7 @@ def state_rewards(seed: int) -> th.Tensor:
 
 
 def soft_return(mdp: MDP, rewards: th.Tensor, policy: th.Tensor) -> float:
-    """With the entropy, which the expert maximises as well."""
+    """Return the expected return plus entropy, which the expert maximizes."""
     return expected_return(mdp, rewards - policy.log(), policy)
 
 
@@ -56,33 +56,33 @@ def test_values_are_returns() -> None:
 def test_reward_of_the_state_is_recovered_and_transfers(method: type[MCEIRL] | type[TabularAIRL], seed: int) -> None:
     mdp, elsewhere, rewards = table(seed), table(100 + seed), state_rewards(7 + seed)
     expert = occupancy(mdp, soft_value_iteration(mdp, rewards).policy)
-    learnt = method(mdp, "state").fit(expert)
-    assert th.corrcoef(th.stack([learnt[:, 0], rewards[:, 0]]))[0, 1] >= 0.99
+    learned = method(mdp, "state").fit(expert)
+    assert th.corrcoef(th.stack([learned[:, 0], rewards[:, 0]]))[0, 1] >= 0.99
     best = soft_return(elsewhere, rewards, soft_value_iteration(elsewhere, rewards).policy)
-    reached = soft_return(elsewhere, rewards, soft_value_iteration(elsewhere, learnt).policy)
+    reached = soft_return(elsewhere, rewards, soft_value_iteration(elsewhere, learned).policy)
     assert reached >= best - 0.01 * abs(best)
 
 
 @pytest.mark.parametrize("method", [MCEIRL, TabularAIRL])
 @pytest.mark.parametrize("seed", range(3))
 def test_reward_of_state_and_action_does_not_transfer(method: type[MCEIRL] | type[TabularAIRL], seed: int) -> None:
-    """It explains the expert where it was learnt, and is worth little under other dynamics."""
+    """It explains the expert under the dynamics it was learned in, and transfers poorly to others."""
     mdp, elsewhere, rewards = table(seed), table(100 + seed), state_rewards(7 + seed)
     optimal = soft_value_iteration(mdp, rewards).policy
     model = method(mdp, "state_action")
-    learnt = model.fit(occupancy(mdp, optimal))
-    if isinstance(model, TabularAIRL):  # with its shaping, which changes no policy where it was learnt
+    learned = model.fit(occupancy(mdp, optimal))
+    if isinstance(model, TabularAIRL):  # with its shaping, which leaves optimal policies unchanged
         shaped = (mdp.transitions * model.shaped().detach()).sum(-1)
         th.testing.assert_close(soft_value_iteration(mdp, shaped).policy, optimal, atol=1e-2, rtol=0)
     else:
-        th.testing.assert_close(soft_value_iteration(mdp, learnt).policy, optimal, atol=1e-2, rtol=0)
+        th.testing.assert_close(soft_value_iteration(mdp, learned).policy, optimal, atol=1e-2, rtol=0)
     best = soft_return(elsewhere, rewards, soft_value_iteration(elsewhere, rewards).policy)
-    reached = soft_return(elsewhere, rewards, soft_value_iteration(elsewhere, learnt).policy)
+    reached = soft_return(elsewhere, rewards, soft_value_iteration(elsewhere, learned).policy)
     assert reached < best - 0.05 * abs(best)
 
 
-def test_advantages_are_what_the_discriminator_learns() -> None:
-    """At the optimum f(s, a, s') = ln π_E(a|s), so that D = 1/2 everywhere the expert goes."""
+def test_discriminator_learns_the_advantages() -> None:
+    """At the optimum f(s, a, s') = ln π_E(a|s), so that D = 1/2 wherever the expert goes."""
     mdp = table(3)
     solution = soft_value_iteration(mdp, state_rewards(3))
     model = TabularAIRL(mdp, "state")
@@ -92,24 +92,24 @@ def test_advantages_are_what_the_discriminator_learns() -> None:
 
 
 def test_gradient_of_the_likelihood() -> None:
-    """By finite differences of E_expert[-ln π]: after the fit it has no slope."""
+    """After the fit, E_expert[-ln π] is at its minimum: every perturbation increases it."""
     mdp, rewards = table(4), state_rewards(4)
     expert = occupancy(mdp, soft_value_iteration(mdp, rewards).policy)
     model = MCEIRL(mdp, "state")
-    learnt = model.fit(expert)
+    learned = model.fit(expert)
 
     def negative_log_likelihood(r: th.Tensor) -> float:
         return -float((expert * soft_value_iteration(mdp, r).advantages).sum())
 
-    least = negative_log_likelihood(learnt)
+    minimum = negative_log_likelihood(learned)
     for k in range(3):
-        other = learnt + 0.1 * state_rewards(50 + k)
-        assert negative_log_likelihood(other) > least
-    assert least == pytest.approx(-float((expert * (expert / expert.sum(-1, keepdim=True)).log()).sum()), abs=1e-8)
-    assert not math.isnan(least)
+        other = learned + 0.1 * state_rewards(50 + k)
+        assert negative_log_likelihood(other) > minimum
+    assert minimum == pytest.approx(-float((expert * (expert / expert.sum(-1, keepdim=True)).log()).sum()), abs=1e-8)
+    assert not math.isnan(minimum)
 
 
 def test_inputs_are_checked() -> None:
     for method in (MCEIRL, TabularAIRL):
-        with pytest.raises(ValueError, match="inputs='action': accepted are 'state' and 'state_action'"):
+        with pytest.raises(ValueError, match="`inputs` must be one of 'state', 'state_action', got 'action'"):
             method(table(0), "action")
