@@ -296,7 +296,7 @@ ENVIRONMENTS: dict[str, tuple[Callable[[], GymEnv], str, dict[str, Any]]] = {
     "images, shared extractor": (images, "CnnPolicy", SMALL_CNN | {"share_features_extractor": True}),
     "dictionary": (lambda: SimpleMultiObsEnv(discrete_actions=False), "MultiInputPolicy", {}),
     "two": (lambda: make_vec_env("Pendulum-v1", 2), "MlpPolicy", {}),
-    "normalised": (lambda: VecNormalize(make_vec_env("Pendulum-v1", 1)), "MlpPolicy", {}),
+    "normalized": (lambda: VecNormalize(make_vec_env("Pendulum-v1", 1)), "MlpPolicy", {}),
 }
 
 

@@ -60,7 +60,7 @@ def test_learn_and_act(posterior: str, transition: str, smoothing: bool) -> None
     assert not th.allclose(made, again), "the first state at least is drawn"
 
 
-def test_pictures() -> None:
+def test_images() -> None:
     """Goals in dictionaries are not for it, but images alone are, and their pixels come back in [0, 1]."""
     model = agent(make_vec_env(Walk, 1, env_kwargs={"with_goal": False}, seed=0), "CnnPolicy", sequence_length=3)
     model.learn(60)

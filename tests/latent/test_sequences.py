@@ -47,7 +47,7 @@ def test_every_place_is_drawn() -> None:
     assert last == list(range(2, LIMIT + 1))
 
 
-def test_pictures_alone() -> None:
+def test_images_only() -> None:
     env = make_vec_env(Walk, 1, env_kwargs={"with_goal": False}, seed=0)
     agent = E2C(
         "CnnPolicy", env, n_collected=20, gradient_steps=1, batch_size=2, policy_kwargs={"hidden": (4,)}, seed=0

@@ -27,7 +27,7 @@ def dies(step: Any, action: Any) -> Any:
 
 
 class Counting(gym.Env[Any, Any]):
-    """Frames of the number of the step and the seed, in the first and second colour; cut off after 12 steps.
+    """Frames of the number of the step and the seed, in the first and second color channel; truncated after 12 steps.
 
     Discrete actions -1, 0, 1 mean (action, 0).
     """

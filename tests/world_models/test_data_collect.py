@@ -273,7 +273,7 @@ def test_play_gives_episodes_in_the_order_of_their_seeds() -> None:
     assert list(play([Counting()], StickyRandom(BOX), [])) == []
 
 
-def _picture(frames: np.ndarray) -> np.ndarray:
+def _small_image(frames: np.ndarray) -> np.ndarray:
     return resize(crop_bar(frames), 64)
 
 
@@ -285,17 +285,17 @@ def test_car_racing(tmp_path: Path) -> None:
 
     fast: Callable[[], gym.Env[Any, Any]] = partial(make, "Fast")
     env = fast()
-    store = FrameStore(tmp_path / "fast", frame_shape(env, _picture), env.action_space, "crop_bar, resize 64")
+    store = FrameStore(tmp_path / "fast", frame_shape(env, _small_image), env.action_space, "crop_bar, resize 64")
     policy = StickyRandom(env.action_space)
-    collect(store, fast, policy, n_episodes=3, n_envs=2, preprocess=_picture, seed=5)
+    collect(store, fast, policy, n_episodes=3, n_envs=2, preprocess=_small_image, seed=5)
     assert store.frame_shape == (64, 64, 3) and store.lengths.tolist() == [4, 4, 4]
     frames = [env.reset(seed=6)[0]] + [env.step(action)[0] for action in store[1].actions]
-    np.testing.assert_array_equal(store[1].frames, _picture(np.stack(frames)))
+    np.testing.assert_array_equal(store[1].frames, _small_image(np.stack(frames)))
     assert not store[1].terminated
     env.close()
 
     model = PPO("CnnPolicy", fast(), n_steps=8, batch_size=8, device="cpu", seed=0)
-    collect(store, fast, model, n_episodes=5, n_envs=2, preprocess=_picture, seed=5)
+    collect(store, fast, model, n_episodes=5, n_envs=2, preprocess=_small_image, seed=5)
     assert [episode.policy for episode in store] == ["StickyRandom"] * 3 + ["PPO"] * 2
 
     starts = FrameStore(tmp_path / "starts", (96, 96, 3), policy.action_space, "none")

@@ -48,7 +48,7 @@ def test_a_decoder_that_does_not_look_leaves_the_prior() -> None:
 
 
 def test_learns() -> None:
-    """Eight levels of grey: under half the error of the best constant picture, and units that tell them apart."""
+    """Eight levels of gray: under half the error of the best constant image, and units that tell them apart."""
     th.manual_seed(0)
     data = greys(8)
     model = ImplicitConvVAE(4, width=8)

@@ -53,7 +53,7 @@ def test_loss_in_parts() -> None:
 
 
 def test_learns() -> None:
-    """Eight levels of grey: under half the error of the best constant picture, and units that tell them apart."""
+    """Eight levels of gray: under half the error of the best constant image, and units that tell them apart."""
     th.manual_seed(0)
     data = th.linspace(0, 255, 8)[:, None, None, None].expand(8, 64, 64, 3).to(th.uint8)
     model = ConvVAE(4, width=8)
