@@ -1,49 +1,58 @@
-"""Exact mean and covariance of a generator with one hidden layer, by Hermite expansion of its units."""
+"""Exact mean and covariance of a sampler with one hidden layer, by Hermite expansion of its units."""
 
 import math
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
 import torch as th
 
+from ardae_rl.common.checks import check_count
+
 
 class Moments(NamedTuple):
-    """Mean and covariance of pre-tanh actions, for each state."""
+    """Mean and covariance of the actions before tanh, for each state."""
 
     mean: th.Tensor  # batch x dim
     covariance: th.Tensor  # batch x dim x dim
 
 
 class HermiteRule(NamedTuple):
-    """Gauss-Hermite quadrature of the coefficients of normalized Hermite polynomials under N(0, 1)."""
+    """Gauss-Hermite quadrature for the coefficients of normalized Hermite polynomials under N(0, 1)."""
 
     nodes: th.Tensor  # n_nodes
     projection: th.Tensor  # (order + 1) x n_nodes: weights times He_n(node) / sqrt(n!)
-    weights: th.Tensor  # n_nodes, summing to 1
+    weights: th.Tensor  # n_nodes, with sum 1
 
 
-def hermite_rule(order: int, n_nodes: int) -> HermiteRule:
-    """Return the rule that computes the coefficients of orders 0 to ``order`` with ``n_nodes`` nodes.
+def hermite_rule(order: int = 4, n_nodes: int = 12) -> HermiteRule:
+    """Return the rule for the coefficients of orders 0 to ``order``.
 
-    A rule with n nodes integrates polynomials up to degree 2n - 1 exactly, so ``n_nodes`` must exceed ``order``.
+    A rule with n nodes is exact for polynomials up to degree 2n - 1, so it must have more nodes than the order.
 
-    :param order: Highest order of the expansion, at least 1.
+    Example:
+
+    >>> from ardae_rl.sac_ardae.moments import hermite_rule
+    >>> rule = hermite_rule(order=1, n_nodes=4)
+    >>> (rule.projection @ rule.nodes.abs()).shape  # the first two coefficients of |ξ|
+    torch.Size([2])
+
+    :param order: Highest order of the expansion.
     :param n_nodes: Number of quadrature nodes.
     :raises ValueError: If ``order`` is below 1, or ``n_nodes`` does not exceed it.
     """
-    if order < 1:
-        raise ValueError(f"`order` must be >= 1, got {order!r}")
-    if n_nodes <= order:
-        raise ValueError(f"`n_nodes` must be greater than `order` = {order}, got {n_nodes!r}")
+    check_count("order", order)
+    check_count("n_nodes", n_nodes, minimum=order + 1)
     nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
     weights = weights / weights.sum()
-    scale = [1 / math.sqrt(math.factorial(n)) for n in range(order + 1)]
-    polynomials = np.polynomial.hermite_e.hermevander(nodes, order).T * np.array(scale)[:, None]
-    as_tensor = lambda array: th.as_tensor(array, dtype=th.get_default_dtype())  # noqa: E731
-    return HermiteRule(as_tensor(nodes), as_tensor(polynomials * weights), as_tensor(weights))
+    norms = np.array([math.sqrt(math.factorial(n)) for n in range(order + 1)])
+    polynomials = np.polynomial.hermite_e.hermevander(nodes, order).T / norms[:, None]
+    arrays = (nodes, polynomials * weights, weights)
+    return HermiteRule(*(th.as_tensor(array, dtype=th.get_default_dtype()) for array in arrays))
 
 
+@th.no_grad()
 def one_layer_moments(
     shift: th.Tensor,
     gain: th.Tensor,
@@ -53,35 +62,56 @@ def one_layer_moments(
     activation: Callable[[th.Tensor], th.Tensor],
     rule: HermiteRule,
 ) -> Moments:
-    r"""Return mean and covariance of x = W φ(h) + b with h_j = shift_j + gain_j a_j·ε and ε ~ N(0, I).
+    """Return mean and covariance of x = W φ(h) + b, where h_j = shift_j + gain_j a_j·ε and ε ~ N(0, I).
 
-    Each pre-activation h_j is Gaussian. With r_j = |a_j| and s_j = gain_j r_j, expand
-    φ(shift_j + s_j ξ) = Σ_n c_jn He_n(ξ) / √n!. By Mehler's formula
-    Cov[φ(h_j), φ(h_k)] = Σ_{n ≥ 1} c_jn c_kn ρ_jk^n, where ρ_jk is the cosine between a_j and a_k. Orders above the
-    rule's enter on the diagonal alone, where ρ_jj = 1; elsewhere |ρ|^n is small.
+    Each h_j is Gaussian. With s_j = gain_j |a_j|, expand φ(shift_j + s_j ξ) = Σ_n c_jn He_n(ξ) / √n!. By Mehler's
+    formula, Cov[φ(h_j), φ(h_k)] = Σ_{n ≥ 1} c_jn c_kn ρ_jk^n, where ρ_jk is the cosine of the angle between a_j and
+    a_k. Orders above the rule's are kept on the diagonal, where ρ_jj = 1, and dropped elsewhere, where |ρ_jk|^n is
+    small. The result is deterministic, and exact up to this truncation and the quadrature. It carries no gradient.
 
-    :param shift: Means of the pre-activations, (batch, width).
-    :param gain: Factors of the noise, (batch, width).
-    :param noise_weight: Rows a_j, (width, noise_dim).
-    :param output_weight: W, (dim, width).
-    :param output_bias: b, (dim,).
-    :param activation: φ, elementwise.
-    :param rule: Order of the expansion and quadrature, see :func:`hermite_rule`.
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.sac_ardae.moments import hermite_rule, one_layer_moments
+    >>> shift, gain, noise_weight = th.zeros(1, 3), th.ones(1, 3), th.eye(3)
+    >>> moments = one_layer_moments(shift, gain, noise_weight, th.eye(3), th.zeros(3), lambda h: 2 * h, hermite_rule())
+    >>> moments.covariance.diagonal(dim1=1, dim2=2).round(decimals=3)
+    tensor([[4., 4., 4.]])
+
+    :param shift: Means of the units h, shape (batch, width).
+    :param gain: Factors of the noise, shape (batch, width).
+    :param noise_weight: Rows a_j, shape (width, noise_dim).
+    :param output_weight: W, shape (dim, width).
+    :param output_bias: b, shape (dim,).
+    :param activation: φ, applied elementwise.
+    :param rule: Order and quadrature of the expansion, from :func:`hermite_rule`.
     """
     norms = noise_weight.norm(dim=1)
-    units = noise_weight / norms.clamp_min(th.finfo(norms.dtype).tiny)[:, None]
-    values = activation(shift + (gain * norms) * rule.nodes[:, None, None])  # nodes x batch x width
-    coefficients = th.einsum("nk,kbj->nbj", rule.projection, values)  # orders x batch x width
-    second_moment = th.einsum("k,kbj->bj", rule.weights, values.square())
-    mean = coefficients[0] @ output_weight.mT + output_bias
-
-    cosines = units @ units.mT
-    power = th.ones_like(cosines)
-    covariance = mean.new_zeros(*mean.shape, mean.shape[-1])
-    for coefficient in coefficients[1:]:
-        power = power * cosines
+    directions = noise_weight / norms.clamp_min(th.finfo(norms.dtype).tiny)[:, None]
+    values = activation(th.addcmul(shift, gain * norms, rule.nodes[:, None, None])).flatten(1)
+    coefficients = (rule.projection @ values).unflatten(1, shift.shape)  # (order + 1) x batch x width
+    second_moment = (rule.weights @ values.square()).unflatten(0, shift.shape)
+    rest = (second_moment - coefficients.square().sum(0)).clamp_min(0)  # variance of the orders that are left out
+    # One product for the sum over orders: Σ_n (W c_n) R_n (W c_n)ᵀ + W rest Wᵀ, with R_n = F_n F_nᵀ where that is less
+    lefts, rights = [output_weight * rest.unsqueeze(1)], [output_weight.expand(len(shift), -1, -1)]
+    for n, coefficient in enumerate(coefficients[1:], start=1):
         weighted = output_weight * coefficient.unsqueeze(1)  # batch x dim x width
-        covariance = covariance + (weighted @ power) @ weighted.mT
-    rest = (second_moment - coefficients.square().sum(0)).clamp_min(0)
-    covariance = covariance + (output_weight * rest.unsqueeze(1)) @ output_weight.mT
-    return Moments(mean, covariance)
+        if math.comb(directions.shape[1] + n - 1, n) < len(directions):
+            weighted = weighted @ _symmetric_power(directions, n)
+            lefts.append(weighted)
+        else:
+            lefts.append(weighted @ (directions @ directions.mT) ** n)
+        rights.append(weighted)
+    covariance = th.cat(lefts, -1) @ th.cat(rights, -1).mT
+    return Moments(coefficients[0] @ output_weight.mT + output_bias, covariance)
+
+
+def _symmetric_power(vectors: th.Tensor, n: int) -> th.Tensor:
+    """Return F of shape (rows, comb(dim + n - 1, n)) with F Fᵀ = (V Vᵀ)^n elementwise, for V of shape (rows, dim)."""
+    indices = list(combinations_with_replacement(range(vectors.shape[1]), n))
+    multiplicities = []
+    for index in indices:
+        repeats = [index.count(i) for i in set(index)]
+        multiplicities.append(math.factorial(n) / math.prod(math.factorial(repeat) for repeat in repeats))
+    scale = th.tensor(multiplicities, dtype=vectors.dtype, device=vectors.device).sqrt()
+    return vectors[:, th.tensor(indices, device=vectors.device)].prod(-1) * scale
