@@ -1,7 +1,7 @@
 """The implicit actor a = tanh g(ε, s)."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch as th
 from gymnasium import spaces
@@ -13,7 +13,8 @@ from ardae_rl.common.checks import check_count
 from ardae_rl.common.cpu import chunk_length
 from ardae_rl.common.policies import SquashedActor, record_arguments
 from ardae_rl.sac_ardae.activations import LogisticTanh, activation_class
-from ardae_rl.sac_ardae.whitening import sigma_points
+from ardae_rl.sac_ardae.moments import HermiteRule, Moments, hermite_rule, one_layer_moments
+from ardae_rl.sac_ardae.whitening import sigma_point_moments, sigma_points
 
 
 class ImplicitActor(SquashedActor):
@@ -105,6 +106,8 @@ class ImplicitActor(SquashedActor):
         assert isinstance(output_layer, nn.Linear)
         # Broad initial actions (a standard deviation of about 0.6 before tanh), few of them saturated
         nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
+        self.has_exact_moments = len(generator_arch) == 1
+        self.hermite_rule = hermite_rule()
 
     def encode(self, features: th.Tensor) -> th.Tensor:
         """Return embeddings of the states, shape (batch, 2 width + dim): shift and gain for the noise, location."""
@@ -145,6 +148,23 @@ class ImplicitActor(SquashedActor):
         projected = self.noise_layer(self.sigma_points.unsqueeze(0))
         n_states = chunk_length(len(self.sigma_points), len(embedding), embedding.device)
         return th.cat([self._generate(part, projected) for part in embedding.split(n_states)])
+
+    @th.no_grad()
+    def moments(self, embedding: th.Tensor) -> Moments:
+        """Return mean and covariance of the actions before tanh: in closed form for a generator with one hidden layer.
+
+        For deeper generators they come from the sigma points, and are approximate.
+
+        :param embedding: Embedding of the states from :meth:`encode`.
+        """
+        if not self.has_exact_moments:
+            return sigma_point_moments(self.generate_at_sigma_points(embedding))
+        shift, gain, location = self._split(embedding)
+        activation, output_layer = self.generator[0], cast(nn.Linear, self.generator[-1])
+        rule = HermiteRule(*(tensor.to(embedding) for tensor in self.hermite_rule))
+        weight, bias = output_layer.weight, output_layer.bias
+        moments = one_layer_moments(shift, gain, self.noise_layer.weight, weight, bias, activation, rule)
+        return Moments(moments.mean + location, moments.covariance) if self.location_path else moments
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         """Return actions in [-1, 1], shape (batch, action_dim). The deterministic action is tanh g(0, s)."""

@@ -14,15 +14,16 @@ from ardae_rl.common.policies import SquashedPolicy, record_arguments
 from ardae_rl.sac_ardae.activations import activation_class
 from ardae_rl.sac_ardae.actor import ImplicitActor
 from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob
-from ardae_rl.sac_ardae.whitening import FRAMES, AffineFrame, sigma_point_frame
+from ardae_rl.sac_ardae.moments import Moments
+from ardae_rl.sac_ardae.whitening import FRAMES, WHITENING_FRAMES, AffineFrame, sigma_point_moments, whitening_frame
 from ardae_rl.score import ARDAE
 
 
 class SACARDAEPolicy(SquashedPolicy):
     """Implicit actor, critics and score estimator.
 
-    Deterministic actions are those of :meth:`most_probable` if ``frame`` is "sigma_points" and the estimator has a
-    density, otherwise the paper's tanh g(0, s).
+    Deterministic actions are those of :meth:`most_probable` if the frame whitens and the estimator has a density,
+    otherwise the paper's tanh g(0, s).
 
     Example:
 
@@ -37,10 +38,11 @@ class SACARDAEPolicy(SquashedPolicy):
     :param action_space: Action space.
     :param lr_schedule: Learning rate schedule of actor and critics.
     :param frame: Coordinates in which the estimator sees the actions before tanh: "sigma_points" (whitened by the
-        policy's own sigma points), "center" (relative to g(0, s), as in the paper) or "none".
+        policy's own sigma points), "moments" (whitened by the policy's mean and covariance, which are exact for a
+        generator with one hidden layer), "center" (relative to g(0, s), as in the paper) or "none".
     :param score_kwargs: Arguments of the score estimator :class:`~ardae_rl.score.ARDAE`, such as ``loss`` or
         ``learning_rate``, which may be a schedule here. Three defaults differ from the estimator's own:
-        ``learning_rate`` is 3e-3, ``averaging`` is 5, and ``standardize`` is False if ``frame`` is "sigma_points".
+        ``learning_rate`` is 3e-3, ``averaging`` is 5, and ``standardize`` is False if the frame whitens.
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor's encoder and location.
     :param optimizer_class: Optimizer of actor and critics.
@@ -74,7 +76,7 @@ class SACARDAEPolicy(SquashedPolicy):
         self.frame_kind = frame
         # A short average, because policy and estimator chase each other over any delay. And the sigma points have
         # standardized the actions already
-        defaults = {"averaging": 5, "learning_rate": 3e-3, "standardize": frame != "sigma_points"}
+        defaults = {"averaging": 5, "learning_rate": 3e-3, "standardize": frame not in WHITENING_FRAMES}
         self.score_kwargs = defaults | (score_kwargs or {})
         self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
         self.score_kwargs["learning_rate"] = self.score_lr_schedule(1)
@@ -97,7 +99,7 @@ class SACARDAEPolicy(SquashedPolicy):
         self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **self.score_kwargs).to(self.device)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        if deterministic and self.frame_kind == "sigma_points" and self.estimator.has_density:
+        if deterministic and self.frame_kind in WHITENING_FRAMES and self.estimator.has_density:
             return self.most_probable(observation)
         return self.actor(observation, deterministic)
 
@@ -112,8 +114,10 @@ class SACARDAEPolicy(SquashedPolicy):
         :return: Actions in [-1, 1], shape (batch, action_dim).
         """
         features = self.actor.extract_features(obs, self.actor.features_extractor)
-        outputs = self.actor.generate_at_sigma_points(self.actor.encode(features))
-        frame = sigma_point_frame(outputs)
+        embedding = self.actor.encode(features)
+        outputs = self.actor.generate_at_sigma_points(embedding)
+        moments = self.actor.moments(embedding) if self.frame_kind == "moments" else sigma_point_moments(outputs)
+        frame = whitening_frame(moments)
         candidates = th.cat([frame.origin, outputs], dim=1)
         best = self.estimator.log_prob(frame.to_local(candidates), features).argmax(1)
         return th.tanh(candidates[th.arange(len(candidates), device=best.device), best])
@@ -137,7 +141,18 @@ class SACARDAEPolicy(SquashedPolicy):
             return AffineFrame(embedding.new_zeros(len(embedding), 1, 1))
         if self.frame_kind == "center":
             return AffineFrame(self.actor.center(embedding))
-        return sigma_point_frame(self.actor.generate_at_sigma_points(embedding))
+        if self.frame_kind == "moments":
+            return whitening_frame(self.actor.moments(embedding))
+        return whitening_frame(sigma_point_moments(self.actor.generate_at_sigma_points(embedding)))
+
+    @th.no_grad()
+    def moments(self, obs: PyTorchObs) -> Moments:
+        """Return mean and covariance of the actions before tanh, as :meth:`ImplicitActor.moments` does.
+
+        :param obs: Observations as returned by ``obs_to_tensor``.
+        :return: Mean, shape (batch, action_dim), and covariance, shape (batch, action_dim, action_dim).
+        """
+        return self.actor.moments(self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor)))
 
     def squashed_log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:
         return pre_tanh_log_prob(self.estimator, self.encode_states(obs), pre_tanh.unsqueeze(1)).squeeze(1)

@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 import torch as th
 
-FRAMES = ("sigma_points", "center", "none")
+from ardae_rl.sac_ardae.moments import Moments
+
+FRAMES = ("sigma_points", "moments", "center", "none")
+WHITENING_FRAMES = ("sigma_points", "moments")
 
 
 class AffineFrame(NamedTuple):
@@ -51,19 +54,29 @@ def sigma_points(noise_dim: int, n_bases: int = 1) -> th.Tensor:
     return math.sqrt(noise_dim) * th.cat([sign * basis for basis in bases for sign in (1, -1)])
 
 
-def sigma_point_frame(outputs: th.Tensor) -> AffineFrame:
-    """Return the mean and the Cholesky factor of the covariance of a sampler's outputs at sigma points.
+def sigma_point_moments(outputs: th.Tensor) -> Moments:
+    """Return mean and covariance of a sampler's outputs at sigma points.
 
-    The moments are exact for a sampler that is linear in its noise, and a deterministic function of state and weights
-    for any other. In this frame, a nearly Gaussian policy stays nearly standard normal while it moves, so the
-    estimator has no delay in location, scale and correlation. (With such a delay, policy and estimator chase each
-    other in growing oscillations.)
+    They are exact for a sampler that is linear in its noise, and a deterministic function of state and weights for any
+    other.
 
     :param outputs: Outputs for the noise from :func:`sigma_points`, shape (batch, n, dim).
     """
-    origin = outputs.mean(1, keepdim=True)
-    deviation = outputs - origin
-    covariance = deviation.mT @ deviation / outputs.shape[1]
+    mean = outputs.mean(1, keepdim=True)
+    deviation = outputs - mean
+    return Moments(mean.squeeze(1), deviation.mT @ deviation / outputs.shape[1])
+
+
+def whitening_frame(moments: Moments) -> AffineFrame:
+    """Return the frame whose origin is the mean and whose factor is the Cholesky factor of the covariance.
+
+    In this frame, a nearly Gaussian policy stays nearly standard normal while it moves, so the estimator has no delay
+    in location, scale and correlation. (With such a delay, policy and estimator chase each other in growing
+    oscillations.)
+
+    :param moments: Mean and covariance of each state's actions before tanh.
+    """
+    origin, covariance = moments.mean.unsqueeze(1), moments.covariance
     # Keeps the factor invertible where the sampler does not fill all directions
     jitter = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
     covariance = covariance + jitter[:, None, None] * th.eye(covariance.shape[-1], device=covariance.device)

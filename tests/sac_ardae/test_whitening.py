@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch as th
 
-from ardae_rl.sac_ardae.whitening import AffineFrame, sigma_point_frame, sigma_points
+from ardae_rl.sac_ardae.whitening import AffineFrame, sigma_point_moments, sigma_points, whitening_frame
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_exact_for_a_linear_sampler() -> None:
     """Each state has another matrix and mean, with scales from 1e-3 to 10."""
     weight, shift = th.randn(5, 3, 7), th.randn(5, 1, 3)
     weight *= th.logspace(-3, 1, 5)[:, None, None]
-    frame = sigma_point_frame(sigma_points(7) @ weight.mT + shift)
+    frame = whitening_frame(sigma_point_moments(sigma_points(7) @ weight.mT + shift))
     assert frame.factor is not None
     th.testing.assert_close(frame.origin, shift, rtol=0, atol=1e-12)
     assert th.equal(frame.factor, frame.factor.tril())
@@ -53,7 +53,7 @@ def test_more_bases_whiten_a_nonlinear_sampler_better() -> None:
         samples = (th.randn(20_000, 10) @ first / 10**0.5).tanh() @ last
         for n_bases, values in divergences.items():
             outputs = (sigma_points(10, n_bases) @ first / 10**0.5).tanh() @ last
-            local = sigma_point_frame(outputs.unsqueeze(0)).to_local(samples.unsqueeze(0))[0]
+            local = whitening_frame(sigma_point_moments(outputs.unsqueeze(0))).to_local(samples.unsqueeze(0))[0]
             covariance = local.t() @ local / len(local)
             values.append(float(0.5 * (covariance.trace() - 6 - covariance.logdet())))
     means = {n_bases: sum(values) / 10 for n_bases, values in divergences.items()}
@@ -63,7 +63,7 @@ def test_more_bases_whiten_a_nonlinear_sampler_better() -> None:
 def test_whitens_in_single_precision() -> None:
     th.manual_seed(0)
     weight = th.tensor([[0.02, 0.0], [0.02, 0.05]])
-    frame = sigma_point_frame((sigma_points(2) @ weight.mT + 5).unsqueeze(0))
+    frame = whitening_frame(sigma_point_moments((sigma_points(2) @ weight.mT + 5).unsqueeze(0)))
     local = frame.to_local((th.randn(100_000, 2) @ weight.mT + 5).unsqueeze(0))[0]
     th.testing.assert_close(local.mean(0), th.zeros(2), rtol=0, atol=0.02)
     th.testing.assert_close(local.t() @ local / len(local), th.eye(2), rtol=0, atol=0.03)
@@ -72,14 +72,14 @@ def test_whitens_in_single_precision() -> None:
 def test_a_collapsed_sampler_has_a_frame() -> None:
     """If all outputs are equal or on a line, the factor stays finite and invertible."""
     for weight in (th.zeros(2, 2), th.tensor([[1.0, 0.0], [1.0, 0.0]])):
-        frame = sigma_point_frame((sigma_points(2) @ weight.mT).unsqueeze(0))
+        frame = whitening_frame(sigma_point_moments((sigma_points(2) @ weight.mT).unsqueeze(0)))
         log_det = frame.log_det()
         assert isinstance(log_det, th.Tensor) and bool(log_det.isfinite().all())
         assert frame.to_local(th.zeros(1, 1, 2)).isfinite().all()
 
 
 def test_outputs_that_are_not_finite_give_a_frame_that_is_not_finite() -> None:
-    frame = sigma_point_frame(th.full((3, 4, 2), math.nan))
+    frame = whitening_frame(sigma_point_moments(th.full((3, 4, 2), math.nan)))
     assert isinstance(frame.log_det(), th.Tensor)
     assert not frame.to_local(th.zeros(3, 4, 2)).isfinite().any()
 
