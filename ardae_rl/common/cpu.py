@@ -49,7 +49,7 @@ def keep_freed_memory() -> None:
 
     The C library returns larger blocks to the system when they are freed, and adapts the threshold to the largest
     block freed so far (mallopt(3), M_MMAP_THRESHOLD). Until it has, each gradient step asks the system for the pages
-    of its hidden units anew, and the system clears them: about 2 % of the time of a gradient step of SACARDAE. It is
-    a property of the whole process, so programs call this function, and the library does not.
+    of its hidden units anew, and the system clears them. It is a property of the whole process, so programs call this
+    function, and the library does not.
     """
     th.empty(24 * 2**20, dtype=th.uint8)

@@ -9,9 +9,8 @@ from ardae_rl.common.checks import check_choice
 class LogisticTanh(nn.Module):
     """tanh x = 1 - 2 / (1 + exp(2x)), within 2e-7 of ``nn.Tanh`` in single precision.
 
-    Which of the two is faster depends on the processor: ``nn.Tanh`` calls Intel's math library. In single-threaded
-    torch 2.13, this form takes a quarter of its time on an AMD EPYC, but two to three times as long on an Intel Xeon
-    with AVX-512. There, ``generator_activation_fn="tanh"`` makes a gradient step of SACARDAE 3 % faster.
+    Which of the two is faster depends on the processor, because ``nn.Tanh`` calls Intel's math library. If that is
+    fast on yours, use ``generator_activation_fn="tanh"``.
 
     Example:
 

@@ -80,7 +80,7 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
         ({"n_encoder_layers": -1}, r"`n_encoder_layers` must be between 0 and 1.* got -1"),
         ({"generator_arch": []}, r"`generator_arch` must have at least one width, got \[\]"),
         ({"n_bases": 0}, "`n_bases` must be >= 1, got 0"),
-        ({"frame": "sigma"}, "`frame` must be one of 'sigma_points', 'center', 'none', got 'sigma'"),
+        ({"frame": "sigma"}, "`frame` must be one of 'sigma_points', 'moments', 'center', 'none', got 'sigma'"),
         ({"score_kwargs": {"parameterization": "x"}}, "`parameterization` must be one of 'energy', 'score', got 'x'"),
     ],
 )
