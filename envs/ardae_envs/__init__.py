@@ -33,6 +33,11 @@ _SPECS: tuple[dict[str, Any], ...] = (
     _car_racing("LowRes", "car_racing_fast:CarRacingLowRes"),
     _car_racing("RandomStart", "car_racing_random_start:make"),
     {
+        "id": "ardae/HumanoidRllab-v0",
+        "entry_point": "ardae_envs.humanoid_rllab:HumanoidRllab",
+        "max_episode_steps": 1000,
+    },
+    {
         "id": "ardae/PlanarObstacles-v0",
         "entry_point": "ardae_envs.planar:PlanarObstacles",
         "max_episode_steps": 40,
