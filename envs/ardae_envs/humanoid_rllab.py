@@ -50,28 +50,31 @@ class HumanoidRllab(MujocoEnv, EzPickle):
     def __init__(self, **kwargs: Any) -> None:
         EzPickle.__init__(self, **kwargs)
         camera = {"default_camera_config": DEFAULT_CAMERA_CONFIG} | kwargs
-        MujocoEnv.__init__(self, "humanoid.xml", _FRAME_SKIP, observation_space=None, **camera)  # type: ignore[arg-type]
+        MujocoEnv.__init__(self, "humanoid.xml", _FRAME_SKIP, observation_space=None, **camera)
         n = self.model.nq + self.model.nv + 6 * self.model.nbody + 3
         self.observation_space = Box(-np.inf, np.inf, (n,), np.float64)
         self._half_range = (self.action_space.high - self.action_space.low) / 2  # type: ignore[attr-defined]
 
-    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, float]]:
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], np.float64, bool, bool, dict[str, np.float64]]:
         """Apply torques, shape (17,), for one step."""
         self.do_simulation(action, self.frame_skip)
         self._update_derived_quantities()
         velocity = self.data.subtree_linvel[_TORSO]
-        rewards = {
-            "reward_forward": float(velocity[0]),
-            "reward_survive": 0.2,
-            "reward_ctrl": -0.5e-3 * float(np.square(action / self._half_range).sum()),
-            "reward_contact": -0.5e-5 * float(np.square(self._contact_forces()).sum()),
-            "reward_deviation": -0.5e-2 * float(np.square(velocity[1:]).sum()),
+        info = {
+            "reward_forward": velocity[0],
+            "reward_survive": np.float64(0.2),
+            "reward_ctrl": -0.5e-3 * np.square(action / self._half_range).sum(dtype=np.float64),
+            "reward_contact": -0.5e-5 * np.square(self._contact_forces()).sum(),
+            "reward_deviation": -0.5e-2 * np.square(velocity[1:]).sum(),
         }
+        reward = np.sum(list(info.values()))
+        info["x_position"] = self.data.subtree_com[_TORSO, 0]
         terminated = not _MIN_HEIGHT <= self.data.qpos[2] <= _MAX_HEIGHT
-        info = rewards | {"x_position": float(self.data.subtree_com[_TORSO, 0])}
         if self.render_mode == "human":
             self.render()
-        return self._observation(), sum(rewards.values()), terminated, False, info
+        return self._observation(), reward, terminated, False, info
 
     def reset_model(self) -> NDArray[np.float64]:
         qpos = self.init_qpos + 0.01 * self.np_random.standard_normal(self.model.nq)
