@@ -174,6 +174,7 @@ def test_processes_end_with_their_command(tmp_path: Path) -> None:
 
 
 _LONG_RUNS = """
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -181,6 +182,7 @@ from ardae_rl.runs.jobs import processes, run_missing
 from tests.runs.test_jobs import _folder, _write_pid_and_wait
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with SIGINT ignored
     runs = [{"name": f"run_{k}"} for k in range(6)]
     run_missing(_write_pid_and_wait, partial(_folder, Path(sys.argv[1])), runs, processes(jobs=2))
 """
