@@ -80,6 +80,7 @@ sys.meta_path.insert(0, Hidden())
         ("zuko", "from ardae_rl import EnergyBasedGAN; EnergyBasedGAN(2)", "flows"),
         ("cma", "from ardae_rl.world_models.evolution import CMAES; CMAES(3)", "world-models"),
         ("numba", "import ardae_envs.rasterizer", "box2d"),
+        ("gymnasium_robotics", "from ardae_envs.multi_goal_maze import MultiGoalMaze; MultiGoalMaze()", "mazes"),
         ("ray", "from ardae_rl.runs.cluster import ray_workers\nwith ray_workers(): pass", "ray"),
     ],
 )

@@ -29,6 +29,11 @@ _SPECS: tuple[dict[str, Any], ...] = (
         # A straight path to a goal takes 4 to 10 steps; within 30, a random walk reaches one too
         "max_episode_steps": 30,
     },
+    {
+        # The maps have their own maximum numbers of steps
+        "id": "ardae/MultiGoalMaze-v0",
+        "entry_point": "ardae_envs.multi_goal_maze:MultiGoalMaze",
+    },
     _car_racing("Fast", "car_racing_fast:CarRacingFast"),
     _car_racing("LowRes", "car_racing_fast:CarRacingLowRes"),
     _car_racing("RandomStart", "car_racing_random_start:make"),
