@@ -1,111 +1,70 @@
 """Policy and score estimator without a critic, on one-step tasks whose optimal policy is known.
 
 The reward is the log-density of a target policy and the temperature is one, so the target is the optimum. Failures of
-the loop between policy and estimator (divergence into saturation, collapse, lost modes) show here without other causes.
-All settings are SACARDAE's defaults. The table has a row per check.
+the loop between policy and estimator (divergence into saturation, collapse, lost modes, entropies that are not true)
+show here without other causes. All settings are SACARDAE's defaults, except for those in ``arguments``, a mapping in
+YAML such as ``{policy_kwargs: {output_noise: 0.5}}``; such runs need a name of their own, ``variant``. There is a row
+of the table per check.
 """
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch as th
-from gymnasium import spaces
+import yaml
 
-from ardae_rl import SACARDAE
-from ardae_rl.common.training import MetricMeans
+from ardae_rl.common.checks import check_choice
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
+from experiments.entropy_truth import policy_entropies, sample_pairs
 from experiments.figure import Figure, Result
+from experiments.known_reward import RADIUS, KnownReward, OneStepEnv, Target, circle, even_states, ring
 
-RADIUS = 0.4
 # Neighboring modes are 4.7 standard deviations apart
 MODE_STD = RADIUS * math.sqrt(3) / 4.7
-N_MODES = {"one mode": 1, "three modes": 3}
+_PLANE = th.full((2,), MODE_STD)
+_DECADE = th.logspace(math.log10(0.03), math.log10(0.2), 6)
+TARGETS = {
+    "one mode": Target(1, _PLANE, circle),
+    "three modes": Target(3, _PLANE, circle),
+    "one mode 6d": Target(1, _DECADE, ring),
+    "three modes 6d": Target(3, _DECADE, ring),
+}
+N_UPDATES = {2: 20_000, 6: 4000}  # by dimension
 LIMITS = {"one mode": 0.08, "three modes": 0.20}  # on the total variation
 SEEDS = {"smoke": 1, "quick": 3}
 BUDGETS: dict[str, dict[str, Any]] = {
-    "smoke": {"updates": 2, "check_every": 1, "samples": 2000, "arguments": {"batch_size": 8, "score_warmup": 1}},
-    "quick": {"updates": 20_000, "check_every": 1000, "samples": 100_000, "arguments": {}},
+    "smoke": {"check_every": 1, "samples": 2000, "components": 100},
+    "quick": {"check_every": 1000, "samples": 100_000, "components": 8192},
 }
-
-
-class OneStepEnv(gym.Env[np.ndarray, np.ndarray]):
-    """Declare the spaces: states are points on the unit circle, actions lie in the square [-1, 1]²."""
-
-    observation_space = spaces.Box(-1, 1, (2,))
-    action_space = spaces.Box(-1, 1, (2,))
-
-
-class KnownReward(SACARDAE):
-    """SACARDAE whose critic is the log-density of Gaussian modes on a circle, which the state rotates."""
-
-    def __init__(self, *args: Any, n_modes: int = 1, **kwargs: Any):
-        self.n_modes = n_modes
-        super().__init__(*args, **kwargs)
-
-    def mode_means(self, states: th.Tensor) -> th.Tensor:
-        """Return the centers of the modes, (batch, n_modes, 2), for states of shape (batch, 2)."""
-        angles = th.atan2(states[:, 1], states[:, 0]).unsqueeze(1)
-        angles = angles + 2 * math.pi * th.arange(self.n_modes) / self.n_modes
-        return RADIUS * th.stack([angles.cos(), angles.sin()], dim=-1)
-
-    def action_value(self, observations: Any, actions: th.Tensor) -> th.Tensor:
-        residual = actions.unsqueeze(1) - self.mode_means(observations)
-        log_modes = -0.5 * (residual / MODE_STD).square().sum(-1) - 2 * math.log(MODE_STD * math.sqrt(2 * math.pi))
-        return log_modes.logsumexp(1, keepdim=True) - math.log(self.n_modes)
-
-    def updates(self, n_updates: int, check_every: int) -> Iterator[dict[str, float]]:
-        """Train, and yield the means of the metrics every ``check_every`` updates of the policy."""
-        means = MetricMeans()
-        for update in range(n_updates):
-            states = self.policy.encode_states(random_states(self.batch_size))
-            warmup = self.score_warmup if update == 0 else 0
-            means.add(self.update_score(states, warmup + self.n_score_updates))
-            metrics, _ = self.update_actor(states, th.tensor(float(update)))
-            means.add(metrics)
-            if (update + 1) % check_every == 0:
-                yield means.finite(after=f"{update + 1} updates")
-                means = MetricMeans()
-
-
-def random_states(n: int) -> th.Tensor:
-    """Return n points on the unit circle, (n, 2)."""
-    angles = 2 * math.pi * th.rand(n)
-    return th.stack([angles.cos(), angles.sin()], dim=1)
+_SMOKE_ARGUMENTS = {"batch_size": 8, "score_warmup": 1}
+KEY = ("task", "variant", "seed", "update")
 
 
 @th.no_grad()
 def compare_to_optimum(model: KnownReward, n_states: int = 8, n_samples: int = 100_000) -> dict[str, float]:
     """Compare the policy to the optimum: total variation, standard deviation, masses of the modes, saturation.
 
-    The total variation is measured on a grid of cells half a standard deviation wide.
+    The total variation is measured in two dimensions, on a grid of cells half a standard deviation wide.
     """
-    angles = 2 * math.pi * th.arange(n_states) / n_states
-    states = th.stack([angles.cos(), angles.sin()], dim=1)
-    n_cells = 2 * math.ceil(2 / MODE_STD)
-    edges = th.linspace(-1, 1, n_cells + 1)
+    target = model.known_target
+    states = even_states(n_states)
     rows = []
-    for state, means in zip(states.unsqueeze(1), model.mode_means(states), strict=True):
-        embedding = model.actor.encode(state)
-        actions = th.tanh(model.actor.generate(embedding, model.actor.sample_noise(embedding, n_samples)))[0]
-        exact = means[th.randint(model.n_modes, (n_samples,))] + MODE_STD * th.randn(n_samples, 2)
-        cdf = th.special.ndtr((edges - means.unsqueeze(-1)) / MODE_STD).diff(dim=-1)  # modes x 2 x cells
-        masses = (cdf[:, 0].unsqueeze(2) * cdf[:, 1].unsqueeze(1)).mean(0)
-        nearest = (actions.unsqueeze(1) - means).square().sum(-1).argmin(1)
-        shares = th.bincount(nearest, minlength=model.n_modes) / n_samples
-        spread = (actions - means[nearest]).square().mean().sqrt()
+    for state, means in zip(states.unsqueeze(1), target.mode_means(states), strict=True):
+        actions = th.tanh(sample_actions(model, state, n_samples))
+        nearest = ((actions.unsqueeze(1) - means) / target.std).square().sum(-1).argmin(1)
+        shares = th.bincount(nearest, minlength=target.n_modes) / n_samples
+        spread = ((actions - means[nearest]) / target.std).square().mean().sqrt()
         log_prob = model.policy.log_prob(state.expand(2000, -1), actions[:2000])
         error = log_prob - model.action_value(state.expand(2000, -1), actions[:2000]).squeeze(1)
         rows.append(
-            {
-                "total_variation": _total_variation(actions, masses, edges),
-                "sampling_floor": _total_variation(exact, masses, edges),
-                "std_ratio": float(spread) / MODE_STD,
+            _total_variations(target, means, actions)
+            | {
+                "std_ratio": float(spread),
                 "smallest_mode": float(shares.min()),
                 "largest_mode": float(shares.max()),
                 "saturated": float((actions.abs() > 0.99).float().mean()),
@@ -118,6 +77,25 @@ def compare_to_optimum(model: KnownReward, n_states: int = 8, n_samples: int = 1
     return result
 
 
+def sample_actions(model: KnownReward, state: th.Tensor, n_samples: int) -> th.Tensor:
+    """Return actions before tanh at a state (1, 2), (n_samples, dim)."""
+    return sample_pairs(model, model.actor.encode(state), n_samples, n_samples)[0]
+
+
+def _total_variations(target: Target, means: th.Tensor, actions: th.Tensor) -> dict[str, float]:
+    """Return the total variation distances of actions, and of as many samples of the target, to the target."""
+    if actions.shape[1] != 2:
+        return {"total_variation": math.nan, "sampling_floor": math.nan}
+    edges = th.linspace(-1, 1, 2 * math.ceil(2 / MODE_STD) + 1)
+    exact = means[th.randint(target.n_modes, (len(actions),))] + target.std * th.randn_like(actions)
+    cdf = th.special.ndtr((edges - means.unsqueeze(-1)) / MODE_STD).diff(dim=-1)  # modes x 2 x cells
+    masses = (cdf[:, 0].unsqueeze(2) * cdf[:, 1].unsqueeze(1)).mean(0)
+    return {
+        "total_variation": _total_variation(actions, masses, edges),
+        "sampling_floor": _total_variation(exact, masses, edges),
+    }
+
+
 def _total_variation(actions: th.Tensor, masses: th.Tensor, edges: th.Tensor) -> float:
     n_cells = len(edges) - 1
     cells = ((actions + 1) / 2 * n_cells).long().clamp(0, n_cells - 1)
@@ -125,72 +103,138 @@ def _total_variation(actions: th.Tensor, masses: th.Tensor, edges: th.Tensor) ->
     return 0.5 * float((counts / len(actions) - masses).abs().sum() + (1 - masses.sum()))
 
 
+@th.no_grad()
+def divergence(model: KnownReward, n_components: int = 8192, n_states: int = 12) -> dict[str, float]:
+    """Return KL(policy || optimum), the error of the estimated entropy, and how far two truths of the entropy differ.
+
+    The truths are those of :mod:`experiments.entropy_truth`. The random numbers are not those of the training.
+    """
+    states = even_states(n_states)
+    n = min(4096, n_components)
+    with th.random.fork_rng():
+        th.manual_seed(0)
+        measured = policy_entropies(model, states.numpy(), n, n_components)
+        values = [model.action_value(s.expand(n, -1), th.tanh(sample_actions(model, s, n))) for s in states.split(1)]
+    target = model.known_target
+    log_optimum = th.cat(values, dim=1).mean(0) - target.log_mass(states)
+    error = measured.estimated - measured.truth
+    return {
+        "kl": float(-measured.truth.mean() - log_optimum.double().mean()),
+        "entropy_error": float(error.mean()),
+        "entropy_rms_error": float(np.sqrt(np.square(error).mean())),
+        "true_entropy": float(measured.truth.mean()),
+        "neighbors_minus_mixture": float((measured.neighbors - 0.5 * (measured.lower + measured.upper)).mean()),
+        "mixture_gap": float((measured.upper - measured.lower).mean()),
+    }
+
+
 def make_model(task: str, seed: int, **kwargs: Any) -> KnownReward:
     """Return a model with SACARDAE's defaults, except for the temperature, which the task fixes."""
-    return KnownReward(
-        "MlpPolicy", OneStepEnv(), n_modes=N_MODES[task], ent_coef=1.0, seed=seed, buffer_size=1, device="cpu", **kwargs
-    )
+    target = TARGETS[task]
+    env = OneStepEnv(len(target.std))
+    return KnownReward("MlpPolicy", env, target=target, ent_coef=1.0, seed=seed, buffer_size=1, device="cpu", **kwargs)
 
 
-def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    tasks: tuple[str, ...] = tuple(TARGETS),
+    variant: str = "default",
+    arguments: str = "{}",
+    updates: int | None = None,
+) -> list[dict[str, Any]]:
+    for task in tasks:
+        check_choice("tasks", task, TARGETS)
+    given = parse_arguments(variant, arguments)
     return [
-        {"name": f"{task} seed{seed}", "task": task, "seed": seed} | BUDGETS[budget]
+        {
+            "name": f"{task} seed{seed}" if variant == "default" else f"{variant} {task} seed{seed}",
+            "task": task,
+            "variant": variant,
+            "seed": seed,
+            "updates": updates or (2 if budget == "smoke" else N_UPDATES[len(TARGETS[task].std)]),
+            "arguments": (_SMOKE_ARGUMENTS if budget == "smoke" else {}) | given,
+        }
+        | BUDGETS[budget]
         for seed in range(n_seeds)
-        for task in N_MODES
+        for task in tasks
     ]
+
+
+def parse_arguments(variant: str, arguments: str) -> dict[str, Any]:
+    """Return the arguments of a variant, which are given as a mapping in YAML."""
+    parsed = yaml.safe_load(arguments)
+    if not isinstance(parsed, Mapping):
+        raise ValueError(f"`arguments` must be a mapping in YAML, got {arguments!r}")
+    if parsed and variant == "default":
+        raise ValueError("`variant` must name the runs that have `arguments`, got 'default'")
+    return dict(parsed)
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train once, and return a row per check."""
     model = make_model(settings["task"], settings["seed"], **settings["arguments"])
     every = settings["check_every"]
-    start = time.process_time()
+    begin, spent = time.process_time(), 0.0
     rows: list[Row] = []
     for check, metrics in enumerate(model.updates(settings["updates"], every), start=1):
-        row = {"task": settings["task"], "seed": settings["seed"], "update": check * every}
+        spent += time.process_time() - begin
+        row = {name: settings[name] for name in KEY[:-1]} | {"update": check * every}
         comparison = compare_to_optimum(model, n_samples=settings["samples"])
-        row |= {name: round(value, 4) for name, value in comparison.items()}
-        rows.append(
-            row | {"entropy": round(metrics["entropy"], 4), "cpu_seconds": round(time.process_time() - start, 1)}
-        )
+        comparison |= divergence(model, settings["components"])
+        row |= {name: "" if math.isnan(value) else round(value, 4) for name, value in comparison.items()}
+        rows.append(row | {"entropy": round(metrics["entropy"], 4), "cpu_seconds": round(spent, 1)})
         run.report(check * every, settings["updates"])
+        begin = time.process_time()
     return rows
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     """Return the last check of each run."""
-    shown = ("task", "seed", "update", "total_variation", "std_ratio", "smallest_mode", "largest_mode", "saturated")
-    last = {(row["task"], row["seed"]): row for row in rows}
+    shown = (
+        *KEY,
+        "total_variation",
+        "kl",
+        "entropy_error",
+        "std_ratio",
+        "smallest_mode",
+        "largest_mode",
+        "cpu_seconds",
+    )
+    last = {(row["task"], row["variant"], row["seed"]): row for row in rows}
     return [{name: row[name] for name in shown} for row in last.values()]
 
 
+# Columns of the plot: title, what is drawn, its bounds, and the tasks that have it
+_PANELS: tuple[tuple[str, str, tuple[float, float], tuple[str, ...]], ...] = (
+    ("total variation to the optimum", "total_variation", (0, 0.5), ("one mode", "three modes")),
+    ("KL(policy to optimum), 6d", "kl", (0, 1), ("one mode 6d", "three modes 6d")),
+    ("estimated minus true entropy", "entropy_error", (-0.1, 0.5), tuple(TARGETS)),
+    ("share of the smallest mode", "smallest_mode", (0, 0.5), ("three modes", "three modes 6d")),
+)
+
+
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Plot the total variation and the masses of the modes during training, one line per seed."""
+    """Plot distances to the optimum, the error of the entropy and the smallest mode during training."""
     from matplotlib.figure import Figure as Plot
 
-    rows = [row for result in results for row in result.rows]
-    figure = Plot(figsize=(12, 3.6), layout="constrained")
-    axes = figure.subplots(1, 3)
-    curves: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for row in rows:
-        curve = curves.setdefault((row["task"], row["seed"]), {})
-        for name in ("update", "total_variation", "smallest_mode", "largest_mode"):
-            curve.setdefault(name, []).append(float(row[name]))
-    for axis, task in zip(axes, N_MODES, strict=False):
-        axis.set(title=f"{task}: total variation to the optimum", xlabel="policy updates", ylim=(0, 0.5))
-        axis.axhline(LIMITS[task], color="grey", linestyle="--", linewidth=1)
-    axes[2].set(title="three modes: smallest to largest mass", xlabel="policy updates", ylim=(0, 1))
-    axes[2].axhline(1 / 3, color="grey", linestyle="--", linewidth=1)
-    for (task, seed), curve in curves.items():
-        axes[list(N_MODES).index(task)].plot(curve["update"], curve["total_variation"], label=f"seed {seed}")
-        if task == "three modes":
-            axes[2].fill_between(
-                curve["update"], curve["smallest_mode"], curve["largest_mode"], alpha=0.3, label=f"seed {seed}"
-            )
-    for axis in axes:
-        axis.legend(frameon=False)
+    figure = Plot(figsize=(16, 3.8), layout="constrained")
+    axes = figure.subplots(1, len(_PANELS))
+    for axis, (title, column, bounds, tasks) in zip(axes, _PANELS, strict=True):
+        axis.set(title=title, xlabel="policy updates", ylim=bounds)
         axis.spines[["top", "right"]].set_visible(False)
+        for result in results:
+            task, seed = result.settings["task"], result.settings["seed"]
+            if task in tasks:
+                x, y = ([float(row[name]) for row in result.rows] for name in ("update", column))
+                label = f"{task} ({result.settings['variant']})" if seed == 0 else None
+                axis.plot(x, y, color=f"C{list(TARGETS).index(task)}", label=label)
+        axis.legend(frameon=False, fontsize="small")
+    for limit in LIMITS.values():
+        axes[0].axhline(limit, color="grey", linestyle="--", linewidth=1)
+    axes[3].axhline(1 / 3, color="grey", linestyle="--", linewidth=1)
     figure.savefig(path, dpi=150)
 
 
-FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=("task", "seed", "update"))
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY)

@@ -13,17 +13,15 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.special import digamma, gammaln
 
 from ardae_rl import SACARDAE
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope
 from ardae_rl.grid.grid import finished_runs
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
+from experiments.entropy_truth import neighbor_entropy
 from experiments.figure import Figure, needed
 
-_NEIGHBOR = 3
 KEY = ("env", "algo", "seed", "steps")
 BUDGETS = {"smoke": {"states": 2, "samples": 50}, "quick": {"states": 100, "samples": 4000}}
 
@@ -48,17 +46,6 @@ def prepare(settings: dict[str, Any], run: Run) -> None:
     model = SACARDAE("MlpPolicy", settings["env"], seed=settings["seed"], device="cpu")
     model.learn(settings["steps"])
     model.save(run.folder / "model.zip")
-
-
-def neighbor_entropy(x: NDArray[np.float64]) -> float:
-    """Estimate the entropy of samples (n, d), in coordinates in which their covariance is the identity."""
-    n, dim = x.shape
-    factor = np.linalg.cholesky(np.cov(x.T).reshape(dim, dim))
-    z = np.linalg.solve(factor, x.T).T
-    distances = cKDTree(z).query(z, _NEIGHBOR + 1)[0][:, -1]
-    log_ball = 0.5 * dim * np.log(np.pi) - gammaln(0.5 * dim + 1)
-    local = digamma(n) - digamma(_NEIGHBOR) + log_ball + dim * np.log(distances).mean()
-    return float(local + np.log(np.diagonal(factor)).sum())
 
 
 def visited(model: SACARDAE, env_id: str, n: int, seed: int) -> NDArray[Any]:

@@ -1,0 +1,131 @@
+"""The true entropy of an implicit policy's actions, from samples: nearest neighbors, and bounds by a mixture.
+
+Nearest neighbors (Kozachenko and Leonenko 1987) need samples only. Their bias, which is known for Gaussians, is
+subtracted. A policy with output noise, x = g(ε, s) + c L(s) ε', is a mixture of Gaussians over ε. A mixture of finitely
+many of its components bounds the entropy from both sides in expectation: from below with the component that made the
+sample among them, from above without it.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.special import digamma, gammaln
+
+from ardae_rl import SACARDAE
+from ardae_rl.common.squashed import log_tanh_slope
+from ardae_rl.sac_ardae.density import pre_tanh_log_prob
+from ardae_rl.sac_ardae.whitening import whitening_frame
+
+_NEIGHBOR = 3
+_CHUNK = 512  # points whose densities are computed at once
+
+
+class Entropies(NamedTuple):
+    """Entropies of the actions in [-1, 1], each of shape (states,)."""
+
+    estimated: NDArray[np.float64]  # by the policy's estimator
+    neighbors: NDArray[np.float64]  # without the bias that they have for Gaussians
+    lower: NDArray[np.float64]  # NaN for a policy without output noise
+    upper: NDArray[np.float64]
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """The middle of the bounds, or the neighbors' entropy where there are none."""
+        return np.where(np.isnan(self.lower), self.neighbors, 0.5 * (self.lower + self.upper))
+
+
+def neighbor_entropy(x: NDArray[np.float64]) -> float:
+    """Estimate the entropy of samples (n, d) by their third neighbors, in coordinates with covariance 1."""
+    n, dim = x.shape
+    factor = np.linalg.cholesky(np.cov(x.T).reshape(dim, dim))
+    z = np.linalg.solve(factor, x.T).T
+    distances = cKDTree(z).query(z, _NEIGHBOR + 1)[0][:, -1]
+    log_ball = 0.5 * dim * np.log(np.pi) - gammaln(0.5 * dim + 1)
+    local = digamma(n) - digamma(_NEIGHBOR) + log_ball + dim * np.log(distances).mean()
+    return float(local + np.log(np.diagonal(factor)).sum())
+
+
+@functools.cache
+def neighbor_bias(n: int, dim: int, repetitions: int = 8) -> float:
+    """Return by how much :func:`neighbor_entropy` of n samples exceeds the entropy of a Gaussian, on average."""
+    rng = np.random.default_rng(0)
+    entropy = 0.5 * dim * math.log(2 * math.pi * math.e)
+    return float(np.mean([neighbor_entropy(rng.standard_normal((n, dim))) for _ in range(repetitions)])) - entropy
+
+
+def mixture_bounds(points: th.Tensor, means: th.Tensor, factor: th.Tensor, noise: float) -> tuple[th.Tensor, th.Tensor]:
+    """Return a lower and an upper bound of the entropy of x = g + c L ε', where ε' ~ N(0, I). They hold in expectation.
+
+    Both are minus the mean log-density of the points under a mixture of N(g_j, c² L Lᵀ). With the points' own
+    components, the density is too high on average, because they are not independent of the points. Without them, it is
+    too low, by Jensen's inequality.
+
+    :param points: Samples x, shape (n, dim).
+    :param means: Samples of g, shape (m, dim) with m at least n. Point i was drawn around mean i.
+    :param factor: L, lower triangular, shape (dim, dim).
+    :param noise: c, positive.
+    """
+    dim = points.shape[1]
+    points, means = (th.linalg.solve_triangular(noise * factor, x.mT, upper=False).mT for x in (points, means))
+    log_scale = (noise * factor.diagonal()).log().sum() + 0.5 * dim * math.log(2 * math.pi)
+    lower, upper = [], []
+    for first in range(0, len(points), _CHUNK):
+        part = points[first : first + _CHUNK]
+        squares = part.square().sum(1, keepdim=True) + means.square().sum(1)
+        log_components = (part @ means.mT).sub_(0.5 * squares)
+        lower.append(log_components.logsumexp(1) - math.log(len(means)))
+        rows = th.arange(len(part))
+        log_components[rows, first + rows] = -math.inf
+        upper.append(log_components.logsumexp(1) - math.log(len(means) - 1))
+    return log_scale - th.cat(lower).mean(), log_scale - th.cat(upper).mean()
+
+
+@th.no_grad()
+def policy_entropies(model: SACARDAE, observations: NDArray[np.float32], n: int, n_components: int) -> Entropies:
+    """Return the entropies of a policy's actions at states, (states, ...), with a random stream of its own.
+
+    :param model: The model.
+    :param observations: The states, shape (states, ...).
+    :param n: Number of actions in each state.
+    :param n_components: Number of components of the mixture, at least ``n``.
+    """
+    with th.random.fork_rng():
+        th.manual_seed(0)
+        rows = [_entropies(model, observation, n, n_components) for observation in observations]
+    return Entropies(*np.array(rows).T)
+
+
+def _entropies(model: SACARDAE, observation: NDArray[np.float32], n: int, n_components: int) -> tuple[float, ...]:
+    obs, _ = model.policy.obs_to_tensor(observation)
+    states = model.policy.encode_states(obs)
+    points, means, factor, noise = sample_pairs(model, states.embedding, n, n_components)
+    estimated = -pre_tanh_log_prob(model.estimator, states, points.unsqueeze(0)).mean()
+    slope = float(log_tanh_slope(points).mean())
+    neighbors = neighbor_entropy(points.double().numpy()) - neighbor_bias(*points.shape) + slope
+    bounds = [math.nan, math.nan]
+    if noise > 0:
+        bounds = [float(bound) + slope for bound in mixture_bounds(points, means, factor, noise)]
+    return float(estimated), neighbors, *bounds
+
+
+def sample_pairs(
+    model: SACARDAE, embedding: th.Tensor, n: int, n_components: int
+) -> tuple[th.Tensor, th.Tensor, th.Tensor, float]:
+    """Return actions before tanh, (n, dim), samples of g, (n_components, dim), the first of which made them, L, and c.
+
+    :param embedding: The actor's embedding of one state.
+    """
+    actor = model.policy.actor
+    noise = getattr(actor, "output_noise", 0.0)
+    means = actor.generate(embedding, actor.sample_noise(embedding, n_components if noise > 0 else n))[0]
+    factor = whitening_frame(actor.moments(embedding)).factor
+    assert factor is not None
+    points = means[:n]
+    if noise > 0:
+        points = points + noise * th.randn_like(points) @ factor[0].mT
+    return points, means, factor[0], noise
