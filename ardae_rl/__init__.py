@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ardae_rl.ebm import EnergyBasedGAN
     from ardae_rl.irl import AIRL, GAIL, GANGCL
     from ardae_rl.sac_ardae import SACARDAE
+    from ardae_rl.sac_gaussian import SACGaussian
     from ardae_rl.sac_nf import SACNF
     from ardae_rl.world_models import WorldModels
 
@@ -23,6 +24,7 @@ __all__ = [
     "SACARDAE",
     "SACNF",
     "EnergyBasedGAN",
+    "SACGaussian",
     "WorldModels",
     "__version__",
 ]
@@ -36,6 +38,7 @@ _MODULES = {
     "E2C": "ardae_rl.e2c",
     "SACARDAE": "ardae_rl.sac_ardae",
     "SACNF": "ardae_rl.sac_nf",
+    "SACGaussian": "ardae_rl.sac_gaussian",
     "WorldModels": "ardae_rl.world_models",
 }
 

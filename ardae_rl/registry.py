@@ -51,6 +51,7 @@ class Algorithm:
 
 OUR_ALGORITHMS = {
     "sac_ardae": Algorithm("ardae_rl.sac_ardae:SACARDAE", search_space="ardae_rl.sac_ardae.search_space"),
+    "sac_gaussian": Algorithm("ardae_rl.sac_gaussian:SACGaussian", search_space="ardae_rl.sac_gaussian.search_space"),
     "sac_nf": Algorithm("ardae_rl.sac_nf:SACNF", search_space="ardae_rl.sac_nf.search_space"),
     "world_models": Algorithm("ardae_rl.world_models:WorldModels"),
     "e2c": Algorithm("ardae_rl.e2c:E2C", after_training="ardae_rl.e2c.plots:draw_run"),

@@ -1,4 +1,4 @@
-"""What users of Stable-Baselines3 expect of SACARDAE and SACNF: environments, saving, resuming, seeds, errors."""
+"""What users of Stable-Baselines3 expect of our SACs: environments, saving, resuming, seeds, errors."""
 
 import copy
 import math
@@ -22,14 +22,15 @@ from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.her import HerReplayBuffer
 from torch import nn
 
-from ardae_rl import SACARDAE, SACNF
+from ardae_rl import SACARDAE, SACNF, SACGaussian
+from ardae_rl.common.critics import CRITICS
 from ardae_rl.sac_nf.flows import FLOWS
 from tests.common.models import Model, assert_equal_states, assert_same_predictions, changed, parameters, temperature
 from tests.sac_ardae import small
 
 Make = Callable[..., Model]
 
-SACNF_ARGUMENTS: dict[str, Any] = {
+SAC_ARGUMENTS: dict[str, Any] = {
     "batch_size": 16,
     "buffer_size": 500,
     "learning_starts": 10,
@@ -42,7 +43,23 @@ SMALL_CNN: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 8}}
 def make_sac_nf(env: GymEnv | str = "Pendulum-v1", policy: str = "MlpPolicy", **arguments: Any) -> SACNF:
     """Return a small SACNF; ``policy_kwargs`` are merged with the default ones, other arguments replace defaults."""
     policy_kwargs = {"net_arch": [16], "n_flows": 2} | arguments.pop("policy_kwargs", {})
-    return SACNF(policy, env, policy_kwargs=policy_kwargs, **(SACNF_ARGUMENTS | arguments))
+    return SACNF(policy, env, policy_kwargs=policy_kwargs, **(SAC_ARGUMENTS | arguments))
+
+
+def make_sac_gaussian(env: GymEnv | str = "Pendulum-v1", policy: str = "MlpPolicy", **arguments: Any) -> SACGaussian:
+    """Return a small SACGaussian, as :func:`make_sac_nf`."""
+    policy_kwargs = {"net_arch": [16]} | arguments.pop("policy_kwargs", {})
+    return SACGaussian(policy, env, policy_kwargs=policy_kwargs, **(SAC_ARGUMENTS | arguments))
+
+
+def with_critic(make: Make, critic: str) -> Make:
+    """Return a function that makes the models with another kind of critics."""
+
+    def make_model(*args: Any, **arguments: Any) -> Model:
+        policy_kwargs = {"critic": critic} | arguments.pop("policy_kwargs", {})
+        return make(*args, policy_kwargs=policy_kwargs, **arguments)
+
+    return make_model
 
 
 def remaining_progress(progress: float) -> float:
@@ -50,7 +67,21 @@ def remaining_progress(progress: float) -> float:
     return progress
 
 
-MAKERS: dict[str, Make] = {"SACARDAE": small.make, "SACNF": make_sac_nf}
+ALGORITHMS: dict[str, Make] = {"SACNF": make_sac_nf, "SACGaussian": make_sac_gaussian}
+MAKERS: dict[str, Make] = {"SACARDAE": small.make} | ALGORITHMS
+# All critics in all algorithms are slow together; these few are representative
+QUICK_CRITICS = ("SACGaussian, crossq",)
+WITH_CRITICS: dict[str, Make] = {
+    f"{name}, {critic}": with_critic(make_model, critic)
+    for name, make_model in ALGORITHMS.items()
+    for critic in CRITICS
+    if critic != "mlp"
+}
+ALL_MAKERS = MAKERS | WITH_CRITICS
+EVERY_MAKER = [
+    *MAKERS,
+    *(pytest.param(name, marks=() if name in QUICK_CRITICS else pytest.mark.slow) for name in WITH_CRITICS),
+]
 
 FORMS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -95,27 +126,34 @@ OWN_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         **{f"{flow}, fixed temperature": {"policy_kwargs": {"flow": flow}, "ent_coef": 0.1} for flow in FLOWS},
         "one deviation": {"policy_kwargs": {"state_dependent_std": False}},
     },
+    "SACGaussian": {},
 }
 # What is saved in addition to SB3's own state, and for which arguments
 OWN_STATES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("SACARDAE", {}, ["estimator.optimizer", "limit_actor_gradient"]),
     ("SACARDAE", {"target_calibration": True}, ["estimator.optimizer", "limit_actor_gradient", "calibration"]),
     ("SACNF", {}, []),
+    ("SACGaussian, crossq", {}, []),
 ]
-OWN_METRICS: dict[str, set[str]] = {"SACARDAE": {"train/entropy", "train/target_q", "train/score_loss"}, "SACNF": set()}
+OWN_METRICS: dict[str, set[str]] = {"SACARDAE": {"train/entropy", "train/target_q", "train/score_loss"}}
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=EVERY_MAKER)
 def make(request: pytest.FixtureRequest) -> Make:
     """Return a function that makes small models of one algorithm."""
-    return MAKERS[request.param]
+    return ALL_MAKERS[request.param]
+
+
+def critic_names(model: Model) -> set[str]:
+    """Return the names of the policy's critics and, if there are any, target critics."""
+    return {"critic", "critic_target"} if model.policy.critics.has_targets else {"critic"}
 
 
 def assert_trained(before: dict[str, th.Tensor], model: Model) -> None:
     """Check that every parameter of actor and critics has changed, and is finite."""
     after = parameters(model)
     trained = [name for name, _ in model.policy.named_parameters() if not name.startswith("estimator.")]
-    assert {name.split(".")[0] for name in trained} == {"actor", "critic", "critic_target"}
+    assert {name.split(".")[0] for name in trained} == {"actor", *critic_names(model)}
     assert [name for name in trained if th.equal(before[name], after[name])] == []
     assert all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in after.values())
 
@@ -126,6 +164,11 @@ def assert_trained(before: dict[str, th.Tensor], model: Model) -> None:
         pytest.param(name, arguments, id=f"{name}, {form}")
         for name in MAKERS
         for form, arguments in (FORMS | OWN_FORMS[name]).items()
+    ]
+    + [
+        pytest.param(name, arguments, id=f"{name}, {form}")
+        for name in WITH_CRITICS
+        for form, arguments in FORMS.items()
     ],
     indirect=["make"],
 )
@@ -172,7 +215,11 @@ def test_what_is_saved(make: Make, arguments: dict[str, Any], own: list[str], tm
 
 @pytest.mark.parametrize(
     ("make", "arguments"),
-    [("SACARDAE", {"target_calibration": True}), ("SACNF", {"policy_kwargs": {"flow": "coupling"}})],
+    [
+        ("SACARDAE", {"target_calibration": True}),
+        ("SACNF", {"policy_kwargs": {"flow": "coupling"}}),
+        *[(name, {}) for name in WITH_CRITICS],
+    ],
     indirect=["make"],
     ids=str,
 )
@@ -216,7 +263,9 @@ def test_loaded_with_other_arguments(make: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "arguments"), [(SACARDAE, small.ARGUMENTS), (SACNF, SACNF_ARGUMENTS)], ids=MAKERS
+    ("algorithm", "arguments"),
+    [(SACARDAE, small.ARGUMENTS), (SACNF, SAC_ARGUMENTS), (SACGaussian, SAC_ARGUMENTS)],
+    ids=MAKERS,
 )
 def test_policy_kwargs_are_as_given(algorithm: type[Model], arguments: dict[str, Any], tmp_path: Path) -> None:
     """The caller's dictionaries are not modified, and they are saved as they were given."""
@@ -397,14 +446,15 @@ def test_callbacks_and_tensorboard(make: Make, tmp_path: Path) -> None:
     algorithm.load(tmp_path / "best" / "best_model.zip", device="cpu")
     assert list((tmp_path / f"{algorithm.__name__}_1").glob("events.out.tfevents.*"))
     names = "n_updates learning_rate ent_coef ent_coef_loss actor_loss critic_loss"
-    assert {f"train/{name}" for name in names.split()} | OWN_METRICS[algorithm.__name__] <= logged
+    assert {f"train/{name}" for name in names.split()} | OWN_METRICS.get(algorithm.__name__, set()) <= logged
 
 
 def test_seeds(make: Make) -> None:
-    states = [parameters(make(seed=seed).learn(30)) for seed in (0, 0, 1)]
+    models = [make(seed=seed).learn(30) for seed in (0, 0, 1)]
+    states = [parameters(model) for model in models]
     assert changed(states[0], states[1]) == set()
     everything = {name.split(".")[0] for name in states[0]}
-    assert everything >= {"actor", "critic", "critic_target", "ent_coef"}
+    assert everything >= {"actor", "ent_coef", *critic_names(models[0])}
     assert changed(states[0], states[2]) == everything
 
 

@@ -8,13 +8,14 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
+from ardae_rl.common.critics import make_critics
 from ardae_rl.common.squashed import log_half_range, pre_tanh_actions
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -82,28 +83,41 @@ class SquashedActor(BasePolicy):
         return dict(self.constructor_arguments)
 
 
+class NoTargets(nn.Module):
+    """Stands in the place of target critics for a kind of critics that has none."""
+
+    def forward(self, *args: Any) -> Any:
+        raise RuntimeError("these critics have no target networks")
+
+
 class SquashedPolicy(SACPolicy):
-    """Base of policies that hold an ``actor_class`` of their own with SB3's critics, and know their actions' density.
+    """Base of policies with an ``actor_class`` and a kind of critics, which know the density of their actions.
 
     An argument that is not listed here goes to the actor.
 
     :param observation_space: Observation space.
     :param action_space: Action space.
     :param lr_schedule: Learning rate schedule of actor and critics.
-    :param net_arch: Widths of the hidden layers of actor and critics, or ``dict(pi=[...], qf=[...])``.
+    :param critic: Kind of the critics: "mlp" (SB3's), "simba" (:class:`~ardae_rl.common.critics.SimbaCritics`) or
+        "crossq" (:class:`~ardae_rl.common.critics.CrossQCritics`).
+    :param critic_kwargs: Arguments of the kind.
+    :param net_arch: Widths of the hidden layers of actor and critics, or ``dict(pi=[...], qf=[...])``. None chooses two
+        layers of 256 for the actor, and the kind's own widths for the critics.
     :param activation_fn: Activation function of the critics.
     :param actor_activation_fn: Activation function of the actor. None chooses that of the critics.
     :param features_extractor_class: Class of the features extractor. None chooses the policy's default.
     :param features_extractor_kwargs: Arguments of the features extractor.
     :param normalize_images: Whether to divide images by 255.
     :param optimizer_class: Optimizer of actor and critics.
-    :param optimizer_kwargs: Arguments of the optimizer, except the learning rate.
+    :param optimizer_kwargs: Arguments of the optimizer, except the learning rate. None chooses those of the critics'
+        kind for Adam and AdamW.
     :param n_critics: Number of critics.
     :param share_features_extractor: Whether the critics use the actor's features extractor.
     :param actor_kwargs: Arguments of the actor.
     """
 
     default_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
+    default_adam_kwargs: ClassVar[dict[str, Any]] = {}
     actor_class: ClassVar[type[SquashedActor]]
     constructor_arguments: dict[str, Any]
 
@@ -112,6 +126,8 @@ class SquashedPolicy(SACPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
+        critic: str = "mlp",
+        critic_kwargs: dict[str, Any] | None = None,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         actor_activation_fn: str | type[nn.Module] | None = None,
@@ -125,6 +141,11 @@ class SquashedPolicy(SACPolicy):
         **actor_kwargs: Any,
     ):
         self.constructor_arguments["lr_schedule"] = self._dummy_schedule  # no schedule is needed to load a policy alone
+        self.critics = make_critics(critic, critic_kwargs)
+        if net_arch is None:
+            net_arch = {"pi": [256, 256], "qf": list(self.critics.widths)}
+        if optimizer_kwargs is None and issubclass(optimizer_class, th.optim.Adam | th.optim.AdamW):
+            optimizer_kwargs = self.default_adam_kwargs | self.critics.adam_kwargs
         # The base class builds the actor from them
         self.own_actor_kwargs = {"activation_fn": actor_activation_fn or activation_fn} | actor_kwargs
         super().__init__(
@@ -141,6 +162,16 @@ class SquashedPolicy(SACPolicy):
             n_critics=n_critics,
             share_features_extractor=share_features_extractor,
         )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        if not self.critics.has_targets:
+            self.critic_target = NoTargets()  # type: ignore[assignment]
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        made = super().make_critic(features_extractor)
+        widths = cast(list[int], self.critic_kwargs["net_arch"])
+        return self.critics.with_networks(made, widths, self.activation_fn).to(self.device)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
         kwargs = self._update_features_extractor(self.net_args | self.own_actor_kwargs, features_extractor)

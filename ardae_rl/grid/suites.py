@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ardae_rl.common.checks import check_choice, check_count
-from ardae_rl.common.critics import RESIDUAL_CRITICS
 from ardae_rl.registry import algorithm_class, environment_id
 
 SUITES = {
@@ -30,19 +29,31 @@ class Variant:
 
     :param algorithm: Name of the algorithm.
     :param arguments: Arguments of its constructor.
-    :param critic: Kind of critic networks, see :func:`~ardae_rl.common.critics.policy_with_critic`.
+    :param policy: Name of its policy, or ``module:Class``.
     """
 
     algorithm: str
     arguments: dict[str, Any] = field(default_factory=dict)
-    critic: str = "plain"
+    policy: str = "MlpPolicy"
+
+
+def _with_critic(algorithm: str, critic: str) -> Variant:
+    policy_kwargs: dict[str, Any] = {"policy_kwargs": {"critic": critic}}
+    # CrossQ's own rate: a policy that is updated at every third step is as fast at it as at 3e-4
+    arguments = policy_kwargs | ({"learning_rate": 1e-3} if critic == "crossq" else {})
+    return Variant(algorithm, arguments)
 
 
 VARIANTS = {
     **{name: Variant(name) for name in OFF_POLICY},
     "sac_ardae-unclamped": Variant("sac_ardae", {"clamping_kwargs": {"eta": 0}}),
     "sac_ardae-bases4": Variant("sac_ardae", {"policy_kwargs": {"n_bases": 4}}),
-    **{f"{name}-simba": Variant(name, critic="simba") for name in RESIDUAL_CRITICS},
+    **{
+        f"{label}-{critic}": _with_critic(algorithm, critic)
+        for label, algorithm in (("sac", "sac_gaussian"), ("sac_nf", "sac_nf"), ("sac_ardae", "sac_ardae"))
+        for critic in ("simba", "crossq")
+    },
+    "tqc-simba": Variant("tqc", {"policy_kwargs": {"critic": "simba"}}, "ardae_rl.common.critics.tqc:TQCPolicy"),
 }
 
 
@@ -83,4 +94,4 @@ def grid(
 def _model(algo: str, steps: int) -> dict[str, Any]:
     variant = VARIANTS[algo]
     arguments = {"learning_starts": min(_MAX_LEARNING_STARTS, steps // 10), "buffer_size": min(steps, 1_000_000)}
-    return {"algorithm": variant.algorithm, "critic": variant.critic, "arguments": arguments | variant.arguments}
+    return {"algorithm": variant.algorithm, "policy": variant.policy, "arguments": arguments | variant.arguments}

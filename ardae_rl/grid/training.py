@@ -12,10 +12,9 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from ardae_rl.common.cpu import keep_freed_memory
-from ardae_rl.common.critics import policy_with_critic
 from ardae_rl.evaluation import evaluate
 from ardae_rl.grid import checkpoint
-from ardae_rl.registry import algorithm_class, environment_id
+from ardae_rl.registry import algorithm_class, environment_id, imported
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, versions, write_csv
 
@@ -60,7 +59,7 @@ def train(settings: dict[str, Any], run: Run) -> str:
 
 def _new_model(settings: dict[str, Any]) -> OffPolicyAlgorithm:
     cls: Any = algorithm_class(settings["algorithm"])
-    policy = policy_with_critic(cls.policy_aliases["MlpPolicy"], settings["critic"])
+    policy = imported(settings["policy"]) if ":" in settings["policy"] else settings["policy"]
     model: OffPolicyAlgorithm = cls(policy, gym.make(settings["env"]), seed=settings["seed"], **settings["arguments"])
     return model
 

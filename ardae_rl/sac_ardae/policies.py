@@ -1,6 +1,6 @@
 """Policies with an implicit actor, SB3's critics and the score estimator."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 from gymnasium import spaces
@@ -45,15 +45,14 @@ class SACARDAEPolicy(SquashedPolicy):
         ``learning_rate`` is 3e-3, ``averaging`` is 5, and ``standardize`` is False if the frame whitens.
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor's encoder and location.
-    :param optimizer_class: Optimizer of actor and critics.
-    :param optimizer_kwargs: Arguments of the optimizer, except the learning rate. By default, Adam runs as one fused
-        kernel.
     :param kwargs: Arguments of :class:`~ardae_rl.sac_ardae.actor.ImplicitActor` (``noise_dim``, ``n_encoder_layers``,
         ``generator_arch``, ``generator_activation_fn``, ``location_path``, ``n_bases``) and of SB3's ``SACPolicy``
-        (``net_arch``, ``n_critics``, ``share_features_extractor`` and others).
+        (``net_arch``, ``n_critics``, ``share_features_extractor`` and others), and ``critic`` and ``critic_kwargs``
+        (:mod:`ardae_rl.common.critics`). By default, Adam runs as one fused kernel.
     :raises ValueError: For an argument out of its range.
     """
 
+    default_adam_kwargs: ClassVar[dict[str, Any]] = {"fused": True}
     actor_class = ImplicitActor
     actor: ImplicitActor  # type: ignore[assignment]
     estimator: ARDAE
@@ -68,8 +67,6 @@ class SACARDAEPolicy(SquashedPolicy):
         score_kwargs: dict[str, Any] | None = None,
         activation_fn: str | type[nn.Module] = nn.ReLU,
         actor_activation_fn: str | type[nn.Module] = nn.ELU,
-        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
-        optimizer_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         check_choice("frame", frame, FRAMES)
@@ -81,16 +78,12 @@ class SACARDAEPolicy(SquashedPolicy):
         self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
         self.score_kwargs["learning_rate"] = self.score_lr_schedule(1)
         self.constructor_arguments["score_kwargs"] = self.score_kwargs  # without a schedule, as for lr_schedule
-        if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
-            optimizer_kwargs = {"fused": True}
         super().__init__(
             observation_space,
             action_space,
             lr_schedule,
             activation_fn=activation_class("activation_fn", activation_fn),
             actor_activation_fn=actor_activation_fn,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
             **kwargs,
         )
 

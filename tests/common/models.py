@@ -6,9 +6,9 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.policies import BasePolicy
 
-from ardae_rl import SACARDAE, SACNF
+from ardae_rl import SACARDAE, SACNF, SACGaussian
 
-Model = SACARDAE | SACNF
+Model = SACARDAE | SACNF | SACGaussian
 
 
 def temperature(model: Model) -> th.Tensor:
