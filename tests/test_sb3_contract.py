@@ -67,13 +67,12 @@ def remaining_progress(progress: float) -> float:
     return progress
 
 
-ALGORITHMS: dict[str, Make] = {"SACNF": make_sac_nf, "SACGaussian": make_sac_gaussian}
-MAKERS: dict[str, Make] = {"SACARDAE": small.make} | ALGORITHMS
+MAKERS: dict[str, Make] = {"SACARDAE": small.make, "SACNF": make_sac_nf, "SACGaussian": make_sac_gaussian}
 # All critics in all algorithms are slow together; these few are representative
 QUICK_CRITICS = ("SACGaussian, crossq",)
 WITH_CRITICS: dict[str, Make] = {
     f"{name}, {critic}": with_critic(make_model, critic)
-    for name, make_model in ALGORITHMS.items()
+    for name, make_model in MAKERS.items()
     for critic in CRITICS
     if critic != "mlp"
 }
@@ -94,6 +93,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "n-step": {"n_steps": 3},
     "memory": {"optimize_memory_usage": True, "replay_buffer_kwargs": {"handle_timeout_termination": False}},
 }
+QUICK_FORMS = [(name, "default") for name in WITH_CRITICS] + [(name, form) for name in QUICK_CRITICS for form in FORMS]
 OWN_FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "SACARDAE": {
         "no backup of the entropy": {"backup_entropy": False},
@@ -166,7 +166,9 @@ def assert_trained(before: dict[str, th.Tensor], model: Model) -> None:
         for form, arguments in (FORMS | OWN_FORMS[name]).items()
     ]
     + [
-        pytest.param(name, arguments, id=f"{name}, {form}")
+        pytest.param(
+            name, arguments, id=f"{name}, {form}", marks=() if (name, form) in QUICK_FORMS else pytest.mark.slow
+        )
         for name in WITH_CRITICS
         for form, arguments in FORMS.items()
     ],

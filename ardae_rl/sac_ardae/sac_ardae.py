@@ -26,6 +26,8 @@ from ardae_rl.sac_ardae.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, 
 from ardae_rl.sac_ardae.whitening import AffineFrame
 from ardae_rl.score import ARDAE, entropy_surrogate
 
+# The two kinds of gradient steps
+_GRAPHED_ON_GPU = ("update_networks", "update_critic_alone")
 # Methods with many small operations, which torch.compile fuses. (The critics' loss is a few matrix products.)
 _COMPILED_ON_CPU = ("_encode_states", "_score_samples", "target_q_values", "_actor_loss")
 
@@ -224,7 +226,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     def _compile(self) -> None:
         """Wrap the update steps in torch.compile (CPU) or a CUDA graph (GPU)."""
         if self.device.type == "cuda":
-            self.update_networks = GraphedStep(self.update_networks, CudaRecorder())  # type: ignore[assignment,method-assign]
+            for name in _GRAPHED_ON_GPU:
+                setattr(self, name, GraphedStep(getattr(self, name), CudaRecorder()))
         else:
             self.estimator.compile_updates()
             for name in _COMPILED_ON_CPU:
@@ -239,14 +242,17 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         self.policy.set_training_mode(True)
         self._set_learning_rates()
-        means = MetricMeans()
+        means, critics = MetricMeans(), self.policy.critics
         for gradient_step in range(gradient_steps):
             replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
             iteration = self._n_updates + gradient_step
             if iteration == 0 and self.score_warmup > 0:
                 self.update_score(self._encode_states(replay_data.observations), self.score_warmup)
-            means.add(self.update_networks(replay_data, th.full((), float(iteration), device=self.device)))
-            if gradient_step % self.target_update_interval == 0:
+            if critics.updates_actor(iteration + 1):
+                means.add(self.update_networks(replay_data, th.full((), float(iteration), device=self.device)))
+            else:
+                means.add(self.update_critic_alone(replay_data))
+            if critics.has_targets and gradient_step % self.target_update_interval == 0:
                 polyak_update_foreach(self.critic.parameters(), self.critic_target.parameters(), self.tau)
                 polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
 
@@ -308,10 +314,13 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         samples = self.actor.generate(embedding, self.actor.sample_noise(embedding, self.n_action_samples))
         return samples, frame.to_local(samples)
 
+    def update_critic_alone(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
+        """Make one of the gradient steps in which critics with a policy delay leave the policy as it is."""
+        return self.update_critic(replay_data)
+
     def update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
         """Make a gradient step of the critics, and return its metrics."""
-        target_q_values, metrics = self.target_q_values(replay_data)
-        current_q_values = self.critic(replay_data.observations, replay_data.actions)
+        target_q_values, current_q_values, metrics = self.target_q_values(replay_data)
         critic_loss = th.stack([0.5 * F.mse_loss(q, target_q_values) for q in current_q_values]).sum()
         self.critic.optimizer.zero_grad()
         critic_loss.backward()
@@ -319,18 +328,20 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         return metrics | {"critic_loss": critic_loss.detach(), "target_q": target_q_values.mean()}
 
     @th.no_grad()
-    def target_q_values(self, replay_data: ReplayBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        """Return the targets r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')), shape (batch, 1), and metrics.
+    def target_q_values(
+        self, replay_data: ReplayBufferSamples
+    ) -> tuple[th.Tensor, tuple[th.Tensor, ...], dict[str, th.Tensor]]:
+        """Return the targets of the critics, the differentiable Q(s, a) of each critic, and metrics.
 
-        Target calibration shifts them by a constant.
+        The targets are r + γ (1 - done) (min Q(s', a') - α ln π(a' | s')). Target calibration shifts them by a
+        constant. Targets and Q(s, a) have shape (batch, 1).
         """
         metrics = {}
         discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
         next_states = self.policy.encode_states(replay_data.next_observations)
         pre_tanh = self.actor.generate(next_states.embedding, self.actor.sample_noise(next_states.embedding))
         next_actions = th.tanh(pre_tanh.squeeze(1))
-        next_q_values = th.cat(self.critic_target(next_states.observations, next_actions), dim=1)
-        next_values, _ = th.min(next_q_values, dim=1, keepdim=True)
+        q_values, next_values = self.paired_values(replay_data, next_actions)
         if self.backup_entropy:
             log_prob = pre_tanh_log_prob(self.estimator, next_states, pre_tanh)
             bonus = -self.ent_coef_value * log_prob
@@ -342,7 +353,16 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_values
         if self.calibration is not None:
             target_q_values = target_q_values - self.calibration.shift
-        return target_q_values, metrics
+        return target_q_values, q_values, metrics
+
+    # Excluded from compiled functions, because torch.compile is slow with the masks of the critics' ReLUs
+    @th.compiler.disable
+    def paired_values(
+        self, replay_data: ReplayBufferSamples, next_actions: th.Tensor
+    ) -> tuple[tuple[th.Tensor, ...], th.Tensor]:
+        """Return the differentiable Q(s, a) of each critic, and the smallest Q(s', a'), all of shape (batch, 1)."""
+        with th.enable_grad():
+            return self.policy.critics.paired_values(self.critic, self.critic_target, replay_data, next_actions)
 
     def update_actor(
         self, states: EncodedStates, iteration: th.Tensor
@@ -389,11 +409,10 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             metrics["entropy"] = -log_prob.mean()
         return actor_loss, metrics, log_prob
 
-    # Excluded from compiled functions, because torch.compile is slow with the masks of the critics' ReLUs
     @th.compiler.disable
     def action_value(self, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
         """Return what the actor maximizes besides the entropy: the smallest Q-value, shape (batch, 1)."""
-        return th.cat(self.critic(observations, actions), dim=1).min(dim=1, keepdim=True)[0]
+        return self.policy.critics.actor_values(self.critic, observations, actions)
 
     def update_temperature(self, log_prob: th.Tensor | None) -> dict[str, th.Tensor]:
         """Make a gradient step of the temperature if it is learned, and return its metrics.
@@ -411,12 +430,14 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
 
     def set_parameters(self, *args: Any, **kwargs: Any) -> None:
         super().set_parameters(*args, **kwargs)
-        if isinstance(self.update_networks, GraphedStep):
-            self.update_networks.reset()  # the optimizers' state is in other memory now
+        for name in _GRAPHED_ON_GPU:
+            step = getattr(self, name)
+            if isinstance(step, GraphedStep):
+                step.reset()  # the optimizers' state is in other memory now
 
     def _excluded_save_params(self) -> list[str]:
         networks = ["actor", "critic", "critic_target", "estimator", "calibration", "limit_actor_gradient", "clamping"]
-        return [*super()._excluded_save_params(), *networks, *_COMPILED_ON_CPU, "update_networks"]
+        return [*super()._excluded_save_params(), *networks, *_COMPILED_ON_CPU, *_GRAPHED_ON_GPU]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts = ["policy", "actor.optimizer", "critic.optimizer", "estimator.optimizer"]

@@ -23,7 +23,8 @@ FORMS: dict[str, dict[str, Any]] = {
 def with_graph(model: SACARDAE) -> Tape:
     """Do what compile=True does on a GPU, with a recorder for the CPU."""
     tape = Tape()
-    model.update_networks = GraphedStep(model.update_networks, tape)  # type: ignore[assignment,method-assign]
+    for name in ("update_networks", "update_critic_alone"):
+        setattr(model, name, GraphedStep(getattr(model, name), tape))
     return tape
 
 
@@ -48,6 +49,17 @@ def test_recorded_steps_train_like_plain_steps(form: str) -> None:
     for model in (plain, graphed):
         learn(model, 18)
     assert tape.events == ["warm-up"] * 3 + ["record"] + ["replay"] * 5
+    assert_same_training(plain, graphed, 1e-6)
+
+
+def test_both_kinds_of_steps_are_recorded() -> None:
+    """Of twelve gradient steps with CrossQ's critics, four update the policy."""
+    policy_kwargs = {"critic": "crossq"}
+    plain, graphed = make(policy_kwargs=policy_kwargs), make(policy_kwargs=policy_kwargs)
+    tape = with_graph(graphed)
+    for model in (plain, graphed):
+        learn(model, 22)
+    assert {name: tape.events.count(name) for name in tape.events} == {"warm-up": 6, "record": 2, "replay": 6}
     assert_same_training(plain, graphed, 1e-6)
 
 

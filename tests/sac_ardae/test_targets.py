@@ -29,7 +29,7 @@ def test_target_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "critic_target", linear_critics)
     monkeypatch.setattr(sac_ardae, "pre_tanh_log_prob", lambda estimator, states, pre_tanh: LOG_PROB)
     batch = ReplayBufferSamples(th.zeros(4, 3), th.zeros(4, 1), NEXT_OBSERVATIONS, DONES, REWARDS)
-    targets, metrics = model.target_q_values(batch)
+    targets, _, metrics = model.target_q_values(batch)
     # tanh(-2) = -0.964028, tanh(1.5) = 0.905148
     expected = [
         1 + 0.9 * (min(1 - 0.964028, 3 - 1 + 0.964028) - 0.5 * -1.0),
