@@ -23,6 +23,8 @@ EXPERIMENTS = {
     "closed_loop": "experiments.closed_loop",
     "energy_based_gan": "experiments.energy_based_gan",
     "multigoal": "experiments.multigoal",
+    "mazes": "experiments.mazes.compare",
+    "maze_front": "experiments.mazes.front",
     "maze_maps": "experiments.mazes.maps",
     "entropy_check": "experiments.entropy_check",
     "e2c_control": "experiments.e2c_control",

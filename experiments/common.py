@@ -4,14 +4,14 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
 import yaml
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
 
 from ardae_rl.registry import algorithm_class
 
 
-def make_model(algo: str, env: str | gym.Env[Any, Any], **arguments: Any) -> OffPolicyAlgorithm:
+def make_model(algo: str, env: str | GymEnv, **arguments: Any) -> OffPolicyAlgorithm:
     """Return a model with an MLP policy, on the CPU unless ``device`` is given.
 
     :param algo: Name of the algorithm in the registry, such as "sac_ardae".

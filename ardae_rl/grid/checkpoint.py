@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
 
 from ardae_rl.runs.files import read_json, write_json
 
@@ -38,9 +39,14 @@ def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
         delete(path)
 
 
-def load(algorithm: type[OffPolicyAlgorithm], env_id: str, checkpoint: Path) -> tuple[OffPolicyAlgorithm, Any]:
-    """Return the model and the tables of a checkpoint."""
-    model = algorithm.load(checkpoint / "model", env=gym.make(env_id))
+def load(algorithm: type[OffPolicyAlgorithm], env: GymEnv | str, checkpoint: Path) -> tuple[OffPolicyAlgorithm, Any]:
+    """Return the model and the tables of a checkpoint.
+
+    :param algorithm: Class of the model.
+    :param env: Environment to continue in, or its id.
+    :param checkpoint: Folder of the checkpoint.
+    """
+    model = algorithm.load(checkpoint / "model", env=gym.make(env) if isinstance(env, str) else env)
     _load_buffer(_buffer(model), checkpoint / "replay_buffer.npz")
     return model, read_json(checkpoint / "tables.json")
 

@@ -1,0 +1,192 @@
+"""Which methods keep several ways open? Goals reached in mazes, and what survives a removed goal or a closed way.
+
+Methods, exploration, updates and measures are those of `experiments.mazes.training` and `measures`; docs/mazes.md has
+the maps. All methods start from the same number of steps with randomly held actions. The target of the entropy (in TD3,
+the exploration noise) is the one that `maze_front` found best for a method and a map. Each tenth of a training is
+followed by 100 sampled episodes, the last one by 500, and by 500 with closed obstacles. The table has a row per
+evaluation, with the goal of every episode as one character ("-" for none). Beside the plate of trajectories,
+mazes_curves.png shows the goals reached during training.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+
+from ardae_envs.mazes import MAZES
+from ardae_envs.multi_goal_maze import REWARDS
+from ardae_rl.common.checks import check_choice
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.tables import Row
+from experiments.figure import Figure, Result
+from experiments.mazes import measures
+from experiments.mazes.plots import draw_curves, draw_plate
+from experiments.mazes.segments import Segment, segments
+from experiments.mazes.training import (
+    METHODS,
+    TRAINING_STEPS,
+    Episodes,
+    fill_buffer,
+    first_action_entropy,
+    make_envs,
+    n_goals,
+    new_model,
+    play,
+)
+
+# Target of the entropy in nats (at most ln 4 = 1.39), for TD3 the standard deviation of its noise
+TEMPERATURES: dict[str, dict[str, float]] = {maze: dict.fromkeys(METHODS, 0.0) | {"td3": 0.2} for maze in MAZES}
+KEY = ("maze", "method", "temperature", "reward", "seed", "steps", "step")
+BUDGETS: dict[str, dict[str, Any]] = {
+    "smoke": {"scale": 0, "fill": 16, "checks": 2, "episodes": 5, "last_episodes": 6, "max_steps": 6}
+    | {"arguments": {"batch_size": 8, "gradient_steps": 1}},
+    "quick": {"scale": 0.5, "fill": 10_000, "checks": 10, "episodes": 100, "last_episodes": 500, "max_steps": None},
+    "paper": {"scale": 1.0, "fill": 10_000, "checks": 10, "episodes": 100, "last_episodes": 500, "max_steps": None},
+}
+SEEDS = {"smoke": 1, "quick": 1, "paper": 3}
+EPISODES, PATHS_DRAWN = "episodes.npz", 60
+
+
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    mazes: tuple[str, ...] = MAZES,
+    methods: tuple[str, ...] = tuple(METHODS),
+    reward: str = "sparse",
+) -> list[dict[str, Any]]:
+    mazes = checked("mazes", mazes, MAZES)
+    return [
+        settings(budget, maze, method, TEMPERATURES[maze][method], reward, seed)
+        for seed in range(n_seeds)
+        for maze in (mazes[:1] if budget == "smoke" else mazes)
+        for method in checked("methods", methods, tuple(METHODS))
+    ]
+
+
+def settings(budget: str, maze: str, method: str, temperature: float, reward: str, seed: int) -> dict[str, Any]:
+    """Return the settings of one training."""
+    check_choice("reward", reward, REWARDS)
+    sizes: dict[str, Any] = {"arguments": {}} | BUDGETS[budget]
+    if budget == "smoke" and METHODS[method].algorithm == "sac_ardae":
+        sizes["arguments"] = sizes["arguments"] | {"score_warmup": 1}
+    steps = int(sizes["scale"] * TRAINING_STEPS[maze]) or 32
+    name = f"{maze} {method} {temperature:g} {reward} seed{seed}"
+    key = {"name": name, "maze": maze, "method": method, "temperature": temperature, "reward": reward}
+    return key | {"seed": seed, "steps": steps} | sizes
+
+
+def checked(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values.
+
+    :raises ValueError: If one of them is none of the choices.
+    """
+    for value in values:
+        check_choice(name, value, choices)
+    return values
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Train once, and return a row per evaluation."""
+    th.set_num_threads(1)
+    method, steps, seed = METHODS[settings["method"]], settings["steps"], settings["seed"]
+    envs = make_envs(settings["maze"], settings["reward"], max_steps=settings["max_steps"])
+
+    def new() -> Any:
+        model = new_model(method, envs, settings["temperature"], seed, **settings["arguments"])
+        fill_buffer(model, settings["fill"], seed)
+        return model
+
+    rows: list[dict[str, Any]] = []
+    for segment in segments(run, method.algorithm, new, envs, steps, steps // settings["checks"], seed):
+        rows = segment.rows
+        rows.append(_row(settings, segment, run.folder))
+    return rows  # type: ignore[return-value]
+
+
+def _row(settings: dict[str, Any], segment: Segment, folder: Path) -> dict[str, Any]:
+    """Evaluate a model; the last one also with closed obstacles."""
+    maze, model = settings["maze"], segment.model
+    last = model.num_timesteps >= settings["steps"]
+    n_episodes = settings["last_episodes" if last else "episodes"]
+    evaluate = partial(play, model, maze, n_episodes, max_steps=settings["max_steps"])
+    episodes = evaluate(10_000 + settings["seed"])
+    obstacle_goals: Any = evaluate(20_000 + settings["seed"], obstacles=True).goals if last else ()
+    if last:
+        _save(folder, episodes)
+    row: dict[str, Any] = {name: settings[name] for name in KEY[:-1]} | {"step": model.num_timesteps}
+    row |= {"episodes": n_episodes} | summarize(episodes.goals, episodes.steps, n_goals(maze))
+    row |= {
+        "obstacle_success": round(measures.success_rate(obstacle_goals), 4) if last else "",
+        "obstacle_sr5": round(measures.group_success(obstacle_goals), 4) if last else "",
+        "first_action_entropy": round(first_action_entropy(model, maze), 3),
+        "behavior_episodes": len(segment.behavior),
+        "behavior_goals": measures.to_text(segment.behavior),
+        "cpu_seconds": round(segment.seconds, 1),
+        "goals": measures.to_text(episodes.goals),
+        "obstacle_goals": measures.to_text(obstacle_goals),
+    }
+    return row
+
+
+def summarize(goals: np.ndarray, steps: np.ndarray, n: int) -> dict[str, Any]:
+    """Return the columns of sampled episodes in a map with n goals."""
+    return {
+        "success": round(measures.success_rate(goals), 4),
+        "reachable_goals": measures.reachable_goals(goals),
+        "steps_to_goal": round(measures.steps_to_goal(goals, steps), 1),
+        "removal_sr5": round(measures.removal_success(goals, n), 4),
+    }
+
+
+def _save(folder: Path, episodes: Episodes) -> None:
+    """Save the episodes that the plate shows."""
+    paths = episodes.paths[:PATHS_DRAWN]
+    lengths = [len(path) for path in paths]
+    np.savez(folder / EPISODES, goals=episodes.goals[:PATHS_DRAWN], positions=np.concatenate(paths), lengths=lengths)
+
+
+def load_episodes(folder: Path) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the goals (n,) and the paths, each (steps + 1, 2), that a run has saved."""
+    with np.load(folder / EPISODES) as saved:
+        return saved["goals"], np.split(saved["positions"], np.cumsum(saved["lengths"])[:-1])
+
+
+def last_rows(rows: Sequence[dict[str, str]]) -> dict[tuple[str, str, str], list[dict[str, str]]]:
+    """Return the last row of each run, by map, method and temperature."""
+    groups: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        if row["obstacle_sr5"] != "":
+            groups.setdefault((row["maze"], row["method"], row["temperature"]), []).append(row)
+    return groups
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    """Return means over seeds, with 95 % intervals of both SR5."""
+    table: list[Row] = []
+    for (maze, method, temperature), group in last_rows(rows).items():
+        goals, closed = ([measures.from_text(row[name]) for row in group] for name in ("goals", "obstacle_goals"))
+        left = partial(measures.removal_success, n_goals=n_goals(maze))
+        removal, obstacle = measures.interval(goals, left), measures.interval(closed, measures.group_success)
+        shown: dict[str, Any] = {"maze": maze, "method": method, "temperature": temperature, "seeds": len(group)}
+        for name in ("success", "reachable_goals", "steps_to_goal", "first_action_entropy", "removal_sr5"):
+            shown[name] = float(np.mean([float(row[name]) for row in group]))
+        shown["removal_interval"] = f"{removal[0]:.2f}-{removal[1]:.2f}"
+        shown["obstacle_sr5"] = float(np.mean([float(row["obstacle_sr5"]) for row in group]))
+        shown["obstacle_interval"] = f"{obstacle[0]:.2f}-{obstacle[1]:.2f}"
+        table.append(shown)
+    return table
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Plot trajectories of the first seed, methods by maps; and the curves beside it."""
+    first = {(r.settings["maze"], r.settings["method"]): r for r in reversed(results)}
+    draw_plate({key: load_episodes(result.folder) for key, result in first.items()}, path)
+    rows = [row for result in results for row in result.rows]
+    draw_curves(rows, path.with_name(f"{path.stem}_curves.png"))
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY)

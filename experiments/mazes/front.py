@@ -1,0 +1,53 @@
+"""The temperature of each method in the mazes: goals reached against steps to goal, the whole front on one seed.
+
+A policy that is random enough reaches all goals of an open room by wandering, so goals say something only beside the
+steps to goal and at a high success rate. Runs, rows and measures are those of `mazes`; the temperature is the target of
+the entropy in nats, for TD3 the standard deviation of its exploration noise.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ardae_envs.mazes import MAZES
+from ardae_rl.runs.tables import Row
+from experiments.figure import Figure, Result
+from experiments.mazes.compare import KEY, checked, last_rows, run, settings
+from experiments.mazes.plots import draw_fronts
+from experiments.mazes.training import METHODS
+
+
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    mazes: tuple[str, ...] = MAZES,
+    methods: tuple[str, ...] = tuple(METHODS),
+    target_entropies: tuple[float, ...] = (-3.0, -2.0, -1.0, 0.0, 0.5),
+    noises: tuple[float, ...] = (0.1, 0.3),
+    reward: str = "sparse",
+) -> list[dict[str, Any]]:
+    mazes = checked("mazes", mazes, MAZES)
+    swept = {"target_entropy": target_entropies, "action_noise": noises}
+    return [
+        settings(budget, maze, method, temperature, reward, seed)
+        for seed in range(n_seeds)
+        for maze in (mazes[:1] if budget == "smoke" else mazes)
+        for method in checked("methods", methods, tuple(METHODS))
+        for temperature in swept[METHODS[method].temperature][: 1 if budget == "smoke" else None]
+    ]
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    key, measured = ("maze", "method", "temperature"), ("success", "reachable_goals", "steps_to_goal")
+    shown = (*key, *measured, "removal_sr5", "obstacle_sr5", "first_action_entropy")
+    return [{name: row[name] for name in shown} for group in last_rows(rows).values() for row in group]
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Plot the fronts, one map beside the other."""
+    rows = [row for result in results for row in result.rows]
+    draw_fronts([row for group in last_rows(rows).values() for row in group], path)
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds={"smoke": 1, "quick": 1, "paper": 1}, key=KEY)

@@ -1,0 +1,71 @@
+"""A training in segments, each followed by an evaluation and a checkpoint, so that an interrupted one resumes."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from ardae_rl.grid import checkpoint
+from ardae_rl.registry import algorithm_class
+from ardae_rl.runs.run import Run
+from experiments.mazes.training import BehaviorGoals
+
+
+class Segment(NamedTuple):
+    """A finished segment of a training."""
+
+    model: OffPolicyAlgorithm
+    behavior: list[int]  # the goals of the training episodes in it
+    seconds: float  # of all segments so far, evaluations not included
+    rows: list[dict[str, Any]]  # of the segments before; the caller adds to them
+
+
+def segments(
+    run: Run,
+    algorithm: str,
+    new: Callable[[], OffPolicyAlgorithm],
+    envs: VecEnv,
+    n_steps: int,
+    every: int,
+    seed: int,
+) -> Iterator[Segment]:
+    """Train, and yield after every segment; the rows are saved with the model before the next one.
+
+    Each segment begins with reset environments and a seed of its own, so that an interrupted training, which continues
+    from its last checkpoint, ends with the same numbers as an uninterrupted one.
+
+    :param run: The run.
+    :param algorithm: Name of the algorithm in the registry.
+    :param new: Returns the model to start with.
+    :param envs: Environments for training.
+    :param n_steps: Number of environment steps at which the training ends; those of ``new`` are included.
+    :param every: Number of environment steps of a segment.
+    :param seed: Seed of the training.
+    """
+    model, rows = _resumed(run, algorithm, envs) or (new(), [])
+    while model.num_timesteps < n_steps:
+        model.set_logger(Logger(folder=None, output_formats=[]))  # empty, as after a restart
+        model.set_env(envs, force_reset=True)
+        model.set_random_seed(int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0] >> 1))
+        watch = BehaviorGoals(lambda done: run.report(done, n_steps))
+        begin = time.process_time()
+        model.learn(min(every, n_steps - model.num_timesteps), watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
+        seconds = time.process_time() - begin + sum(float(row["cpu_seconds"]) for row in rows[-1:])
+        yield Segment(model, watch.goals, seconds, rows)
+        checkpoint.save(model, rows, run.folder)
+    model.save(run.folder / "model")
+    for path in checkpoint.checkpoints(run.folder):
+        checkpoint.delete(path)
+
+
+def _resumed(run: Run, algorithm: str, envs: VecEnv) -> tuple[OffPolicyAlgorithm, Any] | None:
+    """Return model and rows of the last checkpoint, if there is one."""
+    found = checkpoint.checkpoints(run.folder)
+    if not found:
+        return None
+    cls: Any = algorithm_class(algorithm)
+    return checkpoint.load(cls, envs, found[-1])
