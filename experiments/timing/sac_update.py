@@ -1,9 +1,10 @@
 """Cost of one gradient step, as a multiple of Stable-Baselines3's SAC.
 
-Three tables: `update`, the defaults at HalfCheetah's and Humanoid's sizes; `paper`, the paper's settings at the sizes
+Four tables: `update`, the defaults at HalfCheetah's and Humanoid's sizes; `paper`, the paper's settings at the sizes
 of three environments, beside the straightforward form of the same mathematics; `scaling`, how the cost of the default
-grows with batch size, action samples, action dimension and width. The replay buffer has random transitions; the batch
-size is 256 unless stated otherwise.
+grows with batch size, action samples, action dimension and width; `critics`, the kinds of critics at two widths, as
+means over three steps, because CrossQ's actor is updated in every third one. The replay buffer has random
+transitions; the batch size is 256 unless stated otherwise.
 
 The cases of a table take turns in one process, so that a change of the machine's speed affects all of them equally. CPU
 time stands beside wall time, because other work on the machine lengthens only the latter. GFLOP are counted by torch's
@@ -28,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.cpu import keep_freed_memory
+from ardae_rl.common.critics import CRITICS
 from ardae_rl.presets import constructor_arguments
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
@@ -36,6 +38,7 @@ from experiments.figure import Figure
 from tests.oracles.straightforward import straightforward
 
 BUFFER_SIZE, WARM_UP = 5_000, 4
+_CYCLE = 3
 HALF_CHEETAH, HOPPER, HUMANOID = (17, 6), (11, 3), (348, 17)
 SHOWN = "case wall_ms cpu_ms wall_ratio cpu_ratio gflop share_of_peak_gflop_rate peak_mb".split()
 
@@ -50,6 +53,8 @@ class Case:
     batch_size: int = 256
     arguments: dict[str, Any] = field(default_factory=dict)
     straightforward: bool = False
+    # Steps in each measurement, of which figures are the mean
+    n_steps: int = 1
 
 
 def sac(dims: tuple[int, int] = HALF_CHEETAH, batch_size: int = 256, width: int = 256) -> Case:
@@ -105,7 +110,19 @@ def scaling_table() -> Iterator[tuple[str, list[Case]]]:
         yield f"width {width}", [sac(width=width), Case("SACARDAE", "sac_ardae", arguments=kwargs)]
 
 
-TABLES = {"update": update_table, "paper": paper_table, "scaling": scaling_table}
+def critics_table() -> Iterator[tuple[str, list[Case]]]:
+    for width in (256, 512):
+        widths = {"policy_kwargs": {"net_arch": {"pi": [256, 256], "qf": [width, width]}}}
+        cases = [Case("SB3 SAC", "sac", arguments=widths, n_steps=_CYCLE)]
+        for label, algo in (("SACGaussian", "sac_gaussian"), ("SACNF", "sac_nf"), ("SACARDAE", "sac_ardae")):
+            for critic in CRITICS:
+                kwargs = {"critic": critic, "net_arch": {"pi": [256, 256], "qf": [width, width]}}
+                arguments = {"policy_kwargs": kwargs}
+                cases.append(Case(f"{label}, {critic}", algo, arguments=arguments, n_steps=_CYCLE))
+        yield f"critics of width {width}", cases
+
+
+TABLES = {"update": update_table, "paper": paper_table, "scaling": scaling_table, "critics": critics_table}
 
 
 class Spaces(gym.Env[np.ndarray, np.ndarray]):
@@ -157,19 +174,19 @@ class Measurements:
         if not (self.case.straightforward or self.case.arguments.get("compile")):
             with FlopCounterMode(display=False) as counter:
                 self.train()
-            self.gflop = counter.get_total_flops() / 1e9
+            self.gflop = counter.get_total_flops() / 1e9 / self.case.n_steps
 
     def train(self) -> None:
         with straightforward(self.model) if self.case.straightforward else nullcontext():
-            self.model.train(1, self.case.batch_size)
+            self.model.train(self.case.n_steps, self.case.batch_size)
         if self.device == "cuda":
             th.cuda.synchronize()
 
     def time(self) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         self.train()
-        self.wall.append(1e3 * (time.perf_counter() - wall))
-        self.cpu.append(1e3 * (time.process_time() - cpu))
+        self.wall.append(1e3 * (time.perf_counter() - wall) / self.case.n_steps)
+        self.cpu.append(1e3 * (time.process_time() - cpu) / self.case.n_steps)
 
     def _peak_mb(self) -> float:
         """Return the memory that a step on a GPU needs in addition to what is allocated; NaN on a CPU."""
@@ -229,7 +246,7 @@ def result_rows(measurements: Sequence[Measurements], common: dict[str, Any]) ->
     return rows
 
 
-REPEATS = {"update": 30, "paper": 7, "scaling": 15}
+REPEATS = {"update": 30, "paper": 7, "scaling": 15, "critics": 20}
 
 
 def runs(
