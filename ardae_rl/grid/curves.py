@@ -22,7 +22,7 @@ class Curve(NamedTuple):
     >>> import numpy as np
     >>> from ardae_rl.grid.curves import Curve, normalized_scores
     >>> steps = np.array([10.0, 20.0])
-    >>> low = Curve("Pendulum-v1", "sac", 0, steps, np.array([-4.0, -2.0]), steps, {})
+    >>> low = Curve("Pendulum-v1", "sac", 0, steps, np.array([-4.0, -2.0]), steps, steps, {})
     >>> high = low._replace(algo="tqc", returns=np.array([-3.0, 0.0]))
     >>> {algo: scores["Pendulum-v1"].tolist() for algo, scores in normalized_scores([low, high]).items()}
     {'sac': [0.5], 'tqc': [1.0]}
@@ -33,6 +33,7 @@ class Curve(NamedTuple):
     :param steps: Environment steps, of shape (n,).
     :param returns: Mean returns, of shape (n,).
     :param wall_seconds: Training time in seconds, of shape (n,).
+    :param cpu_seconds: Processor time of the training in seconds, of shape (n,).
     :param metrics: What the algorithm logged in the last segment of the training.
     """
 
@@ -42,6 +43,7 @@ class Curve(NamedTuple):
     steps: Array
     returns: Array
     wall_seconds: Array
+    cpu_seconds: Array
     metrics: dict[str, str]
 
 
@@ -53,11 +55,13 @@ def read_curves(out: Path) -> list[Curve]:
     curves = []
     for settings, folder in finished_runs(out):
         rows = read_csv(folder / EVALUATIONS)
-        steps, returns, seconds = (
-            np.array([float(row[name]) for row in rows]) for name in ("step", "mean_return", "wall_seconds")
+        steps, returns, wall, cpu = (
+            # Runs of earlier versions have no processor time: they had one thread, and mostly a core of their own
+            np.array([float(row.get(name, row["wall_seconds"])) for row in rows])
+            for name in ("step", "mean_return", "wall_seconds", "cpu_seconds")
         )
         metrics = read_csv(folder / METRICS)[-1]
-        curves.append(Curve(settings["env"], settings["algo"], settings["seed"], steps, returns, seconds, metrics))
+        curves.append(Curve(settings["env"], settings["algo"], settings["seed"], steps, returns, wall, cpu, metrics))
     if not curves:
         raise ValueError(f"`out` must have finished runs of `ardae-rl benchmark`, got {out}, which has none")
     return curves

@@ -1,4 +1,4 @@
-"""Figures of a benchmark: learning curves by steps and by time, performance profiles."""
+"""Figures of a benchmark: learning curves by steps and by processor time, performance profiles."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def smoothed(values: Array) -> Array:
 
 
 def draw_curves(curves: Sequence[Curve], path: Path) -> None:
-    """Draw one column per environment: the return by steps above, by training time below.
+    """Draw one column per environment: the return by steps above, by processor time below.
 
     Thin lines are runs, thick ones their means.
     """
@@ -38,13 +38,13 @@ def draw_curves(curves: Sequence[Curve], path: Path) -> None:
                 continue
             n = min(len(c.steps) for c in runs)
             returns = np.array([c.returns[:n] for c in runs])
-            minutes = np.mean([c.wall_seconds[:n] for c in runs], axis=0) / 60
+            minutes = np.mean([c.cpu_seconds[:n] for c in runs], axis=0) / 60
             mean, label = smoothed(returns.mean(0)), f"{algo} ({len(runs)})"
             for axes, x in ((panels[0, column], runs[0].steps[:n]), (panels[1, column], minutes)):
                 axes.plot(x, returns.T, color=color, linewidth=0.6, alpha=0.4)
                 axes.plot(x, mean, color=color, linewidth=2, label=label)
         panels[0, column].set(title=env, xlabel="environment steps")
-        panels[1, column].set(xlabel="minutes of training")
+        panels[1, column].set(xlabel="minutes of processor time")
     for axes in panels.flat:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

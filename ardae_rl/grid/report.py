@@ -9,8 +9,9 @@ from ardae_rl.common.optional import require
 from ardae_rl.grid.curves import Array, Curve, names, normalized_scores, read_curves
 from ardae_rl.grid.figures import draw_curves, draw_profiles
 from ardae_rl.grid.grid import failed_runs
+from ardae_rl.grid.statistics import interquartile_mean, probability_of_improvement, stratified_interval, verdict
 
-_RESAMPLES = 10_000
+_BASELINE = "sac"
 
 
 def report(out: Path) -> Path:
@@ -30,7 +31,8 @@ def report(out: Path) -> Path:
     parts = ["# Benchmark", _overview(curves, out)]
     for title, summary in SUMMARIES.items():
         parts += [f"## {title}", _table(curves, summary)]
-    parts += ["## All environments", _aggregates(scores), "![Performance profiles](profiles.png)"]
+    parts += ["## All environments", _aggregates(scores), _comparisons(scores)]
+    parts += ["![Performance profiles](profiles.png)"]
     parts += ["## Learning curves", "![Learning curves](learning_curves.png)"]
     parts += ["## Logged quantities", _logged(curves)]
     path = out / "report.md"
@@ -38,11 +40,19 @@ def report(out: Path) -> Path:
     return path
 
 
+def at_half(curve: Curve) -> float:
+    """Return the last evaluation within the first half of the steps; the first one, if that is later."""
+    index = np.searchsorted(curve.steps, curve.steps[-1] / 2, side="right") - 1
+    return float(curve.returns[max(index, 0)])
+
+
 SUMMARIES: dict[str, Callable[[Curve], float]] = {
     "Final return": lambda curve: float(curve.returns[-1]),
     "Maximum return (the paper's Tables 1 and 3)": lambda curve: float(curve.returns.max()),
     "Mean return over training (the paper's Table 4)": lambda curve: float(curve.returns.mean()),
+    "Return at half of the steps": at_half,
     "Training minutes": lambda curve: float(curve.wall_seconds[-1]) / 60,
+    "Minutes of processor time": lambda curve: float(curve.cpu_seconds[-1]) / 60,
 }
 
 
@@ -73,29 +83,6 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
 
 
-def interquartile_mean(values: Array) -> Array:
-    """Return the mean of the middle half over the last axis (Agarwal et al. 2021)."""
-    from scipy.stats import trim_mean
-
-    means: Array = trim_mean(values, 0.25, axis=-1)
-    return means
-
-
-def stratified_interval(scores: Sequence[Array], n_resamples: int = _RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the interquartile mean, resampling seeds by environment.
-
-    (rliable has this function, too, but needs a version of arch that cannot be imported together with pandas 3.)
-
-    :param scores: For each environment, the scores of its runs, of shape (seeds,).
-    :param n_resamples: Number of bootstrap samples.
-    :param seed: Seed of the resampling.
-    """
-    rng = np.random.default_rng(seed)
-    resampled = [values[rng.integers(len(values), size=(n_resamples, len(values)))] for values in scores]
-    low, high = np.quantile(interquartile_mean(np.concatenate(resampled, axis=1)), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def _aggregates(scores: dict[str, dict[str, Array]]) -> str:
     rows = [["algorithm", "environments", "runs", "interquartile mean", "95 % interval"]]
     for algo, by_env in scores.items():
@@ -105,6 +92,19 @@ def _aggregates(scores: dict[str, dict[str, Array]]) -> str:
         rows.append([algo, str(len(by_env)), str(len(values)), f"{interquartile_mean(values):.3f}", interval])
     text = "Final returns, scaled in each environment from the worst evaluation of any run (0) to the best (1); "
     return text + "intervals by stratified bootstrap over seeds.\n\n" + _markdown(rows)
+
+
+def _comparisons(scores: dict[str, dict[str, Array]]) -> str:
+    """Return sentences that compare final returns with SAC's, and with those of SAC with the same critics."""
+    sentences = []
+    for algo in scores:
+        _, separator, critic = algo.partition("-")
+        for baseline in dict.fromkeys((_BASELINE, _BASELINE + separator + critic)):
+            envs = [env for env in scores[algo] if env in scores.get(baseline, {})]
+            if envs and algo != baseline:
+                both = ([scores[name][env] for env in envs] for name in (algo, baseline))
+                sentences.append("- " + verdict(algo, baseline, probability_of_improvement(*both)))
+    return "\n".join(sentences)
 
 
 def _logged(curves: Sequence[Curve]) -> str:

@@ -46,9 +46,9 @@ def train(settings: dict[str, Any], run: Run) -> str:
         model.set_env(model.get_env(), force_reset=True)  # type: ignore[arg-type]
         model.set_random_seed(int(np.random.SeedSequence([settings["seed"], start]).generate_state(1)[0] >> 1))
         watch = _Watch(run, settings["steps"], tables.note())
-        begin, updates = time.perf_counter(), model._n_updates
+        begin, cpu_begin, updates = time.perf_counter(), time.process_time(), model._n_updates
         model.learn(every, callback=watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
-        seconds = time.perf_counter() - begin
+        seconds = {"wall_seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu_begin}
         tables.add(settings, model, seconds, model._n_updates - updates, watch.means())
         checkpoint.save(model, tables.rows, run.folder)
     model.save(model_file)
@@ -82,21 +82,33 @@ class _Tables:
         self.rows: dict[str, list[dict[str, Any]]] = {EVALUATIONS: [], METRICS: []}
 
     def add(
-        self, settings: dict[str, Any], model: OffPolicyAlgorithm, seconds: float, updates: int, means: dict[str, float]
+        self,
+        settings: dict[str, Any],
+        model: OffPolicyAlgorithm,
+        seconds: dict[str, float],
+        updates: int,
+        means: dict[str, float],
     ) -> None:
-        """Evaluate the model, and add the rows of a segment."""
+        """Evaluate the model, and add the rows of a segment.
+
+        :param settings: Settings of the run.
+        :param model: The model.
+        :param seconds: Durations of the segment's training, without the evaluation, by column.
+        :param updates: Number of gradient steps in the segment.
+        :param means: Means of the logged quantities.
+        """
         seed = (
             _FIRST_EVALUATION_SEED + settings["seed"]
         )  # every evaluation has the same first states: less noise between them
         result = evaluate(model, settings["env"], settings["eval_episodes"], seed, allow_wrappers=True)
-        earlier = sum(row["wall_seconds"] for row in self.rows[EVALUATIONS][-1:])
+        earlier = self.rows[EVALUATIONS][-1] if self.rows[EVALUATIONS] else dict.fromkeys(seconds, 0)
         row = {name: settings[name] for name in ("env", "algo", "seed")} | {
             "step": model.num_timesteps,
             "mean_return": round(result.mean_return, 3),
             "std_return": round(result.std_return, 3),
             "mean_length": round(float(np.mean(result.lengths)), 1),
-            "wall_seconds": round(earlier + seconds, 2),  # without evaluations
-            "updates_per_second": round(updates / seconds, 2),
+            **{name: round(earlier[name] + value, 2) for name, value in seconds.items()},
+            "updates_per_second": round(updates / seconds["wall_seconds"], 2),
         }
         self.rows[EVALUATIONS].append(row | versions())
         self.rows[METRICS].append(

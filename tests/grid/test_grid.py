@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 from ardae_rl.cli.main import app
 from ardae_rl.grid import checkpoint, training
 from ardae_rl.grid.grid import benchmark, run_folder
-from ardae_rl.grid.suites import SUITES, grid
+from ardae_rl.grid.suites import SUITES, VARIANTS, grid
 from ardae_rl.registry import environment_id
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import read_csv
 
+QUICK = ("sac", "sac_nf", "sac_ardae-unclamped", "sac_ardae-bases4", "tqc", "crossq", "sac-crossq", "tqc-simba")
 TINY: dict[str, Any] = {"n_seeds": 1, "steps": 90, "eval_freq": 30, "eval_episodes": 1}
 
 
@@ -29,12 +30,14 @@ def settings_of(algo: str, env: str = "Pendulum-v1") -> dict[str, Any]:
 def numbers(folder: Path, name: str) -> list[dict[str, str]]:
     """Return the rows without the columns that depend on the machine."""
     return [
-        {key: value for key, value in row.items() if key not in ("wall_seconds", "updates_per_second")}
+        {key: value for key, value in row.items() if key not in ("wall_seconds", "cpu_seconds", "updates_per_second")}
         for row in read_csv(folder / name)
     ]
 
 
-@pytest.mark.parametrize("algo", ["sac", "sac_nf", "sac_ardae-unclamped", "sac_ardae-bases4", "tqc", "crossq"])
+@pytest.mark.parametrize(
+    "algo", [*QUICK, *(pytest.param(algo, marks=pytest.mark.slow) for algo in VARIANTS if algo not in QUICK)]
+)
 def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is killed after its first checkpoint, in the middle of the second segment."""
     settings = settings_of(algo)

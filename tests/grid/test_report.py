@@ -1,5 +1,6 @@
 """Aggregates agree with numbers computed by hand."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,75 @@ import pytest
 
 from ardae_rl.grid.curves import Curve, normalized_scores, read_curves
 from ardae_rl.grid.figures import smoothed
-from ardae_rl.grid.report import SUMMARIES, interquartile_mean, stratified_interval
+from ardae_rl.grid.report import SUMMARIES, _comparisons, at_half
+from ardae_rl.grid.statistics import (
+    Interval,
+    interquartile_mean,
+    probability_of_improvement,
+    stratified_interval,
+    verdict,
+)
 
 
 def curve(env: str, algo: str, seed: int, returns: list[float]) -> Curve:
     steps = np.arange(10.0, 10.0 * len(returns) + 1, 10.0, dtype=np.float64)
-    return Curve(env, algo, seed, steps, np.array(returns), 60 * steps, {})
+    return Curve(env, algo, seed, steps, np.array(returns), 60 * steps, 30 * steps, {})
 
 
 def test_summaries() -> None:
     values = [summary(curve("A", "sac", 0, [1.0, 5.0, 3.0])) for summary in SUMMARIES.values()]
-    assert values == [3, 5, 3, 30]
+    assert values == [3, 5, 3, 1, 30, 15]
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, 0.0), (2, 0.0), (3, 0.0), (4, 1.0), (5, 1.0), (10, 4.0)])
+def test_return_at_half_of_the_steps(n: int, expected: float) -> None:
+    """The return is the number of the evaluation."""
+    assert at_half(curve("A", "sac", 0, list(map(float, range(n))))) == expected
+
+
+def test_probability_of_improvement() -> None:
+    """4.5 of 6 pairs in the first environment, 1 of 2 in the second; without spread, the interval is a point."""
+    ours, baseline = [np.array([1.0, 3, 5]), np.array([2.0])], [np.array([0.0, 3]), np.array([1.0, 4])]
+    result = probability_of_improvement(ours, baseline)
+    assert result.estimate == pytest.approx((4.5 / 6 + 1 / 2) / 2)
+    assert 0 <= result.low < result.estimate < result.high <= 1
+    assert probability_of_improvement([np.ones(3)], [np.zeros(3)]) == (1, 1, 1)
+    assert probability_of_improvement([np.ones(3)], [np.ones(3)]) == (0.5, 0.5, 0.5)
+
+
+def test_interval_of_the_probability_of_improvement() -> None:
+    """For equal distributions, its width is that of the Mann-Whitney statistic: a variance of about (n + m) / 12nm."""
+    x, y = np.random.default_rng(0).standard_normal((2, 100))
+    result = probability_of_improvement([x], [y], n_resamples=1000)
+    assert result.high - result.low == pytest.approx(2 * 1.96 * np.sqrt(200 / 12 / 100**2), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("interval", "sentence"),
+    [
+        ((0.9, 0.6, 1.0), "b is better than a: it ends higher in 90 % of pairs of runs (95 % interval 60 to 100 %)."),
+        ((0.1, 0.0, 0.4), "b is worse than a: it ends higher in only 10 % of pairs of runs (95 % interval 0 to 40 %)."),
+        (
+            (0.6, 0.3, 0.8),
+            "These runs do not tell whether b is better than a: it ends higher in 60 % of pairs of runs "
+            "(95 % interval 30 to 80 %).",
+        ),
+    ],
+)
+def test_verdicts(interval: tuple[float, float, float], sentence: str) -> None:
+    assert verdict("b", "a", Interval(*interval)) == sentence
+
+
+def test_comparisons_hold_the_critics_fixed() -> None:
+    """Each algorithm is compared with SAC, and with SAC that has its critics, where both were run."""
+    scores = {name: {"A": np.array([0.1, 0.2])} for name in ("sac", "sac-crossq", "sac_ardae-crossq")}
+    lines = _comparisons(scores | {"tqc": {"B": np.ones(1)}}).splitlines()
+    pairs = [re.findall(r"(sac\S*) is better than (sac[\w-]*)", line) for line in lines]
+    assert pairs == [
+        [("sac-crossq", "sac")],
+        [("sac_ardae-crossq", "sac")],
+        [("sac_ardae-crossq", "sac-crossq")],
+    ]
 
 
 def test_normalized_scores() -> None:
