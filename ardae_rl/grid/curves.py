@@ -33,7 +33,8 @@ class Curve(NamedTuple):
     :param steps: Environment steps, of shape (n,).
     :param returns: Mean returns, of shape (n,).
     :param wall_seconds: Training time in seconds, of shape (n,).
-    :param cpu_seconds: Processor time of the training in seconds, of shape (n,).
+    :param cpu_seconds: Processor time of the training in seconds, of shape (n,); the training time if a run of an
+        earlier version did not record it.
     :param metrics: What the algorithm logged in the last segment of the training.
     """
 
@@ -56,7 +57,6 @@ def read_curves(out: Path) -> list[Curve]:
     for settings, folder in finished_runs(out):
         rows = read_csv(folder / EVALUATIONS)
         steps, returns, wall, cpu = (
-            # Runs of earlier versions have no processor time: they had one thread, and mostly a core of their own
             np.array([float(row.get(name, row["wall_seconds"])) for row in rows])
             for name in ("step", "mean_return", "wall_seconds", "cpu_seconds")
         )

@@ -102,8 +102,8 @@ def _comparisons(scores: dict[str, dict[str, Array]]) -> str:
         for baseline in dict.fromkeys((_BASELINE, _BASELINE + separator + critic)):
             envs = [env for env in scores[algo] if env in scores.get(baseline, {})]
             if envs and algo != baseline:
-                both = ([scores[name][env] for env in envs] for name in (algo, baseline))
-                sentences.append("- " + verdict(algo, baseline, probability_of_improvement(*both)))
+                ours, theirs = ([scores[name][env] for env in envs] for name in (algo, baseline))
+                sentences.append("- " + verdict(algo, baseline, probability_of_improvement(ours, theirs)))
     return "\n".join(sentences)
 
 
