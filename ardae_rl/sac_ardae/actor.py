@@ -1,6 +1,7 @@
-"""The implicit actor a = tanh g(ε, s)."""
+"""The implicit actor: a sampler of actions, their moments, and its deterministic action."""
 
 import math
+import warnings
 from typing import Any, cast
 
 import torch as th
@@ -9,42 +10,73 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
-from ardae_rl.common.checks import check_count
+from ardae_rl.common.checks import check_choice, check_count, check_min
+from ardae_rl.common.compiled import normal_like
 from ardae_rl.common.cpu import chunk_length
 from ardae_rl.common.policies import SquashedActor, record_arguments
-from ardae_rl.sac_ardae.activations import LogisticTanh, activation_class
+from ardae_rl.sac_ardae.activations import FastTanh, activation_class
+from ardae_rl.sac_ardae.modes import most_probable
 from ardae_rl.sac_ardae.moments import HermiteRule, Moments, hermite_rule, one_layer_moments
-from ardae_rl.sac_ardae.whitening import sigma_point_moments, sigma_points
+from ardae_rl.sac_ardae.whitening import (
+    FRAMES,
+    WHITENING_FRAMES,
+    AffineFrame,
+    sigma_point_moments,
+    sigma_points,
+    whitening_frame,
+)
+
+_OUTPUT_NOISE = 0.3
+# Actions among which the deterministic one is looked for
+_N_CANDIDATES = 128
+_HIDDEN_UNITS = 64  # of a generator whose width no other argument gives
 
 
 class ImplicitActor(SquashedActor):
-    """A sampler without a closed-form density, g(ε, s) = location(s) + generator(ε, s) before tanh.
+    """A sampler without a closed-form density, x = g(ε, s) + c L(s) ε' before tanh, g = location(s) + generator(ε, s).
 
     The state is embedded once for all noise vectors. The embedding shifts the hidden units that the noise enters, and
     multiplies the noise's contribution to them by a gain between 0 and 2. So the spread can depend on the state as
     directly as the location; without an upper bound, the gain grows until most units are saturated. The location is an
     ordinary perceptron of the state, like the mean of SAC's policy, and extrapolates like it.
 
+    L(s) is the Cholesky factor of the covariance of g(ε, s), so c, the ``output_noise``, is relative to the policy's
+    own spread. It bounds how sharp the density can be, which makes its score learnable without bias: the score is what
+    denoises ε' (see :func:`~ardae_rl.score.own_noise_loss`). With c = 0, the policy is the paper's a = tanh g(ε, s).
+
+    The deterministic action is the mean for a policy with one mode, and close to the most probable mode for a policy
+    with several (:func:`~ardae_rl.sac_ardae.modes.most_probable`). Without a whitening frame, it is the paper's
+    tanh g(0, s).
+
     :param observation_space: Observation space.
     :param action_space: Action space.
-    :param net_arch: Widths of the hidden layers. The first ``n_encoder_layers`` see the state alone.
+    :param net_arch: Widths of the hidden layers. The first ``n_encoder_layers`` see the state alone. Without any, the
+        location is linear in the features.
     :param features_extractor: Network that extracts features from observations.
     :param features_dim: Number of features.
     :param noise_dim: Dimension of ε, at least that of the action. None chooses max(10, action_dim + 4).
     :param n_encoder_layers: Number of layers before the noise enters. None chooses half of them, rounded down.
     :param generator_arch: Widths of the hidden layers of the generator. None chooses those of ``net_arch`` after the
-        encoder, halved if there is a location path.
+        encoder, halved if there is a location path; or one layer of 64 units if there are none.
     :param activation_fn: Activation function of encoder and location: a class, or a name such as "elu".
     :param generator_activation_fn: Activation function of the generator. It should be smooth, because kinks become
         steps in the density, and bounded, because sharp and separate modes then need moderate weights only.
     :param location_path: Whether the location is added. Without it, the policy is the generator alone, as in the paper.
+    :param frame: Coordinates in which the estimator sees the actions before tanh: "moments" (whitened by the mean and
+        covariance of g, which are exact for a generator with one hidden layer, and come from sigma points for a deeper
+        one), "sigma_points" (whitened by sigma points in any case), "center" (relative to g(0, s), as in the paper) or
+        "none".
+    :param output_noise: c, the standard deviation of the output noise relative to that of g. None chooses 0.3 for a
+        frame that whitens, and 0 otherwise, where only 0 is possible.
     :param n_bases: Number of orthonormal bases of sigma points. More of them whiten a nonlinear policy better, and take
         longer.
     :param normalize_images: Whether to divide images by 255.
-    :raises ValueError: If ``noise_dim`` is below the action dimension, or no layer is left for the noise.
+    :raises ValueError: If ``noise_dim`` is below the action dimension, no layer is left for the noise, or another
+        argument is out of its range.
     """
 
     sigma_points: th.Tensor
+    candidate_noise: th.Tensor
 
     @record_arguments
     def __init__(
@@ -58,8 +90,10 @@ class ImplicitActor(SquashedActor):
         n_encoder_layers: int | None = None,
         generator_arch: list[int] | None = None,
         activation_fn: str | type[nn.Module] = nn.ELU,
-        generator_activation_fn: str | type[nn.Module] = LogisticTanh,
+        generator_activation_fn: str | type[nn.Module] = FastTanh,
         location_path: bool = True,
+        frame: str = "moments",
+        output_noise: float | None = None,
         n_bases: int = 1,
         normalize_images: bool = True,
     ):
@@ -70,16 +104,25 @@ class ImplicitActor(SquashedActor):
             raise ValueError(f"`noise_dim` must be >= {self.action_dim}, the action dimension, got {noise_dim}")
         if n_encoder_layers is None:
             n_encoder_layers = len(net_arch) // 2
-        if not 0 <= n_encoder_layers < len(net_arch):
+        most_layers = max(len(net_arch) - 1, 0)
+        if not 0 <= n_encoder_layers <= most_layers:
             raise ValueError(
-                f"`n_encoder_layers` must be between 0 and {len(net_arch) - 1}, to leave a layer of {net_arch} for the "
+                f"`n_encoder_layers` must be between 0 and {most_layers}, to leave a layer of {net_arch} for the "
                 f"noise, got {n_encoder_layers}"
             )
         encoder_arch, location_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
         if generator_arch is None:
             generator_arch = [max(width // 2, 1) for width in location_arch] if location_path else location_arch
+            generator_arch = generator_arch or [_HIDDEN_UNITS]
         if not generator_arch:
             raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")
+        check_choice("frame", frame, FRAMES)
+        if output_noise is None:
+            output_noise = _OUTPUT_NOISE if frame in WHITENING_FRAMES else 0.0
+        check_min("output_noise", output_noise, 0)
+        if output_noise > 0 and frame not in WHITENING_FRAMES:
+            raise ValueError(f"`output_noise` must be 0 with frame={frame!r}, got {output_noise!r}")
+        self.frame_kind, self.output_noise = frame, output_noise
         check_count("n_bases", n_bases)
         activation_fn = activation_class("actor_activation_fn", activation_fn)
         generator_activation_fn = activation_class("generator_activation_fn", generator_activation_fn)
@@ -89,12 +132,11 @@ class ImplicitActor(SquashedActor):
         self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
         encoding_dim, width = [features_dim, *encoder_arch][-1], generator_arch[0]
         # Shift, gain and the location's first hidden layer: one matrix product instead of three
-        n_hidden = location_arch[0] if location_path else 0
+        n_hidden = [*location_arch, self.action_dim][0] if location_path else 0
         self.state_layer = nn.Linear(encoding_dim, 2 * width + n_hidden)
         if location_path:
-            self.location = nn.Sequential(
-                activation_fn(), *create_mlp(n_hidden, self.action_dim, location_arch[1:], activation_fn)
-            )
+            layers = create_mlp(n_hidden, self.action_dim, location_arch[1:], activation_fn)
+            self.location = nn.Sequential(activation_fn(), *layers) if location_arch else nn.Sequential()
         self.noise_layer = nn.Linear(noise_dim, width, bias=False)
         nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
         self.register_buffer("sigma_points", sigma_points(noise_dim, n_bases))
@@ -106,8 +148,20 @@ class ImplicitActor(SquashedActor):
         assert isinstance(output_layer, nn.Linear)
         # Broad initial actions (a standard deviation of about 0.6 before tanh), few of them saturated
         nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
-        self.has_exact_moments = len(generator_arch) == 1
+        self.has_exact_moments = len(generator_arch) == 1 and frame != "sigma_points"
+        self.has_exact_frame = self.has_exact_moments and frame == "moments"
+        if frame == "moments" and not self.has_exact_frame:
+            warnings.warn(
+                "A generator with more than one hidden layer has no closed form of its mean and covariance. They come "
+                f"from {2 * noise_dim * n_bases} sigma points instead, with which estimated entropies were 0.2 to 0.9 "
+                "nats too high on MuJoCo tasks. A larger `n_bases` reduces this error.",
+                stacklevel=2,
+            )
         self.hermite_rule = hermite_rule()
+        # The same in every actor, so that the deterministic action depends on the weights alone
+        generator = th.Generator().manual_seed(0)
+        candidates = th.randn(_N_CANDIDATES, noise_dim, generator=generator)
+        self.register_buffer("candidate_noise", candidates, persistent=False)
 
     def encode(self, features: th.Tensor) -> th.Tensor:
         """Return embeddings of the states, shape (batch, 2 width + dim): shift and gain for the noise, location."""
@@ -151,9 +205,9 @@ class ImplicitActor(SquashedActor):
 
     @th.no_grad()
     def moments(self, embedding: th.Tensor) -> Moments:
-        """Return mean and covariance of the actions before tanh: in closed form for a generator with one hidden layer.
+        """Return mean and covariance of g(ε, s): in closed form for a generator with one hidden layer.
 
-        For deeper generators they come from the sigma points, and are approximate.
+        For deeper generators, and with ``frame="sigma_points"``, they come from the sigma points and are approximate.
 
         :param embedding: Embedding of the states from :meth:`encode`.
         """
@@ -166,8 +220,51 @@ class ImplicitActor(SquashedActor):
         moments = one_layer_moments(shift, gain, self.noise_layer.weight, weight, bias, activation, rule)
         return Moments(moments.mean + location, moments.covariance) if self.location_path else moments
 
+    @th.no_grad()
+    def frame(self, embedding: th.Tensor) -> AffineFrame:
+        """Return the coordinates in which the estimator sees the actions before tanh.
+
+        :param embedding: Embedding of the states from :meth:`encode`.
+        """
+        if self.frame_kind == "none":
+            return AffineFrame(embedding.new_zeros(len(embedding), 1, 1))
+        if self.frame_kind == "center":
+            return AffineFrame(self.center(embedding))
+        return whitening_frame(self.moments(embedding))
+
+    def add_output_noise(self, outputs: th.Tensor, frame: AffineFrame) -> th.Tensor:
+        """Return g(ε, s) + c L(s) ε' for g(ε, s) of shape (batch, n, action_dim) and the frame of the states."""
+        if self.output_noise == 0:
+            return outputs
+        assert frame.factor is not None
+        return th.baddbmm(outputs, normal_like(outputs), frame.factor.mT, alpha=self.output_noise)
+
+    def sample(self, embedding: th.Tensor, n_samples: int = 1, frame: AffineFrame | None = None) -> th.Tensor:
+        """Sample actions before tanh, shape (batch, n_samples, action_dim).
+
+        :param embedding: Embedding of the states from :meth:`encode`.
+        :param n_samples: Number of actions in each state.
+        :param frame: The frame of the states, if it is known already.
+        """
+        outputs = self.generate(embedding, self.sample_noise(embedding, n_samples))
+        if self.output_noise == 0:
+            return outputs
+        return self.add_output_noise(outputs, self.frame(embedding) if frame is None else frame)
+
+    @th.no_grad()
+    def deterministic(self, embedding: th.Tensor) -> th.Tensor:
+        """Return the deterministic action before tanh, shape (batch, action_dim)."""
+        if self.frame_kind not in WHITENING_FRAMES:
+            return self.center(embedding).squeeze(1)
+        n_states = chunk_length(_N_CANDIDATES, len(embedding), embedding.device)
+        return th.cat([self._most_probable(part) for part in embedding.split(n_states)])
+
+    def _most_probable(self, embedding: th.Tensor) -> th.Tensor:
+        frame = self.frame(embedding)
+        candidates = frame.to_local(self.generate(embedding, self.candidate_noise.unsqueeze(0)))
+        return frame.from_local(most_probable(candidates, self.output_noise).unsqueeze(1)).squeeze(1)
+
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        """Return actions in [-1, 1], shape (batch, action_dim). The deterministic action is tanh g(0, s)."""
+        """Return actions in [-1, 1], shape (batch, action_dim)."""
         embedding = self.encode(self.extract_features(obs, self.features_extractor))
-        pre_tanh = self.center(embedding) if deterministic else self.generate(embedding, self.sample_noise(embedding))
-        return th.tanh(pre_tanh.squeeze(1))
+        return th.tanh(self.deterministic(embedding) if deterministic else self.sample(embedding).squeeze(1))

@@ -1,5 +1,6 @@
 """Exact mean and covariance of a sampler with one hidden layer, by Hermite expansion of its units."""
 
+import functools
 import math
 from collections.abc import Callable
 from itertools import combinations_with_replacement
@@ -26,7 +27,7 @@ class HermiteRule(NamedTuple):
     weights: th.Tensor  # n_nodes, with sum 1
 
 
-def hermite_rule(order: int = 4, n_nodes: int = 12) -> HermiteRule:
+def hermite_rule(order: int = 3, n_nodes: int = 12) -> HermiteRule:
     """Return the rule for the coefficients of orders 0 to ``order``.
 
     A rule with n nodes is exact for polynomials up to degree 2n - 1, so it must have more nodes than the order.
@@ -92,26 +93,30 @@ def one_layer_moments(
     coefficients = (rule.projection @ values).unflatten(1, shift.shape)  # (order + 1) x batch x width
     second_moment = (rule.weights @ values.square()).unflatten(0, shift.shape)
     rest = (second_moment - coefficients.square().sum(0)).clamp_min(0)  # variance of the orders that are left out
-    # One product for the sum over orders: Σ_n (W c_n) R_n (W c_n)ᵀ + W rest Wᵀ, with R_n = F_n F_nᵀ where that is less
-    lefts, rights = [output_weight * rest.unsqueeze(1)], [output_weight.expand(len(shift), -1, -1)]
+    products = output_weight.unsqueeze(1) * output_weight  # dim x dim x width
+    covariance = th.tensordot(rest, products, dims=([1], [2]))
+    cosines = directions @ directions.mT
     for n, coefficient in enumerate(coefficients[1:], start=1):
         weighted = output_weight * coefficient.unsqueeze(1)  # batch x dim x width
-        if math.comb(directions.shape[1] + n - 1, n) < len(directions):
-            weighted = weighted @ _symmetric_power(directions, n)
-            lefts.append(weighted)
+        if math.comb(directions.shape[1] + n - 1, n) < len(directions):  # R^n = F Fᵀ with fewer columns than rows
+            left = right = weighted @ _symmetric_power(directions, n)
         else:
-            lefts.append(weighted @ (directions @ directions.mT) ** n)
-        rights.append(weighted)
-    covariance = th.cat(lefts, -1) @ th.cat(rights, -1).mT
+            left, right = weighted @ cosines**n, weighted
+        covariance = th.baddbmm(covariance, left, right.mT)
     return Moments(coefficients[0] @ output_weight.mT + output_bias, covariance)
 
 
 def _symmetric_power(vectors: th.Tensor, n: int) -> th.Tensor:
     """Return F of shape (rows, comb(dim + n - 1, n)) with F Fᵀ = (V Vᵀ)^n elementwise, for V of shape (rows, dim)."""
-    indices = list(combinations_with_replacement(range(vectors.shape[1]), n))
-    multiplicities = []
-    for index in indices:
-        repeats = [index.count(i) for i in set(index)]
-        multiplicities.append(math.factorial(n) / math.prod(math.factorial(repeat) for repeat in repeats))
-    scale = th.tensor(multiplicities, dtype=vectors.dtype, device=vectors.device).sqrt()
-    return vectors[:, th.tensor(indices, device=vectors.device)].prod(-1) * scale
+    if n == 1:
+        return vectors
+    indices, scale = _monomials(vectors.shape[1], n)
+    return vectors[:, indices.to(vectors.device)].prod(-1) * scale.to(vectors)
+
+
+@functools.cache
+def _monomials(dim: int, n: int) -> tuple[th.Tensor, th.Tensor]:
+    """Return the variables of each monomial of degree n, (monomials, n), and the root of its multiplicity."""
+    indices = list(combinations_with_replacement(range(dim), n))
+    counts = [math.prod(math.factorial(index.count(i)) for i in set(index)) for index in indices]
+    return th.tensor(indices), th.tensor([math.factorial(n) / count for count in counts]).sqrt()

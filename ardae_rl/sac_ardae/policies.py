@@ -9,21 +9,20 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 from torch import nn
 
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_count
 from ardae_rl.common.policies import SquashedPolicy, record_arguments
+from ardae_rl.common.squashed import log_half_range, log_tanh_slope
 from ardae_rl.sac_ardae.activations import activation_class
 from ardae_rl.sac_ardae.actor import ImplicitActor
+from ardae_rl.sac_ardae.bounds import EntropyBounds, gaussian_entropy, mixture_log_densities
 from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob
 from ardae_rl.sac_ardae.moments import Moments
-from ardae_rl.sac_ardae.whitening import FRAMES, WHITENING_FRAMES, AffineFrame, sigma_point_moments, whitening_frame
+from ardae_rl.sac_ardae.whitening import WHITENING_FRAMES, whitening_frame
 from ardae_rl.score import ARDAE
 
 
 class SACARDAEPolicy(SquashedPolicy):
     """Implicit actor, critics and score estimator.
-
-    Deterministic actions are those of :meth:`most_probable` if the frame whitens and the estimator has a density,
-    otherwise the paper's tanh g(0, s).
 
     Example:
 
@@ -37,18 +36,17 @@ class SACARDAEPolicy(SquashedPolicy):
     :param observation_space: Observation space.
     :param action_space: Action space.
     :param lr_schedule: Learning rate schedule of actor and critics.
-    :param frame: Coordinates in which the estimator sees the actions before tanh: "sigma_points" (whitened by the
-        policy's own sigma points), "moments" (whitened by the policy's mean and covariance, which are exact for a
-        generator with one hidden layer), "center" (relative to g(0, s), as in the paper) or "none".
     :param score_kwargs: Arguments of the score estimator :class:`~ardae_rl.score.ARDAE`, such as ``loss`` or
-        ``learning_rate``, which may be a schedule here. Three defaults differ from the estimator's own:
-        ``learning_rate`` is 3e-3, ``averaging`` is 5, and ``standardize`` is False if the frame whitens.
+        ``learning_rate``, which may be a schedule here. Four defaults differ from the estimator's own:
+        ``learning_rate`` is 3e-3, ``averaging`` is 5, ``standardize`` is False if the actor's frame whitens, and
+        ``loss`` is "own_noise" if the actor has output noise and the estimator is preconditioned. Its noise is the
+        actor's.
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor's encoder and location.
     :param kwargs: Arguments of :class:`~ardae_rl.sac_ardae.actor.ImplicitActor` (``noise_dim``, ``n_encoder_layers``,
-        ``generator_arch``, ``generator_activation_fn``, ``location_path``, ``n_bases``) and of SB3's ``SACPolicy``
-        (``net_arch``, ``n_critics``, ``share_features_extractor`` and others), and ``critic`` and ``critic_kwargs``
-        (:mod:`ardae_rl.common.critics`). By default, Adam runs as one fused kernel.
+        ``generator_arch``, ``generator_activation_fn``, ``location_path``, ``frame``, ``output_noise``, ``n_bases``)
+        and of SB3's ``SACPolicy`` (``net_arch``, ``n_critics``, ``share_features_extractor`` and others), and
+        ``critic`` and ``critic_kwargs`` (:mod:`ardae_rl.common.critics`). By default, Adam runs as one fused kernel.
     :raises ValueError: For an argument out of its range.
     """
 
@@ -63,18 +61,13 @@ class SACARDAEPolicy(SquashedPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
-        frame: str = "sigma_points",
         score_kwargs: dict[str, Any] | None = None,
         activation_fn: str | type[nn.Module] = nn.ReLU,
         actor_activation_fn: str | type[nn.Module] = nn.ELU,
         **kwargs: Any,
     ):
-        check_choice("frame", frame, FRAMES)
-        self.frame_kind = frame
-        # A short average, because policy and estimator chase each other over any delay. And the sigma points have
-        # standardized the actions already
-        defaults = {"averaging": 5, "learning_rate": 3e-3, "standardize": frame not in WHITENING_FRAMES}
-        self.score_kwargs = defaults | (score_kwargs or {})
+        # A short average, because policy and estimator chase each other over any delay
+        self.score_kwargs = {"averaging": 5, "learning_rate": 3e-3} | (score_kwargs or {})
         self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
         self.score_kwargs["learning_rate"] = self.score_lr_schedule(1)
         self.constructor_arguments["score_kwargs"] = self.score_kwargs  # without a schedule, as for lr_schedule
@@ -89,31 +82,26 @@ class SACARDAEPolicy(SquashedPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
-        self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **self.score_kwargs).to(self.device)
+        kwargs = self._estimator_arguments()
+        self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **kwargs).to(self.device)
 
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        if deterministic and self.frame_kind in WHITENING_FRAMES and self.estimator.has_density:
-            return self.most_probable(observation)
-        return self.actor(observation, deterministic)
-
-    @th.no_grad()
-    def most_probable(self, obs: PyTorchObs) -> th.Tensor:
-        """Return the most probable action before tanh out of the policy's mean and its actions at the sigma points.
-
-        For a policy with a single mode, this is about its mean, as for SAC; for a policy with several modes, one of
-        them. (The mean of several modes lies between them, and g(0, s) is in no way typical of the policy.)
-
-        :param obs: Observations as returned by ``obs_to_tensor``.
-        :return: Actions in [-1, 1], shape (batch, action_dim).
-        """
-        features = self.actor.extract_features(obs, self.actor.features_extractor)
-        embedding = self.actor.encode(features)
-        outputs = self.actor.generate_at_sigma_points(embedding)
-        moments = self.actor.moments(embedding) if self.frame_kind == "moments" else sigma_point_moments(outputs)
-        frame = whitening_frame(moments)
-        candidates = th.cat([frame.origin, outputs], dim=1)
-        best = self.estimator.log_prob(frame.to_local(candidates), features).argmax(1)
-        return th.tanh(candidates[th.arange(len(candidates), device=best.device), best])
+    def _estimator_arguments(self) -> dict[str, Any]:
+        """Return the estimator's arguments, with those that follow from the actor's."""
+        noise = self.actor.output_noise
+        # A frame that whitens has standardized the actions already
+        kwargs: dict[str, Any] = {"standardize": self.actor.frame_kind not in WHITENING_FRAMES} | self.score_kwargs
+        fixed_noise = noise > 0 and kwargs.get("preconditioned", True) and kwargs.get("normalization") != "immse"
+        kwargs = {"loss": "own_noise" if fixed_noise else "cv"} | kwargs
+        if kwargs["loss"] == "own_noise":
+            if noise == 0:
+                raise ValueError("`output_noise` must be positive with loss='own_noise', got 0")
+            if kwargs["standardize"]:
+                raise ValueError("`standardize` must be False with loss='own_noise', got True")
+            kwargs["noise_kwargs"] = {"scale": noise} | (kwargs.get("noise_kwargs") or {})
+            if kwargs["noise_kwargs"]["scale"] != noise:
+                scale = kwargs["noise_kwargs"]["scale"]
+                raise ValueError(f"`noise_kwargs['scale']` must be {noise}, the `output_noise`, got {scale!r}")
+        return kwargs
 
     def encode_states(self, obs: PyTorchObs) -> EncodedStates:
         """Return the states' features and embedding, which are differentiable, and their frame.
@@ -122,38 +110,54 @@ class SACARDAEPolicy(SquashedPolicy):
         """
         features = self.actor.extract_features(obs, self.actor.features_extractor)
         embedding = self.actor.encode(features)
-        return EncodedStates(obs, features, embedding, self.frame(embedding))
-
-    @th.no_grad()
-    def frame(self, embedding: th.Tensor) -> AffineFrame:
-        """Return the coordinates in which the estimator sees the actions before tanh.
-
-        :param embedding: The actor's embedding of the states.
-        """
-        if self.frame_kind == "none":
-            return AffineFrame(embedding.new_zeros(len(embedding), 1, 1))
-        if self.frame_kind == "center":
-            return AffineFrame(self.actor.center(embedding))
-        if self.frame_kind == "moments":
-            return whitening_frame(self.actor.moments(embedding))
-        return whitening_frame(sigma_point_moments(self.actor.generate_at_sigma_points(embedding)))
+        return EncodedStates(obs, features, embedding, self.actor.frame(embedding))
 
     @th.no_grad()
     def moments(self, obs: PyTorchObs) -> Moments:
-        """Return mean and covariance of the actions before tanh, as :meth:`ImplicitActor.moments` does.
+        """Return mean and covariance of the actions before tanh.
+
+        They are exact for a generator with one hidden layer, and come from sigma points for a deeper one.
 
         :param obs: Observations as returned by ``obs_to_tensor``.
         :return: Mean, shape (batch, action_dim), and covariance, shape (batch, action_dim, action_dim).
         """
-        return self.actor.moments(self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor)))
+        embedding = self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor))
+        mean, covariance = self.actor.moments(embedding)
+        return Moments(mean, (1 + self.actor.output_noise**2) * covariance)
+
+    @th.no_grad()
+    def entropy_bounds(self, obs: PyTorchObs, n_samples: int = 64) -> EntropyBounds:
+        """Return bounds of the entropy of π(· | s) in nats, per unit of the environment's action range.
+
+        They use neither the estimator nor any other approximation, and hold in expectation; for a generator with more
+        than one hidden layer, the Gaussian bound is approximate. Without output noise there is no lower bound.
+
+        :param obs: Observations as returned by ``obs_to_tensor``.
+        :param n_samples: Number of actions to sample for each observation, at least 2. More bring lower and upper bound
+            closer; in six dimensions, they meet to a tenth of a nat with some thousands.
+        """
+        check_count("n_samples", n_samples, minimum=2)
+        embedding = self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor))
+        frame = whitening_frame(self.actor.moments(embedding))
+        outputs = self.actor.generate(embedding, self.actor.sample_noise(embedding, n_samples))
+        pre_tanh = self.actor.add_output_noise(outputs, frame)
+        # Of the entropy in local coordinates, by the change of variables
+        offset = frame.log_det() + log_tanh_slope(pre_tanh).mean(1, keepdim=True)
+        offset = offset.squeeze(1) + log_half_range(self.actor.action_space, self.device)
+        noise = self.actor.output_noise
+        gaussian = offset + gaussian_entropy(self.actor.action_dim, 1 + noise**2)
+        if noise == 0:
+            return EntropyBounds(th.full_like(gaussian, -th.inf), gaussian, gaussian)
+        with_own, without_own = mixture_log_densities(frame.to_local(outputs), frame.to_local(pre_tanh), noise)
+        return EntropyBounds(offset - with_own.mean(1), offset - without_own.mean(1), gaussian)
 
     def squashed_log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:
         return pre_tanh_log_prob(self.estimator, self.encode_states(obs), pre_tanh.unsqueeze(1)).squeeze(1)
 
     def sample_log_prob(self, obs: PyTorchObs, n_samples: int) -> th.Tensor:
         states = self.encode_states(obs)
-        noise = self.actor.sample_noise(states.embedding, n_samples)
-        return pre_tanh_log_prob(self.estimator, states, self.actor.generate(states.embedding, noise))
+        pre_tanh = self.actor.sample(states.embedding, n_samples, states.frame)
+        return pre_tanh_log_prob(self.estimator, states, pre_tanh)
 
 
 MlpPolicy = SACARDAEPolicy

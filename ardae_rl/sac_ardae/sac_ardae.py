@@ -16,9 +16,11 @@ from torch.nn import functional as F
 from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
+from ardae_rl.common.squashed import log_tanh_slope
 from ardae_rl.common.temperature import check_continuous, check_temperature, initial_ent_coef
 from ardae_rl.common.training import GradientLimit, MetricMeans, frozen, polyak_update_foreach
 from ardae_rl.sac_ardae.actor import ImplicitActor
+from ardae_rl.sac_ardae.bounds import EntropyCheck, gaussian_entropy
 from ardae_rl.sac_ardae.calibration import TargetCalibration
 from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob, pre_tanh_score
 from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping
@@ -220,6 +222,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             self.calibration = TargetCalibration(self.gamma).to(self.device)
         if self.actor_gradient_limit > 0:
             self.limit_actor_gradient = GradientLimit(self.actor_gradient_limit).to(self.device)
+        self.entropy_check = EntropyCheck()
         if self.compile:
             self._compile()
 
@@ -258,8 +261,11 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
 
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, value in means.finite(after=f"{self._n_updates} gradient steps").items():
+        values = means.finite(after=f"{self._n_updates} gradient steps")
+        for name, value in values.items():
             self.logger.record(f"train/{name}", value)
+        if "entropy_bound" in values:
+            self.entropy_check.update(values["entropy"] - values["entropy_bound"], gradient_steps)
 
     def _set_learning_rates(self) -> None:
         progress = self._current_progress_remaining
@@ -310,9 +316,14 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
 
     @th.no_grad()
     def _score_samples(self, embedding: th.Tensor, frame: AffineFrame) -> tuple[th.Tensor, th.Tensor]:
-        """Sample actions before tanh, shape (batch, n_action_samples, dim); also return their local coordinates."""
-        samples = self.actor.generate(embedding, self.actor.sample_noise(embedding, self.n_action_samples))
-        return samples, frame.to_local(samples)
+        """Sample actions before tanh, shape (batch, n_action_samples, dim); also return their local coordinates.
+
+        The loss "own_noise" adds the output noise itself.
+        """
+        outputs = self.actor.generate(embedding, self.actor.sample_noise(embedding, self.n_action_samples))
+        if self.estimator.loss != "own_noise":
+            outputs = self.actor.add_output_noise(outputs, frame)
+        return outputs, frame.to_local(outputs)
 
     def update_critic_alone(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
         """Make one of the gradient steps in which critics with a policy delay leave the policy as it is."""
@@ -339,7 +350,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         metrics = {}
         discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
         next_states = self.policy.encode_states(replay_data.next_observations)
-        pre_tanh = self.actor.generate(next_states.embedding, self.actor.sample_noise(next_states.embedding))
+        pre_tanh = self.actor.sample(next_states.embedding, frame=next_states.frame)
         next_actions = th.tanh(pre_tanh.squeeze(1))
         q_values, next_values = self.paired_values(replay_data, next_actions)
         if self.backup_entropy:
@@ -391,7 +402,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         if self.clamping.enabled:
             noise = self.clamping.perturb(noise)
         outputs = self.actor.generate(states.embedding, noise)
-        pre_tanh = outputs[:, :1]
+        pre_tanh = self.actor.add_output_noise(outputs[:, :1], states.frame)
         actions = th.tanh(pre_tanh.squeeze(1))
         values = self.action_value(states.observations, actions)
         with_log_prob = self.log_ent_coef is not None or self.estimator.density_is_free
@@ -407,6 +418,9 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         if log_prob is not None:
             metrics["actor_loss"] = (self.ent_coef_value * log_prob - values.detach()).mean()
             metrics["entropy"] = -log_prob.mean()
+            if self.actor.has_exact_frame:
+                gaussian = gaussian_entropy(self.actor.action_dim, 1 + self.actor.output_noise**2)
+                metrics["entropy_bound"] = gaussian + (states.frame.log_det() + log_tanh_slope(pre_tanh)).mean()
         return actor_loss, metrics, log_prob
 
     @th.compiler.disable
@@ -436,8 +450,9 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
                 step.reset()  # the optimizers' state is in other memory now
 
     def _excluded_save_params(self) -> list[str]:
-        networks = ["actor", "critic", "critic_target", "estimator", "calibration", "limit_actor_gradient", "clamping"]
-        return [*super()._excluded_save_params(), *networks, *_COMPILED_ON_CPU, *_GRAPHED_ON_GPU]
+        networks = ["actor", "critic", "critic_target", "estimator", "calibration", "limit_actor_gradient"]
+        others = ["clamping", "entropy_check", *_COMPILED_ON_CPU, *_GRAPHED_ON_GPU]
+        return [*super()._excluded_save_params(), *networks, *others]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts = ["policy", "actor.optimizer", "critic.optimizer", "estimator.optimizer"]

@@ -7,8 +7,8 @@ import torch as th
 
 from ardae_rl.sac_ardae.moments import Moments
 
-FRAMES = ("sigma_points", "moments", "center", "none")
-WHITENING_FRAMES = ("sigma_points", "moments")
+FRAMES = ("moments", "sigma_points", "center", "none")
+WHITENING_FRAMES = ("moments", "sigma_points")
 
 
 class AffineFrame(NamedTuple):
@@ -27,6 +27,10 @@ class AffineFrame(NamedTuple):
         if self.factor is None:
             return centered
         return th.linalg.solve_triangular(self.factor, centered.mT, upper=False).mT
+
+    def from_local(self, local: th.Tensor) -> th.Tensor:
+        """Return the points x with local coordinates x̂, both of shape (batch, n, dim)."""
+        return self.origin + (local if self.factor is None else local @ self.factor.mT)
 
     def score_from_local(self, local_score: th.Tensor) -> th.Tensor:
         """Return ∇_x ln p(x) given ∇_x̂ ln p(x̂), both of shape (batch, n, dim)."""

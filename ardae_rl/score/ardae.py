@@ -13,7 +13,7 @@ from ardae_rl.common.cpu import cached_chunks
 from ardae_rl.score.inputs import check_context, check_points, check_samples
 from ardae_rl.score.models import PreconditionedEnergy, PreconditionedScore, RawEnergy, RawScore, ScoreModel
 from ardae_rl.score.networks import NETWORK_ARGUMENTS, ContextEmbedding
-from ardae_rl.score.normalizers import Importance, Normalizer, make_normalizer
+from ardae_rl.score.normalizers import IMMSE, Importance, Normalizer, make_normalizer
 from ardae_rl.score.objective import LOSSES, NoiseScale, score_terms
 from ardae_rl.score.standardize import FixedStandardizer, LearnedStandardizer, RunningAverage
 
@@ -43,7 +43,10 @@ class ARDAE(nn.Module):
     :param context_dim: Dimension of the context that they depend on; 0 for none.
     :param parameterization: "energy" (the score is the gradient of a network, which has a density) or "score" (the
         network is the score).
-    :param loss: "cv" (:func:`~ardae_rl.score.losses.cv_loss`, with a control variate) or "ardae" (the paper's).
+    :param loss: "cv" (:func:`~ardae_rl.score.losses.cv_loss`, with a control variate), "ardae" (the paper's), or
+        "own_noise" (:func:`~ardae_rl.score.losses.own_noise_loss`): the distribution is then that of the samples plus
+        normal noise of one scale, which the estimator adds itself. Its ``noise_kwargs`` are ``distribution="fixed"``
+        and a ``scale`` of 0.3 by default. It needs preconditioning.
     :param normalization: How ``log_prob`` is normalized: "contrastive" (against a Gaussian, learned beside the score),
         "dual" (by the noise-level derivative, learned beside the score), "importance" (by sampling at each query, the
         paper's), "immse" (an integral of denoising errors, learned at all noise levels), an object from
@@ -100,7 +103,9 @@ class ARDAE(nn.Module):
         self.dim, self.context_dim = dim, context_dim
         self.parameterization, self.loss = parameterization, loss
         self.normalizer = make_normalizer(normalization, normalization_kwargs, parameterization, preconditioned)
-        self.noise = _make_noise(noise_kwargs or {}, preconditioned)
+        self.noise = _make_noise(noise_kwargs or {}, preconditioned, loss)
+        if isinstance(self.normalizer, IMMSE) and self.noise.distribution == "fixed":
+            raise ValueError("`distribution` must be 'normal' with normalization='immse', got 'fixed'")
         self._noise_unit = 1.0 if preconditioned else None if self.noise.relative else input_scale
         self.max_grad_norm = max_grad_norm
 
@@ -310,9 +315,14 @@ class _Query(NamedTuple):
         return (local_log_prob - self.log_scale.expand(*self.z.shape).sum(-1)).reshape(self.shape[:-1])
 
 
-def _make_noise(noise_kwargs: Mapping[str, Any], preconditioned: bool) -> NoiseScale:
+def _make_noise(noise_kwargs: Mapping[str, Any], preconditioned: bool, loss: str) -> NoiseScale:
     check_keys("noise_kwargs", noise_kwargs, tuple(NoiseScale.__dataclass_fields__))
-    noise = NoiseScale(**noise_kwargs)
+    defaults: dict[str, Any] = {"distribution": "fixed", "scale": 0.3} if loss == "own_noise" else {}
+    noise = NoiseScale(**{**defaults, **noise_kwargs})
+    if loss == "own_noise" and not preconditioned:
+        raise ValueError("`preconditioned` must be True with loss='own_noise', got False")
+    if loss == "own_noise" and noise.distribution != "fixed":
+        raise ValueError(f"`distribution` must be 'fixed' with loss='own_noise', got {noise.distribution!r}")
     if preconditioned and not noise.relative:
         raise ValueError("`noise_kwargs['relative']` must be True with preconditioned=True, got False")
     if noise.distribution == "fixed" and not preconditioned and noise.relative:

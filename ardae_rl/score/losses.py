@@ -49,6 +49,53 @@ def cv_loss(noisy_score: th.Tensor, clean_score: th.Tensor, u: th.Tensor, sigma:
     return (0.5 * noisy_score.square() + u * (noisy_score - clean_score) / sigma).sum(-1).mean()
 
 
+def mixture_score(points: th.Tensor, means: th.Tensor, sigma: th.Tensor) -> th.Tensor:
+    """Return the score at each point of the mixture of Gaussians with these means, Σ_j w_j (mean_j - point) / σ².
+
+    If each point is one of the means plus σ times normal noise, and the means are samples of any distribution, then the
+    expectation of this score given the point is ∇ ln p_σ(point), for any number of means: given all means and the
+    point, the weights w_j are the probabilities that the point was made from mean j, so this is the expectation of
+    denoising's target -u/σ (Rao and Blackwell), whose variance it reduces. At the points themselves it depends on
+    their own means, so it must be regressed on the point before anything is done with it.
+
+    Example:
+
+    >>> import torch
+    >>> from ardae_rl.score import mixture_score
+    >>> mixture_score(torch.zeros(1, 1, 2), torch.ones(1, 1, 2), torch.tensor(0.5))
+    tensor([[[4., 4.]]])
+
+    :param points: (batch, n, dim).
+    :param means: (batch, m, dim).
+    :param sigma: Noise scale, a scalar or (1, 1, 1).
+    """
+    # |x - m|² without the term |x|², which does not change the weights
+    logits = th.baddbmm(-0.5 * means.square().sum(-1).unsqueeze(1), points, means.mT) / sigma.square()
+    return (logits.softmax(-1) @ means - points) / sigma.square()
+
+
+def own_noise_loss(score: th.Tensor, points: th.Tensor, means: th.Tensor, sigma: th.Tensor) -> th.Tensor:
+    """Return ½ E‖f(x + σu; σ) - t‖² with the target t of :func:`mixture_score`, for noise of one scale.
+
+    The minimizer is the score of the samples with noise, ∇ ln p_σ. This is denoising score matching (Vincent 2011) with
+    less variance, for a distribution that has such noise itself: σ need not go to zero then.
+
+    Example:
+
+    >>> import torch
+    >>> from ardae_rl.score import own_noise_loss
+    >>> means, sigma = torch.randn(100, 16, 2), torch.tensor(0.5)
+    >>> points = means + sigma * torch.randn(100, 16, 2)
+    >>> loss = own_noise_loss(-points / (1 + sigma**2), points, means, sigma)
+
+    :param score: f at the points, (batch, n, dim).
+    :param points: Samples with noise, x + σu, (batch, n, dim).
+    :param means: The samples without noise, in the same order, (batch, n, dim).
+    :param sigma: Noise scale, a scalar or (1, 1, 1).
+    """
+    return 0.5 * (score - mixture_score(points, means, sigma)).square().sum(-1).mean()
+
+
 def noise_level_loss(noise_level_derivative: th.Tensor, u: th.Tensor) -> th.Tensor:
     """Return the regression loss of ∂ ln p_σ(y) / ∂ ln σ = E[|u|² - dim | y], over the variance of the target.
 

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch as th
 
@@ -19,6 +19,14 @@ from ardae_rl.score.models import ScoreModel, ScoreOutput
 from ardae_rl.score.networks import ContextEmbedding
 
 _DUAL_NOISE_RANGE = (0.01, 4.0)
+
+
+class DensitySamples(NamedTuple):
+    """Samples of the distribution whose density is asked for, with what the score loss has computed at them."""
+
+    points: th.Tensor  # (batch, n, dim)
+    sigma: th.Tensor  # scale of the noise that they include, (1, 1, 1): 0 unless the training noise has one scale
+    log_density: th.Tensor | None  # of the model, (batch, n), if it is known already
 
 
 class Normalizer(ABC):
@@ -46,14 +54,14 @@ class Normalizer(ABC):
     """Weight of the score loss beside the terms of this normalizer."""
 
     def terms(
-        self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, at_samples: ScoreOutput | None
+        self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples
     ) -> dict[str, th.Tensor]:
         """Return what the normalizer adds to the training loss, as named scalars.
 
         :param model: The score model that is trained.
-        :param z: Standardized samples, (batch, n, dim).
+        :param z: Standardized samples without noise, (batch, n, dim).
         :param embedding: The model's embedding of the contexts.
-        :param at_samples: The model's output at ``z`` without noise, if the score loss has computed it already.
+        :param samples: Samples whose density is asked for: ``z``, or with the training noise if its scale is fixed.
         """
         return {}
 
@@ -90,7 +98,7 @@ class Unnormalized(Normalizer):
 
 @dataclass(frozen=True)
 class Contrastive(Normalizer):
-    """The energy learns its constant by telling samples from standard normal draws (noise-contrastive estimation).
+    """The energy learns its constant by telling samples from draws of a Gaussian (noise-contrastive estimation).
 
     Reference: Gutmann and Hyvärinen (2010).
 
@@ -111,15 +119,16 @@ class Contrastive(Normalizer):
         check_positive("score_weight", self.score_weight)
 
     def terms(
-        self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, at_samples: ScoreOutput | None
+        self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples
     ) -> dict[str, th.Tensor]:
-        no_noise = z.new_zeros(1, 1, 1)
-        reference = normal_like(z)
-        known = None if at_samples is None else at_samples.log_density
-        log_density = model.log_density(z, no_noise, embedding) if known is None else known
+        points, sigma, log_density = samples
+        scale = (1 + sigma.square()).sqrt()
+        reference = scale * normal_like(points)
+        if log_density is None:
+            log_density = model.log_density(points, sigma, embedding)
         loss = contrastive_loss(
-            log_density - standard_normal_log_density(z),
-            model.log_density(reference, no_noise, embedding) - standard_normal_log_density(reference),
+            log_density - _reference_log_density(points, scale),
+            model.log_density(reference, sigma, embedding) - _reference_log_density(reference, scale),
         )
         return {"contrastive_loss": loss}
 
@@ -152,7 +161,7 @@ class Dual(Contrastive):
     name = "dual"
 
     def terms(
-        self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, at_samples: ScoreOutput | None
+        self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples
     ) -> dict[str, th.Tensor]:
         u, output, loss = _broad_noise(model, z, embedding, _DUAL_NOISE_RANGE, with_noise_level=True)
         derivative = cast(th.Tensor, output.noise_level_derivative)
@@ -237,7 +246,7 @@ class IMMSE(Normalizer):
             check_positive(field.name, getattr(self, field.name))
 
     def terms(
-        self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, at_samples: ScoreOutput | None
+        self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples
     ) -> dict[str, th.Tensor]:
         return {"broad_noise_loss": _broad_noise(model, z, embedding, IMMSE_NOISE_RANGE, with_noise_level=False)[2]}
 
@@ -299,6 +308,10 @@ def make_normalizer(
 def _supports(normalizer: type[Normalizer], parameterization: str, preconditioned: bool) -> bool:
     has_energy = parameterization == "energy" or not normalizer.needs_energy
     return has_energy and (preconditioned or not normalizer.needs_preconditioning)
+
+
+def _reference_log_density(points: th.Tensor, scale: th.Tensor) -> th.Tensor:
+    return standard_normal_log_density(points / scale) - points.shape[-1] * scale.log().squeeze(-1)
 
 
 def _broad_noise(

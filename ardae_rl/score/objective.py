@@ -6,12 +6,12 @@ import torch as th
 
 from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.common.compiled import normal_like
-from ardae_rl.score.losses import ardae_loss, cv_loss
+from ardae_rl.score.losses import ardae_loss, cv_loss, own_noise_loss
 from ardae_rl.score.models import ScoreModel, ScoreOutput
 from ardae_rl.score.networks import ContextEmbedding
-from ardae_rl.score.normalizers import Normalizer
+from ardae_rl.score.normalizers import DensitySamples, Normalizer
 
-LOSSES = ("cv", "ardae")
+LOSSES = ("cv", "own_noise", "ardae")
 NOISE_DISTRIBUTIONS = ("normal", "fixed")
 
 # For smaller |σ|, in units of the samples' scale, the control-variate loss divides rounding errors by σ
@@ -76,28 +76,38 @@ def score_terms(
     :param model: Score model, in standardized coordinates.
     :param z: Samples, (batch, n, dim).
     :param embedding: The model's embedding of the contexts.
-    :param loss: "cv" or "ardae".
+    :param loss: "cv", "ardae", or "own_noise", for which the noise must be fixed.
     :param normalizer: Adds its own terms, and weights the score loss beside them.
     :param noise: Draws σ.
     :param unit: The unit of the noise scale, see :meth:`NoiseScale.sample`.
     """
     u = normal_like(z)
     sigma = noise.sample(z, unit, _SMALLEST_NOISE if loss == "cv" else 0)
+    noisy = z + sigma * u
     clean: ScoreOutput | None = None
     if loss == "cv":
-        noisy_score, clean = _noisy_and_clean(model, z, sigma * u, sigma, embedding)
-        score_loss = cv_loss(noisy_score, clean.score, u, sigma)
+        output, clean = _noisy_and_clean(model, noisy, z, sigma, embedding)
+        score_loss = cv_loss(output.score, clean.score, u, sigma)
     else:
-        score_loss = ardae_loss(model(z + sigma * u, sigma, embedding).score, u, sigma)
+        output = model(noisy, sigma, embedding)
+        if loss == "own_noise":
+            score_loss = own_noise_loss(output.score, noisy, z, sigma[:, :1])
+        else:
+            score_loss = ardae_loss(output.score, u, sigma)
+    # The density is that of the samples, or of the noisy ones if the noise has one scale
+    if noise.distribution == "fixed":
+        samples = DensitySamples(noisy, sigma[:, :1], output.log_density)
+    else:
+        samples = DensitySamples(z, z.new_zeros(1, 1, 1), None if clean is None else clean.log_density)
     terms = {"matching_loss": normalizer.score_weight * (score_loss / z.shape[-1])}
-    return terms | normalizer.terms(model, z, embedding, clean)
+    return terms | normalizer.terms(model, z, embedding, samples)
 
 
 def _noisy_and_clean(
-    model: ScoreModel, z: th.Tensor, noise: th.Tensor, sigma: th.Tensor, embedding: ContextEmbedding
-) -> tuple[th.Tensor, ScoreOutput]:
-    """Return the score at z + noise and the whole output at z, from one call: small networks cost by the call."""
-    both = model(th.cat([z + noise, z], dim=1), th.cat([sigma, th.zeros_like(sigma)], dim=1), embedding)
-    noisy_score, clean_score = both.score.chunk(2, dim=1)
-    log_density = None if both.log_density is None else both.log_density[:, z.shape[1] :]
-    return noisy_score, ScoreOutput(clean_score, log_density)
+    model: ScoreModel, noisy: th.Tensor, z: th.Tensor, sigma: th.Tensor, embedding: ContextEmbedding
+) -> tuple[ScoreOutput, ScoreOutput]:
+    """Return the outputs at noisy samples and at z, from one call: small networks cost by the call."""
+    both = model(th.cat([noisy, z], dim=1), th.cat([sigma, th.zeros_like(sigma)], dim=1), embedding)
+    n = z.shape[1]
+    densities = (None, None) if both.log_density is None else (both.log_density[:, :n], both.log_density[:, n:])
+    return ScoreOutput(both.score[:, :n], densities[0]), ScoreOutput(both.score[:, n:], densities[1])

@@ -1,7 +1,7 @@
 """The implicit actor and its policy: sampling, densities, saving without the algorithm."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,21 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
         ({"n_encoder_layers": -1}, r"`n_encoder_layers` must be between 0 and 1.* got -1"),
         ({"generator_arch": []}, r"`generator_arch` must have at least one width, got \[\]"),
         ({"n_bases": 0}, "`n_bases` must be >= 1, got 0"),
-        ({"frame": "sigma"}, "`frame` must be one of 'sigma_points', 'moments', 'center', 'none', got 'sigma'"),
+        ({"frame": "sigma"}, "`frame` must be one of 'moments', 'sigma_points', 'center', 'none', got 'sigma'"),
+        ({"output_noise": -0.1}, "`output_noise` must be >= 0, got -0.1"),
+        ({"output_noise": 0.3, "frame": "center"}, "`output_noise` must be 0 with frame='center', got 0.3"),
+        (
+            {"output_noise": 0.0, "score_kwargs": {"loss": "own_noise"}},
+            "`output_noise` must be positive with loss='own_noise', got 0",
+        ),
+        (
+            {"score_kwargs": {"noise_kwargs": {"scale": 0.1}}},
+            r"`noise_kwargs\['scale'\]` must be 0.3, the `output_noise`, got 0.1",
+        ),
+        (
+            {"score_kwargs": {"loss": "own_noise", "standardize": True}},
+            "`standardize` must be False with loss='own_noise'",
+        ),
         ({"score_kwargs": {"parameterization": "x"}}, "`parameterization` must be one of 'energy', 'score', got 'x'"),
     ],
 )
@@ -90,9 +104,9 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("arguments", [{"frame": "center"}, {"score_kwargs": SCORE_KWARGS | {"normalization": None}}])
-def test_deterministic_is_the_center_without_frame_or_density(arguments: dict[str, Any]) -> None:
-    model = policy(**arguments)
+@pytest.mark.parametrize("frame", ["center", "none"])
+def test_deterministic_is_the_center_without_a_whitening_frame(frame: str) -> None:
+    model = policy(frame=frame)
     obs = th.randn(4, 3)
     expected = th.tanh(model.actor.center(model.actor.encode(obs)).squeeze(1))
     th.testing.assert_close(model(obs, deterministic=True), expected)
@@ -103,10 +117,13 @@ def test_deterministic_and_stochastic_actions() -> None:
     model = policy()
     obs = th.randn(4, 3)
     low, high = th.as_tensor(ACTIONS.low), th.as_tensor(ACTIONS.high)
-    in_range = low + (model.most_probable(obs) + 1) / 2 * (high - low)
+    in_range = low + (model(obs, deterministic=True) + 1) / 2 * (high - low)
     for seed in (1, 2):
         th.manual_seed(seed)
         np.testing.assert_allclose(model.predict(obs.numpy(), deterministic=True)[0], in_range, atol=1e-6)
+        np.testing.assert_array_equal(
+            model.actor.predict(obs.numpy(), deterministic=True)[0], model.predict(obs.numpy(), deterministic=True)[0]
+        )
     sampled = []
     for seed in (1, 1, 2):
         th.manual_seed(seed)
@@ -115,35 +132,28 @@ def test_deterministic_and_stochastic_actions() -> None:
     assert all(ACTIONS.contains(action) for action in sampled[0])
 
 
-def test_most_probable_action_of_one_mode_and_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For known samplers and densities: the mean of a single mode, one of two distant modes, and never g(0, s)."""
-    model = policy()
-    obs = th.zeros(1, 3)
-    mean = th.tensor([0.5, -0.3])
+def test_deterministic_action_of_one_mode_and_of_two() -> None:
+    """The exact mean of a single mode, one of two distant modes, and neither time g(0, s)."""
+    model = policy(net_arch=[16], generator_arch=[2], location_path=False, generator_activation_fn=nn.Tanh)
+    obs, actor = th.zeros(1, 3), model.actor
+    output_layer = actor.generator[-1]
+    assert isinstance(output_layer, nn.Linear)
+    with th.no_grad():
+        for parameter in actor.parameters():
+            parameter.zero_()
+        output_layer.bias.copy_(th.tensor([0.5, -0.3]))
+        # A skewed distribution: tanh of a unit that is not centered
+        actor.noise_layer.weight[:, :2] = 0.5 * th.eye(2)
+        actor.state_layer.bias[:2] = 0.8
+        output_layer.weight.copy_(th.eye(2))
+        samples = actor.generate(actor.encode(obs), th.randn(1, 200_000, actor.noise_dim))
+        th.testing.assert_close(actor.deterministic(actor.encode(obs)), samples.mean(1), rtol=0, atol=4e-3)
+        assert (actor.center(actor.encode(obs))[:, 0] - samples.mean(1)).abs().min() > 0.02
 
-    def replace_sampler(function: Callable[[th.Tensor, th.Tensor], th.Tensor]) -> None:
-        monkeypatch.setattr(model.actor, "generate", function)
-        points = model.actor.sigma_points.unsqueeze(0)
-        monkeypatch.setattr(model.actor, "generate_at_sigma_points", lambda embedding: function(embedding, points))
-
-    def one_mode(embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
-        # The squares have mean one over the sigma points, so that the mean is not the output for zero noise
-        shape = 0.2 * noise[..., :2] + 0.3 * (noise[..., :2].square() - 1)
-        return (mean + shape).expand(len(embedding), -1, -1)
-
-    replace_sampler(one_mode)
-    monkeypatch.setattr(model.estimator, "log_prob", lambda x, features: -0.5 * x.square().sum(-1))
-    th.testing.assert_close(model.most_probable(obs), mean.tanh().unsqueeze(0), rtol=0, atol=1e-5)
-
-    def two_modes(embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
-        return (mean * noise[..., :1].sign()).expand(len(embedding), -1, -1)
-
-    def two_mode_density(x: th.Tensor, features: th.Tensor) -> th.Tensor:
-        return x.square().sum(-1)  # low at the mean, between the modes
-
-    replace_sampler(two_modes)
-    monkeypatch.setattr(model.estimator, "log_prob", two_mode_density)
-    th.testing.assert_close(model.most_probable(obs).abs(), mean.tanh().abs().unsqueeze(0), rtol=0, atol=1e-5)
+        actor.noise_layer.weight[:, :2] *= 100  # signs of the noise: four modes
+        actor.state_layer.bias.zero_()
+        action = actor.deterministic(actor.encode(obs))
+        assert (action - output_layer.bias).abs().min() > 0.9
 
 
 @pytest.mark.parametrize("location_path", [True, False])
@@ -182,7 +192,7 @@ def test_activation_functions() -> None:
     assert nn.Tanh in in_critic and nn.ReLU not in in_critic | in_actor
 
 
-@pytest.mark.parametrize("frame", ["sigma_points", "center", "none"])
+@pytest.mark.parametrize("frame", ["moments", "sigma_points", "center", "none"])
 def test_score_is_the_gradient_of_log_prob(frame: str) -> None:
     """By finite differences in double precision, including frame and squashing."""
     model = policy(frame=frame).double()
@@ -191,8 +201,8 @@ def test_score_is_the_gradient_of_log_prob(frame: str) -> None:
     pre_tanh = model.actor.generate(embedding, model.actor.sample_noise(embedding)).detach()
     for _ in range(10):  # away from the initial Gaussian
         samples = model.actor.generate(embedding, model.actor.sample_noise(embedding, 8)).detach()
-        model.estimator.step(model.frame(embedding).to_local(samples), features)
-    states = EncodedStates(features, features, embedding, model.frame(embedding))
+        model.estimator.step(model.actor.frame(embedding).to_local(samples), features)
+    states = EncodedStates(features, features, embedding, model.actor.frame(embedding))
 
     def log_prob_at(x: th.Tensor) -> th.Tensor:
         return pre_tanh_log_prob(model.estimator, states, x)
@@ -314,7 +324,7 @@ def test_saved_alone(name: str, tmp_path: Path) -> None:
     loaded = policy_class.load(path, device="cpu")
     assert_same_predictions(model, loaded)
     assert loaded._get_constructor_parameters().keys() == model.policy._get_constructor_parameters().keys()
-    assert loaded.frame_kind == model.policy.frame_kind and loaded.score_kwargs == model.policy.score_kwargs
+    assert loaded.actor.frame_kind == model.actor.frame_kind and loaded.score_kwargs == model.policy.score_kwargs
     assert loaded.share_features_extractor == model.policy.share_features_extractor
     for (parameter, tensor), other in zip(model.policy.state_dict().items(), loaded.state_dict().values(), strict=True):
         assert th.equal(tensor, other), parameter

@@ -314,7 +314,7 @@ def test_scale_equivariance() -> None:
         ({"dim": 0}, "`dim` must be positive, got 0"),
         ({"context_dim": -1}, "`context_dim` must be >= 0, got -1"),
         ({"parameterization": "scalar"}, "`parameterization` must be one of 'energy', 'score', got 'scalar'"),
-        ({"loss": "mse"}, "`loss` must be one of 'cv', 'ardae', got 'mse'"),
+        ({"loss": "mse"}, "`loss` must be one of 'cv', 'own_noise', 'ardae', got 'mse'"),
         (
             {"network_kwargs": {"activation": "relu"}},
             "`activation` must be one of 'silu', 'softplus', 'elu', got 'relu'",

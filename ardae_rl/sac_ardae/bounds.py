@@ -1,0 +1,86 @@
+"""Bounds of a policy's entropy that need no estimator, and a check of the estimate against one of them."""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import torch as th
+
+
+class EntropyBounds(NamedTuple):
+    """Bounds of the entropy in each state, (batch,) each, which hold in expectation over the samples."""
+
+    lower: th.Tensor
+    """By the mixture of the output noise around samples of g, with the sample that made each action."""
+    upper: th.Tensor
+    """By the mixture without that sample."""
+    gaussian: th.Tensor
+    """Upper bound by the normal distribution with the policy's mean and covariance."""
+
+
+def gaussian_entropy(dim: int, variance: float) -> float:
+    """Return the entropy of N(0, variance I) in ``dim`` dimensions."""
+    return 0.5 * dim * math.log(2 * math.pi * math.e * variance)
+
+
+def mixture_log_densities(means: th.Tensor, points: th.Tensor, sigma: float) -> tuple[th.Tensor, th.Tensor]:
+    """Return log-densities of a mixture of N(mean, σ² I) at points that were made from the means, (batch, n) each.
+
+    The first includes each point's own mean, the second does not. If the means are samples of any distribution and the
+    points are those plus noise, the expectation of the log-density ln p_σ at the points lies between the second and the
+    first (Yin and Zhou 2018): the first overweights what made the point, the second is Jensen's inequality.
+
+    Example:
+
+    >>> import torch as th
+    >>> from ardae_rl.sac_ardae.bounds import mixture_log_densities
+    >>> means = th.randn(1, 1000, 1, generator=th.Generator().manual_seed(0))
+    >>> points = means + 0.5 * th.randn(means.shape, generator=th.Generator().manual_seed(1))
+    >>> with_own, without_own = mixture_log_densities(means, points, 0.5)
+    >>> exact = th.distributions.Normal(0.0, 1.25**0.5).log_prob(points).mean()
+    >>> bool(without_own.mean() < exact < with_own.mean())
+    True
+
+    :param means: (batch, n, dim), n at least 2.
+    :param points: (batch, n, dim), each from the mean at its place.
+    :param sigma: Standard deviation of the noise.
+    """
+    n, dim = means.shape[1:]
+    logs = -0.5 / sigma**2 * th.cdist(points, means).square()
+    own = th.eye(n, dtype=th.bool, device=means.device)
+    log_scale = 0.5 * dim * math.log(2 * math.pi * sigma**2)
+    with_own = logs.logsumexp(-1) - math.log(n) - log_scale
+    return with_own, logs.masked_fill(own, -th.inf).logsumexp(-1) - math.log(n - 1) - log_scale
+
+
+class EntropyCheck:
+    """Warns once if estimates of the entropy exceed its Gaussian bound on average, which no true entropy does.
+
+    :param horizon: Number of gradient steps over which they are averaged.
+    :param tolerance: Excess that is not worth a warning, in nats.
+    """
+
+    def __init__(self, horizon: int = 1000, tolerance: float = 0.1):
+        self.horizon, self.tolerance = horizon, tolerance
+        self._sum, self._count, self._has_warned = 0.0, 0, False
+
+    def update(self, excess: float, n_steps: int) -> None:
+        """Add the mean of estimate minus bound over some gradient steps.
+
+        :param excess: Estimate minus bound, in nats.
+        :param n_steps: Number of gradient steps.
+        """
+        self._sum += excess * n_steps
+        self._count += n_steps
+        if self._count < self.horizon:
+            return
+        mean = self._sum / self._count
+        self._sum, self._count = 0.0, 0
+        if mean > self.tolerance and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"The estimated entropy is {mean:.2f} nats above that of a normal distribution with the policy's "
+                "covariance, which no policy's entropy can exceed. The score estimator does not keep up with the "
+                "policy: try a larger `n_score_updates`, or a smaller `learning_rate`.",
+                stacklevel=2,
+            )

@@ -1,0 +1,88 @@
+"""Bounds of the entropy: closed forms of Gaussians and mixtures, and that no policy's entropy leaves them."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch as th
+from torch import nn
+
+from ardae_rl.sac_ardae.bounds import EntropyCheck, gaussian_entropy, mixture_log_densities
+from tests.sac_ardae.small import make
+
+
+def test_gaussian_entropy() -> None:
+    scale = 1.7
+    exact = th.distributions.MultivariateNormal(th.zeros(3), scale**2 * th.eye(3)).entropy()
+    assert gaussian_entropy(3, scale**2) == pytest.approx(float(exact), rel=1e-6)
+
+
+def test_mixtures_by_hand() -> None:
+    means = th.tensor([[[0.0], [1.0]]])
+    points = th.tensor([[[0.5], [2.0]]])
+    with_own, without_own = mixture_log_densities(means, points, 2.0)
+    component = th.distributions.Normal(means[0, :, 0], 2.0).log_prob(points[0])  # points x means
+    th.testing.assert_close(with_own[0], component.logsumexp(1) - math.log(2))
+    th.testing.assert_close(without_own[0], th.stack([component[0, 1], component[1, 0]]))
+
+
+@pytest.mark.parametrize("dim", [1, 3, 6])
+def test_mixtures_bound_the_log_density(dim: int) -> None:
+    """For a standard normal distribution plus noise, in expectation over many draws of 16 components."""
+    th.manual_seed(0)
+    means = th.randn(20_000, 16, dim)
+    points = means + 0.5 * th.randn_like(means)
+    exact = -gaussian_entropy(dim, 1.25)
+    with_own, without_own = (x.mean(1) for x in mixture_log_densities(means, points, 0.5))
+    for bound, sign in ((with_own, 1), (without_own, -1)):
+        assert sign * (bound.mean() - exact) > 3 * bound.std() / math.sqrt(len(bound))
+
+
+@pytest.mark.parametrize("output_noise", [0.0, 0.3])
+def test_bounds_of_a_policy(output_noise: float) -> None:
+    """In one dimension, where the density is known by integration over a grid."""
+    model = make(policy_kwargs={"output_noise": output_noise, "generator_arch": [16]})
+    nn.init.normal_(model.actor.noise_layer.weight, std=0.6)  # not Gaussian
+    th.manual_seed(0)
+    obs = th.randn(4, 3)
+    bounds = model.policy.entropy_bounds(obs, n_samples=2000)
+    actions = th.as_tensor(model.predict(obs.repeat_interleave(200_000, 0).numpy())[0]).view(4, -1).double().numpy()
+    entropy = []
+    for row in actions:
+        counts, edges = np.histogram(row, 400)
+        shares = counts[counts > 0] / len(row)
+        entropy.append(float(-(shares * np.log(shares)).sum() + math.log(edges[1] - edges[0])))
+    exact = th.tensor(entropy)
+    assert (bounds.gaussian > exact).all() and (bounds.gaussian < exact + 0.5).all()
+    if output_noise == 0:
+        assert (bounds.lower == -math.inf).all() and th.equal(bounds.upper, bounds.gaussian)
+    else:
+        # With 2000 components in one dimension, both mixtures are tight
+        th.testing.assert_close(bounds.lower, exact, rtol=0, atol=0.06)
+        th.testing.assert_close(bounds.upper, exact, rtol=0, atol=0.06)
+        assert (bounds.lower < bounds.upper).all()
+
+
+def test_bad_number_of_samples() -> None:
+    with pytest.raises(ValueError, match="`n_samples` must be >= 2, got 1"):
+        make().policy.entropy_bounds(th.zeros(1, 3), n_samples=1)
+
+
+def test_check_warns_once() -> None:
+    check = EntropyCheck(horizon=10, tolerance=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check.update(0.05, 10)  # within the tolerance
+        check.update(1.0, 9)  # not enough steps yet
+    with pytest.warns(UserWarning, match=r"1\.00 nats above"):
+        check.update(1.0, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check.update(1.0, 10)
+
+
+def test_bound_is_logged_above_the_entropy() -> None:
+    model = make(score_warmup=50).learn(40)
+    values = model.logger.name_to_value
+    assert values["train/entropy_bound"] > values["train/entropy"] - 0.5
