@@ -27,7 +27,7 @@ class HermiteRule(NamedTuple):
     weights: th.Tensor  # n_nodes, with sum 1
 
 
-def hermite_rule(order: int = 3, n_nodes: int = 12) -> HermiteRule:
+def hermite_rule(order: int = 2, n_nodes: int = 12) -> HermiteRule:
     """Return the rule for the coefficients of orders 0 to ``order``.
 
     A rule with n nodes is exact for polynomials up to degree 2n - 1, so it must have more nodes than the order.
@@ -91,18 +91,22 @@ def one_layer_moments(
     directions = noise_weight / norms.clamp_min(th.finfo(norms.dtype).tiny)[:, None]
     values = activation(th.addcmul(shift, gain * norms, rule.nodes[:, None, None])).flatten(1)
     coefficients = (rule.projection @ values).unflatten(1, shift.shape)  # (order + 1) x batch x width
-    second_moment = (rule.weights @ values.square()).unflatten(0, shift.shape)
+    second_moment = (rule.weights @ values.square_()).unflatten(0, shift.shape)
     rest = (second_moment - coefficients.square().sum(0)).clamp_min(0)  # variance of the orders that are left out
-    products = output_weight.unsqueeze(1) * output_weight  # dim x dim x width
-    covariance = th.tensordot(rest, products, dims=([1], [2]))
-    cosines = directions @ directions.mT
+    products = (output_weight.unsqueeze(1) * output_weight).flatten(0, 1)  # dim² x width
+    covariance = (rest @ products.mT).unflatten(1, (len(output_weight), -1))
+    lefts, rights, cosines = [], [], directions @ directions.mT
     for n, coefficient in enumerate(coefficients[1:], start=1):
         weighted = output_weight * coefficient.unsqueeze(1)  # batch x dim x width
         if math.comb(directions.shape[1] + n - 1, n) < len(directions):  # R^n = F Fᵀ with fewer columns than rows
-            left = right = weighted @ _symmetric_power(directions, n)
+            lefts.append(weighted @ _symmetric_power(directions, n))
+            rights.append(lefts[-1])
         else:
-            left, right = weighted @ cosines**n, weighted
-        covariance = th.baddbmm(covariance, left, right.mT)
+            lefts.append(weighted @ cosines**n)
+            rights.append(weighted)
+    left = th.cat(lefts, -1)
+    right = left if all(a is b for a, b in zip(lefts, rights, strict=True)) else th.cat(rights, -1)
+    covariance = th.baddbmm(covariance, left, right.mT)
     return Moments(coefficients[0] @ output_weight.mT + output_bias, covariance)
 
 
