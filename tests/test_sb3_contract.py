@@ -107,7 +107,9 @@ OWN_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "score, immse": {"batch_size": 8} | small.score(parameterization="score", normalization="immse"),
         "ardae loss": small.score(loss="ardae"),
         "center": {"policy_kwargs": {"frame": "center"}},
-        "more sigma points": {"policy_kwargs": {"n_bases": 2}},
+        "more sigma points": {"policy_kwargs": {"frame": "sigma_points", "n_bases": 2}},
+        "no output noise": {"policy_kwargs": {"output_noise": 0.0}},
+        "no hidden layers": {"policy_kwargs": {"net_arch": []}},
         "no frame": {"policy_kwargs": {"frame": "none"}},
         "paper": {
             "policy_kwargs": {"frame": "center"} | small.score(loss="ardae", preconditioned=False)["policy_kwargs"],

@@ -25,7 +25,7 @@ class Variant:
     Example:
 
     >>> from ardae_rl.grid.suites import Variant
-    >>> many_bases = Variant("sac_ardae", {"policy_kwargs": {"n_bases": 4}})
+    >>> many_bases = Variant("sac_ardae", {"policy_kwargs": {"frame": "sigma_points", "n_bases": 4}})
 
     :param algorithm: Name of the algorithm.
     :param arguments: Arguments of its constructor.
@@ -47,7 +47,7 @@ def _with_critic(algorithm: str, critic: str) -> Variant:
 VARIANTS = {
     **{name: Variant(name) for name in OFF_POLICY},
     "sac_ardae-unclamped": Variant("sac_ardae", {"clamping_kwargs": {"eta": 0}}),
-    "sac_ardae-bases4": Variant("sac_ardae", {"policy_kwargs": {"n_bases": 4}}),
+    "sac_ardae-bases4": Variant("sac_ardae", {"policy_kwargs": {"frame": "sigma_points", "n_bases": 4}}),
     **{
         f"{label}-{critic}": _with_critic(algorithm, critic)
         for label, algorithm in (("sac", "sac_gaussian"), ("sac_nf", "sac_nf"), ("sac_ardae", "sac_ardae"))

@@ -54,7 +54,7 @@ def test_bounds_of_a_policy(output_noise: float) -> None:
         shares = counts[counts > 0] / len(row)
         entropy.append(float(-(shares * np.log(shares)).sum() + math.log(edges[1] - edges[0])))
     exact = th.tensor(entropy)
-    assert (bounds.gaussian > exact).all() and (bounds.gaussian < exact + 0.5).all()
+    assert (bounds.gaussian > exact - 0.01).all() and (bounds.gaussian < exact + 0.5).all()
     if output_noise == 0:
         assert (bounds.lower == -math.inf).all() and th.equal(bounds.upper, bounds.gaussian)
     else:

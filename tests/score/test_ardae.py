@@ -18,6 +18,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "default": {},
     "unit scale": {"standardize": False},
     "dual": {"normalization": "dual"},
+    "own noise": {"loss": "own_noise"},
+    "own noise, dual": {"loss": "own_noise", "normalization": "dual", "noise_kwargs": {"scale": 0.5}},
     "frequencies": {"network_kwargs": {"n_frequencies": 4}},
     "importance": {"normalization": "importance", "noise_kwargs": {"n_samples": 2}},
     "immse": {"normalization": "immse"},
@@ -102,6 +104,24 @@ def test_scores_of_a_fixed_noise_scale(form: str) -> None:
     th.testing.assert_close(score, estimator.score(x, noise_scale=0.5))
     # Of N(0, 1 + 0.5²): -0.8 x, against -x without noise
     th.testing.assert_close(score, -0.8 * x, rtol=0, atol=0.1)
+
+
+def test_density_and_score_of_own_noise() -> None:
+    """Two modes plus noise of half of their scale: log-density and score in closed form, normalized."""
+    th.manual_seed(0)
+    estimator = ARDAE(1, loss="own_noise", noise_kwargs={"scale": 0.5}, standardize=False, learning_rate=3e-3)
+    spread, distance = 0.6, 0.8  # variance one
+    for update in range(1500):
+        if update == 1000:
+            estimator.optimizer.param_groups[0]["lr"] = 3e-4
+        estimator.update(distance * (2 * th.randint(2, (512, 1)) - 1) + spread * th.randn(512, 1))
+    x = th.linspace(-1.8, 1.8, 13).unsqueeze(1)
+    components = th.distributions.Normal(th.tensor([-distance, distance]), math.sqrt(spread**2 + 0.25))
+    exact = components.log_prob(x).logsumexp(1) - math.log(2)
+    th.testing.assert_close(estimator.log_prob(x), exact, rtol=0, atol=0.06)
+    x.requires_grad_()
+    (slope,) = th.autograd.grad((components.log_prob(x).logsumexp(1)).sum(), x)
+    th.testing.assert_close(estimator.score(x.detach()), slope, rtol=0, atol=0.15)
 
 
 def test_scores_at_a_noise_scale() -> None:
@@ -345,6 +365,18 @@ def test_scale_equivariance() -> None:
         (
             {"noise_kwargs": {"distribution": "uniform"}},
             "`distribution` must be one of 'normal', 'fixed', got 'uniform'",
+        ),
+        (
+            {"loss": "own_noise", "preconditioned": False},
+            "`preconditioned` must be True with loss='own_noise', got False",
+        ),
+        (
+            {"loss": "own_noise", "noise_kwargs": {"distribution": "normal"}},
+            "`distribution` must be 'fixed' with loss='own_noise', got 'normal'",
+        ),
+        (
+            {"noise_kwargs": {"distribution": "fixed"}, "normalization": "immse"},
+            "`distribution` must be 'normal' with normalization='immse', got 'fixed'",
         ),
         ({"noise_kwargs": {"relative": False}}, r"`noise_kwargs\['relative'\]` must be True with preconditioned=True"),
         (
