@@ -57,7 +57,7 @@ class ImplicitActor(SquashedActor):
     :param noise_dim: Dimension of ε, at least that of the action. None chooses max(10, action_dim + 4).
     :param n_encoder_layers: Number of layers before the noise enters. None chooses half of them, rounded down.
     :param generator_arch: Widths of the hidden layers of the generator. None chooses those of ``net_arch`` after the
-        encoder, halved if there is a location path; or one layer of 64 units if there are none.
+        encoder, divided by four if there is a location path; or one layer of 64 units if there are none.
     :param activation_fn: Activation function of encoder and location: a class, or a name such as "elu".
     :param generator_activation_fn: Activation function of the generator. It should be smooth, because kinks become
         steps in the density, and bounded, because sharp and separate modes then need moderate weights only.
@@ -112,7 +112,7 @@ class ImplicitActor(SquashedActor):
             )
         encoder_arch, location_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
         if generator_arch is None:
-            generator_arch = [max(width // 2, 1) for width in location_arch] if location_path else location_arch
+            generator_arch = [max(width // 4, 1) for width in location_arch] if location_path else location_arch
             generator_arch = generator_arch or [_HIDDEN_UNITS]
         if not generator_arch:
             raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")

@@ -63,7 +63,7 @@ class SACARDAEPolicy(SquashedPolicy):
         lr_schedule: Schedule,
         score_kwargs: dict[str, Any] | None = None,
         activation_fn: str | type[nn.Module] = nn.ReLU,
-        actor_activation_fn: str | type[nn.Module] = nn.ELU,
+        actor_activation_fn: str | type[nn.Module] = nn.ReLU,
         **kwargs: Any,
     ):
         # A short average, because policy and estimator chase each other over any delay

@@ -71,7 +71,8 @@ def mixture_score(points: th.Tensor, means: th.Tensor, sigma: th.Tensor) -> th.T
     """
     # |x - m|² without the term |x|², which does not change the weights
     logits = th.baddbmm(-0.5 * means.square().sum(-1).unsqueeze(1), points, means.mT) / sigma.square()
-    return (logits.softmax(-1) @ means - points) / sigma.square()
+    weights = (logits - logits.amax(-1, keepdim=True)).exp()  # th.softmax takes four times as long for a few entries
+    return (weights @ means / weights.sum(-1, keepdim=True) - points) / sigma.square()
 
 
 def own_noise_loss(score: th.Tensor, points: th.Tensor, means: th.Tensor, sigma: th.Tensor) -> th.Tensor:

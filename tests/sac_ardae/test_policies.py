@@ -36,14 +36,14 @@ def widths(module: nn.Module) -> list[int]:
 @pytest.mark.parametrize("location_path", [True, False])
 @pytest.mark.parametrize("n_encoder_layers", [0, 1, 2])
 def test_shapes_of_the_actor(n_encoder_layers: int, location_path: bool, generator_arch: list[int] | None) -> None:
-    """With a location path of full width, the generator has half the width."""
+    """With a location path of full width, the generator has a quarter of the width."""
     layers = {"n_encoder_layers": n_encoder_layers, "location_path": location_path, "generator_arch": generator_arch}
     actor = policy(net_arch=[8, 12, 16], noise_dim=5, **layers).actor
     assert widths(actor.encoder) == [3, 8, 12][:n_encoder_layers]
     full = [8, 12, 16][n_encoder_layers:]
     if location_path:
         assert widths(actor.location) == full
-    assert widths(actor.generator) == (generator_arch or ([n // 2 for n in full] if location_path else full))
+    assert widths(actor.generator) == (generator_arch or ([n // 4 for n in full] if location_path else full))
     embedding = actor.encode(th.randn(4, 3))
     assert len(embedding) == 4
     noise = actor.sample_noise(embedding, 7)
