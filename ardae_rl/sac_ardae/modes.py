@@ -2,6 +2,7 @@
 
 import torch as th
 
+_MAX_DIM = 9  # so few samples show no modes in more dimensions
 _N_MEAN_SHIFTS = 10
 
 
@@ -13,7 +14,7 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
     its mode by mean shift (Comaniciu and Meer 2002). The mean of several modes may lie between them, where the policy
     never acts; the mean of one mode is a better action than the top of an estimated density. So the mode must win by
     half a nat beyond what the estimate's noise gives for normal samples, which grows with the square of the dimension.
-    In ten and more dimensions, so few samples show no mode, and the result is the mean.
+    In ten and more dimensions, the result is always the mean.
 
     Example:
 
@@ -28,19 +29,18 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
     :param bandwidth: Standard deviation of the kernels. It is raised to that of Scott's rule if it is smaller.
     """
     n, dim = samples.shape[1:]
+    mean = th.zeros_like(samples[:, 0])
+    if dim > _MAX_DIM:
+        return mean
     variance = max(bandwidth, n ** (-1 / (dim + 4))) ** 2
-    own = th.eye(n, dtype=th.bool, device=samples.device)
-    # A sample's own kernel says nothing about its density
-    leave_one_out = _log_kernels(samples, samples, variance).masked_fill(own, -th.inf).logsumexp(-1)
-    best = leave_one_out.argmax(1)[:, None, None].expand(-1, 1, dim)
+    density = (-0.5 / variance * th.cdist(samples, samples).square()).exp()
+    density.diagonal(dim1=1, dim2=2).zero_()  # a sample's own kernel says nothing about its density
+    best = density.sum(-1).argmax(1)[:, None, None].expand(-1, 1, dim)
     top = samples.gather(1, best)  # batch x 1 x dim
+    at_mean = (-0.5 / variance * samples.square().sum(-1)).unsqueeze(1)  # log-kernels, batch x 1 x n
+    scaled = samples.mT / variance
     for _ in range(_N_MEAN_SHIFTS):
-        top = _log_kernels(top, samples, variance).softmax(-1) @ samples
-    log_density = _log_kernels(th.cat([th.zeros_like(top), top], dim=1), samples, variance).logsumexp(-1)
-    is_better = log_density[:, 1] > log_density[:, 0] + 0.5 + 0.016 * dim**2
-    return th.where(is_better.unsqueeze(1), top.squeeze(1), 0.0)
-
-
-def _log_kernels(points: th.Tensor, centers: th.Tensor, variance: float) -> th.Tensor:
-    """Return -|x - c|² / (2 variance) for all pairs, shape (batch, points, centers)."""
-    return -0.5 / variance * th.cdist(points, centers).square()
+        top = th.baddbmm(at_mean, top, scaled).softmax(-1) @ samples
+    at_top = th.baddbmm(at_mean, top, scaled) - 0.5 / variance * top.square().sum(-1, keepdim=True)
+    gain = at_top.logsumexp(-1) - at_mean.logsumexp(-1)  # batch x 1
+    return th.where(gain > 0.5 + 0.016 * dim**2, top.squeeze(1), mean)

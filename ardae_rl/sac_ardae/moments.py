@@ -1,9 +1,7 @@
 """Exact mean and covariance of a sampler with one hidden layer, by Hermite expansion of its units."""
 
-import functools
 import math
 from collections.abc import Callable
-from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
@@ -95,32 +93,11 @@ def one_layer_moments(
     rest = (second_moment - coefficients.square().sum(0)).clamp_min(0)  # variance of the orders that are left out
     products = (output_weight.unsqueeze(1) * output_weight).flatten(0, 1)  # dim² x width
     covariance = (rest @ products.mT).unflatten(1, (len(output_weight), -1))
-    lefts, rights, cosines = [], [], directions @ directions.mT
-    for n, coefficient in enumerate(coefficients[1:], start=1):
-        weighted = output_weight * coefficient.unsqueeze(1)  # batch x dim x width
-        if math.comb(directions.shape[1] + n - 1, n) < len(directions):  # R^n = F Fᵀ with fewer columns than rows
-            lefts.append(weighted @ _symmetric_power(directions, n))
-            rights.append(lefts[-1])
-        else:
-            lefts.append(weighted @ cosines**n)
-            rights.append(weighted)
-    left = th.cat(lefts, -1)
-    right = left if all(a is b for a, b in zip(lefts, rights, strict=True)) else th.cat(rights, -1)
-    covariance = th.baddbmm(covariance, left, right.mT)
+    # One product for the sum over orders: Σ_n (W c_n) R^n (W c_n)ᵀ, where R = U Uᵀ has no more columns than U
+    first = (output_weight * coefficients[1].unsqueeze(1)) @ directions
+    lefts, rights, cosines = [first], [first], directions @ directions.mT
+    for n, coefficient in enumerate(coefficients[2:], start=2):
+        rights.append(output_weight * coefficient.unsqueeze(1))  # batch x dim x width
+        lefts.append(rights[-1] @ cosines**n)
+    covariance = th.baddbmm(covariance, th.cat(lefts, -1), th.cat(rights, -1).mT)
     return Moments(coefficients[0] @ output_weight.mT + output_bias, covariance)
-
-
-def _symmetric_power(vectors: th.Tensor, n: int) -> th.Tensor:
-    """Return F of shape (rows, comb(dim + n - 1, n)) with F Fᵀ = (V Vᵀ)^n elementwise, for V of shape (rows, dim)."""
-    if n == 1:
-        return vectors
-    indices, scale = _monomials(vectors.shape[1], n)
-    return vectors[:, indices.to(vectors.device)].prod(-1) * scale.to(vectors)
-
-
-@functools.cache
-def _monomials(dim: int, n: int) -> tuple[th.Tensor, th.Tensor]:
-    """Return the variables of each monomial of degree n, (monomials, n), and the root of its multiplicity."""
-    indices = list(combinations_with_replacement(range(dim), n))
-    counts = [math.prod(math.factorial(index.count(i)) for i in set(index)) for index in indices]
-    return th.tensor(indices), th.tensor([math.factorial(n) / count for count in counts]).sqrt()

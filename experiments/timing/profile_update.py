@@ -66,7 +66,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
         (model, "update_actor", "actor"),
         (model, "_actor_loss", "(actor: loss, forward)"),
         (model, "update_temperature", "temperature"),
-        (model.policy, "frame", "(sigma-point frames)"),
+        (model.actor, "frame", "(frames)"),
         (th.Tensor, "backward", "(backward passes)"),
         (model.estimator.optimizer, "step", "(optimizer steps)"),
         (model.actor.optimizer, "step", "(optimizer steps)"),
