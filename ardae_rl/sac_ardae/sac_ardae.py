@@ -125,7 +125,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         backup_entropy: bool = True,
         target_calibration: bool = False,
         n_score_updates: int = 1,
-        score_batch_size: int = 128,
+        score_batch_size: int = 64,
         n_action_samples: int = 8,
         score_warmup: int = 300,
         clamping_kwargs: dict[str, Any] | None = None,
