@@ -11,8 +11,11 @@ from ardae_rl.common.search_space import off_policy_parameters, with_policy_kwar
 
 
 def sample(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
-    """Suggest constructor arguments."""
-    params = off_policy_parameters(trial) | {"critic": trial.suggest_categorical("critic", ["mlp", "simba", "crossq"])}
+    """Suggest constructor arguments.
+
+    Simba's critics are left out, because RL Zoo also suggests networks with layers of different widths.
+    """
+    params = off_policy_parameters(trial) | {"critic": trial.suggest_categorical("critic", ["mlp", "crossq"])}
     if additional_args["using_her_replay_buffer"]:
         params = sample_her_params(trial, params, additional_args["her_kwargs"])
     return convert(params)
