@@ -163,6 +163,12 @@ CRITICS: dict[str, type[MLPCritics]] = {"mlp": MLPCritics, "simba": SimbaCritics
 def make_critics(critic: str, critic_kwargs: dict[str, Any] | None = None) -> MLPCritics:
     """Return a kind of critics.
 
+    Example:
+
+    >>> from ardae_rl.common.critics import make_critics
+    >>> type(make_critics("crossq")).__name__
+    'CrossQCritics'
+
     :param critic: "mlp", "simba" or "crossq".
     :param critic_kwargs: Arguments of :class:`CrossQCritics`; the others have none.
     :raises ValueError: For an unknown kind or argument.
