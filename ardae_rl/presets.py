@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ardae_rl.common.optional import require
-from ardae_rl.registry import OUR_ALGORITHMS
+from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS
 
 if TYPE_CHECKING:
     from yaml import SafeLoader
@@ -63,7 +63,7 @@ def config_file(algo: str, preset: str | None = None) -> Path:
 
 def owner(config: Path) -> str | None:
     """Return the algorithm that a file is for: sac_ardae for ``sac_ardae.yml`` and ``sac_ardae_paper.yml``."""
-    names = [name for name in OUR_ALGORITHMS if config.stem == name or config.stem.startswith(f"{name}_")]
+    names = [name for name in ALGORITHMS if config.stem == name or config.stem.startswith(f"{name}_")]
     return max(names, key=len, default=None)
 
 

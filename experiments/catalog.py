@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "energy_based_gan": "experiments.energy_based_gan",
     "multigoal": "experiments.multigoal",
     "mazes": "experiments.mazes.compare",
+    "maze_transfer": "experiments.mazes.transfer",
     "maze_front": "experiments.mazes.front",
     "maze_maps": "experiments.mazes.maps",
     "entropy_check": "experiments.entropy_check",

@@ -116,7 +116,7 @@ def test_malformed_assignments(assignment: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(ValueError, match="`preset` must be None for sac, which has no presets, got 'paper'"):
-        presets.config_file("sac", "paper")
+    with pytest.raises(ValueError, match="`preset` must be None for td3, which has no presets, got 'paper'"):
+        presets.config_file("td3", "paper")
     with pytest.raises(ValueError, match="`preset` must be one of 'paper', got 'fast'"):
         presets.config_file("sac_ardae", "fast")

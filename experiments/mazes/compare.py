@@ -8,17 +8,18 @@ evaluation, with the goal of every episode as one character ("-" for none). Besi
 mazes_curves.png shows the goals reached during training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from ardae_envs.mazes import MAZES
 from ardae_envs.multi_goal_maze import REWARDS
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_between, check_choice, check_count
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result
@@ -28,6 +29,7 @@ from experiments.mazes.segments import Segment, segments
 from experiments.mazes.training import (
     METHODS,
     TRAINING_STEPS,
+    UPDATES,
     Episodes,
     fill_buffer,
     first_action_entropy,
@@ -39,10 +41,9 @@ from experiments.mazes.training import (
 
 # Target of the entropy in nats (at most ln 4 = 1.39), for TD3 the standard deviation of its noise
 TEMPERATURES: dict[str, dict[str, float]] = {maze: dict.fromkeys(METHODS, 0.0) | {"td3": 0.2} for maze in MAZES}
-KEY = ("maze", "method", "temperature", "reward", "seed", "steps", "step")
+KEY = ("maze", "method", "temperature", "reward", "explore", "updates", "seed", "steps", "step")
 BUDGETS: dict[str, dict[str, Any]] = {
-    "smoke": {"scale": 0, "fill": 16, "checks": 2, "episodes": 5, "last_episodes": 6, "max_steps": 6}
-    | {"arguments": {"batch_size": 8, "gradient_steps": 1}},
+    "smoke": {"scale": 0, "fill": 16, "checks": 2, "episodes": 5, "last_episodes": 6, "max_steps": 6},
     "quick": {"scale": 0.5, "fill": 10_000, "checks": 10, "episodes": 100, "last_episodes": 500, "max_steps": None},
     "paper": {"scale": 1.0, "fill": 10_000, "checks": 10, "episodes": 100, "last_episodes": 500, "max_steps": None},
 }
@@ -57,26 +58,51 @@ def runs(
     mazes: tuple[str, ...] = MAZES,
     methods: tuple[str, ...] = tuple(METHODS),
     reward: str = "sparse",
+    explore: float = 0.0,
+    updates: int = UPDATES,
 ) -> list[dict[str, Any]]:
     mazes = checked("mazes", mazes, MAZES)
+    protocol: dict[str, Any] = {"reward": reward, "explore": explore, "updates": updates}
     return [
-        settings(budget, maze, method, TEMPERATURES[maze][method], reward, seed)
+        settings(budget, maze, method, TEMPERATURES[maze][method], seed, **protocol)
         for seed in range(n_seeds)
         for maze in (mazes[:1] if budget == "smoke" else mazes)
         for method in checked("methods", methods, tuple(METHODS))
     ]
 
 
-def settings(budget: str, maze: str, method: str, temperature: float, reward: str, seed: int) -> dict[str, Any]:
-    """Return the settings of one training."""
+def settings(
+    budget: str,
+    maze: str,
+    method: str,
+    temperature: float,
+    seed: int,
+    reward: str = "sparse",
+    explore: float = 0.0,
+    updates: int = UPDATES,
+) -> dict[str, Any]:
+    """Return the settings of one training.
+
+    :param budget: One of :data:`BUDGETS`.
+    :param maze: Name of the map.
+    :param method: One of :data:`~experiments.mazes.training.METHODS`.
+    :param temperature: Target of the entropy; for TD3, standard deviation of the exploration noise.
+    :param seed: Seed of the training.
+    :param reward: "sparse" or "dense".
+    :param explore: Share of the steps of the training that have randomly held actions, beside those at its beginning.
+    :param updates: Number of gradient steps for every step of the eight environments.
+    """
     check_choice("reward", reward, REWARDS)
-    sizes: dict[str, Any] = {"arguments": {}} | BUDGETS[budget]
-    if budget == "smoke" and METHODS[method].algorithm == "sac_ardae":
-        sizes["arguments"] = sizes["arguments"] | {"score_warmup": 1}
+    check_between("explore", explore, 0, 1)
+    check_count("updates", updates)
+    sizes: dict[str, Any] = BUDGETS[budget] | {"arguments": {"gradient_steps": updates}}
+    if budget == "smoke":
+        short = {"score_warmup": 1} if METHODS[method].algorithm == "sac_ardae" else {}
+        sizes["arguments"] = {"gradient_steps": 1, "batch_size": 8} | short
     steps = int(sizes["scale"] * TRAINING_STEPS[maze]) or 32
-    name = f"{maze} {method} {temperature:g} {reward} seed{seed}"
+    name = f"{maze} {method} {temperature:g} {reward} {explore:g} {updates} seed{seed}"
     key = {"name": name, "maze": maze, "method": method, "temperature": temperature, "reward": reward}
-    return key | {"seed": seed, "steps": steps} | sizes
+    return key | {"explore": explore, "updates": updates, "seed": seed, "steps": steps} | sizes
 
 
 def checked(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,20 +117,26 @@ def checked(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> tup
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train once, and return a row per evaluation."""
+    rows: list[dict[str, Any]] = []
+    for segment in train(settings, run):
+        rows = segment.rows
+        rows.append(_row(settings, segment, run.folder))
+    return rows  # type: ignore[return-value]
+
+
+def train(settings: dict[str, Any], run: Run) -> Iterator[Segment]:
+    """Train with all goals, and yield after every segment."""
     th.set_num_threads(1)
     method, steps, seed = METHODS[settings["method"]], settings["steps"], settings["seed"]
     envs = make_envs(settings["maze"], settings["reward"], max_steps=settings["max_steps"])
+    every = steps // settings["checks"]
 
-    def new() -> Any:
+    def new() -> OffPolicyAlgorithm:
         model = new_model(method, envs, settings["temperature"], seed, **settings["arguments"])
         fill_buffer(model, settings["fill"], seed)
         return model
 
-    rows: list[dict[str, Any]] = []
-    for segment in segments(run, method.algorithm, new, envs, steps, steps // settings["checks"], seed):
-        rows = segment.rows
-        rows.append(_row(settings, segment, run.folder))
-    return rows  # type: ignore[return-value]
+    yield from segments(run, method.algorithm, new, envs, steps, every, seed, int(settings["explore"] * every))
 
 
 def _row(settings: dict[str, Any], segment: Segment, folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result
 from experiments.mazes.compare import KEY, checked, last_rows, run, settings
 from experiments.mazes.plots import draw_fronts
-from experiments.mazes.training import METHODS
+from experiments.mazes.training import METHODS, UPDATES
 
 
 def runs(
@@ -26,11 +26,14 @@ def runs(
     target_entropies: tuple[float, ...] = (-3.0, -2.0, -1.0, 0.0, 0.5),
     noises: tuple[float, ...] = (0.1, 0.3),
     reward: str = "sparse",
+    explore: float = 0.0,
+    updates: int = UPDATES,
 ) -> list[dict[str, Any]]:
     mazes = checked("mazes", mazes, MAZES)
+    protocol: dict[str, Any] = {"reward": reward, "explore": explore, "updates": updates}
     swept = {"target_entropy": target_entropies, "action_noise": noises}
     return [
-        settings(budget, maze, method, temperature, reward, seed)
+        settings(budget, maze, method, temperature, seed, **protocol)
         for seed in range(n_seeds)
         for maze in (mazes[:1] if budget == "smoke" else mazes)
         for method in checked("methods", methods, tuple(METHODS))

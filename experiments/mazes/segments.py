@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from ardae_rl.grid import checkpoint
 from ardae_rl.registry import algorithm_class
 from ardae_rl.runs.run import Run
-from experiments.mazes.training import BehaviorGoals
+from experiments.mazes.training import BehaviorGoals, fill_buffer
 
 
 class Segment(NamedTuple):
@@ -32,6 +32,8 @@ def segments(
     n_steps: int,
     every: int,
     seed: int,
+    explore: int = 0,
+    finished: Callable[[list[dict[str, Any]]], bool] = lambda rows: False,
 ) -> Iterator[Segment]:
     """Train, and yield after every segment; the rows are saved with the model before the next one.
 
@@ -45,15 +47,20 @@ def segments(
     :param n_steps: Number of environment steps at which the training ends; those of ``new`` are included.
     :param every: Number of environment steps of a segment.
     :param seed: Seed of the training.
+    :param explore: Number of environment steps with randomly held actions at the beginning of each segment.
+    :param finished: Whether the training ends early, given the rows after a segment.
     """
     model, rows = _resumed(run, algorithm, envs) or (new(), [])
-    while model.num_timesteps < n_steps:
+    while model.num_timesteps < n_steps and not finished(rows):
         model.set_logger(Logger(folder=None, output_formats=[]))  # empty, as after a restart
         model.set_env(envs, force_reset=True)
-        model.set_random_seed(int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0] >> 1))
+        segment_seed = int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0] >> 1)
+        model.set_random_seed(segment_seed)
         watch = BehaviorGoals(lambda done: run.report(done, n_steps))
-        begin = time.process_time()
-        model.learn(min(every, n_steps - model.num_timesteps), watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
+        begin, end = time.process_time(), min(model.num_timesteps + every, n_steps)
+        if explore:
+            fill_buffer(model, model.num_timesteps + explore, segment_seed)
+        model.learn(end - model.num_timesteps, watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
         seconds = time.process_time() - begin + sum(float(row["cpu_seconds"]) for row in rows[-1:])
         yield Segment(model, watch.goals, seconds, rows)
         checkpoint.save(model, rows, run.folder)

@@ -23,6 +23,7 @@ from experiments.common import make_model
 
 ENV_ID = "ardae/MultiGoalMaze-v0"
 N_ENVS = 8
+UPDATES = 4  # gradient steps for every step of the eight environments
 TRAINING_STEPS = {"simple": 100_000, "medium": 200_000, "hard": 300_000}  # of the published comparison
 # Uncorrelated random actions do not leave the middle of the map
 HELD_STEPS = (10, 100)
@@ -46,11 +47,13 @@ class Method:
     temperature: str = "target_entropy"
 
 
+# A step changes the return by less than one: from the default, 1, the temperature would first have to fall by far
+_ENTROPY = {"ent_coef": "auto_0.1"}
 METHODS = {
     "td3": Method("TD3", "td3", temperature="action_noise"),
-    "sac": Method("SAC", "sac"),
-    "sac_nf": Method("SAC-NF", "sac_nf"),
-    "sac_ardae": Method("SAC-AR-DAE", "sac_ardae"),
+    "sac": Method("SAC", "sac", _ENTROPY),
+    "sac_nf": Method("SAC-NF", "sac_nf", _ENTROPY),
+    "sac_ardae": Method("SAC-AR-DAE", "sac_ardae", _ENTROPY),
 }
 # Arguments of all methods; the others are the algorithms' own defaults
 SHARED: dict[str, Any] = {
@@ -59,7 +62,7 @@ SHARED: dict[str, Any] = {
     "buffer_size": 300_000,
     "learning_starts": 0,  # the buffer is filled beforehand
     "train_freq": 1,
-    "gradient_steps": 4,  # for every step of the eight environments
+    "gradient_steps": UPDATES,
     "policy_kwargs": {"net_arch": [256, 256]},
 }
 

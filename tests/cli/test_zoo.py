@@ -20,6 +20,7 @@ RL_ZOO_KEYS = {
     "n_timesteps",
     "policy",
     "n_envs",
+    "env_kwargs",
     "normalize",
     "frame_stack",
     "env_wrapper",

@@ -9,7 +9,7 @@ import pytest
 import torch as th
 
 from ardae_rl.runs.run import Run
-from experiments.mazes import compare, training
+from experiments.mazes import training
 from experiments.mazes.segments import segments
 
 
@@ -47,8 +47,6 @@ def test_temperature_is_the_methods_own() -> None:
 
 
 def test_an_interrupted_training_ends_with_the_same_numbers(tmp_path: Path) -> None:
-    settings = compare.settings("smoke", "simple", "sac", 0.0, "sparse", 0) | {"checks": 4}
-
     def new() -> Any:
         model = small_model("sac")
         training.fill_buffer(model, 16, seed=0)
@@ -57,7 +55,7 @@ def test_an_interrupted_training_ends_with_the_same_numbers(tmp_path: Path) -> N
     def train(folder: Path, stop_after: int | None = None) -> list[str]:
         rows: list[dict[str, Any]] = []
         envs = training.make_envs("simple", "sparse")
-        for count, segment in enumerate(segments(Run(folder), "sac", new, envs, 64, 16, seed=0)):
+        for count, segment in enumerate(segments(Run(folder), "sac", new, envs, 64, 16, seed=0, explore=8)):
             rows = segment.rows
             weights = th.cat([p.detach().flatten() for p in segment.model.policy.parameters()])
             rows.append({"step": segment.model.num_timesteps, "sum": float(weights.sum()), "cpu_seconds": 0.0})
@@ -69,7 +67,6 @@ def test_an_interrupted_training_ends_with_the_same_numbers(tmp_path: Path) -> N
     assert len(train(tmp_path / "part", stop_after=1)) == 2
     assert train(tmp_path / "part") == whole and len(whole) == 3
     assert sorted(path.name for path in (tmp_path / "part").iterdir()) == ["model.zip"]
-    assert settings["steps"] == 32
 
 
 class TowardsGoals:
@@ -113,7 +110,7 @@ def test_entropy_of_the_first_action() -> None:
     pre_tanh = mean + log_std.exp() * th.randn(200_000, 2)
     log_jacobian = th.log1p(-pre_tanh.tanh().square()).sum(-1).mean()
     expected = (0.5 * np.log(2 * np.pi * np.e) + log_std).sum() + log_jacobian
-    assert entropy == pytest.approx(float(expected), abs=0.05)
+    assert entropy == pytest.approx(float(expected.detach()), abs=0.05)
     for method in ("sac_nf", "sac_ardae"):
         assert np.isfinite(training.first_action_entropy(small_model(method), "simple"))
     assert np.isnan(training.first_action_entropy(small_model("td3"), "simple"))
