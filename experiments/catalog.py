@@ -25,6 +25,7 @@ EXPERIMENTS = {
     "multigoal": "experiments.multigoal",
     "mazes": "experiments.mazes.compare",
     "maze_transfer": "experiments.mazes.transfer",
+    "maze_exploration": "experiments.mazes.exploration",
     "maze_front": "experiments.mazes.front",
     "maze_maps": "experiments.mazes.maps",
     "entropy_check": "experiments.entropy_check",
