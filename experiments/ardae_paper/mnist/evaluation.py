@@ -1,0 +1,87 @@
+"""ln p(x) of test images by importance sampling, with the effective sample size of the weights."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch as th
+
+from experiments.ardae_paper.mnist.autoencoder import Autoencoder
+from experiments.ardae_paper.mnist.bounds import Bound, TractableBound
+from experiments.ardae_paper.mnist.proposals import Proposal, adapted_proposal, moment_proposal
+
+_ROWS = 10_000  # latents that are decoded at once
+
+
+class Estimate(NamedTuple):
+    """Estimates for images, each (batch,)."""
+
+    log_prob: th.Tensor  # ln p(x)
+    sample_size: th.Tensor  # effective, of the importance weights
+    standard_error: th.Tensor  # of ln p(x), by the delta method
+    mean_log_weight: th.Tensor  # of draws of the proposal: the evidence lower bound with the proposal as the posterior
+
+
+def estimate(log_weights: th.Tensor) -> Estimate:
+    """Return the estimate from log importance weights (batch, n).
+
+    The logarithm of an average is biased low by about half its squared standard error.
+    """
+    n = log_weights.shape[1]
+    log_sum = log_weights.logsumexp(1)
+    weights = (log_weights - log_sum.unsqueeze(1)).exp()
+    sample_size = 1 / weights.square().sum(1)
+    standard_error = (1 / sample_size - 1 / n).clamp_min(0).sqrt()
+    return Estimate(log_sum - math.log(n), sample_size, standard_error, log_weights.mean(1))
+
+
+@th.no_grad()
+def proposal_log_weights(model: Autoencoder, x: th.Tensor, proposal: Proposal, n: int) -> th.Tensor:
+    """Return log importance weights of ``n`` draws per image from a proposal, (batch, n)."""
+    z, log_q = proposal.sample(n)
+    return decode_in_chunks(model, x, z) - log_q
+
+
+def decode_in_chunks(model: Autoencoder, x: th.Tensor, z: th.Tensor) -> th.Tensor:
+    """Return ln p(x, z), (batch, n), for latents (batch, n, dim), a part of them at a time."""
+    parts = z.split(max(1, _ROWS // len(z)), dim=1)
+    return th.cat([model.log_joint(x, part) for part in parts], dim=1)
+
+
+@th.no_grad()
+def paper_estimate(model: Autoencoder, bound: Bound, x: th.Tensor, n: int) -> Estimate:
+    """Return the paper's estimate: draws of the posterior if it has a density, else of the Gaussian with its moments.
+
+    For a hierarchical posterior with the auxiliary bound, the weights are over z and z0.
+    """
+    if isinstance(bound, TractableBound):
+        parts = [min(_ROWS // len(x), n - k) for k in range(0, n, max(1, _ROWS // len(x)))]
+        return estimate(th.cat([bound.log_weights(x, part) for part in parts], dim=1))
+    samples = sample_in_chunks(model, x, n)
+    return estimate(proposal_log_weights(model, x, moment_proposal(samples), n))
+
+
+@th.no_grad()
+def adapted_estimate(model: Autoencoder, x: th.Tensor, n: int, n_adapt: int) -> Estimate:
+    """Return the estimate with the proposal adapted to p(z|x), for any posterior.
+
+    :param n_adapt: Number of draws per image in each round of the adaptation.
+    """
+    first = moment_proposal(sample_in_chunks(model, x, 256))
+    proposal = adapted_proposal(first, lambda z: decode_in_chunks(model, x, z), n_adapt)
+    return estimate(proposal_log_weights(model, x, proposal, n))
+
+
+def sample_in_chunks(model: Autoencoder, x: th.Tensor, n: int) -> th.Tensor:
+    """Return ``n`` latents of the posterior per image, (batch, n, dim), a part of them at a time."""
+    features, step = model.features(x), max(1, _ROWS // len(x))
+    return th.cat([model.posterior.sample(features, min(step, n - k)) for k in range(0, n, step)], dim=1)
+
+
+Estimator = Callable[[th.Tensor], Estimate]
+
+
+def evaluate_images(estimator: Estimator, images: th.Tensor, batch_size: int = 50) -> Estimate:
+    """Return the estimates of all images, (n_images,), a batch at a time."""
+    parts = [estimator(batch) for batch in images.split(batch_size)]
+    return Estimate(*(th.cat(values) for values in zip(*parts, strict=True)))

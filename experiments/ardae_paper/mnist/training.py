@@ -1,0 +1,129 @@
+"""Training of an autoencoder: annealing, averaged weights, validation and early stopping."""
+
+import copy
+import time
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from ardae_rl.common.cpu import keep_freed_memory
+from ardae_rl.common.training import Stateful
+from ardae_rl.runs.run import History, Run
+from experiments.ardae_paper.mnist.autoencoder import Autoencoder
+from experiments.ardae_paper.mnist.bounds import EstimatedBound
+from experiments.ardae_paper.mnist.data import Split, batches
+from experiments.ardae_paper.mnist.evaluation import adapted_estimate, evaluate_images
+from experiments.ardae_paper.mnist.methods import Trainee
+
+_MAX_GRAD_NORM = 50.0
+
+
+class Schedule:
+    """Learning rates that are constant at first and then decay linearly to a fraction of their first value.
+
+    :param optimizers: The optimizers with the fractions that they decay to.
+    :param n_updates: Number of updates in all.
+    :param decay_from: Fraction of the updates after which the decay begins.
+    """
+
+    def __init__(self, optimizers: dict[th.optim.Optimizer, float], n_updates: int, decay_from: float) -> None:
+        self.optimizers, self.n_updates, self.decay_from = optimizers, n_updates, decay_from
+        self.first = {optimizer: optimizer.param_groups[0]["lr"] for optimizer in optimizers}
+
+    def set(self, step: int) -> None:
+        """Set the learning rates of a step."""
+        progress = max(0.0, step / self.n_updates - self.decay_from) / max(1 - self.decay_from, 1e-9)
+        for optimizer, last in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self.first[optimizer] * (1 + progress * (last - 1))
+
+
+class AveragedModel:
+    """Running averages of an autoencoder's weights (Polyak and Juditsky 1992), and the best of them by validation.
+
+    :param model: The autoencoder.
+    :param decay: Decay of the average.
+    :param start: Number of updates before the average begins.
+    """
+
+    def __init__(self, model: Autoencoder, decay: float, start: int) -> None:
+        self.decay, self.start = decay, start
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.best = copy.deepcopy(self.average)
+
+    @th.no_grad()
+    def update(self, model: Autoencoder, step: int) -> None:
+        """Update the average after a step."""
+        weight = 1.0 if step < self.start else max(1 - self.decay, 1 / (step - self.start + 2))
+        th._foreach_lerp_(list(self.average.parameters()), list(model.parameters()), weight)
+
+    def keep(self) -> None:
+        """Record the current average as the best one."""
+        self.best.load_state_dict(self.average.state_dict())
+
+
+def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) -> tuple[Autoencoder, History]:
+    """Train, and return the averaged autoencoder with the best validation, and the records of the validations.
+
+    :param trainee: Autoencoder and bound, changed in place.
+    :param settings: Settings of the run, see :mod:`~experiments.ardae_paper.mnist.budgets`.
+    :param split: The images.
+    :param run: The run, which has a checkpoint afterwards.
+    """
+    keep_freed_memory()
+    model, bound = trainee
+    optimizer = th.optim.Adam(
+        trainee.trainable_parameters(), settings["learning_rate"], tuple(settings["betas"]), fused=True
+    )
+    optimizers = {optimizer: settings["last_learning_rate"]}
+    averages, records = AveragedModel(model, settings["polyak_decay"], settings["polyak_start"]), History()
+    parts: dict[str, Stateful] = {"model": model, "bound": bound, "optimizer": optimizer, "records": records}
+    parts |= {"average": averages.average, "best": averages.best}
+    if isinstance(bound, EstimatedBound):
+        parts["entropy_optimizer"] = bound.entropy.optimizer
+        optimizers[bound.entropy.optimizer] = settings["last_score_learning_rate"]
+    n_updates = settings["n_updates"]
+    schedule = Schedule(optimizers, n_updates, settings["decay_from"])
+    images: Any = None
+    clock = time.process_time()
+    for step in run.steps(n_updates, parts, every=settings["checkpoint_every"]):
+        if images is None:  # the first step is known only now: a resumed run continues with the next batch
+            images = batches(split.train, settings["batch_size"], settings["seed"], start=step)
+        schedule.set(step)
+        beta = min(1.0, (step + 1) / settings["beta_updates"]) if settings["beta_updates"] else 1.0
+        loss = -bound.objective(next(images), beta)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainee.trainable_parameters(), _MAX_GRAD_NORM)
+        optimizer.step()
+        averages.update(model, step)
+        if (step + 1) % settings["validate_every"] == 0 or step + 1 == n_updates:
+            seconds = time.process_time() - clock
+            records.append({"n_updates": step + 1, "seconds": seconds} | _validate(averages.average, split, settings))
+            if records[-1]["log_prob"] == max(record["log_prob"] for record in records):
+                averages.keep()
+            run.report(step, n_updates, f"validation ln p {records[-1]['log_prob']:.2f}")
+            if _stalled(records, settings["patience"]):
+                break
+            clock = time.process_time()
+    return averages.best, records
+
+
+def _validate(model: Autoencoder, split: Split, settings: dict[str, Any]) -> dict[str, float]:
+    """Return the mean estimated ln p(x) of validation images; training's random numbers are not touched."""
+    state = th.get_rng_state()
+    th.manual_seed(0)
+    n = settings["n_valid_draws"]
+    images = split.valid[: settings["n_valid"]]
+    result = evaluate_images(lambda x: adapted_estimate(model, x, n, n), images)
+    th.set_rng_state(state)
+    return {"log_prob": float(result.log_prob.mean())}
+
+
+def _stalled(records: History, patience: int) -> bool:
+    """Return whether the last ``patience`` validations were no better than the best one before; 0 for never."""
+    if not 0 < patience < len(records):
+        return False
+    values = [record["log_prob"] for record in records]
+    return max(values[-patience:]) <= max(values[:-patience])
