@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from experiments.figure import Figure
 
 EXPERIMENTS = {
+    "fig2": "experiments.ardae_paper.fig2",
+    "figS1": "experiments.ardae_paper.fig_s1",
     "fig3": "experiments.ardae_paper.fig3",
     "figS2": "experiments.ardae_paper.fig_s2",
     "fig4": "experiments.ardae_paper.fig4",
     "figS4": "experiments.ardae_paper.fig_s4",
     "fig5": "experiments.ardae_paper.fig5",
     "fig7": "experiments.ardae_paper.fig7",
+    "table-dbmnist": "experiments.ardae_paper.mnist.dbmnist",
+    "table-sbmnist": "experiments.ardae_paper.mnist.sbmnist",
     "dvbf-pendulum": "experiments.state_space.dvbf_pendulum",
     "dvbf-pixels": "experiments.state_space.dvbf_pixels",
     "estimator": "experiments.estimator",

@@ -27,15 +27,18 @@ class EntropyGradient(nn.Module, ABC):
     :param frame: Name of the frame.
     :param n_latents: Number of latents per image in an update.
     :param n_updates: Number of updates for each update of the posterior, the paper's N_d.
+    :param n_images: Number of images of the batch that an update uses, the first ones; None for all.
     """
 
-    def __init__(self, posterior: Posterior, frame: str, n_latents: int, n_updates: int = 1) -> None:
+    def __init__(
+        self, posterior: Posterior, frame: str, n_latents: int, n_updates: int = 1, n_images: int | None = None
+    ) -> None:
         super().__init__()
         check_choice("frame", frame, FRAMES)
         check_count("n_latents", n_latents)
         check_count("n_updates", n_updates)
         self._posterior = [posterior]  # in a list, so that it is not a submodule
-        self.frame, self.n_latents, self.n_updates = frame, n_latents, n_updates
+        self.frame, self.n_latents, self.n_updates, self.n_images = frame, n_latents, n_updates, n_images
 
     def draw(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Update the estimate; return latents (batch, dim) and a scalar with the gradient of the mean entropy.
@@ -46,10 +49,11 @@ class EntropyGradient(nn.Module, ABC):
         with th.no_grad():
             context = features.detach()
             frame = self.make_frame(context)
+            rows = slice(self.n_images)
             for _ in range(self.n_updates):
-                samples = frame.to_local(posterior.generate(context, self.n_latents))
+                samples = frame.select(rows).to_local(posterior.generate(context[rows], self.n_latents))
                 with th.enable_grad():
-                    self.update(samples, context)
+                    self.update(samples, context[rows])
         z = posterior.add_noise(posterior.generate(features, 1), frame)
         score = frame.score_from_local(self.local_score(frame.to_local(z.detach()), context))
         return z.squeeze(1), entropy_surrogate(z, score)
@@ -65,7 +69,9 @@ class EntropyGradient(nn.Module, ABC):
         posterior = self._posterior[0]
         if self.frame == "center":
             if not isinstance(posterior, ImplicitPosterior):
-                raise ValueError("`frame` must be 'moments' or 'diagonal' for a posterior without a center, got 'center'")
+                raise ValueError(
+                    "`frame` must be 'moments' or 'diagonal' for a posterior without a center, got 'center'"
+                )
             return AffineFrame(posterior.center(features).unsqueeze(1))
         frame = posterior.frame(features)
         if self.frame == "diagonal" and frame.factor is not None:

@@ -8,7 +8,7 @@ import torch as th
 
 from experiments.ardae_paper.mnist.autoencoder import Autoencoder
 from experiments.ardae_paper.mnist.bounds import Bound, TractableBound
-from experiments.ardae_paper.mnist.proposals import Proposal, adapted_proposal, moment_proposal
+from experiments.ardae_paper.mnist.proposals import Proposal, laplace_proposal, moment_proposal
 
 _ROWS = 10_000  # latents that are decoded at once
 
@@ -62,14 +62,22 @@ def paper_estimate(model: Autoencoder, bound: Bound, x: th.Tensor, n: int) -> Es
 
 
 @th.no_grad()
-def adapted_estimate(model: Autoencoder, x: th.Tensor, n: int, n_adapt: int) -> Estimate:
-    """Return the estimate with the proposal adapted to p(z|x), for any posterior.
+def laplace_estimate(model: Autoencoder, x: th.Tensor, n: int) -> Estimate:
+    """Return the estimate with the Laplace approximation of p(z|x) as the proposal, for any posterior.
 
-    :param n_adapt: Number of draws per image in each round of the adaptation.
+    It depends on the decoder alone, so that a poor posterior does not make the estimate of p(x) poor.
     """
-    first = moment_proposal(sample_in_chunks(model, x, 256))
-    proposal = adapted_proposal(first, lambda z: decode_in_chunks(model, x, z), n_adapt)
-    return estimate(proposal_log_weights(model, x, proposal, n))
+    return estimate(proposal_log_weights(model, x, fit_laplace(model, x), n))
+
+
+@th.no_grad()
+def fit_laplace(model: Autoencoder, x: th.Tensor) -> Proposal:
+    """Return the Laplace approximation of p(z|x), starting from the mean of 64 latents of the posterior."""
+
+    def log_joint(image: th.Tensor, latent: th.Tensor) -> th.Tensor:
+        return model.log_joint(image.unsqueeze(0), latent.view(1, 1, -1)).squeeze()
+
+    return laplace_proposal(log_joint, x, sample_in_chunks(model, x, 64).mean(1))
 
 
 def sample_in_chunks(model: Autoencoder, x: th.Tensor, n: int) -> th.Tensor:

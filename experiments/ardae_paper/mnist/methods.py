@@ -26,10 +26,9 @@ class Trainee(NamedTuple):
     model: Autoencoder
     bound: Bound
 
-    def trainable_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that ascend the bound; an estimate of the entropy's gradient has its own optimizer."""
-        own = () if isinstance(self.bound, EstimatedBound) else self.bound.parameters()
-        return [*self.model.parameters(), *own]
+    def trained(self) -> nn.ModuleList:
+        """Return the modules that ascend the bound, the autoencoder first."""
+        return nn.ModuleList([self.model] if isinstance(self.bound, EstimatedBound) else [self.model, self.bound])
 
 
 def make_trainee(architecture: str, method: str, networks: dict[str, Any], entropy: dict[str, Any]) -> Trainee:

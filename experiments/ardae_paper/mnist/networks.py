@@ -77,8 +77,8 @@ def make_architecture(name: str, latent_dim: int, n_pixels: int = 784) -> Archit
     :param latent_dim: Dimension of the latent.
     :param n_pixels: Number of pixels.
     """
-    check_choice("name", name, tuple(_ARCHITECTURES))
-    return _ARCHITECTURES[name](latent_dim, n_pixels)
+    check_choice("name", name, tuple(ARCHITECTURES))
+    return ARCHITECTURES[name](latent_dim, n_pixels)
 
 
 def _mlp(latent_dim: int, n_pixels: int) -> Architecture:
@@ -155,4 +155,4 @@ def _resconv(latent_dim: int, n_pixels: int) -> Architecture:
     return Architecture(encoder, FlattenedPoints(decoder), n_features=450, hidden=450, gaussian_hidden=False)
 
 
-_ARCHITECTURES = {"mlp": _mlp, "conv": _conv, "resconv": _resconv}
+ARCHITECTURES = {"mlp": _mlp, "conv": _conv, "resconv": _resconv}

@@ -1,4 +1,4 @@
-"""Three families of q(z|x): diagonal Gaussian, hierarchical and implicit (Table 5). All share the encoder's features."""
+"""Three families of q(z|x), given an encoder's features: diagonal Gaussian, hierarchical and implicit (Table 5)."""
 
 from abc import abstractmethod
 from typing import NamedTuple
@@ -195,9 +195,7 @@ class ImplicitPosterior(Posterior):
         return Moments(moments.mean, (1 + self.output_noise**2) * moments.covariance)
 
     def _moments(self, features: th.Tensor) -> Moments:
-        return relu_layer_moments(
-            self.feature_layer(features), self.noise_layer.weight, None, self.output_layer
-        ).output
+        return relu_layer_moments(self.feature_layer(features), self.noise_layer.weight, None, self.output_layer).output
 
     def _noise(self, features: th.Tensor, n: int) -> th.Tensor:
         return th.randn(len(features), n, self.noise_dim, device=features.device)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import torch as th
 
-LogJoint = Callable[[th.Tensor], th.Tensor]  # maps latents (batch, n, dim) to ln p(x, z), (batch, n)
-LogJointOfOne = Callable[[th.Tensor, th.Tensor], th.Tensor]
-_DEFENSIVE_WEIGHT, _DEFENSIVE_SCALE = 0.2, 1.3  # in 32 dimensions, a wider component has hardly any mass in common
+LogJoint = Callable[[th.Tensor, th.Tensor], th.Tensor]  # of an image (n_pixels,) and a latent (dim,); a scalar
+# In 32 dimensions, a wider component would have hardly any mass in common with the target
+_DEFENSIVE_WEIGHT, _DEFENSIVE_SCALE = 0.2, 1.15
 
 
 class Proposal(NamedTuple):
@@ -33,8 +33,20 @@ class Proposal(NamedTuple):
         noise = th.randn(batch_size, n, dim, device=self.mean.device)
         wide = th.rand(batch_size, n, 1, device=self.mean.device) < self.defensive_weight
         local = th.where(wide, self.defensive_scale * noise, noise)
+        return self.from_local(local), self.log_prob_local(local)
+
+    def from_local(self, local: th.Tensor) -> th.Tensor:
+        """Return latents from points in the coordinates in which N(m, Σ) is N(0, I), both (batch, n, dim)."""
+        return self.mean.unsqueeze(1) + local @ self.factor.mT
+
+    def to_local(self, z: th.Tensor) -> th.Tensor:
+        """Return the inverse of :meth:`from_local`."""
+        return th.linalg.solve_triangular(self.factor, (z - self.mean.unsqueeze(1)).mT, upper=False).mT
+
+    def log_prob_local(self, local: th.Tensor) -> th.Tensor:
+        """Return the log density of latents, given as points in the coordinates of :meth:`from_local`, (batch, n)."""
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-        return self.mean.unsqueeze(1) + local @ self.factor.mT, self._log_density(local) - log_det
+        return self._log_density(local) - log_det
 
     def _log_density(self, local: th.Tensor) -> th.Tensor:
         dim, squared = local.shape[-1], local.square().sum(-1)
@@ -47,50 +59,22 @@ class Proposal(NamedTuple):
 
 
 def moment_proposal(samples: th.Tensor, defensive_weight: float = 0.0) -> Proposal:
-    """Return the Gaussian with the moments of posterior samples (batch, n, dim), n > dim (Lim et al. 2020, App. F.3)."""
+    """Return the Gaussian with the moments of posterior samples (batch, n, dim), n > dim (Lim et al., App. F.3)."""
     mean = samples.mean(1, keepdim=True)
     covariance = (samples - mean).mT @ (samples - mean) / (samples.shape[1] - 1)
     return Proposal(mean.squeeze(1), cholesky(covariance), defensive_weight)
 
 
-def adapted_proposal(
-    proposal: Proposal, log_joint: LogJoint, n_draws: int, n_rounds: int = 3, min_sample_size: float = 2.0
-) -> Proposal:
-    """Return a proposal whose moments are those of p(z|x), estimated by importance sampling from the proposal before.
-
-    Weights are tempered until their effective sample size is at least ``min_sample_size`` times the dimension, so that
-    the covariance has full rank. The final proposal is defensive. (Adaptive importance sampling, as in population Monte
-    Carlo: Cappé et al. 2004.)
-
-    :param proposal: The first proposal.
-    :param log_joint: ln p(x, z).
-    :param n_draws: Number of draws per image and round.
-    :param n_rounds: Number of rounds.
-    :param min_sample_size: Smallest effective sample size, in units of the dimension.
-    """
-    for _ in range(n_rounds):
-        z, log_q = Proposal(proposal.mean, proposal.factor, _DEFENSIVE_WEIGHT).sample(n_draws)
-        weights = _tempered_weights(log_joint(z) - log_q, min_sample_size * z.shape[-1]).unsqueeze(-1)
-        mean = (weights * z).sum(1, keepdim=True)
-        deviation = z - mean
-        covariance = (weights * deviation).mT @ deviation
-        # Few effective draws: their covariance is noisy, the one before is a prior of dim draws
-        share = _sample_size(weights.squeeze(-1)) / (_sample_size(weights.squeeze(-1)) + z.shape[-1])
-        share = share[:, None, None]
-        covariance = share * covariance + (1 - share) * (proposal.factor @ proposal.factor.mT)
-        proposal = Proposal(mean.squeeze(1), cholesky(covariance))
-    return Proposal(proposal.mean, proposal.factor, _DEFENSIVE_WEIGHT)
-
-
-def laplace_proposal(log_joint: LogJointOfOne, x: th.Tensor, start: th.Tensor, n_steps: int = 10) -> Proposal:
+def laplace_proposal(log_joint: LogJoint, x: th.Tensor, start: th.Tensor, n_steps: int = 5) -> Proposal:
     """Return the Laplace approximation of p(z|x), from Newton steps that are halved until they ascend.
 
     Networks of rectifiers are linear between their kinks, so that the curvature is that of prior and likelihood. For
     others, directions of smaller curvature than the prior's, 1, get the prior's.
 
-    :param log_joint: Maps an image (n_pixels,) and a latent (dim,) to ln p(x, z), a scalar.
+    :param log_joint: ln p(x, z) of one image and one latent.
     :param x: Images, (batch, n_pixels).
     :param start: First latents, (batch, dim).
+    :param n_steps: Number of Newton steps.
     """
     gradient = th.func.vmap(th.func.grad(log_joint, argnums=1))
     hessian = th.func.vmap(th.func.hessian(log_joint, argnums=1), chunk_size=50)
@@ -119,22 +103,3 @@ def cholesky(covariance: th.Tensor) -> th.Tensor:
     jitter = 1e-5 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-10
     identity = th.eye(covariance.shape[-1], device=covariance.device)
     return th.linalg.cholesky(covariance + jitter[:, None, None] * identity)
-
-
-def _tempered_weights(log_weights: th.Tensor, min_sample_size: float) -> th.Tensor:
-    """Return normalized weights w^t, (batch, n), with the largest t ≤ 1 of the wanted effective sample size."""
-    target = min(min_sample_size, 0.5 * log_weights.shape[1])
-    exponent = th.ones_like(log_weights[:, :1])
-    low = th.zeros_like(exponent)
-    high = 2 * exponent  # so that the first one tried is 1
-    for _ in range(20):
-        exponent = 0.5 * (low + high)
-        enough = _sample_size((exponent * log_weights).softmax(1)).unsqueeze(1) >= target
-        low, high = th.where(enough, exponent, low), th.where(enough, high, exponent)
-        low, high = low.clamp(max=1), th.where(low >= 1, th.ones_like(high), high)
-    return (low * log_weights).softmax(1)
-
-
-def _sample_size(weights: th.Tensor) -> th.Tensor:
-    """Return the effective sample sizes of normalized weights (batch, n)."""
-    return 1 / weights.square().sum(1)

@@ -13,7 +13,7 @@ from ardae_rl.runs.run import History, Run
 from experiments.ardae_paper.mnist.autoencoder import Autoencoder
 from experiments.ardae_paper.mnist.bounds import EstimatedBound
 from experiments.ardae_paper.mnist.data import Split, batches
-from experiments.ardae_paper.mnist.evaluation import adapted_estimate, evaluate_images
+from experiments.ardae_paper.mnist.evaluation import evaluate_images, laplace_estimate
 from experiments.ardae_paper.mnist.methods import Trainee
 
 _MAX_GRAD_NORM = 50.0
@@ -40,20 +40,20 @@ class Schedule:
 
 
 class AveragedModel:
-    """Running averages of an autoencoder's weights (Polyak and Juditsky 1992), and the best of them by validation.
+    """Running averages of weights (Polyak and Juditsky 1992), and the best of them by validation.
 
-    :param model: The autoencoder.
+    :param model: The module.
     :param decay: Decay of the average.
     :param start: Number of updates before the average begins.
     """
 
-    def __init__(self, model: Autoencoder, decay: float, start: int) -> None:
+    def __init__(self, model: nn.Module, decay: float, start: int) -> None:
         self.decay, self.start = decay, start
-        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.average: Any = copy.deepcopy(model).requires_grad_(False)
         self.best = copy.deepcopy(self.average)
 
     @th.no_grad()
-    def update(self, model: Autoencoder, step: int) -> None:
+    def update(self, model: nn.Module, step: int) -> None:
         """Update the average after a step."""
         weight = 1.0 if step < self.start else max(1 - self.decay, 1 / (step - self.start + 2))
         th._foreach_lerp_(list(self.average.parameters()), list(model.parameters()), weight)
@@ -63,21 +63,22 @@ class AveragedModel:
         self.best.load_state_dict(self.average.state_dict())
 
 
-def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) -> tuple[Autoencoder, History]:
-    """Train, and return the averaged autoencoder with the best validation, and the records of the validations.
+def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) -> History:
+    """Train, and return the records of the validations.
 
-    :param trainee: Autoencoder and bound, changed in place.
+    :param trainee: Autoencoder and bound. In the end, they have the averaged weights of the best validation.
     :param settings: Settings of the run, see :mod:`~experiments.ardae_paper.mnist.budgets`.
     :param split: The images.
     :param run: The run, which has a checkpoint afterwards.
     """
     keep_freed_memory()
     model, bound = trainee
-    optimizer = th.optim.Adam(
-        trainee.trainable_parameters(), settings["learning_rate"], tuple(settings["betas"]), fused=True
-    )
+    trained = trainee.trained()
+    parameters = list(trained.parameters())
+    optimizer = th.optim.Adam(parameters, settings["learning_rate"], tuple(settings["betas"]), fused=True)
     optimizers = {optimizer: settings["last_learning_rate"]}
-    averages, records = AveragedModel(model, settings["polyak_decay"], settings["polyak_start"]), History()
+    averages = AveragedModel(trained, settings["polyak_decay"], settings["polyak_start"])
+    records = History()
     parts: dict[str, Stateful] = {"model": model, "bound": bound, "optimizer": optimizer, "records": records}
     parts |= {"average": averages.average, "best": averages.best}
     if isinstance(bound, EstimatedBound):
@@ -86,7 +87,9 @@ def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) ->
     n_updates = settings["n_updates"]
     schedule = Schedule(optimizers, n_updates, settings["decay_from"])
     images: Any = None
-    clock = time.process_time()
+    # Of the processor, which may be shared with other programs; a GPU works while the processor waits
+    seconds = time.process_time if split.train.device.type == "cpu" else time.perf_counter
+    clock = seconds()
     for step in run.steps(n_updates, parts, every=settings["checkpoint_every"]):
         if images is None:  # the first step is known only now: a resumed run continues with the next batch
             images = batches(split.train, settings["batch_size"], settings["seed"], start=step)
@@ -95,19 +98,22 @@ def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) ->
         loss = -bound.objective(next(images), beta)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(trainee.trainable_parameters(), _MAX_GRAD_NORM)
+        nn.utils.clip_grad_norm_(parameters, _MAX_GRAD_NORM)
         optimizer.step()
-        averages.update(model, step)
+        averages.update(trained, step)
         if (step + 1) % settings["validate_every"] == 0 or step + 1 == n_updates:
             seconds = time.process_time() - clock
-            records.append({"n_updates": step + 1, "seconds": seconds} | _validate(averages.average, split, settings))
+            records.append(
+                {"n_updates": step + 1, "seconds": seconds} | _validate(averages.average[0], split, settings)
+            )
             if records[-1]["log_prob"] == max(record["log_prob"] for record in records):
                 averages.keep()
             run.report(step, n_updates, f"validation ln p {records[-1]['log_prob']:.2f}")
             if _stalled(records, settings["patience"]):
                 break
-            clock = time.process_time()
-    return averages.best, records
+            clock = seconds()
+    trained.load_state_dict(averages.best.state_dict())
+    return records
 
 
 def _validate(model: Autoencoder, split: Split, settings: dict[str, Any]) -> dict[str, float]:
@@ -116,7 +122,7 @@ def _validate(model: Autoencoder, split: Split, settings: dict[str, Any]) -> dic
     th.manual_seed(0)
     n = settings["n_valid_draws"]
     images = split.valid[: settings["n_valid"]]
-    result = evaluate_images(lambda x: adapted_estimate(model, x, n, n), images)
+    result = evaluate_images(lambda x: laplace_estimate(model, x, n), images)
     th.set_rng_state(state)
     return {"log_prob": float(result.log_prob.mean())}
 

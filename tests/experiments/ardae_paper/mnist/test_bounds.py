@@ -1,6 +1,5 @@
 """The bounds, importance sampling and entropy gradients where p(x), p(z|x) or the entropy is known."""
 
-import math
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from torch import nn
 
 from experiments.ardae_paper.mnist.bounds import AuxiliaryBound, Bound, EstimatedBound, GaussianBound, TractableBound
 from experiments.ardae_paper.mnist.entropy import ClassifierEntropy, EntropyGradient, ScoreEntropy
-from experiments.ardae_paper.mnist.evaluation import adapted_estimate, paper_estimate
+from experiments.ardae_paper.mnist.evaluation import laplace_estimate, paper_estimate
 from experiments.ardae_paper.mnist.posteriors import (
     GaussianPosterior,
     HierarchicalPosterior,
@@ -71,13 +70,13 @@ def test_log_prob_and_bound_of_a_linear_model(method: str) -> None:
     train(bound, decoder, 400)
     x = decoder.marginal().sample((64,))
     exact = decoder.marginal().log_prob(x)
-    for result in (paper_estimate(bound.model, bound, x, 4000), adapted_estimate(bound.model, x, 4000, 1000)):
+    for result in (paper_estimate(bound.model, bound, x, 4000), laplace_estimate(bound.model, x, 4000)):
         standard_error = result.standard_error.square().sum().sqrt() / len(x)
         assert abs(result.log_prob.mean() - exact.mean()) < 3 * standard_error
         within = (result.log_prob - exact).abs() < 3 * result.standard_error
         assert within.float().mean() > 0.95
         assert (result.mean_log_weight < exact).all(), "the bound of the proposal"
-    assert adapted_estimate(bound.model, x, 4000, 1000).sample_size.min() > 2000
+    assert laplace_estimate(bound.model, x, 4000).sample_size.min() > 3800, "it is the posterior, with a wide component"
     if isinstance(bound, TractableBound):
         values = bound.log_weights(x, 4000).mean(1)
         gap = exact - values
@@ -112,7 +111,9 @@ def gradient_error(layers: nn.Module, entropy: EntropyGradient, exact: th.Tensor
 
 def flat_gradient(value: th.Tensor, parameters: list[nn.Parameter]) -> th.Tensor:
     gradients = th.autograd.grad(value, parameters, allow_unused=True)
-    return th.cat([th.zeros(p.numel()) if g is None else g.flatten() for p, g in zip(parameters, gradients, strict=True)])
+    return th.cat(
+        [th.zeros(p.numel()) if g is None else g.flatten() for p, g in zip(parameters, gradients, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("form", ["moments", "diagonal", "paper"])
@@ -126,14 +127,17 @@ def test_entropy_gradient_of_a_gaussian(form: str) -> None:
         entropy = ScoreEntropy(
             posterior,
             N_PIXELS,
-            {"paper": True, "averaging": 1, "network_kwargs": network, "input_scale": 1.0, "learning_rate": 3e-3},
+            {"paper": True, "averaging": 1, "network_kwargs": network, "input_scale": 0.1, "learning_rate": 3e-3},
             **arguments | {"frame": "center", "n_latents": 8},
         )
     else:
         entropy = ScoreEntropy(posterior, N_PIXELS, ESTIMATOR | {"learning_rate": 3e-3}, **arguments)
     jacobian = posterior.output_layer.weight @ posterior.noise_layer.weight
     exact = 0.5 * th.logdet(jacobian @ jacobian.mT)
-    assert gradient_error(posterior.noise_layer, entropy, exact, {"moments": 5, "diagonal": 300, "paper": 600}[form]) < 0.05
+    assert (
+        gradient_error(posterior.noise_layer, entropy, exact, {"moments": 5, "diagonal": 300, "paper": 600}[form])
+        < 0.05
+    )
 
 
 def quadrature_entropy(posterior: HierarchicalPosterior, n_outer: int = 400, n_inner: int = 2000) -> th.Tensor:

@@ -1,0 +1,42 @@
+"""MNIST with fixed pixels: the implicit posterior beside the Gaussian one (Lim et al. 2020, Section 6.2).
+
+As in the paper, the network is trained on the images for validation too. The pixels are those of Larochelle and Murray
+(2011) if the folder has their files, otherwise they are drawn once from a seed.
+"""
+
+from typing import Any
+
+from ardae_rl.common.checks import check_choice
+from experiments.ardae_paper.mnist.budgets import run_settings
+from experiments.ardae_paper.mnist.methods import METHODS
+from experiments.ardae_paper.mnist.networks import ARCHITECTURES
+from experiments.ardae_paper.mnist.table import KEY, draw, run, summary
+from experiments.figure import Figure
+
+SEEDS = {"smoke": 1, "quick": 1, "paper": 3}
+
+
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    data: str = "data/mnist",
+    architecture: str = "mlp",
+    methods: tuple[str, ...] = ("gaussian", "ivi_ardae"),
+    device: str = "cpu",
+) -> list[dict[str, Any]]:
+    """Return the settings by method and seed."""
+    check_choice("architecture", architecture, tuple(ARCHITECTURES))
+    for method in methods:
+        check_choice("methods", method, tuple(METHODS))
+    common = {"binarization": "fixed", "with_validation_images": True, "data": data, "device": device}
+    return [
+        run_settings(budget, architecture, method, seed)
+        | common
+        | ({"polyak_start": 1000} if budget == "paper" else {})
+        for seed in range(n_seeds)
+        for method in methods
+    ]
+
+
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY)
