@@ -43,6 +43,7 @@ EXPERIMENTS = {
     "car_racing": "experiments.car_racing",
     "population": "experiments.timing.population",
     "sac_update": "experiments.timing.sac_update",
+    "vae_update": "experiments.timing.vae_update",
     "throughput": "experiments.timing.throughput",
     "profile_update": "experiments.timing.profile_update",
 }

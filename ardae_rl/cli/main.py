@@ -216,7 +216,11 @@ def demo(
 @app.command()
 def reproduce(
     name: Annotated[
-        str, typer.Argument(help="fig3, figS2, fig4, figS4, fig5, fig7 (AR-DAE's paper), dvbf-pendulum, dvbf-pixels.")
+        str,
+        typer.Argument(
+            help="fig2 to fig5, fig7, figS1, figS2, figS4, table-dbmnist, table-sbmnist (AR-DAE's paper), "
+            "dvbf-pendulum, dvbf-pixels."
+        ),
     ],
     budget: Annotated[str, typer.Option(help="quick (minutes), or paper (the paper's numbers of updates: hours).")] = (
         "quick"
@@ -226,8 +230,12 @@ def reproduce(
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="Number of processes, with one thread each; by default 2.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("runs/experiments"),
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An option, such as data=FOLDER for the tables; repeatable."),
+    ] = None,
 ) -> None:
-    """Reproduce a figure of a paper: its numbers as a table, and the figure. Needs a checkout of the repository.
+    """Reproduce a figure or table of a paper: its numbers as a table, and the figure. Needs a checkout of the repository.
 
     `python -m experiments list` shows all experiments. An interrupted command resumes where it stopped.
     """
@@ -238,7 +246,7 @@ def reproduce(
             if error.name not in ("experiments", "experiments.figure"):
                 raise
             raise ImportError(f"reproduce needs a checkout of the repository: {_CHECKOUT} {name}") from error
-        written = run_experiment(name, budget, n_seeds, jobs, out)
+        written = run_experiment(name, budget, n_seeds, jobs, out, options or ())
     for path in written:
         typer.echo(f"wrote {path}")
 

@@ -28,7 +28,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     weights = density(x)
     weights /= weights.sum()
     score = mixture.score(x)
-    rows = []
+    rows: list[Row] = []
     for sigma in settings["sigmas"]:
         residual = mixture.score(x, sigma)
         error = float((weights * (score - residual).abs()).sum())

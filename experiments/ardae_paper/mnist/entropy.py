@@ -30,6 +30,8 @@ class EntropyGradient(nn.Module, ABC):
     :param n_images: Number of images of the batch that an update uses, the first ones; None for all.
     """
 
+    optimizer: th.optim.Optimizer  # of the estimate
+
     def __init__(
         self, posterior: Posterior, frame: str, n_latents: int, n_updates: int = 1, n_images: int | None = None
     ) -> None:
@@ -49,7 +51,7 @@ class EntropyGradient(nn.Module, ABC):
         with th.no_grad():
             context = features.detach()
             frame = self.make_frame(context)
-            rows = slice(self.n_images)
+            rows = th.arange(min(self.n_images or len(context), len(context)), device=context.device)
             for _ in range(self.n_updates):
                 samples = frame.select(rows).to_local(posterior.generate(context[rows], self.n_latents))
                 with th.enable_grad():

@@ -103,21 +103,14 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     for row in rows:
         groups.setdefault((row["architecture"], row["method"]), []).append(row)
     names = ("log_prob", "standard_error", "sample_size", "elbo", "gap", "annealed", "ms_per_update")
-    table = []
+    table: list[Row] = []
     for (architecture, method), of_method in groups.items():
         means = {name: statistics.fmean(float(row[name]) for row in of_method) for name in names}
         gaussian = groups.get((architecture, "gaussian"), [])
         reference = statistics.fmean(float(row["log_prob"]) for row in gaussian) if gaussian else float("nan")
         line: dict[str, Any] = {"architecture": architecture, "method": METHODS[method]}
-        table.append(
-            line | {"log_prob": means.pop("log_prob"), "better": means_difference(of_method, reference)} | means
-        )
+        table.append(line | {"log_prob": means["log_prob"], "better": means["log_prob"] - reference} | means)
     return table
-
-
-def means_difference(rows: Sequence[dict[str, str]], reference: float) -> float:
-    """Return the mean log_prob of rows minus a reference."""
-    return statistics.fmean(float(row["log_prob"]) for row in rows) - reference
 
 
 def draw(results: Sequence[Result], path: Path) -> None:

@@ -76,7 +76,7 @@ def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) ->
     trained = trainee.trained()
     parameters = list(trained.parameters())
     optimizer = th.optim.Adam(parameters, settings["learning_rate"], tuple(settings["betas"]), fused=True)
-    optimizers = {optimizer: settings["last_learning_rate"]}
+    optimizers: dict[th.optim.Optimizer, float] = {optimizer: settings["last_learning_rate"]}
     averages = AveragedModel(trained, settings["polyak_decay"], settings["polyak_start"])
     records = History()
     parts: dict[str, Stateful] = {"model": model, "bound": bound, "optimizer": optimizer, "records": records}
@@ -88,8 +88,8 @@ def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) ->
     schedule = Schedule(optimizers, n_updates, settings["decay_from"])
     images: Any = None
     # Of the processor, which may be shared with other programs; a GPU works while the processor waits
-    seconds = time.process_time if split.train.device.type == "cpu" else time.perf_counter
-    clock = seconds()
+    now = time.process_time if split.train.device.type == "cpu" else time.perf_counter
+    clock = now()
     for step in run.steps(n_updates, parts, every=settings["checkpoint_every"]):
         if images is None:  # the first step is known only now: a resumed run continues with the next batch
             images = batches(split.train, settings["batch_size"], settings["seed"], start=step)
@@ -102,16 +102,14 @@ def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) ->
         optimizer.step()
         averages.update(trained, step)
         if (step + 1) % settings["validate_every"] == 0 or step + 1 == n_updates:
-            seconds = time.process_time() - clock
-            records.append(
-                {"n_updates": step + 1, "seconds": seconds} | _validate(averages.average[0], split, settings)
-            )
+            record = {"n_updates": float(step + 1), "seconds": now() - clock}
+            records.append(record | _validate(averages.average[0], split, settings))
             if records[-1]["log_prob"] == max(record["log_prob"] for record in records):
                 averages.keep()
             run.report(step, n_updates, f"validation ln p {records[-1]['log_prob']:.2f}")
             if _stalled(records, settings["patience"]):
                 break
-            clock = seconds()
+            clock = now()
     trained.load_state_dict(averages.best.state_dict())
     return records
 

@@ -13,6 +13,9 @@ from experiments.ardae_paper.mnist.posteriors import Posterior
 class LinearDecoder(nn.Module):
     """x = W z + b + s u with u ~ N(0, I)."""
 
+    weight: th.Tensor
+    bias: th.Tensor
+
     def __init__(self, dim: int, n_pixels: int, deviation: float = 1.0) -> None:
         super().__init__()
         generator = th.Generator().manual_seed(1)

@@ -1,0 +1,149 @@
+"""Networks of Table 5, moments of posteriors, schedules, and tiny runs of each method that can be continued."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch as th
+
+from ardae_rl.runs.run import History, Run
+from ardae_rl.sac_ardae.moments import hermite_rule, one_layer_moments
+from experiments.ardae_paper.mnist import dbmnist, sbmnist
+from experiments.ardae_paper.mnist.autoencoder import make_autoencoder
+from experiments.ardae_paper.mnist.budgets import BUDGETS, run_settings
+from experiments.ardae_paper.mnist.data import Split
+from experiments.ardae_paper.mnist.images import draw_images
+from experiments.ardae_paper.mnist.methods import METHODS, make_trainee
+from experiments.ardae_paper.mnist.posteriors import HierarchicalPosterior, ImplicitPosterior
+from experiments.ardae_paper.mnist.table import KEY, draw, evaluate, summary
+from experiments.ardae_paper.mnist.training import AveragedModel, Schedule, _stalled, train
+from experiments.figure import Result
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "conv", "resconv"])
+@pytest.mark.parametrize("family", ["gaussian", "hierarchical", "implicit"])
+def test_shapes_and_sizes(architecture: str, family: str) -> None:
+    th.manual_seed(0)
+    model, networks = make_autoencoder(architecture, family, latent_dim=4, noise_dim=6)
+    x = th.bernoulli(th.full((2, 784), 0.2))
+    features = model.features(x)
+    assert features.shape == (2, networks.n_features)
+    z = model.posterior.sample(features, 3)
+    assert z.shape == (2, 3, 4) and model.log_joint(x, z).shape == (2, 3)
+    moments = model.posterior.moments(features)
+    assert moments.mean.shape == (2, 4) and moments.covariance.shape == (2, 4, 4)
+
+
+def test_log_likelihood_against_torch() -> None:
+    th.manual_seed(0)
+    model, _ = make_autoencoder("mlp", "gaussian")
+    x, z = th.bernoulli(th.full((2, 784), 0.5)), th.randn(2, 3, 32)
+    expected = th.distributions.Bernoulli(logits=model.decoder(z)).log_prob(x.unsqueeze(1)).sum(-1)
+    th.testing.assert_close(model.log_likelihood(x, z), expected, rtol=1e-4, atol=1e-3)
+
+
+@th.no_grad()
+def test_moments_of_posteriors() -> None:
+    """Against samples; the implicit posterior's also against the expansion to higher order."""
+    th.manual_seed(0)
+    features = th.randn(2, 10)
+    implicit, hierarchical = ImplicitPosterior(10, 3, 20, 64, output_noise=0.3), HierarchicalPosterior(10, 3, 20, 64)
+    for posterior in (implicit, hierarchical):
+        z, moments = posterior.sample(features, 100_000), posterior.moments(features)
+        th.testing.assert_close(moments.mean, z.mean(1), atol=0.02, rtol=0.02)
+        for row, covariance in zip(z, moments.covariance, strict=True):
+            assert (row.T.cov() - covariance).norm() < 0.1 * covariance.norm()
+    layers = implicit.noise_layer.weight, implicit.output_layer.weight, implicit.output_layer.bias
+    shift = implicit.feature_layer(features)
+    exact = one_layer_moments(shift, th.ones_like(shift), *layers, th.relu, hermite_rule(4, 64))
+    mean, covariance = implicit.moments(features)
+    th.testing.assert_close(mean, exact.mean, atol=1e-3, rtol=1e-3)
+    assert (covariance / 1.09 - exact.covariance).norm() < 0.1 * exact.covariance.norm()
+
+
+def test_output_noise_is_relative() -> None:
+    th.manual_seed(0)
+    posterior = ImplicitPosterior(10, 3, 20, 64, output_noise=0.5)
+    features = th.randn(1, 10)
+    frame = posterior.frame(features)
+    z = posterior.generate(features, 50_000)
+    noise = frame.to_local(posterior.add_noise(z, frame)) - frame.to_local(z)
+    th.testing.assert_close(noise[0].T.cov(), 0.25 * th.eye(3), atol=0.01, rtol=0.03)
+
+
+def test_schedule_average_and_patience() -> None:
+    optimizer = th.optim.SGD([th.nn.Parameter(th.zeros(1))], lr=2.0)
+    schedule = Schedule({optimizer: 0.1}, n_updates=100, decay_from=0.5)
+    rates = []
+    for step in (0, 50, 75, 100):
+        schedule.set(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([2.0, 2.0, 1.1, 0.2])
+    model = th.nn.Linear(1, 1, bias=False)
+    averages = AveragedModel(model, decay=0.9, start=1)
+    for step, value in enumerate((7.0, 2.0, 4.0)):
+        th.nn.init.constant_(model.weight, value)
+        averages.update(model, step)
+    assert averages.average.weight.item() == pytest.approx((7.0 + 2.0 + 4.0) / 3), "a plain mean at first"
+    records = History({"log_prob": value} for value in (-3.0, -1.0, -2.0, -1.5))
+    assert _stalled(records, 2) and not _stalled(records, 3) and not _stalled(records, 0)
+
+
+def tiny(method: str) -> tuple[dict[str, Any], Split]:
+    settings = run_settings("smoke", "mlp", method, seed=0)
+    generator = th.Generator().manual_seed(0)
+    images = th.rand(40, 784, generator=generator) * 0.3
+    return settings, Split(images, images[:8].round(), th.bernoulli(images[:32], generator=generator))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, method: str) -> None:
+    settings, split = tiny(method)
+    settings |= {"checkpoint_every": 2}
+    ends = []
+    for folder, interrupted in ((tmp_path / "whole", False), (tmp_path / "parts", True)):
+        if interrupted:
+            th.manual_seed(0)
+            trainee = make_trainee("mlp", method, settings["networks"], settings["entropy"])
+            run = Run(folder)
+            train(trainee, settings | {"n_updates": 2, "decay_from": 1.0}, split, run)
+        th.manual_seed(0)
+        trainee = make_trainee("mlp", method, settings["networks"], settings["entropy"])
+        records = train(trainee, settings | {"decay_from": 1.0}, split, Run(folder))
+        assert [record["n_updates"] for record in records] == [2, 4]
+        ends.append([parameter.detach() for parameter in trainee.model.parameters()])
+    assert all(th.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+@pytest.mark.slow
+def test_evaluation_summary_and_drawing(tmp_path: Path) -> None:
+    results = []
+    for method in METHODS:
+        settings, split = tiny(method)
+        th.manual_seed(0)
+        trainee = make_trainee("mlp", method, settings["networks"], settings["entropy"])
+        numbers = evaluate(trainee.model, trainee.bound, split, settings)
+        row = {name: str(value) for name, value in ({key: settings[key] for key in KEY} | numbers).items()}
+        folder = tmp_path / method
+        folder.mkdir()
+        th.save(draw_images(trainee.model, split.test), folder / "images.pt")
+        results.append(Result(settings, folder, [row | {"ms_per_update": "1"}]))
+    table = summary([row for result in results for row in result.rows])
+    assert [row["method"] for row in table] == list(METHODS.values())
+    assert table[0]["better"] == 0
+    draw(results, tmp_path / "table.png")
+    assert (tmp_path / "table.png").stat().st_size > 20_000
+
+
+def test_settings_of_all_budgets() -> None:
+    for budget in BUDGETS:
+        settings = [
+            *dbmnist.runs(budget, 2, architectures=("mlp", "conv", "resconv")),
+            *sbmnist.runs(budget, 1, architecture="resconv"),
+        ]
+        for each in settings:
+            if budget != "paper" or each["architecture"] == "mlp":
+                make_trainee(each["architecture"], each["method"], each["networks"], each["entropy"])
+    assert len({each["name"] for each in dbmnist.runs("quick", 2)}) == 2 * len(METHODS)
+    with pytest.raises(ValueError, match="`methods` must be one of .* got 'gan'"):
+        dbmnist.runs("quick", 1, methods=("gan",))
