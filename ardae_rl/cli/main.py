@@ -235,7 +235,7 @@ def reproduce(
         typer.Option("--set", metavar="NAME=VALUE", help="An option, such as data=FOLDER for the tables; repeatable."),
     ] = None,
 ) -> None:
-    """Reproduce a figure or table of a paper: its numbers as a table, and the figure. Needs a checkout of the repository.
+    """Reproduce a figure or table of a paper, with its numbers and a plot. Needs a checkout of the repository.
 
     `python -m experiments list` shows all experiments. An interrupted command resumes where it stopped.
     """

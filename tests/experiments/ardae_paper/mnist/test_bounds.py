@@ -75,7 +75,7 @@ def test_log_prob_and_bound_of_a_linear_model(method: str) -> None:
         assert abs(result.log_prob.mean() - exact.mean()) < 3 * standard_error
         within = (result.log_prob - exact).abs() < 3 * result.standard_error
         assert within.float().mean() > 0.95
-        assert (result.mean_log_weight < exact).all(), "the bound of the proposal"
+        assert (result.mean_log_weight < exact + 0.01).all(), "the bound of the proposal"
     assert laplace_estimate(bound.model, x, 4000).sample_size.min() > 3800, "it is the posterior, with a wide component"
     if isinstance(bound, TractableBound):
         values = bound.log_weights(x, 4000).mean(1)
@@ -116,6 +116,7 @@ def flat_gradient(value: th.Tensor, parameters: list[nn.Parameter]) -> th.Tensor
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["moments", "diagonal", "paper"])
 def test_entropy_gradient_of_a_gaussian(form: str) -> None:
     """AR-DAE's gradient is within five percent of that of ln det, also where the frame does not give it away."""
@@ -164,6 +165,7 @@ def bimodal_posterior() -> HierarchicalPosterior:
     return posterior
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "bound"), [("ardae", 0.05), ("avb", 0.1)])
 def test_entropy_gradient_of_a_mixture(method: str, bound: float) -> None:
     """The posterior is far from Gaussian; its entropy is integrated numerically."""

@@ -43,7 +43,7 @@ def test_idx_by_hand(tmp_path: Path) -> None:
 
 
 def test_missing_and_wrong_files(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="has no file train-images-idx3-ubyte or .*download"):
+    with pytest.raises(FileNotFoundError, match=r"has no file train-images-idx3-ubyte or .*download"):
         load_images(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="checksum"):
         load_images(folder)
@@ -52,7 +52,7 @@ def test_missing_and_wrong_files(tmp_path: Path, folder: Path) -> None:
 
 
 def test_dynamic_split(folder: Path) -> None:
-    images, test = load_images(folder, check=False)
+    images, _ = load_images(folder, check=False)
     split = load_split(folder, "dynamic", check=False)
     assert [len(part) for part in split] == [55, 5, 10]
     assert th.equal(split.train[:50], images[:50]) and 0 <= split.train.min() and split.train.max() <= 1

@@ -145,5 +145,5 @@ def test_settings_of_all_budgets() -> None:
             if budget != "paper" or each["architecture"] == "mlp":
                 make_trainee(each["architecture"], each["method"], each["networks"], each["entropy"])
     assert len({each["name"] for each in dbmnist.runs("quick", 2)}) == 2 * len(METHODS)
-    with pytest.raises(ValueError, match="`methods` must be one of .* got 'gan'"):
+    with pytest.raises(ValueError, match=r"`methods` must be one of .* got 'gan'"):
         dbmnist.runs("quick", 1, methods=("gan",))
