@@ -44,7 +44,9 @@ def make_bound(method: str) -> tuple[Bound, LinearDecoder]:
         entropy = ClassifierEntropy(posterior, N_PIXELS, CLASSIFIER, 1e-3, frame="diagonal", n_latents=4)
     elif method == "ivi_ardae_paper":
         network = ESTIMATOR["network_kwargs"] | {"activation": "softplus"}
-        estimator = {"paper": True, "averaging": 1, "network_kwargs": network}
+        # The paper's s = 10⁴ needs more updates than a test can make
+        estimator = {"paper": True, "averaging": 1, "network_kwargs": network, "input_scale": 1.0}
+        estimator |= {"learning_rate": 3e-3}
         entropy = ScoreEntropy(posterior, N_PIXELS, estimator, frame="center", n_latents=8)
     else:
         entropy = ScoreEntropy(posterior, N_PIXELS, ESTIMATOR, frame="moments", n_latents=4)
@@ -62,7 +64,10 @@ def train(bound: Bound, decoder: LinearDecoder, n_updates: int) -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize("method", ["gaussian", "hvi_aux", "avb", "hvi_ardae", "ivi_ardae", "ivi_ardae_paper"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("hvi_aux", "avb", "hvi_ardae", "ivi_ardae_paper")]
+
+
+@pytest.mark.parametrize("method", ["gaussian", "ivi_ardae", *SLOW])
 def test_log_prob_and_bound_of_a_linear_model(method: str) -> None:
     """Importance sampling agrees with the known ln p(x) within three standard errors, and no bound is above it."""
     th.manual_seed(0)

@@ -96,7 +96,10 @@ def tiny(method: str) -> tuple[dict[str, Any], Split]:
     return settings, Split(images, images[:8].round(), th.bernoulli(images[:32], generator=generator))
 
 
-@pytest.mark.parametrize("method", METHODS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name not in ("gaussian", "ivi_ardae")]
+
+
+@pytest.mark.parametrize("method", ["gaussian", "ivi_ardae", *SLOW])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, method: str) -> None:
     settings, split = tiny(method)
     settings |= {"checkpoint_every": 2}
