@@ -111,6 +111,8 @@ OWN_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "no output noise": {"policy_kwargs": {"output_noise": 0.0}},
         "no hidden layers": {"policy_kwargs": {"net_arch": []}},
         "no frame": {"policy_kwargs": {"frame": "none"}},
+        "distance": {"policy_kwargs": {"entropy": "distance"}},
+        "distance, output noise": {"policy_kwargs": {"entropy": "distance", "output_noise": 0.1, "critic": "crossq"}},
         "paper": {
             "policy_kwargs": {"frame": "center"} | small.score(loss="ardae", preconditioned=False)["policy_kwargs"],
             "ent_coef": 0.05,

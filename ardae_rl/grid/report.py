@@ -98,8 +98,8 @@ def _comparisons(scores: dict[str, dict[str, Array]]) -> str:
     """Return sentences that compare final returns with SAC's, and with those of SAC with the same critics."""
     sentences = []
     for algo in scores:
-        _, separator, critic = algo.partition("-")
-        for baseline in dict.fromkeys((_BASELINE, _BASELINE + separator + critic)):
+        critic = algo.rpartition("-")[2]
+        for baseline in (_BASELINE, f"{_BASELINE}-{critic}"):
             envs = [env for env in scores[algo] if env in scores.get(baseline, {})]
             if envs and algo != baseline:
                 ours, theirs = ([scores[name][env] for env in envs] for name in (algo, baseline))

@@ -48,6 +48,10 @@ VARIANTS = {
     **{name: Variant(name) for name in OFF_POLICY},
     "sac_ardae-unclamped": Variant("sac_ardae", {"clamping_kwargs": {"eta": 0}}),
     "sac_ardae-bases4": Variant("sac_ardae", {"policy_kwargs": {"frame": "sigma_points", "n_bases": 4}}),
+    "sac_ardae-distance": Variant("sac_ardae", {"policy_kwargs": {"entropy": "distance"}}),
+    "sac_ardae-distance-crossq": Variant(
+        "sac_ardae", {"policy_kwargs": {"entropy": "distance", "critic": "crossq"}, "learning_rate": 1e-3}
+    ),
     **{
         f"{label}-{critic}": _with_critic(algorithm, critic)
         for label, algorithm in (("sac", "sac_gaussian"), ("sac_nf", "sac_nf"), ("sac_ardae", "sac_ardae"))

@@ -16,8 +16,9 @@ from ardae_rl.sac_ardae.activations import activation_class
 from ardae_rl.sac_ardae.actor import ImplicitActor
 from ardae_rl.sac_ardae.bounds import EntropyBounds, gaussian_entropy, mixture_log_densities
 from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob
+from ardae_rl.sac_ardae.distance import make_distance
 from ardae_rl.sac_ardae.moments import Moments
-from ardae_rl.sac_ardae.whitening import WHITENING_FRAMES, whitening_frame
+from ardae_rl.sac_ardae.whitening import WHITENING_FRAMES, AffineFrame, whitening_frame
 from ardae_rl.score import ARDAE
 
 
@@ -41,6 +42,10 @@ class SACARDAEPolicy(SquashedPolicy):
         ``learning_rate`` is 3e-3, ``averaging`` is 5, ``standardize`` is False if the actor's frame whitens, and
         ``loss`` is "own_noise" if the actor has output noise and the estimator is preconditioned. Its noise is the
         actor's.
+    :param entropy: What the policy maximizes besides its value: "score" (the entropy, by the estimator's score) or
+        "distance" (:class:`~ardae_rl.sac_ardae.distance.LogDistance`, which needs no estimator: there is no density
+        then, ``score_kwargs`` have no effect, and ``output_noise`` is 0 by default).
+    :param entropy_kwargs: Arguments of the distance.
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor's encoder and location.
     :param kwargs: Arguments of :class:`~ardae_rl.sac_ardae.actor.ImplicitActor` (``noise_dim``, ``n_encoder_layers``,
@@ -62,10 +67,15 @@ class SACARDAEPolicy(SquashedPolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule,
         score_kwargs: dict[str, Any] | None = None,
+        entropy: str = "score",
+        entropy_kwargs: dict[str, Any] | None = None,
         activation_fn: str | type[nn.Module] = nn.ReLU,
         actor_activation_fn: str | type[nn.Module] = nn.ReLU,
         **kwargs: Any,
     ):
+        self.distance = make_distance(entropy, entropy_kwargs)
+        if self.distance is not None:
+            kwargs = {"output_noise": 0.0} | kwargs
         # A short average, because policy and estimator chase each other over any delay
         self.score_kwargs = {"averaging": 5, "learning_rate": 3e-3} | (score_kwargs or {})
         self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
@@ -82,6 +92,8 @@ class SACARDAEPolicy(SquashedPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
+        if self.distance is not None:
+            return
         kwargs = self._estimator_arguments()
         self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **kwargs).to(self.device)
 
@@ -110,7 +122,9 @@ class SACARDAEPolicy(SquashedPolicy):
         """
         features = self.actor.extract_features(obs, self.actor.features_extractor)
         embedding = self.actor.encode(features)
-        return EncodedStates(obs, features, embedding, self.actor.frame(embedding))
+        needs_frame = self.distance is None or self.actor.output_noise > 0
+        frame = self.actor.frame(embedding) if needs_frame else AffineFrame(embedding.new_zeros(len(embedding), 1, 1))
+        return EncodedStates(obs, features, embedding, frame)
 
     @th.no_grad()
     def moments(self, obs: PyTorchObs) -> Moments:
@@ -152,12 +166,18 @@ class SACARDAEPolicy(SquashedPolicy):
         return EntropyBounds(offset - with_own.mean(1), offset - without_own.mean(1), gaussian)
 
     def squashed_log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:
+        self._check_density()
         return pre_tanh_log_prob(self.estimator, self.encode_states(obs), pre_tanh.unsqueeze(1)).squeeze(1)
 
     def sample_log_prob(self, obs: PyTorchObs, n_samples: int) -> th.Tensor:
+        self._check_density()
         states = self.encode_states(obs)
         pre_tanh = self.actor.sample(states.embedding, n_samples, states.frame)
         return pre_tanh_log_prob(self.estimator, states, pre_tanh)
+
+    def _check_density(self) -> None:
+        if self.distance is not None:
+            raise ValueError("`entropy` must be 'score' for a density, got 'distance'")
 
 
 MlpPolicy = SACARDAEPolicy

@@ -65,7 +65,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     :param n_steps: Number of steps n of n-step returns.
     :param ent_coef: Temperature α: a fixed number, or "auto" or "auto_<initial value>" to learn it.
     :param target_update_interval: Number of gradient steps between updates of the target critics.
-    :param target_entropy: Target of a learned temperature. "auto" is minus the action dimension.
+    :param target_entropy: Target of a learned temperature. "auto" is minus the action dimension for the entropy, and
+        ln(β √d) for the distance of ``policy_kwargs=dict(entropy="distance")``.
     :param backup_entropy: Whether the critics' targets include the entropy of the next action.
     :param target_calibration: Whether the critics learn values shifted by a constant
         (:class:`~ardae_rl.sac_ardae.calibration.TargetCalibration`).
@@ -83,7 +84,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     :param stats_window_size: Number of episodes over which rollout statistics are averaged.
     :param tensorboard_log: Folder of the TensorBoard log.
     :param policy_kwargs: Arguments of :class:`~ardae_rl.sac_ardae.policies.SACARDAEPolicy`, such as ``net_arch``,
-        ``noise_dim`` and ``score_kwargs``, the settings of the estimator.
+        ``noise_dim``, ``critic``, ``entropy``, and ``score_kwargs``, the settings of the estimator.
     :param verbose: 0 for no output, 1 for information, 2 for debugging.
     :param seed: Seed of all random generators.
     :param device: Device of the networks.
@@ -193,7 +194,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
 
     def _check_density(self) -> None:
         learned = isinstance(self.ent_coef, str)
-        if not self.estimator.has_density and (learned or self.backup_entropy):
+        if self.policy.distance is None and not self.estimator.has_density and (learned or self.backup_entropy):
             raise ValueError(
                 "`backup_entropy` must be False and `ent_coef` a number if the estimator has no log-density, got "
                 f"{self.backup_entropy} and {self.ent_coef!r}"
@@ -203,14 +204,17 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         self._check_arguments()
         clamping_kwargs = self.clamping_kwargs or {}
         check_keys("clamping_kwargs", clamping_kwargs, [field.name for field in fields(JacobianClamping)])
-        self.clamping = JacobianClamping(**clamping_kwargs)
         super()._setup_model()
         self._create_aliases()
+        distance = self.policy.distance
+        # The distance itself keeps a policy from collapsing
+        self.clamping = JacobianClamping(**(({} if distance is None else {"eta": 0}) | clamping_kwargs))
         self._check_density()
         self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
         self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
         if self.target_entropy == "auto":
-            self.target_entropy = -float(np.prod(self.action_space.shape))  # type: ignore[arg-type]
+            dim = self.actor.action_dim
+            self.target_entropy = -float(dim) if distance is None else distance.target(dim)
         self.target_entropy = float(self.target_entropy)
         if isinstance(self.ent_coef, str):
             initial = float(np.log(initial_ent_coef(self.ent_coef)))
@@ -232,7 +236,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             for name in _GRAPHED_ON_GPU:
                 setattr(self, name, GraphedStep(getattr(self, name), CudaRecorder()))
         else:
-            self.estimator.compile_updates()
+            if self.policy.distance is None:
+                self.estimator.compile_updates()
             for name in _COMPILED_ON_CPU:
                 setattr(self, name, CompiledFunction(getattr(self, name)))
 
@@ -240,7 +245,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         self.actor = self.policy.actor
         self.critic = self.policy.critic
         self.critic_target = self.policy.critic_target
-        self.estimator = self.policy.estimator
+        if self.policy.distance is None:
+            self.estimator = self.policy.estimator
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         self.policy.set_training_mode(True)
@@ -249,7 +255,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         for gradient_step in range(gradient_steps):
             replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
             iteration = self._n_updates + gradient_step
-            if iteration == 0 and self.score_warmup > 0:
+            if iteration == 0 and self.score_warmup > 0 and self.policy.distance is None:
                 self.update_score(self._encode_states(replay_data.observations), self.score_warmup)
             if critics.updates_actor(iteration + 1):
                 means.add(self.update_networks(replay_data, th.full((), float(iteration), device=self.device)))
@@ -275,7 +281,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         for optimizer in (self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer):
             if optimizer is not None:
                 set_learning_rate(optimizer, learning_rate, graphed)
-        set_learning_rate(self.estimator.optimizer, self.policy.score_lr_schedule(progress), graphed)
+        if self.policy.distance is None:
+            set_learning_rate(self.estimator.optimizer, self.policy.score_lr_schedule(progress), graphed)
 
     def update_networks(self, replay_data: ReplayBufferSamples, iteration: th.Tensor) -> dict[str, th.Tensor]:
         """Make a gradient step of everything but the target critics, and return its metrics.
@@ -284,7 +291,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         :param iteration: Number of gradient steps so far, a scalar.
         """
         states = self._encode_states(replay_data.observations)
-        metrics = self.update_score(states, self.n_score_updates)
+        metrics = self.update_score(states, self.n_score_updates) if self.policy.distance is None else {}
         metrics |= self.update_critic(replay_data)
         actor_metrics, log_prob = self.update_actor(states, iteration)
         metrics |= actor_metrics
@@ -354,7 +361,10 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         next_actions = th.tanh(pre_tanh.squeeze(1))
         q_values, next_values = self.paired_values(replay_data, next_actions)
         if self.backup_entropy:
-            log_prob = pre_tanh_log_prob(self.estimator, next_states, pre_tanh)
+            if self.policy.distance is None:
+                log_prob = pre_tanh_log_prob(self.estimator, next_states, pre_tanh)
+            else:
+                log_prob = -self.policy.distance(self.actor, next_states.embedding)
             bonus = -self.ent_coef_value * log_prob
             metrics["entropy"] = -log_prob.mean()
             next_values = next_values + bonus
@@ -405,9 +415,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         pre_tanh = self.actor.add_output_noise(outputs[:, :1], states.frame)
         actions = th.tanh(pre_tanh.squeeze(1))
         values = self.action_value(states.observations, actions)
-        with_log_prob = self.log_ent_coef is not None or self.estimator.density_is_free
-        score, log_prob = pre_tanh_score(self.estimator, states, pre_tanh, with_log_prob)
-        actor_loss = -self.ent_coef_value * entropy_surrogate(pre_tanh, score) - values.mean()
+        entropy, log_prob = self._entropy_term(states, pre_tanh)
+        actor_loss = -self.ent_coef_value * entropy - values.mean()
         metrics = {"saturation": (actions.detach().abs() > 0.99).float().mean()}
         if self.clamping.enabled:
             penalty = self.clamping.penalty(noise, outputs)
@@ -418,10 +427,22 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         if log_prob is not None:
             metrics["actor_loss"] = (self.ent_coef_value * log_prob - values.detach()).mean()
             metrics["entropy"] = -log_prob.mean()
-            if self.actor.has_exact_frame:
+            if self.actor.has_exact_frame and self.policy.distance is None:
                 gaussian = gaussian_entropy(self.actor.action_dim, 1 + self.actor.output_noise**2)
                 metrics["entropy_bound"] = gaussian + (states.frame.log_det() + log_tanh_slope(pre_tanh)).mean()
         return actor_loss, metrics, log_prob
+
+    def _entropy_term(self, states: EncodedStates, pre_tanh: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
+        """Return a scalar with the entropy's gradient, and the log-density as in update_actor.
+
+        With a distance in the place of the entropy, it takes the place of minus the log-density.
+        """
+        if self.policy.distance is not None:
+            log_distance = self.policy.distance(self.actor, states.embedding)
+            return log_distance.mean(), -log_distance.detach()
+        with_log_prob = self.log_ent_coef is not None or self.estimator.density_is_free
+        score, log_prob = pre_tanh_score(self.estimator, states, pre_tanh, with_log_prob)
+        return entropy_surrogate(pre_tanh, score), log_prob
 
     @th.compiler.disable
     def action_value(self, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
@@ -455,7 +476,9 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         return [*super()._excluded_save_params(), *networks, *others]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        state_dicts = ["policy", "actor.optimizer", "critic.optimizer", "estimator.optimizer"]
+        state_dicts = ["policy", "actor.optimizer", "critic.optimizer"]
+        if self.policy.distance is None:
+            state_dicts.append("estimator.optimizer")
         tensors = []
         if self.ent_coef_optimizer is not None:
             state_dicts.append("ent_coef_optimizer")

@@ -119,6 +119,8 @@ def critics_table() -> Iterator[tuple[str, list[Case]]]:
                 kwargs = {"critic": critic, "net_arch": {"pi": [256, 256], "qf": [width, width]}}
                 arguments = {"policy_kwargs": kwargs}
                 cases.append(Case(f"{label}, {critic}", algo, arguments=arguments, n_steps=_CYCLE))
+        distance = {"policy_kwargs": widths["policy_kwargs"] | {"entropy": "distance"}}
+        cases.append(Case("SACARDAE, mlp, distance", "sac_ardae", arguments=distance, n_steps=_CYCLE))
         yield f"critics of width {width}", cases
 
 

@@ -69,13 +69,13 @@ def test_verdicts(interval: tuple[float, float, float], sentence: str) -> None:
 
 def test_comparisons_hold_the_critics_fixed() -> None:
     """Each algorithm is compared with SAC, and with SAC that has its critics, where both were run."""
-    scores = {name: {"A": np.array([0.1, 0.2])} for name in ("sac", "sac-crossq", "sac_ardae-crossq")}
+    scores = {name: {"A": np.array([0.1, 0.2])} for name in ("sac", "sac-crossq", "sac_ardae-distance-crossq")}
     lines = _comparisons(scores | {"tqc": {"B": np.ones(1)}}).splitlines()
     pairs = [re.findall(r"(sac\S*) is better than (sac[\w-]*)", line) for line in lines]
     assert pairs == [
         [("sac-crossq", "sac")],
-        [("sac_ardae-crossq", "sac")],
-        [("sac_ardae-crossq", "sac-crossq")],
+        [("sac_ardae-distance-crossq", "sac")],
+        [("sac_ardae-distance-crossq", "sac-crossq")],
     ]
 
 

@@ -1,0 +1,114 @@
+"""The log-distance in the place of the entropy: its value and target, and its places in a gradient step."""
+
+import math
+from typing import Any
+
+import pytest
+import torch as th
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+
+from ardae_rl.sac_ardae.distance import LogDistance
+from tests.common.models import changed, parameters
+from tests.sac_ardae.small import make
+
+GAMMA, ALPHA = 0.9, 0.5
+DISTANCE: dict[str, Any] = {"entropy": "distance"}
+
+
+class TwoPoints:
+    """Actions ±atanh(0.5) before tanh in two dimensions, by the sign of the noise."""
+
+    def sample_noise(self, embedding: th.Tensor, n_samples: int) -> th.Tensor:
+        signs = th.ones(len(embedding), n_samples, 1)
+        signs[:, n_samples // 2 :] = -1  # the second actions of all pairs
+        signs[1, n_samples // 2 :] = 1  # equal actions in the second state
+        return signs
+
+    def generate(self, embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
+        return math.atanh(0.5) * noise.expand(-1, -1, 2)
+
+
+def test_value_by_hand() -> None:
+    """The actions differ by 1 in both dimensions, or not at all."""
+    value = LogDistance()(TwoPoints(), th.zeros(2, 3))  # type: ignore[arg-type]
+    expected = [[math.log(math.sqrt(2) + 1e-5)], [math.log(1e-5)]]
+    th.testing.assert_close(value, th.tensor(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_targets() -> None:
+    assert LogDistance().target(6) == pytest.approx(math.log(0.2 * math.sqrt(6)))
+    model = make(policy_kwargs=DISTANCE | {"entropy_kwargs": {"beta": 0.8}})
+    assert model.target_entropy == pytest.approx(math.log(0.8))
+    assert make(policy_kwargs=DISTANCE, target_entropy=-3).target_entropy == -3
+
+
+def test_critics_and_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The targets get α times the log-distance in s', the actor's loss is -min Q - α times the one in s."""
+    model = make(gamma=GAMMA, ent_coef=ALPHA, policy_kwargs=DISTANCE)
+    value = th.nn.Parameter(th.tensor([[0.5], [-2.0]]))
+    monkeypatch.setattr(LogDistance, "__call__", lambda self, actor, embedding: value)
+    obs, zeros = th.randn(2, 3), th.zeros(2, 1)
+    q = th.tensor([[3.0], [4.0]])
+    monkeypatch.setattr(model, "critic_target", lambda observations, actions: (q, q + 1))
+    targets, _, metrics = model.target_q_values(ReplayBufferSamples(obs, zeros, obs, zeros, zeros))
+    th.testing.assert_close(targets, GAMMA * (q + ALPHA * value.detach()))
+    th.testing.assert_close(metrics["entropy"], value.mean().detach())
+
+    monkeypatch.setattr(model, "action_value", lambda observations, actions: q)
+    loss, metrics, log_prob = model._actor_loss(model.policy.encode_states(obs), th.zeros(()))
+    th.testing.assert_close(loss, -(q + ALPHA * value).mean())
+    th.testing.assert_close(metrics["actor_loss"], loss.detach())
+    loss.backward()
+    th.testing.assert_close(value.grad, th.full((2, 1), -ALPHA / 2))
+    assert log_prob is not None
+    th.testing.assert_close(log_prob, -value.detach())
+
+
+def test_training() -> None:
+    """There is no estimator; actor, critics and temperature are trained."""
+    model = make(policy_kwargs=DISTANCE).learn(12)
+    before = parameters(model)
+    model.train(2, 16)
+    assert changed(before, parameters(model)) == {"actor", "critic", "critic_target", "ent_coef"}
+    assert not any("score" in name for name in model.logger.name_to_value)
+
+
+def test_spread_is_learned() -> None:
+    """From actions close to each other, it comes close to its supremum over densities on [-1, 1], which is ln ½."""
+    model = make(policy_kwargs=DISTANCE | {"net_arch": [64, 64]}, learning_rate=1e-2)
+    embedding = model.policy.encode_states(th.randn(64, 3)).embedding.detach()
+    with th.no_grad():
+        output_layer: Any = model.actor.generator[-1]
+        output_layer.weight.mul_(0.1)
+    values = []
+    for _ in range(300):
+        value = LogDistance()(model.actor, embedding).mean()
+        model.actor.optimizer.zero_grad()
+        (-value).backward()
+        model.actor.optimizer.step()
+        values.append(value.item())
+    assert values[0] < -2
+    assert math.log(0.5) - 0.15 < sum(values[-50:]) / 50 < math.log(0.5) + 0.02
+
+
+def test_density_is_refused() -> None:
+    model = make(policy_kwargs=DISTANCE)
+    obs, actions = th.zeros(1, 3), th.zeros(1, 1)
+    for call in (lambda: model.policy.log_prob(obs, actions), lambda: model.policy.entropy(obs)):
+        with pytest.raises(ValueError, match="`entropy` must be 'score' for a density, got 'distance'"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"entropy": "knn"}, "`entropy` must be one of 'score', 'distance', got 'knn'"),
+        ({"entropy_kwargs": {"beta": 1}}, "`entropy_kwargs` must be empty for entropy='score', got {'beta': 1}"),
+        (DISTANCE | {"entropy_kwargs": {"gamma": 1}}, "`entropy_kwargs` must only have the keys 'n_pairs', 'beta'"),
+        (DISTANCE | {"entropy_kwargs": {"beta": 0}}, "`beta` must be positive, got 0"),
+        (DISTANCE | {"entropy_kwargs": {"n_pairs": 0}}, "`n_pairs` must be >= 1, got 0"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(policy_kwargs=arguments)
