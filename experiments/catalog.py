@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "dvbf-pendulum": "experiments.state_space.dvbf_pendulum",
     "dvbf-pixels": "experiments.state_space.dvbf_pixels",
     "estimator": "experiments.estimator",
+    "correlated": "experiments.correlated",
     "closed_loop": "experiments.closed_loop",
     "energy_based_gan": "experiments.energy_based_gan",
     "multigoal": "experiments.multigoal",

@@ -5,8 +5,9 @@ target after the last update, at new contexts and samples. The score error is E|
 bias and error are the mean and the mean absolute value of the estimated minus the true ln p, in nats.
 
 `paper` is the form of Lim et al. (2020), with at least as many network evaluations per update as the default (through
-the number of noise draws). `paper_centered` subtracts the true location, as the paper subtracts the center of its
-sampler; no other estimator is given it.
+the number of noise draws). Its input scale s is 10,000, as published. `paper_centered` subtracts the true location, as
+the paper subtracts the center of its sampler, and `paper_tuned` does so as well, with s = 100; no other estimator is
+given the location. The option ``input_scales`` adds `paper_tuned` with other s, as `paper_s10`.
 """
 
 import math
@@ -42,6 +43,7 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": PAPER,
     "paper_centered": PAPER,
+    "paper_tuned": PAPER | {"input_scale": 100.0},
     "dual": {"normalization": "dual"},
     "importance": {"normalization": "importance"},
     "immse": {"normalization": "immse"},
@@ -53,11 +55,13 @@ SEEDS = {"smoke": 1, "quick": 3}
 BUDGETS = {"smoke": {"updates": 1, "n_contexts": 4}, "quick": {"updates": 2500, "n_contexts": TEST_CONTEXTS}}
 
 
-def measure(name: str, target: Target, seed: int, updates: int, n_contexts: int = TEST_CONTEXTS) -> dict[str, Any]:
+def measure(
+    name: str, arguments: dict[str, Any], target: Target, seed: int, updates: int, n_contexts: int = TEST_CONTEXTS
+) -> dict[str, Any]:
     """Train one estimator on one target, and return its errors after the last update as columns of the table."""
     th.manual_seed(seed)
     generator = th.Generator().manual_seed(100 + seed)
-    estimator = ARDAE(target.dim, CONTEXT_DIM, **ESTIMATORS[name])
+    estimator = ARDAE(target.dim, CONTEXT_DIM, **arguments)
     calls = count_rows(estimator)
     begin = time.process_time()
     for update in range(updates):
@@ -83,9 +87,9 @@ def measure(name: str, target: Target, seed: int, updates: int, n_contexts: int 
 
 
 def center(name: str, target: Target, context: th.Tensor) -> th.Tensor:
-    """Return what is subtracted from samples and queries: zero except for `paper_centered`."""
+    """Return what is subtracted from samples and queries: zero except for `paper_centered` and `paper_tuned`."""
     location, _ = target.location_scale(context)
-    return location if name == "paper_centered" else th.zeros_like(location)
+    return location if name.startswith("paper_") else th.zeros_like(location)
 
 
 def count_rows(estimator: ARDAE) -> list[int]:
@@ -106,17 +110,20 @@ def runs(
     estimators: tuple[str, ...] = tuple(ESTIMATORS),
     dims: tuple[int, ...] = DIMS,
     modes: tuple[int, ...] = MODES,
+    input_scales: tuple[float, ...] = (),
 ) -> list[dict[str, Any]]:
     for estimator in estimators:
         check_choice("estimators", estimator, ESTIMATORS)
     for n_modes in modes:
         check_choice("modes", n_modes, MODES)
+    chosen = {name: ESTIMATORS[name] for name in estimators}
+    chosen |= {f"paper_s{scale:g}": PAPER | {"input_scale": scale} for scale in input_scales}
     return [
         {"name": f"{name} {dim} {n_modes} {seed}", "estimator": name, "dim": dim, "modes": n_modes, "seed": seed}
         | BUDGETS[budget]
-        | {"arguments": ESTIMATORS[name]}
+        | {"arguments": arguments}
         for seed in range(n_seeds)
-        for name in estimators
+        for name, arguments in chosen.items()
         for dim in dims
         for n_modes in modes
     ]
@@ -125,7 +132,7 @@ def runs(
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     name, seed = settings["estimator"], settings["seed"]
     target = Target(settings["dim"], settings["modes"], seed)
-    row = measure(name, target, seed, settings["updates"], settings["n_contexts"])
+    row = measure(name, settings["arguments"], target, seed, settings["updates"], settings["n_contexts"])
     return [{k: settings[k] for k in KEY} | row]
 
 
@@ -157,7 +164,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
     rows = [row for result in results for row in result.rows]
     targets = sorted({(int(row["dim"]), int(row["modes"])) for row in rows}, key=lambda target: target[::-1])
-    names = [name for name in ESTIMATORS if any(row["estimator"] == name for row in rows)]
+    names = list(dict.fromkeys(row["estimator"] for row in rows))
     panels = {"score_error": "relative squared score error", "log_prob_error": "mean |error| of ln p, nats"}
     figure = Plot(figsize=(9, 6.4), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True)

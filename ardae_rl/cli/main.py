@@ -298,13 +298,27 @@ def benchmark(
 @app.command()
 def report(
     out: Annotated[Path, typer.Argument(help="Folder of the runs of `ardae-rl benchmark`.")] = Path("runs/benchmark"),
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=FOLDER", help="Another benchmark to compare with, e.g. of an earlier version."),
+    ] = None,
 ) -> None:
     """Write report.md and two figures about the finished runs of a benchmark."""
     from ardae_rl.grid.report import report as write_report
 
     with one_line_errors(report):
-        path = write_report(out)
+        path = write_report(out, _labeled_folders(beside or []))
     typer.echo(f"wrote {path}")
+
+
+def _labeled_folders(beside: list[str]) -> dict[str, Path]:
+    folders = {}
+    for text in beside:
+        label, equals, folder = text.partition("=")
+        if not (label and equals and folder):
+            raise ValueError(f"`beside` must have the form LABEL=FOLDER, got {text!r}")
+        folders[label] = Path(folder)
+    return folders
 
 
 def main() -> None:

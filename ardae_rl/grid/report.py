@@ -1,11 +1,12 @@
 """The report of a benchmark: tables in the form of Lim et al. (2020), aggregates over environments, curves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ardae_rl.common.optional import require
+from ardae_rl.grid.comparison import improvement_table, interquartile_table, paired_table
 from ardae_rl.grid.curves import Array, Curve, names, normalized_scores, read_curves
 from ardae_rl.grid.figures import draw_curves, draw_profiles
 from ardae_rl.grid.grid import failed_runs
@@ -14,17 +15,21 @@ from ardae_rl.grid.statistics import interquartile_mean, probability_of_improvem
 _BASELINE = "sac"
 
 
-def report(out: Path) -> Path:
+def report(out: Path, beside: Mapping[str, Path] | None = None) -> Path:
     """Write ``report.md``, ``learning_curves.png`` and ``profiles.png`` into the folder of the runs.
 
     :param out: Folder of the runs.
+    :param beside: Folders of other benchmarks, such as one of an earlier version, by the label that their algorithms
+        get: "sac (before)".
     :return: Path of the report.
-    :raises ValueError: If the folder has no finished runs.
+    :raises ValueError: If a folder has no finished runs.
     :raises ImportError: If matplotlib or scipy is not installed.
     """
     require("matplotlib", "plots")
     require("scipy", "plots")
     curves = read_curves(out)
+    for label, folder in (beside or {}).items():
+        curves += [curve._replace(algo=f"{curve.algo} ({label})") for curve in read_curves(folder)]
     draw_curves(curves, out / "learning_curves.png")
     scores = normalized_scores(curves)
     draw_profiles(scores, out / "profiles.png")
@@ -33,6 +38,8 @@ def report(out: Path) -> Path:
         parts += [f"## {title}", _table(curves, summary)]
     parts += ["## All environments", _aggregates(scores), _comparisons(scores)]
     parts += ["![Performance profiles](profiles.png)"]
+    if len(scores) > 1:
+        parts += ["## All pairs of algorithms", *_all_pairs(curves)]
     parts += ["## Learning curves", "![Learning curves](learning_curves.png)"]
     parts += ["## Logged quantities", _logged(curves)]
     path = out / "report.md"
@@ -46,10 +53,20 @@ def at_half(curve: Curve) -> float:
     return float(curve.returns[max(index, 0)])
 
 
+def final_return(curve: Curve) -> float:
+    """Return the last evaluation's return."""
+    return float(curve.returns[-1])
+
+
+def mean_return(curve: Curve) -> float:
+    """Return the mean of all evaluations' returns."""
+    return float(curve.returns.mean())
+
+
 SUMMARIES: dict[str, Callable[[Curve], float]] = {
-    "Final return": lambda curve: float(curve.returns[-1]),
+    "Final return": final_return,
     "Maximum return (the paper's Tables 1 and 3)": lambda curve: float(curve.returns.max()),
-    "Mean return over training (the paper's Table 4)": lambda curve: float(curve.returns.mean()),
+    "Mean return over training (the paper's Table 4)": mean_return,
     "Return at half of the steps": at_half,
     "Training minutes": lambda curve: float(curve.wall_seconds[-1]) / 60,
     "Minutes of processor time": lambda curve: float(curve.cpu_seconds[-1]) / 60,
@@ -105,6 +122,21 @@ def _comparisons(scores: dict[str, dict[str, Array]]) -> str:
                 ours, theirs = ([scores[name][env] for env in envs] for name in (algo, baseline))
                 sentences.append("- " + verdict(algo, baseline, probability_of_improvement(ours, theirs)))
     return "\n".join(sentences)
+
+
+def _all_pairs(curves: Sequence[Curve]) -> list[str]:
+    parts = []
+    for name, summary in {"final return": final_return, "mean return over training": mean_return}.items():
+        parts += [
+            f"Interquartile mean of the {name} over seeds, with 95 % bootstrap intervals:",
+            _markdown(interquartile_table(curves, summary)),
+            f"Probability that a run of the row's algorithm has a higher {name} than one of the column's, averaged over "
+            "environments, with 95 % intervals by stratified bootstrap over seeds:",
+            _markdown(improvement_table(curves, summary)),
+            f"Mean difference of the {name} between runs of the same seed, with 95 % bootstrap intervals:",
+            _markdown(paired_table(curves, summary)),
+        ]
+    return parts
 
 
 def _logged(curves: Sequence[Curve]) -> str:

@@ -66,6 +66,14 @@ def probability_of_improvement(
     return Interval(float(estimate), float(low), float(high))
 
 
+def mean_difference(ours: Array, baseline: Array, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Interval:
+    """Return the mean of differences between pairs of runs, such as those of the same seed, both of shape (pairs,)."""
+    differences = ours - baseline
+    means = _resampled(differences, n_resamples, np.random.default_rng(seed)).mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(differences.mean()), float(low), float(high))
+
+
 def verdict(algo: str, baseline: str, improvement: Interval) -> str:
     """Return a sentence that says what the interval of the probability of improvement allows to conclude."""
     rate = f"{100 * improvement.estimate:.0f} % of pairs of runs"

@@ -10,12 +10,13 @@ from torch import nn
 from ardae_rl.common.checks import check_choice, check_keys, check_min, check_positive
 from ardae_rl.common.compiled import CompiledFunction
 from ardae_rl.common.cpu import cached_chunks
+from ardae_rl.score.averages import RunningAverage
 from ardae_rl.score.inputs import check_context, check_points, check_samples
 from ardae_rl.score.models import PreconditionedEnergy, PreconditionedScore, RawEnergy, RawScore, ScoreModel
 from ardae_rl.score.networks import NETWORK_ARGUMENTS, ContextEmbedding
 from ardae_rl.score.normalizers import IMMSE, Importance, Normalizer, make_normalizer
 from ardae_rl.score.objective import LOSSES, NoiseScale, score_terms
-from ardae_rl.score.standardize import FixedStandardizer, LearnedStandardizer, RunningAverage
+from ardae_rl.score.standardize import Coordinates, FixedStandardizer, LearnedStandardizer
 
 PARAMETERIZATIONS = ("energy", "score")
 
@@ -27,6 +28,9 @@ class ARDAE(nn.Module):
     https://arxiv.org/abs/2006.05164. The defaults are this package's preconditioned form with the control-variate
     loss; :meth:`paper` gives the paper's. ``state_dict()`` holds the estimator, and ``optimizer.state_dict()`` what
     continued training needs as well.
+
+    A preconditioned density is a Gaussian with a correction that is learned where samples are frequent. So its tails
+    are Gaussian: if samples have heavier ones, the density at the far samples is too low, and entropies are too high.
 
     Example:
 
@@ -53,8 +57,9 @@ class ARDAE(nn.Module):
         :mod:`~ardae_rl.score.normalizers`, None (scores only), or "auto": "contrastive" for an energy ("importance"
         without preconditioning), None for a score.
     :param preconditioned: Whether a Gaussian is factored out of the density; False for the paper's raw network.
-    :param standardize: Whether the samples' location and scale are learned, for that Gaussian. Use False if samples
-        have a mean near zero and a variance near one in every context. Ignored without preconditioning.
+    :param standardize: Whether the samples' location, scale and correlation are learned, for that Gaussian. Use False
+        if samples have a mean near zero and a covariance near the identity in every context. Ignored without
+        preconditioning.
     :param network_kwargs: Arguments of the network: ``hidden``, ``context_hidden``, ``point_hidden``,
         ``context_gain``, ``activation``, ``n_frequencies`` and ``frequency``; see
         :class:`~ardae_rl.score.networks.ConditionalNetwork`.
@@ -164,8 +169,7 @@ class ARDAE(nn.Module):
         if standardizer_loss is not None:
             standardizer_loss.backward()
             metrics["standardizer_loss"] = standardizer_loss.detach()
-        location, log_scale = self.standardizer(context)
-        z = (samples - location) * th.exp(-log_scale)
+        z = self.standardizer.to_local(samples, context)
         if self.noise.n_samples > 1:
             z = z.repeat_interleave(self.noise.n_samples, dim=1)
         for part, part_context in cached_chunks(z, self.standardizer.normalize_context(context)):
@@ -277,10 +281,10 @@ class ARDAE(nn.Module):
         if context is not None and x.dim() == 2:
             x = x.unsqueeze(1)
         x, context = self._batched(x, context)
-        location, log_scale = self.standardizer(context)
-        z = (x - location) * th.exp(-log_scale)
+        coordinates = self.standardizer.coordinates(context)
+        z = coordinates.to_local(x)
         embedding = self._query_model.encode(self.standardizer.normalize_context(context))
-        return _Query(shape, z, log_scale, self._sigma(z, noise_scale), embedding)
+        return _Query(shape, z, coordinates, self._sigma(z, noise_scale), embedding)
 
     def _sigma(self, like: th.Tensor, noise_scale: float | None = None) -> th.Tensor:
         """Return the noise scale of a query in the model's coordinates, (1, 1, 1)."""
@@ -302,17 +306,17 @@ class _Query(NamedTuple):
 
     shape: Sequence[int]  # of x
     z: th.Tensor  # standardized points, (batch, n, dim)
-    log_scale: th.Tensor  # of the standardization, broadcasts against z
+    coordinates: Coordinates
     sigma: th.Tensor  # noise scale, (1, 1, 1)
     embedding: ContextEmbedding
 
     def score(self, local_score: th.Tensor) -> th.Tensor:
         """Return the score with respect to x, given that with respect to z."""
-        return (local_score * th.exp(-self.log_scale)).reshape(self.shape)
+        return self.coordinates.score_from_local(local_score).reshape(self.shape)
 
     def log_prob(self, local_log_prob: th.Tensor) -> th.Tensor:
         """Return the log-density of x, given that of z."""
-        return (local_log_prob - self.log_scale.expand(*self.z.shape).sum(-1)).reshape(self.shape[:-1])
+        return (local_log_prob + self.coordinates.log_det(self.z.shape[-1])).reshape(self.shape[:-1])
 
 
 def _make_noise(noise_kwargs: Mapping[str, Any], preconditioned: bool, loss: str) -> NoiseScale:

@@ -1,36 +1,48 @@
-"""Coordinates of unit scale, z = (x - location(context)) / scale(context)."""
+"""Coordinates of unit scale and without correlation, z = M (x - location(context)) / scale(context)."""
 
 import copy
 import math
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-# A running average spans about a tenth of the batches so far, and at most its horizon
-_WARM_UP = 10
+from ardae_rl.score.averages import RunningAverage
+from ardae_rl.score.correlation import Decorrelation
 
 
-class RunningAverage(nn.Module):
-    """Weight of the newest batch in an average that is short at first and exponential later.
+class Coordinates(NamedTuple):
+    """Coordinates z = M (x - location) / scale of points in each context."""
 
-    :param horizon: Number of batches that the average spans in the end.
-    """
+    location: th.Tensor  # (batch, 1, dim) or (1, 1, 1)
+    log_scale: th.Tensor  # in the same shape
+    matrix: th.Tensor | None = None  # M, lower triangular, (dim, dim); None for the identity
 
-    count: th.Tensor  # a float, because SB3 averages all entries of a policy's state
+    def scaled(self, x: th.Tensor) -> th.Tensor:
+        """Return (x - location) / scale of points (batch, n, dim)."""
+        return (x - self.location) * th.exp(-self.log_scale)
 
-    def __init__(self, horizon: int) -> None:
-        super().__init__()
-        self.horizon = horizon
-        self.register_buffer("count", th.zeros(()))
+    def decorrelated(self, scaled: th.Tensor) -> th.Tensor:
+        """Return z, given the result of :meth:`scaled`."""
+        return scaled if self.matrix is None else scaled @ self.matrix.mT
 
-    def next_weight(self) -> th.Tensor:
-        """Return 1 for the first batch, then weights that fall to 1 / horizon."""
-        weight = th.clamp(_WARM_UP / (self.count + _WARM_UP), min=1 / self.horizon)
-        weight = th.where(self.count == 0, th.ones_like(weight), weight)
-        self.count += 1
-        return weight
+    def to_local(self, x: th.Tensor) -> th.Tensor:
+        """Return the coordinates z of points x, both (batch, n, dim)."""
+        return self.decorrelated(self.scaled(x))
+
+    def score_from_local(self, local_score: th.Tensor) -> th.Tensor:
+        """Return the score with respect to x, given that with respect to z, both (batch, n, dim)."""
+        scaled_score = local_score if self.matrix is None else local_score @ self.matrix
+        return scaled_score * th.exp(-self.log_scale)
+
+    def log_det(self, dim: int) -> th.Tensor:
+        """Return ln |dz / dx|, which ln p(x) exceeds ln p(z) by, (batch, 1) or (1, 1).
+
+        :param dim: Dimension of x.
+        """
+        log_det = -self.log_scale.expand(*self.log_scale.shape[:2], dim).sum(-1)
+        return log_det if self.matrix is None else log_det + self.matrix.diagonal().log().sum()
 
 
 class ContextNormalizer(nn.Module):
@@ -62,13 +74,16 @@ class ContextNormalizer(nn.Module):
 
 
 class LearnedStandardizer(nn.Module):
-    """Location and scale of p(x | context), learned from the samples that train the score.
+    """Location, scale and correlation of p(x | context), learned from the samples that train the score.
 
     There are two stages. Recursive least squares on (context, 1) with exponential forgetting gives the linear part of
     the location at once and without the jitter of a gradient optimizer; a location that varies by far more than the
     scale must be known to a fraction of the scale. A small network gives the nonlinear part, in units of the first
     stage's residual, and the log scale. Queries use a slow average of this network, because the score network has to
-    adapt to every change of these coordinates.
+    adapt to every change of these coordinates. Residuals of unit scale then have a running correlation, the same in all
+    contexts, which a triangular factor takes out (:class:`~ardae_rl.score.correlation.Decorrelation`).
+
+    What is left is modeled relative to N(0, I), so a density has Gaussian tails, whatever the samples have.
 
     :param dim: Dimension of x.
     :param context_dim: Dimension of the context; 0 for none.
@@ -103,6 +118,7 @@ class LearnedStandardizer(nn.Module):
         nn.init.zeros_(output_layer.weight)
         nn.init.zeros_(output_layer.bias)
         self.slow_network = copy.deepcopy(self.network).requires_grad_(False)
+        self.decorrelation = Decorrelation(dim) if dim > 1 else None
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that :meth:`loss` trains."""
@@ -160,6 +176,19 @@ class LearnedStandardizer(nn.Module):
             location, log_scale = self._location_log_scale(context, self.slow_network)
         return location.unsqueeze(1), log_scale.unsqueeze(1)
 
+    def coordinates(self, context: th.Tensor) -> Coordinates:
+        """Return the coordinates of points in these contexts."""
+        location, log_scale = self(context)
+        return Coordinates(location, log_scale, None if self.decorrelation is None else self.decorrelation.matrix)
+
+    def to_local(self, samples: th.Tensor, context: th.Tensor) -> th.Tensor:
+        """Return the coordinates z of samples that train the score, and update the correlation with them."""
+        coordinates = self.coordinates(context)
+        scaled = coordinates.scaled(samples)
+        if self.decorrelation is not None:
+            self.decorrelation.update(scaled)
+        return coordinates.decorrelated(scaled)
+
     def _location_log_scale(self, context: th.Tensor, network: nn.Module) -> tuple[th.Tensor, th.Tensor]:
         residual_scale = self.residual_variance.sqrt() + 1e-8
         inputs = self.normalizer(context) if context.shape[1] else context.new_ones(len(context), 1)
@@ -203,6 +232,14 @@ class FixedStandardizer(nn.Module):
         """Return the location, 0, and the log scale, each (1, 1, 1)."""
         zero = context.new_zeros(1, 1, 1)
         return zero, zero - math.log(self.input_scale)
+
+    def coordinates(self, context: th.Tensor) -> Coordinates:
+        """Return the coordinates of points in these contexts."""
+        return Coordinates(*self(context))
+
+    def to_local(self, samples: th.Tensor, context: th.Tensor) -> th.Tensor:
+        """Return the coordinates z of samples."""
+        return self.coordinates(context).to_local(samples)
 
 
 def _with_one(context: th.Tensor) -> th.Tensor:

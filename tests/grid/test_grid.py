@@ -133,6 +133,16 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     assert "failed: tests.grid.failing:Failing-v0 sac 0: RuntimeError: on purpose" in text
     for name in ("learning_curves.png", "profiles.png"):
         assert (out / name).stat().st_size > 10_000
+    assert "All pairs" not in text
+
+    result = CliRunner().invoke(app, ["report", str(out), "--beside", f"before={out}"])
+    assert result.exit_code == 0, result.output
+    text = (out / "report.md").read_text()
+    assert f"| sac (before) | {last:.1f} [{last:.1f}, {last:.1f}] |" in text
+    assert "| sac - sac (before) | 0.0 [0.0, 0.0], n = 1 |" in text
+    assert "| sac (before) | 0.50 [0.50, 0.50] |  |" in text
+    result = CliRunner().invoke(app, ["report", str(out), "--beside", str(out)])
+    assert "--beside must have the form LABEL=FOLDER" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ardae_rl.grid.comparison import improvement_table, interquartile_table, paired_table
 from ardae_rl.grid.curves import Curve, normalized_scores, read_curves
 from ardae_rl.grid.figures import smoothed
-from ardae_rl.grid.report import SUMMARIES, _comparisons, at_half
+from ardae_rl.grid.report import SUMMARIES, _comparisons, at_half, final_return
 from ardae_rl.grid.statistics import (
     Interval,
     interquartile_mean,
+    mean_difference,
     probability_of_improvement,
     stratified_interval,
     verdict,
@@ -116,3 +118,21 @@ def test_smoothing() -> None:
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must have finished runs"):
         read_curves(tmp_path)
+
+
+def test_mean_difference() -> None:
+    values = np.random.default_rng(0).standard_normal(400)
+    result = mean_difference(values + 3, np.full(400, 2.0), n_resamples=2000)
+    assert result.estimate == pytest.approx(values.mean() + 1)
+    assert result.high - result.low == pytest.approx(2 * 1.96 / 20, rel=0.1)
+
+
+def test_comparisons_of_all_pairs() -> None:
+    """Differences are between runs of the same seed; a seed that one algorithm lacks is left out."""
+    curves = [curve("A", "sac", seed, [0.0, value]) for seed, value in enumerate((1.0, 2.0, 50.0))]
+    curves += [curve("A", "tqc", seed, [0.0, value]) for seed, value in enumerate((3.0, 6.0))]
+    assert paired_table(curves, final_return) == [["difference", "A"], ["sac - tqc", "-3.0 [-4.0, -2.0], n = 2"]]
+    (_, *algos), sac, tqc = improvement_table(curves, final_return)
+    assert (algos, sac[1], tqc[2]) == (["sac", "tqc"], "", "")
+    assert sac[2].startswith("0.33 [") and tqc[1].startswith("0.67 [")
+    assert interquartile_table(curves, final_return)[2] == ["tqc", "4.5 [3.0, 6.0]"]

@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 import torch as th
 
-from ardae_rl.score.standardize import ContextNormalizer, FixedStandardizer, LearnedStandardizer, RunningAverage
+from ardae_rl.score.averages import RunningAverage
+from ardae_rl.score.standardize import ContextNormalizer, FixedStandardizer, LearnedStandardizer
 
 CONTEXT_MEAN = th.tensor([0.0, 100.0, -3.0])
 CONTEXT_SCALE = th.tensor([1.0, 10.0, 0.1])

@@ -1,0 +1,80 @@
+"""Tables that compare each algorithm of a benchmark with each other one."""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from ardae_rl.grid.curves import Array, Curve, names
+from ardae_rl.grid.statistics import interquartile_mean, mean_difference, probability_of_improvement, stratified_interval
+
+Summary = Callable[[Curve], float]
+Cells = list[list[str]]
+
+
+def interquartile_table(curves: Sequence[Curve], summary: Summary) -> Cells:
+    """Return interquartile means over seeds with their intervals, by algorithm and environment.
+
+    :param curves: The runs.
+    :param summary: What is compared, such as the final return.
+    """
+    envs, algos = names(curves)
+    table = [["algorithm", *envs]]
+    for algo in algos:
+        row = [algo]
+        for env in envs:
+            values = np.array(list(_by_seed(curves, env, algo, summary).values()))
+            row.append(_interquartile_cell(values) if len(values) else "")
+        table.append(row)
+    return table
+
+
+def improvement_table(curves: Sequence[Curve], summary: Summary) -> Cells:
+    """Return the probability that the row's algorithm beats the column's, over the environments that both have."""
+    envs, algos = names(curves)
+    table = [["better", *algos]]
+    for algo in algos:
+        row = [algo]
+        for other in algos:
+            pairs = [[_by_seed(curves, env, name, summary) for name in (algo, other)] for env in envs]
+            pairs = [pair for pair in pairs if all(pair)]
+            row.append("" if algo == other or not pairs else _improvement_cell(pairs))
+        table.append(row)
+    return table
+
+
+def paired_table(curves: Sequence[Curve], summary: Summary) -> Cells:
+    """Return mean differences between two algorithms over the seeds that both have, by environment.
+
+    Runs of one seed begin with the same states, and are evaluated in the same ones.
+    """
+    envs, algos = names(curves)
+    table = [["difference", *envs]]
+    for first, second in combinations(algos, 2):
+        row = [f"{first} - {second}"]
+        for env in envs:
+            ours, theirs = (_by_seed(curves, env, algo, summary) for algo in (first, second))
+            seeds = sorted(ours.keys() & theirs.keys())
+            row.append(_difference_cell(ours, theirs, seeds) if seeds else "")
+        table.append(row)
+    return table
+
+
+def _by_seed(curves: Sequence[Curve], env: str, algo: str, summary: Summary) -> dict[int, float]:
+    return {c.seed: summary(c) for c in curves if (c.env, c.algo) == (env, algo)}
+
+
+def _interquartile_cell(values: Array) -> str:
+    low, high = stratified_interval([values])
+    return f"{interquartile_mean(values):.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _improvement_cell(pairs: Sequence[Sequence[dict[int, float]]]) -> str:
+    ours, theirs = ([np.array(list(pair[i].values())) for pair in pairs] for i in range(2))
+    result = probability_of_improvement(ours, theirs)
+    return f"{result.estimate:.2f} [{result.low:.2f}, {result.high:.2f}]"
+
+
+def _difference_cell(ours: dict[int, float], theirs: dict[int, float], seeds: Sequence[int]) -> str:
+    result = mean_difference(*(np.array([values[seed] for seed in seeds]) for values in (ours, theirs)))
+    return f"{result.estimate:.1f} [{result.low:.1f}, {result.high:.1f}], n = {len(seeds)}"
