@@ -134,7 +134,7 @@ def sample_pairs(
     :param embedding: The actor's embedding of one state.
     """
     actor = model.policy.actor
-    noise = getattr(actor, "output_noise", 0.0)
+    noise = actor.output_noise
     means = actor.generate(embedding, actor.sample_noise(embedding, n_components if noise > 0 else n))[0]
     factor = whitening_frame(actor.moments(embedding)).factor
     assert factor is not None

@@ -6,7 +6,12 @@ from itertools import combinations
 import numpy as np
 
 from ardae_rl.grid.curves import Array, Curve, names
-from ardae_rl.grid.statistics import interquartile_mean, mean_difference, probability_of_improvement, stratified_interval
+from ardae_rl.grid.statistics import (
+    interquartile_mean,
+    mean_difference,
+    probability_of_improvement,
+    stratified_interval,
+)
 
 Summary = Callable[[Curve], float]
 Cells = list[list[str]]

@@ -130,8 +130,8 @@ def _all_pairs(curves: Sequence[Curve]) -> list[str]:
         parts += [
             f"Interquartile mean of the {name} over seeds, with 95 % bootstrap intervals:",
             _markdown(interquartile_table(curves, summary)),
-            f"Probability that a run of the row's algorithm has a higher {name} than one of the column's, averaged over "
-            "environments, with 95 % intervals by stratified bootstrap over seeds:",
+            f"Probability that a run of the row's algorithm has a higher {name} than one of the column's, averaged "
+            "over environments, with 95 % intervals by stratified bootstrap over seeds:",
             _markdown(improvement_table(curves, summary)),
             f"Mean difference of the {name} between runs of the same seed, with 95 % bootstrap intervals:",
             _markdown(paired_table(curves, summary)),
