@@ -81,5 +81,5 @@ def _improvement_cell(pairs: Sequence[Sequence[dict[int, float]]]) -> str:
 
 
 def _difference_cell(ours: dict[int, float], theirs: dict[int, float], seeds: Sequence[int]) -> str:
-    result = mean_difference(*(np.array([values[seed] for seed in seeds]) for values in (ours, theirs)))
+    result = mean_difference(np.array([ours[seed] for seed in seeds]), np.array([theirs[seed] for seed in seeds]))
     return f"{result.estimate:.1f} [{result.low:.1f}, {result.high:.1f}], n = {len(seeds)}"
