@@ -10,7 +10,13 @@ from ardae_rl.grid.comparison import improvement_table, interquartile_table, pai
 from ardae_rl.grid.curves import Array, Curve, names, normalized_scores, read_curves
 from ardae_rl.grid.figures import draw_curves, draw_profiles
 from ardae_rl.grid.grid import failed_runs
-from ardae_rl.grid.statistics import interquartile_mean, probability_of_improvement, stratified_interval, verdict
+from ardae_rl.grid.statistics import (
+    enough_runs,
+    interquartile_mean,
+    probability_of_improvement,
+    stratified_interval,
+    verdict,
+)
 
 _BASELINE = "sac"
 
@@ -120,7 +126,8 @@ def _comparisons(scores: dict[str, dict[str, Array]]) -> str:
             envs = [env for env in scores[algo] if env in scores.get(baseline, {})]
             if envs and algo != baseline:
                 ours, theirs = ([scores[name][env] for env in envs] for name in (algo, baseline))
-                sentences.append("- " + verdict(algo, baseline, probability_of_improvement(ours, theirs)))
+                improvement = probability_of_improvement(ours, theirs)
+                sentences.append("- " + verdict(algo, baseline, improvement, enough_runs(ours, theirs)))
     return "\n".join(sentences)
 
 

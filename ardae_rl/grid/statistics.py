@@ -1,5 +1,6 @@
 """Statistics of a few runs per algorithm (Agarwal et al. 2021, https://arxiv.org/abs/2108.13264), with intervals."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -74,8 +75,30 @@ def mean_difference(ours: Array, baseline: Array, n_resamples: int = N_RESAMPLES
     return Interval(float(differences.mean()), float(low), float(high))
 
 
-def verdict(algo: str, baseline: str, improvement: Interval) -> str:
-    """Return a sentence that says what the interval of the probability of improvement allows to conclude."""
+def enough_runs(ours: Sequence[Array], baseline: Sequence[Array]) -> bool:
+    """Return whether there are enough runs for any outcome to be significant, in a test at 2.5 % on each side.
+
+    Even if all of ours are higher, this happens by chance with a probability of 1 in the number of ways to divide the
+    runs between the two, here by environment. The bootstrap does not know this: between two single runs, it finds an
+    interval of width zero.
+
+    :param ours: For each environment, the scores of the algorithm's runs, of shape (seeds,).
+    :param baseline: The same of the baseline, in the same environments.
+    """
+    return math.prod(math.comb(len(x) + len(y), len(x)) for x, y in zip(ours, baseline, strict=True)) >= 40
+
+
+def verdict(algo: str, baseline: str, improvement: Interval, enough: bool = True) -> str:
+    """Return a sentence that says what the interval of the probability of improvement allows to conclude.
+
+    :param algo: Name of the algorithm.
+    :param baseline: Name of the baseline.
+    :param improvement: Probability of improvement.
+    :param enough: Whether there are enough runs (:func:`enough_runs`).
+    """
+    if not enough:
+        rate = f"{100 * improvement.estimate:.0f} % of pairs of runs"
+        return f"There are too few runs to compare {algo} with {baseline}: it ends higher in {rate}."
     rate = f"{100 * improvement.estimate:.0f} % of pairs of runs"
     interval = f"95 % interval {100 * improvement.low:.0f} to {100 * improvement.high:.0f} %"
     if improvement.low > 0.5:

@@ -12,6 +12,7 @@ from ardae_rl.grid.figures import smoothed
 from ardae_rl.grid.report import SUMMARIES, _comparisons, at_half, final_return
 from ardae_rl.grid.statistics import (
     Interval,
+    enough_runs,
     interquartile_mean,
     mean_difference,
     probability_of_improvement,
@@ -69,9 +70,20 @@ def test_verdicts(interval: tuple[float, float, float], sentence: str) -> None:
     assert verdict("b", "a", Interval(*interval)) == sentence
 
 
+@pytest.mark.parametrize(
+    ("n_runs", "enough"), [([(1, 1)], False), ([(3, 3)], False), ([(4, 4)], True), ([(3, 3), (3, 3)], True)]
+)
+def test_too_few_runs(n_runs: list[tuple[int, int]], enough: bool) -> None:
+    """Of three against three runs, all of ours are the highest by chance in 1 of 20 cases."""
+    ours, theirs = ([np.ones(pair[k]) for pair in n_runs] for k in range(2))
+    assert enough_runs(ours, theirs) == enough
+    sentence = verdict("b", "a", Interval(1, 1, 1), enough=False)
+    assert sentence == "There are too few runs to compare b with a: it ends higher in 100 % of pairs of runs."
+
+
 def test_comparisons_hold_the_critics_fixed() -> None:
     """Each algorithm is compared with SAC, and with SAC that has its critics, where both were run."""
-    scores = {name: {"A": np.array([0.1, 0.2])} for name in ("sac", "sac-crossq", "sac_ardae-distance-crossq")}
+    scores = {name: {"A": np.arange(0.0, 1.0, 0.2)} for name in ("sac", "sac-crossq", "sac_ardae-distance-crossq")}
     lines = _comparisons(scores | {"tqc": {"B": np.ones(1)}}).splitlines()
     pairs = [re.findall(r"(sac\S*) is better than (sac[\w-]*)", line) for line in lines]
     assert pairs == [
