@@ -102,20 +102,9 @@ class ImplicitActor(SquashedActor):
             noise_dim = max(10, self.action_dim + 4)
         if noise_dim < self.action_dim:
             raise ValueError(f"`noise_dim` must be >= {self.action_dim}, the action dimension, got {noise_dim}")
-        if n_encoder_layers is None:
-            n_encoder_layers = len(net_arch) // 2
-        most_layers = max(len(net_arch) - 1, 0)
-        if not 0 <= n_encoder_layers <= most_layers:
-            raise ValueError(
-                f"`n_encoder_layers` must be between 0 and {most_layers}, to leave a layer of {net_arch} for the "
-                f"noise, got {n_encoder_layers}"
-            )
-        encoder_arch, location_arch = net_arch[:n_encoder_layers], net_arch[n_encoder_layers:]
-        if generator_arch is None:
-            generator_arch = [max(width // 4, 1) for width in location_arch] if location_path else location_arch
-            generator_arch = generator_arch or [_HIDDEN_UNITS]
-        if not generator_arch:
-            raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")
+        encoder_arch, location_arch, generator_arch = _architecture(
+            net_arch, n_encoder_layers, generator_arch, location_path
+        )
         check_choice("frame", frame, FRAMES)
         if output_noise is None:
             output_noise = _OUTPUT_NOISE if frame in WHITENING_FRAMES else 0.0
@@ -268,3 +257,24 @@ class ImplicitActor(SquashedActor):
         """Return actions in [-1, 1], shape (batch, action_dim)."""
         embedding = self.encode(self.extract_features(obs, self.features_extractor))
         return th.tanh(self.deterministic(embedding) if deterministic else self.sample(embedding).squeeze(1))
+
+
+def _architecture(
+    net_arch: list[int], n_encoder_layers: int | None, generator_arch: list[int] | None, location_path: bool
+) -> tuple[list[int], list[int], list[int]]:
+    """Return the widths of encoder, location and generator."""
+    if n_encoder_layers is None:
+        n_encoder_layers = len(net_arch) // 2
+    most_layers = max(len(net_arch) - 1, 0)
+    if not 0 <= n_encoder_layers <= most_layers:
+        raise ValueError(
+            f"`n_encoder_layers` must be between 0 and {most_layers}, to leave a layer of {net_arch} for the noise, "
+            f"got {n_encoder_layers}"
+        )
+    location_arch = net_arch[n_encoder_layers:]
+    if generator_arch is None:
+        generator_arch = [max(width // 4, 1) for width in location_arch] if location_path else location_arch
+        generator_arch = generator_arch or [_HIDDEN_UNITS]
+    if not generator_arch:
+        raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")
+    return net_arch[:n_encoder_layers], location_arch, generator_arch
