@@ -34,6 +34,7 @@ EXPERIMENTS = {
     "maze_front": "experiments.mazes.front",
     "maze_maps": "experiments.mazes.maps",
     "entropy_check": "experiments.entropy_check",
+    "moments": "experiments.moments",
     "e2c_control": "experiments.e2c_control",
     "dvbf_control": "experiments.dvbf_control",
     "imitation": "experiments.imitation",
