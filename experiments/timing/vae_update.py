@@ -18,7 +18,7 @@ from experiments.ardae_paper.mnist.budgets import run_settings
 from experiments.ardae_paper.mnist.methods import METHODS, make_trainee
 from experiments.figure import Figure
 
-BUDGETS = {"smoke": 1, "quick": 30}  # number of turns
+BUDGETS = {"smoke": 1, "quick": 12}  # number of turns
 _UPDATES_PER_TURN = 3
 
 
