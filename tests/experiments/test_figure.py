@@ -22,7 +22,17 @@ from experiments.catalog import EXPERIMENTS, load
 from experiments.figure import run_experiment
 
 # Experiments whose smallest run takes more than a few seconds
-HEAVY = {"e2c_control", "latent_control", "population", "sac_update", "world_model_ablation"}
+HEAVY = {
+    "dvbf_control",
+    "e2c_control",
+    "fig4",
+    "figS4",
+    "imitation",
+    "latent_control",
+    "population",
+    "sac_update",
+    "world_model_ablation",
+}
 
 
 @contextmanager
@@ -68,7 +78,7 @@ def test_smallest_budget(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fig9"], "NAME must be one of 'fig3', 'figS2', 'fig4', 'figS4', 'fig5', 'fig7'"),
+        (["fig9"], "NAME must be one of 'fig2', 'figS1', 'fig3', 'figS2', 'fig4', 'figS4', 'fig5', 'fig7'"),
         (["fig3", "--budget", "long"], "--budget must be one of 'smoke', 'quick', 'paper', got 'long'"),
         (["fig3", "--seeds", "0"], "--seeds must be >= 1, got 0"),
         (["fig3", "--jobs", "0"], "--jobs must be >= 1, got 0"),

@@ -4,6 +4,7 @@ from typing import Any
 
 LATENT_DIM, NOISE_DIM = 32, 100
 QUICK: dict[str, Any] = {
+    "generated": False,  # whether random images take the place of MNIST's
     "n_updates": 60_000,
     "batch_size": 128,
     "learning_rate": 1e-3,
@@ -26,6 +27,7 @@ QUICK: dict[str, Any] = {
     "n_density_updates": 1500,
 }
 SMOKE = QUICK | {
+    "generated": True,
     "n_updates": 4,
     "batch_size": 16,
     "validate_every": 2,

@@ -12,7 +12,7 @@ from ardae_rl.runs.tables import Row, write_csv
 from experiments.ardae_paper.mnist.annealed import annealed_estimate
 from experiments.ardae_paper.mnist.autoencoder import Autoencoder
 from experiments.ardae_paper.mnist.bounds import Bound, TractableBound
-from experiments.ardae_paper.mnist.data import Split, load_split
+from experiments.ardae_paper.mnist.data import Split, generated_split, load_split
 from experiments.ardae_paper.mnist.density import PosteriorDensity
 from experiments.ardae_paper.mnist.evaluation import (
     Estimate,
@@ -34,7 +34,9 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train an autoencoder, evaluate it on test images, and return its row of the table."""
     th.manual_seed(settings["seed"])
     device = settings["device"]
-    split = load_split(Path(settings["data"]), settings["binarization"])
+    split = generated_split()
+    if not settings["generated"]:
+        split = load_split(Path(settings["data"]), settings["binarization"])
     split = Split(*(images.to(device) for images in split))
     if settings["with_validation_images"]:
         split = split._replace(train=th.cat([split.train, split.valid]))
