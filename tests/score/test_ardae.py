@@ -111,8 +111,8 @@ def test_density_and_score_of_own_noise() -> None:
     th.manual_seed(0)
     estimator = ARDAE(1, loss="own_noise", noise_kwargs={"scale": 0.5}, standardize=False, learning_rate=3e-3)
     spread, distance = 0.6, 0.8  # variance one
-    for update in range(1500):
-        if update == 1000:
+    for update in range(800):
+        if update == 600:
             estimator.optimizer.param_groups[0]["lr"] = 3e-4
         estimator.update(distance * (2 * th.randint(2, (512, 1)) - 1) + spread * th.randn(512, 1))
     x = th.linspace(-1.8, 1.8, 13).unsqueeze(1)
