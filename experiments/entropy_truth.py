@@ -20,12 +20,12 @@ from scipy.special import digamma, gammaln
 
 from ardae_rl import SACARDAE
 from ardae_rl.common.squashed import log_tanh_slope
+from ardae_rl.sac_ardae.bounds import mixture_log_densities
 from ardae_rl.sac_ardae.density import pre_tanh_log_prob
 from ardae_rl.sac_ardae.whitening import whitening_frame
 
 _NEIGHBOR = 3
 _MAX_GAP = 0.3  # between bounds whose middle is taken for the truth
-_CHUNK = 512  # points whose densities are computed at once
 
 
 class Entropies(NamedTuple):
@@ -83,19 +83,10 @@ def mixture_bounds(points: th.Tensor, means: th.Tensor, factor: th.Tensor, noise
     :param factor: L, lower triangular, shape (dim, dim).
     :param noise: c, positive.
     """
-    dim = points.shape[1]
-    points, means = (th.linalg.solve_triangular(noise * factor, x.mT, upper=False).mT for x in (points, means))
-    log_scale = (noise * factor.diagonal()).log().sum() + 0.5 * dim * math.log(2 * math.pi)
-    lower, upper = [], []
-    for first in range(0, len(points), _CHUNK):
-        part = points[first : first + _CHUNK]
-        squares = part.square().sum(1, keepdim=True) + means.square().sum(1)
-        log_components = (part @ means.mT).sub_(0.5 * squares)
-        lower.append(log_components.logsumexp(1) - math.log(len(means)))
-        rows = th.arange(len(part))
-        log_components[rows, first + rows] = -math.inf
-        upper.append(log_components.logsumexp(1) - math.log(len(means) - 1))
-    return log_scale - th.cat(lower).mean(), log_scale - th.cat(upper).mean()
+    points, means = (th.linalg.solve_triangular(factor, x.mT, upper=False).mT.unsqueeze(0) for x in (points, means))
+    log_det = factor.diagonal().log().sum()
+    with_own, without_own = mixture_log_densities(means, points, noise)
+    return log_det - with_own.mean(), log_det - without_own.mean()
 
 
 @th.no_grad()

@@ -89,7 +89,7 @@ class ImplicitActor(SquashedActor):
         noise_dim: int | None = None,
         n_encoder_layers: int | None = None,
         generator_arch: list[int] | None = None,
-        activation_fn: str | type[nn.Module] = nn.ELU,
+        activation_fn: str | type[nn.Module] = nn.ReLU,
         generator_activation_fn: str | type[nn.Module] = FastTanh,
         location_path: bool = True,
         frame: str = "moments",

@@ -24,7 +24,7 @@ def gaussian_entropy(dim: int, variance: float) -> float:
 
 
 def mixture_log_densities(means: th.Tensor, points: th.Tensor, sigma: float) -> tuple[th.Tensor, th.Tensor]:
-    """Return log-densities of a mixture of N(mean, σ² I) at points that were made from the means, (batch, n) each.
+    """Return log-densities of a mixture of N(mean, σ² I) at points that were made from its means, (batch, n) each.
 
     The first includes each point's own mean, the second does not. If the means are samples of any distribution and the
     points are those plus noise, the expectation of the log-density ln p_σ at the points lies between the second and the
@@ -41,16 +41,16 @@ def mixture_log_densities(means: th.Tensor, points: th.Tensor, sigma: float) -> 
     >>> bool(without_own.mean() < exact < with_own.mean())
     True
 
-    :param means: (batch, n, dim), n at least 2.
-    :param points: (batch, n, dim), each from the mean at its place.
+    :param means: (batch, m, dim), m at least 2.
+    :param points: (batch, n, dim) with n at most m, each made from the mean at its place.
     :param sigma: Standard deviation of the noise.
     """
-    n, dim = means.shape[1:]
+    n_means, dim = means.shape[1:]
     logs = -0.5 / sigma**2 * th.cdist(points, means).square()
-    own = th.eye(n, dtype=th.bool, device=means.device)
+    own = th.eye(points.shape[1], n_means, dtype=th.bool, device=means.device)
     log_scale = 0.5 * dim * math.log(2 * math.pi * sigma**2)
-    with_own = logs.logsumexp(-1) - math.log(n) - log_scale
-    return with_own, logs.masked_fill(own, -th.inf).logsumexp(-1) - math.log(n - 1) - log_scale
+    with_own = logs.logsumexp(-1) - math.log(n_means) - log_scale
+    return with_own, logs.masked_fill(own, -th.inf).logsumexp(-1) - math.log(n_means - 1) - log_scale
 
 
 class EntropyCheck:

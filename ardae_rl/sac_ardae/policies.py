@@ -147,8 +147,8 @@ class SACARDAEPolicy(SquashedPolicy):
         than one hidden layer, the Gaussian bound is approximate. Without output noise there is no lower bound.
 
         :param obs: Observations as returned by ``obs_to_tensor``.
-        :param n_samples: Number of actions to sample for each observation, at least 2. More bring lower and upper bound
-            closer; in six dimensions, they meet to a tenth of a nat with some thousands.
+        :param n_samples: Number of actions to sample for each observation, at least 2. More bring the lower and the
+            upper bound closer. In more than a few dimensions, thousands of them still leave a wide gap.
         """
         check_count("n_samples", n_samples, minimum=2)
         embedding = self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor))

@@ -86,3 +86,13 @@ def test_bound_is_logged_above_the_entropy() -> None:
     model = make(score_warmup=50).learn(40)
     values = model.logger.name_to_value
     assert values["train/entropy_bound"] > values["train/entropy"] - 0.5
+
+
+def test_logged_bound_is_that_of_the_states() -> None:
+    """The metric is the mean of the Gaussian bounds, up to the noise of one action in each state."""
+    model = make(policy_kwargs={"generator_arch": [16]})
+    obs = th.randn(4000, 3)
+    _, metrics, _ = model._actor_loss(model.policy.encode_states(obs), th.tensor(0.0))
+    # Pendulum's actions lie in [-2, 2], the metric's in [-1, 1]
+    expected = model.policy.entropy_bounds(obs, n_samples=16).gaussian.mean() - math.log(2)
+    th.testing.assert_close(metrics["entropy_bound"], expected, rtol=0, atol=0.05)

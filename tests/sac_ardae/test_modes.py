@@ -32,4 +32,4 @@ def test_the_larger_mode_wins() -> None:
     th.manual_seed(0)
     is_small = th.rand(50, 128, 1) < 0.3
     samples = th.where(is_small, 1.5, -0.64) + 0.2 * th.randn(50, 128, 1)
-    assert (most_probable(samples, 0.3) < 0).float().mean() > 0.9 or (most_probable(samples, 0.3) == 0).all()
+    th.testing.assert_close(most_probable(samples, 0.3), th.full((50, 1), -0.64), rtol=0, atol=0.15)

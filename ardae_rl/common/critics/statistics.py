@@ -151,14 +151,8 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
     >>> bool((layer.running_mean > 0).all())
     True
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, BatchRenorm)]
-    for layer in layers:
-        layer.collects = True
-    try:
+    with _attribute(network, BatchRenorm, "collects", True):
         yield
-    finally:
-        for layer in layers:
-            layer.collects = False
 
 
 @contextmanager
@@ -175,12 +169,19 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     >>> layer.training
     True
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, RunningNormalization)]
-    modes = [layer.training for layer in layers]
+    with _attribute(network, RunningNormalization, "training", False):
+        yield
+
+
+@contextmanager
+def _attribute(network: nn.Module, kind: type[nn.Module], name: str, value: bool) -> Iterator[None]:
+    """Set an attribute of all layers of a kind inside the block."""
+    layers = [layer for layer in network.modules() if isinstance(layer, kind)]
+    before = [getattr(layer, name) for layer in layers]
     for layer in layers:
-        layer.training = False
+        setattr(layer, name, value)
     try:
         yield
     finally:
-        for layer, mode in zip(layers, modes, strict=True):
-            layer.training = mode
+        for layer, earlier in zip(layers, before, strict=True):
+            setattr(layer, name, earlier)
