@@ -33,18 +33,18 @@ class MetricMeans:
     """
 
     def __init__(self) -> None:
-        self._values: dict[str, list[th.Tensor]] = {}
+        # For each set of names, the values by step: (n_steps, n_names)
+        self._rows: dict[tuple[str, ...], list[th.Tensor]] = {}
 
     def add(self, metrics: dict[str, th.Tensor]) -> None:
         """Add the metrics of one gradient step.
 
         :param metrics: Detached scalars by name.
         """
-        for name, value in metrics.items():
-            values = self._values.setdefault(name, [])
-            values.append(value.reshape(1))
-            if len(values) == _MAX_PENDING:  # many small tensors would fragment the memory
-                values[:] = [th.cat(values)]
+        rows = self._rows.setdefault(tuple(metrics), [])
+        rows.append(th.cat([value.reshape(1) for value in metrics.values()]).unsqueeze(0))
+        if len(rows) == _MAX_PENDING:  # many small tensors would fragment the memory
+            rows[:] = [th.cat(rows)]
 
     def finite(self, after: str) -> dict[str, float]:
         """Return the means by name.
@@ -52,19 +52,20 @@ class MetricMeans:
         :param after: Progress of the training to name in an error, such as "100 gradient steps".
         :raises ValueError: If a mean is not finite. It names the metric that diverged first.
         """
-        if not self._values:
-            return {}
-        means = th.stack([th.cat(values).mean() for values in self._values.values()]).tolist()
-        result = dict(zip(self._values, means, strict=True))
+        values: dict[str, list[float]] = {}
+        for names, rows in self._rows.items():
+            for name, column in zip(names, th.cat(rows).T.tolist(), strict=True):
+                values.setdefault(name, []).extend(column)
+        result = {name: sum(column) / len(column) for name, column in values.items()}
         broken = [name for name, value in result.items() if not math.isfinite(value)]
         if broken:
-            name = min(broken, key=self._first_broken_step)
+            name = min(broken, key=lambda name: _first_broken_step(values[name]))
             raise ValueError(f"{name} is {result[name]} after {after}: training has diverged")
         return result
 
-    def _first_broken_step(self, name: str) -> int:
-        finite = th.cat(self._values[name]).isfinite().tolist()
-        return [*finite, False].index(False)
+
+def _first_broken_step(values: list[float]) -> int:
+    return [*map(math.isfinite, values), False].index(False)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ class ScoreOutput(NamedTuple):
     score: th.Tensor  # ∂ log_density / ∂z, (batch, n, dim)
     log_density: th.Tensor | None = None  # -E, unnormalized, (batch, n); None for a plain score
     noise_level_derivative: th.Tensor | None = None  # ∂ log_density / ∂ ln σ, (batch, n), where asked for
+    log_ratio: th.Tensor | None = None  # of a preconditioned energy, see there, (batch, n)
 
 
 class ScoreModel(nn.Module):
@@ -86,9 +87,16 @@ class PreconditionedEnergy(ScoreModel):
 
     def log_density(self, y: th.Tensor, sigma: th.Tensor, embedding: ContextEmbedding) -> th.Tensor:
         variance = 1 + sigma.square()
-        z = y * variance.rsqrt()
-        correction = self.network(z, _noise_feature(sigma), embedding).squeeze(-1)
-        return self._gaussian(z, variance) + correction / variance.squeeze(-1)
+        return self._gaussian(y * variance.rsqrt(), variance) + self.log_ratio(y, sigma, embedding)
+
+    def log_ratio(self, y: th.Tensor, sigma: th.Tensor, embedding: ContextEmbedding) -> th.Tensor:
+        """Return the log-density minus that of the Gaussian at the noise level, (batch, n).
+
+        The arguments are those of :meth:`forward`.
+        """
+        variance = 1 + sigma.square()
+        correction: th.Tensor = self.network(y * variance.rsqrt(), _noise_feature(sigma), embedding)
+        return (correction / variance).squeeze(-1)
 
     def forward(
         self, y: th.Tensor, sigma: th.Tensor, embedding: ContextEmbedding, with_noise_level: bool = False
@@ -104,7 +112,8 @@ class PreconditionedEnergy(ScoreModel):
             noise_share = sigma.square().squeeze(-1) / v  # of the variance
             derivative = noise_share * (z.square().sum(-1) - self.dim - (2 * g.value + (g.point * z).sum(-1)) / v)
             derivative = derivative + g.noise_feature * _noise_feature_slope(sigma).squeeze(-1) / v
-        return ScoreOutput(score, self._gaussian(z, variance) + g.value / v, derivative)
+        log_ratio = g.value / v
+        return ScoreOutput(score, self._gaussian(z, variance) + log_ratio, derivative, log_ratio)
 
     def _gaussian(self, z: th.Tensor, variance: th.Tensor) -> th.Tensor:
         return -0.5 * (z.square().sum(-1) + self.dim * (math.log(2 * math.pi) + variance.log().squeeze(-1)))

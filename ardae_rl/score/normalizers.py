@@ -12,10 +12,9 @@ import torch as th
 
 from ardae_rl.common.checks import check_choice, check_keys, check_positive
 from ardae_rl.common.compiled import normal_like
-from ardae_rl.common.gaussians import standard_normal_log_density
 from ardae_rl.score.integrals import IMMSE_NOISE_RANGE, immse_log_prob, importance_log_partition
 from ardae_rl.score.losses import ardae_loss, contrastive_loss, noise_level_loss
-from ardae_rl.score.models import ScoreModel, ScoreOutput
+from ardae_rl.score.models import PreconditionedEnergy, ScoreModel, ScoreOutput
 from ardae_rl.score.networks import ContextEmbedding
 
 _DUAL_NOISE_RANGE = (0.01, 4.0)
@@ -26,7 +25,7 @@ class DensitySamples(NamedTuple):
 
     points: th.Tensor  # (batch, n, dim)
     sigma: th.Tensor  # scale of the noise that they include, (1, 1, 1): 0 unless the training noise has one scale
-    log_density: th.Tensor | None  # of the model, (batch, n), if it is known already
+    log_ratio: th.Tensor | None  # of the model's density to a Gaussian, (batch, n), if it is known already
 
 
 class Normalizer(ABC):
@@ -121,15 +120,13 @@ class Contrastive(Normalizer):
     def terms(
         self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples
     ) -> dict[str, th.Tensor]:
-        points, sigma, log_density = samples
-        scale = (1 + sigma.square()).sqrt()
-        reference = scale * normal_like(points)
-        if log_density is None:
-            log_density = model.log_density(points, sigma, embedding)
-        loss = contrastive_loss(
-            log_density - _reference_log_density(points, scale),
-            model.log_density(reference, sigma, embedding) - _reference_log_density(reference, scale),
-        )
+        # The reference is the Gaussian that a preconditioned energy is relative to
+        points, sigma, log_ratio = samples
+        energy = cast(PreconditionedEnergy, model)
+        if log_ratio is None:
+            log_ratio = energy.log_ratio(points, sigma, embedding)
+        reference = (1 + sigma.square()).sqrt() * normal_like(points)
+        loss = contrastive_loss(log_ratio, energy.log_ratio(reference, sigma, embedding))
         return {"contrastive_loss": loss}
 
     def log_prob(
@@ -308,10 +305,6 @@ def make_normalizer(
 def _supports(normalizer: type[Normalizer], parameterization: str, preconditioned: bool) -> bool:
     has_energy = parameterization == "energy" or not normalizer.needs_energy
     return has_energy and (preconditioned or not normalizer.needs_preconditioning)
-
-
-def _reference_log_density(points: th.Tensor, scale: th.Tensor) -> th.Tensor:
-    return standard_normal_log_density(points / scale) - points.shape[-1] * scale.log().squeeze(-1)
 
 
 def _broad_noise(

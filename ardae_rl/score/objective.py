@@ -96,9 +96,9 @@ def score_terms(
             score_loss = ardae_loss(output.score, u, sigma)
     # The density is that of the samples, or of the noisy ones if the noise has one scale
     if noise.distribution == "fixed":
-        samples = DensitySamples(noisy, sigma[:, :1], output.log_density)
+        samples = DensitySamples(noisy, sigma[:, :1], output.log_ratio)
     else:
-        samples = DensitySamples(z, z.new_zeros(1, 1, 1), None if clean is None else clean.log_density)
+        samples = DensitySamples(z, z.new_zeros(1, 1, 1), None if clean is None else clean.log_ratio)
     terms = {"matching_loss": normalizer.score_weight * (score_loss / z.shape[-1])}
     return terms | normalizer.terms(model, z, embedding, samples)
 
@@ -109,5 +109,9 @@ def _noisy_and_clean(
     """Return the outputs at noisy samples and at z, from one call: small networks cost by the call."""
     both = model(th.cat([noisy, z], dim=1), th.cat([sigma, th.zeros_like(sigma)], dim=1), embedding)
     n = z.shape[1]
-    densities = (None, None) if both.log_density is None else (both.log_density[:, :n], both.log_density[:, n:])
-    return ScoreOutput(both.score[:, :n], densities[0]), ScoreOutput(both.score[:, n:], densities[1])
+    ratios = (None, None) if both.log_ratio is None else (both.log_ratio[:, :n], both.log_ratio[:, n:])
+    noisy_output, clean_output = (
+        ScoreOutput(score, log_ratio=log_ratio)
+        for score, log_ratio in zip((both.score[:, :n], both.score[:, n:]), ratios, strict=True)
+    )
+    return noisy_output, clean_output
