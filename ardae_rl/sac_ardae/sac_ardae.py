@@ -303,6 +303,11 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         """The temperature α, without gradient."""
         return self.ent_coef_tensor if self.log_ent_coef is None else self.log_ent_coef.detach().exp()
 
+    @property
+    def _n_actions(self) -> int:
+        """Number of independent actions that a gradient step samples in each state."""
+        return 1 if self.policy.distance is None else self.policy.distance.n_actions
+
     def _encode_states(self, observations: PyTorchObs) -> EncodedStates:
         return self.policy.encode_states(observations)
 
@@ -357,14 +362,14 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         metrics = {}
         discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
         next_states = self.policy.encode_states(replay_data.next_observations)
-        pre_tanh = self.actor.sample(next_states.embedding, frame=next_states.frame)
-        next_actions = th.tanh(pre_tanh.squeeze(1))
+        pre_tanh = self.actor.sample(next_states.embedding, self._n_actions, next_states.frame)
+        next_actions = th.tanh(pre_tanh[:, 0])
         q_values, next_values = self.paired_values(replay_data, next_actions)
         if self.backup_entropy:
             if self.policy.distance is None:
                 log_prob = pre_tanh_log_prob(self.estimator, next_states, pre_tanh)
             else:
-                log_prob = -self.policy.distance(self.actor, next_states.embedding)
+                log_prob = -self.policy.distance(th.tanh(pre_tanh))
             bonus = -self.ent_coef_value * log_prob
             metrics["entropy"] = -log_prob.mean()
             next_values = next_values + bonus
@@ -411,15 +416,19 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         noise = self.actor.sample_noise(states.embedding)
         if self.clamping.enabled:
             noise = self.clamping.perturb(noise)
+        n_clamped = noise.shape[1]
+        if self._n_actions > 1:
+            noise = th.cat([noise, self.actor.sample_noise(states.embedding, self._n_actions - 1)], dim=1)
         outputs = self.actor.generate(states.embedding, noise)
-        pre_tanh = self.actor.add_output_noise(outputs[:, :1], states.frame)
-        actions = th.tanh(pre_tanh.squeeze(1))
+        independent = outputs if n_clamped == 1 else th.cat([outputs[:, :1], outputs[:, n_clamped:]], dim=1)
+        pre_tanh = self.actor.add_output_noise(independent, states.frame)
+        actions = th.tanh(pre_tanh[:, 0])
         values = self.action_value(states.observations, actions)
         entropy, log_prob = self._entropy_term(states, pre_tanh)
         actor_loss = -self.ent_coef_value * entropy - values.mean()
         metrics = {"saturation": (actions.detach().abs() > 0.99).float().mean()}
         if self.clamping.enabled:
-            penalty = self.clamping.penalty(noise, outputs)
+            penalty = self.clamping.penalty(noise[:, :n_clamped], outputs[:, :n_clamped])
             actor_loss = actor_loss + self.clamping.weight(iteration) * penalty
             metrics["clamping_penalty"] = penalty.detach()
         # The value of the surrogate means nothing. The loss itself is logged, with its entropy if that is known
@@ -438,7 +447,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         With a distance in the place of the entropy, it takes the place of minus the log-density.
         """
         if self.policy.distance is not None:
-            log_distance = self.policy.distance(self.actor, states.embedding)
+            log_distance = self.policy.distance(th.tanh(pre_tanh))
             return log_distance.mean(), -log_distance.detach()
         with_log_prob = self.log_ent_coef is not None or self.estimator.density_is_free
         score, log_prob = pre_tanh_score(self.estimator, states, pre_tanh, with_log_prob)

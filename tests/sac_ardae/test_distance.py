@@ -15,24 +15,27 @@ GAMMA, ALPHA = 0.9, 0.5
 DISTANCE: dict[str, Any] = {"entropy": "distance"}
 
 
-class TwoPoints:
-    """Actions ±atanh(0.5) before tanh in two dimensions, by the sign of the noise."""
-
-    def sample_noise(self, embedding: th.Tensor, n_samples: int) -> th.Tensor:
-        signs = th.ones(len(embedding), n_samples, 1)
-        signs[:, n_samples // 2 :] = -1  # the second actions of all pairs
-        signs[1, n_samples // 2 :] = 1  # equal actions in the second state
-        return signs
-
-    def generate(self, embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
-        return math.atanh(0.5) * noise.expand(-1, -1, 2)
-
-
 def test_value_by_hand() -> None:
-    """The actions differ by 1 in both dimensions, or not at all."""
-    value = LogDistance()(TwoPoints(), th.zeros(2, 3))  # type: ignore[arg-type]
-    expected = [[math.log(math.sqrt(2) + 1e-5)], [math.log(1e-5)]]
-    th.testing.assert_close(value, th.tensor(expected), rtol=1e-4, atol=1e-5)
+    """The mean over three pairs, of which two differ by 0.5 in both dimensions, and one by 1."""
+    actions = th.tensor([[0.0, 0.5, -0.5], [0.2, 0.2, 0.2]]).unsqueeze(2).expand(-1, -1, 2)
+    near, far = (math.log(step * math.sqrt(2) + 1e-5) for step in (0.5, 1))
+    expected = [[(2 * near + far) / 3], [math.log(1e-5)]]
+    th.testing.assert_close(LogDistance()(actions), th.tensor(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [1, 6, 17])
+@pytest.mark.parametrize("n_modes", [1, 2])
+def test_pairs_share_actions(dim: int, n_modes: int) -> None:
+    """All pairs of 5 actions estimate the mean about as well as 8 pairs of 16 actions."""
+    th.manual_seed(0)
+
+    def actions(n: int) -> th.Tensor:
+        return th.tanh(0.5 * th.randn(10_000, n, dim) + 2 * th.randint(n_modes, (10_000, n, 1)))
+
+    few, others = LogDistance()(actions(5)), actions(16).unflatten(1, (8, 2)).flatten(0, 1)
+    pairs = LogDistance()(others).view(-1, 8).mean(1)
+    th.testing.assert_close(few.mean(), pairs.mean(), rtol=0, atol=0.05)
+    assert 0.85 < few.std() / pairs.std() < 1.3
 
 
 def test_targets() -> None:
@@ -46,7 +49,7 @@ def test_critics_and_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The targets get α times the log-distance in s', the actor's loss is -min Q - α times the one in s."""
     model = make(gamma=GAMMA, ent_coef=ALPHA, policy_kwargs=DISTANCE)
     value = th.nn.Parameter(th.tensor([[0.5], [-2.0]]))
-    monkeypatch.setattr(LogDistance, "__call__", lambda self, actor, embedding: value)
+    monkeypatch.setattr(LogDistance, "__call__", lambda self, actions: value)
     obs, zeros = th.randn(2, 3), th.zeros(2, 1)
     q = th.tensor([[3.0], [4.0]])
     monkeypatch.setattr(model, "critic_target", lambda observations, actions: (q, q + 1))
@@ -82,7 +85,7 @@ def test_spread_is_learned() -> None:
         output_layer.weight.mul_(0.1)
     values = []
     for _ in range(300):
-        value = LogDistance()(model.actor, embedding).mean()
+        value = LogDistance()(th.tanh(model.actor.sample(embedding, 6))).mean()
         model.actor.optimizer.zero_grad()
         (-value).backward()
         model.actor.optimizer.step()
@@ -104,9 +107,9 @@ def test_density_is_refused() -> None:
     [
         ({"entropy": "knn"}, "`entropy` must be one of 'score', 'distance', got 'knn'"),
         ({"entropy_kwargs": {"beta": 1}}, "`entropy_kwargs` must be empty for entropy='score', got {'beta': 1}"),
-        (DISTANCE | {"entropy_kwargs": {"gamma": 1}}, "`entropy_kwargs` must only have the keys 'n_pairs', 'beta'"),
+        (DISTANCE | {"entropy_kwargs": {"gamma": 1}}, "`entropy_kwargs` must only have the keys 'n_actions', 'beta'"),
         (DISTANCE | {"entropy_kwargs": {"beta": 0}}, "`beta` must be positive, got 0"),
-        (DISTANCE | {"entropy_kwargs": {"n_pairs": 0}}, "`n_pairs` must be >= 1, got 0"),
+        (DISTANCE | {"entropy_kwargs": {"n_actions": 1}}, "`n_actions` must be >= 2, got 1"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
