@@ -17,7 +17,7 @@ class AffineFrame(NamedTuple):
     origin: th.Tensor  # batch x 1 x dim, or batch x 1 x 1
     factor: th.Tensor | None = None  # lower triangular, batch x dim x dim; None for the identity
 
-    def select(self, rows: th.Tensor) -> "AffineFrame":
+    def select(self, rows: th.Tensor | slice) -> "AffineFrame":
         """Return the frames of some of the states."""
         return AffineFrame(self.origin[rows], None if self.factor is None else self.factor[rows])
 

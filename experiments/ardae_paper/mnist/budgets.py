@@ -118,4 +118,4 @@ def _entropy(budget: str, architecture: str, method: str) -> dict[str, Any]:
         # Mescheder et al. standardize each dimension alone
         network = {"hidden": [128, 128], "context_hidden": [128]}
         return arguments | {"frame": "diagonal", "classifier": network, "learning_rate": 1e-3}
-    return arguments | {"estimator": SCORE, "n_images": None if paper else 64}
+    return arguments | {"estimator": SCORE, "n_images": None if paper else 48}

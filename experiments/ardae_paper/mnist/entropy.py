@@ -27,7 +27,8 @@ class EntropyGradient(nn.Module, ABC):
     :param frame: Name of the frame.
     :param n_latents: Number of latents per image in an update.
     :param n_updates: Number of updates for each update of the posterior, the paper's N_d.
-    :param n_images: Number of images of the batch that an update uses, the first ones; None for all.
+    :param n_images: Number of images of the batch whose entropy is differentiated, the first ones; None for all. The
+        gradient's mean does not depend on it, and an update uses the same images.
     """
 
     optimizer: th.optim.Optimizer  # of the estimate
@@ -48,17 +49,22 @@ class EntropyGradient(nn.Module, ABC):
         :param features: Features of images, (batch, n_features), attached to the graph.
         """
         posterior = self._posterior[0]
+        n = min(self.n_images or len(features), len(features))
+        noisy = isinstance(posterior, ImplicitPosterior) and posterior.output_noise > 0
         with th.no_grad():
-            context = features.detach()
-            frame = self.make_frame(context)
-            rows = th.arange(min(self.n_images or len(context), len(context)), device=context.device)
+            context = features.detach()[:n]
+            # The output noise needs the frames of all images
+            frame = self.make_frame(features.detach() if noisy else context)
+            first = frame.select(slice(n))
             for _ in range(self.n_updates):
-                samples = frame.select(rows).to_local(posterior.generate(context[rows], self.n_latents))
+                samples = first.to_local(posterior.generate(context, self.n_latents))
                 with th.enable_grad():
-                    self.update(samples, context[rows])
-        z = posterior.add_noise(posterior.generate(features, 1), frame)
-        score = frame.score_from_local(self.local_score(frame.to_local(z.detach()), context))
-        return z.squeeze(1), entropy_surrogate(z, score)
+                    self.update(samples, context)
+        z = posterior.generate(features, 1)
+        if noisy:
+            z = posterior.add_noise(z, frame)
+        score = first.score_from_local(self.local_score(first.to_local(z[:n].detach()), context))
+        return z.squeeze(1), entropy_surrogate(z[:n], score)
 
     def score(self, z: th.Tensor, features: th.Tensor) -> th.Tensor:
         """Return ∇ ln q(z|x) at latents (batch, n, dim)."""

@@ -43,12 +43,12 @@ def relu_layer_moments(
     mean = shift * slope + scale * density
     variance = (shift.square() + scale.square()) * slope + shift * scale * density - mean.square()
     rest = (variance - (scale * slope).square()).clamp_min(0)
-    weight = output.weight
+    columns = output.weight.mT.contiguous()  # (hidden, dim); contiguous, so that flatten below does not copy
     # Σ_j weight_j slope_j ... as products with (batch, hidden), which need no tensors of size batch x dim x hidden
-    outer = (weight.mT.unsqueeze(2) * noise_weight.unsqueeze(1)).flatten(1)  # (hidden, dim * noise_dim)
-    jacobian = (slope @ outer).unflatten(1, (len(weight), -1))  # E ∂z/∂ε, (batch, dim, noise_dim)
+    outer = (columns.unsqueeze(2) * noise_weight.unsqueeze(1)).flatten(1)  # (hidden, dim * noise_dim)
+    jacobian = (slope @ outer).unflatten(1, (columns.shape[1], -1))  # E ∂z/∂ε, (batch, dim, noise_dim)
     if noise_scale is not None:
         jacobian = jacobian * noise_scale.unsqueeze(1)
-    squares = (weight.mT.unsqueeze(2) * weight.mT.unsqueeze(1)).flatten(1)  # (hidden, dim * dim)
-    covariance = th.baddbmm((rest @ squares).unflatten(1, (len(weight), -1)), jacobian, jacobian.mT)
+    squares = (columns.unsqueeze(2) * columns.unsqueeze(1)).flatten(1)  # (hidden, dim * dim)
+    covariance = th.baddbmm((rest @ squares).unflatten(1, (columns.shape[1], -1)), jacobian, jacobian.mT)
     return ReluMoments(Moments(output(mean), covariance), mean)
