@@ -39,8 +39,10 @@ from experiments.mazes.training import (
     play,
 )
 
-# Target of the entropy in nats (at most ln 4 = 1.39), for TD3 the standard deviation of its noise
-TEMPERATURES: dict[str, dict[str, float]] = {maze: dict.fromkeys(METHODS, 0.0) | {"td3": 0.2} for maze in MAZES}
+# Target of the entropy in nats (at most ln 4 = 1.39), for TD3 the standard deviation of its noise, for a log-distance β
+TEMPERATURES: dict[str, dict[str, float]] = {
+    maze: dict.fromkeys(METHODS, 0.0) | {"td3": 0.2, "sac_ardae-distance": 0.8} for maze in MAZES
+}
 KEY = ("maze", "method", "temperature", "reward", "explore", "updates", "seed", "steps", "step")
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"scale": 0, "fill": 16, "checks": 2, "episodes": 5, "last_episodes": 6, "max_steps": 6},

@@ -2,7 +2,7 @@
 
 A policy that is random enough reaches all goals of an open room by wandering, so goals say something only beside the
 steps to goal and at a high success rate. Runs, rows and measures are those of `mazes`; the temperature is the target of
-the entropy in nats, for TD3 the standard deviation of its exploration noise.
+the entropy in nats, for TD3 the standard deviation of its exploration noise, for a log-distance its β.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,14 @@ def runs(
     methods: tuple[str, ...] = tuple(METHODS),
     target_entropies: tuple[float, ...] = (-3.0, -2.0, -1.0, 0.0, 0.5),
     noises: tuple[float, ...] = (0.1, 0.3),
+    betas: tuple[float, ...] = (0.2, 0.4, 0.8),
     reward: str = "sparse",
     explore: float = 0.0,
     updates: int = UPDATES,
 ) -> list[dict[str, Any]]:
     mazes = checked("mazes", mazes, MAZES)
     protocol: dict[str, Any] = {"reward": reward, "explore": explore, "updates": updates}
-    swept = {"target_entropy": target_entropies, "action_noise": noises}
+    swept = {"target_entropy": target_entropies, "action_noise": noises, "beta": betas}
     return [
         settings(budget, maze, method, temperature, seed, **protocol)
         for seed in range(n_seeds)

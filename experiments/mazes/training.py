@@ -18,6 +18,7 @@ import ardae_envs  # noqa: F401 (registers the environment, also in the worker p
 from ardae_envs.collection import Hold
 from ardae_envs.mazes import Maze
 from ardae_envs.multi_goal_maze import MultiGoalMaze
+from ardae_rl import SACARDAE
 from ardae_rl.common.policies import SquashedPolicy
 from experiments.common import make_model
 
@@ -38,7 +39,8 @@ class Method:
     :param label: Name in plots.
     :param algorithm: Name in the registry.
     :param arguments: Arguments that differ from the algorithm's own defaults and those of all methods.
-    :param temperature: The argument that decides how random the policy is: "target_entropy" or "action_noise".
+    :param temperature: The argument that decides how random the policy is: "target_entropy", "action_noise", or the
+        "beta" of a log-distance.
     """
 
     label: str
@@ -54,6 +56,7 @@ METHODS = {
     "sac": Method("SAC", "sac", _ENTROPY),
     "sac_nf": Method("SAC-NF", "sac_nf", _ENTROPY),
     "sac_ardae": Method("SAC-AR-DAE", "sac_ardae", _ENTROPY),
+    "sac_ardae-distance": Method("log-distance", "sac_ardae", _ENTROPY, temperature="beta"),
 }
 # Arguments of all methods; the others are the algorithms' own defaults
 SHARED: dict[str, Any] = {
@@ -78,15 +81,21 @@ def new_model(method: Method, envs: VecEnv, temperature: float, seed: int, **arg
 
     :param method: One of :data:`METHODS`.
     :param envs: Environments for training.
-    :param temperature: Target of the entropy, in nats; for TD3, standard deviation of the exploration noise.
+    :param temperature: Target of the entropy, in nats; for TD3, standard deviation of the exploration noise; with a
+        log-distance, its β.
     :param seed: Seed of networks and actions.
     :param arguments: Arguments that replace those of :data:`SHARED`.
     """
-    randomness: dict[str, Any] = {method.temperature: temperature}
+    given = SHARED | method.arguments | arguments
     if method.temperature == "action_noise":
         n_actions = envs.action_space.shape[0]  # type: ignore[index]
-        randomness = {"action_noise": NormalActionNoise(np.zeros(n_actions), np.full(n_actions, temperature))}
-    return make_model(method.algorithm, envs, seed=seed, **SHARED | method.arguments | arguments | randomness)
+        given["action_noise"] = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, temperature))
+    elif method.temperature == "beta":
+        distance = {"entropy": "distance", "entropy_kwargs": {"beta": temperature}}
+        given["policy_kwargs"] = given["policy_kwargs"] | distance
+    else:
+        given["target_entropy"] = temperature
+    return make_model(method.algorithm, envs, seed=seed, **given)
 
 
 def fill_buffer(model: OffPolicyAlgorithm, n_steps: int, seed: int) -> None:
@@ -186,6 +195,8 @@ def _play(
 def first_action_entropy(model: OffPolicyAlgorithm, maze: str) -> float:
     """Return the entropy of the action at the start, in nats; NaN for a policy without a density."""
     start = th.as_tensor(MultiGoalMaze(maze).reset()[0], device=model.device).unsqueeze(0)
+    if isinstance(model, SACARDAE) and model.policy.distance is not None:
+        return float("nan")
     if isinstance(model.policy, SquashedPolicy):
         n = math.isqrt(_ENTROPY_SAMPLES)  # a batch of n states: SACNF samples their actions one after the other
         return float(model.policy.entropy(start.expand(n, -1), n).mean())

@@ -44,6 +44,7 @@ def test_temperature_is_the_methods_own() -> None:
     assert small_model("sac").target_entropy == 0.1
     noise = small_model("td3").action_noise
     assert np.std([noise() for _ in range(2000)]) == pytest.approx(0.1, rel=0.1)
+    assert small_model("sac_ardae-distance").target_entropy == pytest.approx(np.log(0.1 * np.sqrt(2)))
 
 
 def test_an_interrupted_training_ends_with_the_same_numbers(tmp_path: Path) -> None:
@@ -113,4 +114,5 @@ def test_entropy_of_the_first_action() -> None:
     assert entropy == pytest.approx(float(expected.detach()), abs=0.05)
     for method in ("sac_nf", "sac_ardae"):
         assert np.isfinite(training.first_action_entropy(small_model(method), "simple"))
-    assert np.isnan(training.first_action_entropy(small_model("td3"), "simple"))
+    for method in ("td3", "sac_ardae-distance"):
+        assert np.isnan(training.first_action_entropy(small_model(method), "simple"))
