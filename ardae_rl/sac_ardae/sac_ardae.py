@@ -438,7 +438,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             metrics["entropy"] = -log_prob.mean()
             if self.actor.has_exact_frame and self.policy.distance is None:
                 gaussian = gaussian_entropy(self.actor.action_dim, 1 + self.actor.output_noise**2)
-                metrics["entropy_bound"] = gaussian + (states.frame.log_det() + log_tanh_slope(pre_tanh.detach())).mean()
+                log_volume = states.frame.log_det() + log_tanh_slope(pre_tanh.detach())
+                metrics["entropy_bound"] = gaussian + log_volume.mean()
         return actor_loss, metrics, log_prob
 
     def _entropy_term(self, states: EncodedStates, pre_tanh: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
