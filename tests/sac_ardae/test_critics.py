@@ -28,7 +28,7 @@ def test_joint_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(gamma=GAMMA, ent_coef=ALPHA, policy_kwargs=CROSSQ)
     data = batch()
     pre_tanh = th.linspace(-2, 2, 6).reshape(6, 1)
-    monkeypatch.setattr(model.actor, "sample", lambda embedding, frame: pre_tanh.unsqueeze(1))
+    monkeypatch.setattr(model.actor, "sample", lambda embedding, n_samples, frame: pre_tanh.unsqueeze(1))
     monkeypatch.setattr(sac_ardae, "pre_tanh_log_prob", lambda estimator, states, pre_tanh: th.full((6, 1), 0.3))
     targets, q_values, _ = model.target_q_values(data)
 

@@ -25,7 +25,7 @@ def linear_critics(observations: th.Tensor, actions: th.Tensor) -> tuple[th.Tens
 def test_target_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """r + γ (1 - done) (min Q(s', tanh x) - α ln π)."""
     model = make(gamma=GAMMA, ent_coef=ALPHA)
-    monkeypatch.setattr(model.actor, "sample", lambda embedding, frame: PRE_TANH.unsqueeze(1))
+    monkeypatch.setattr(model.actor, "sample", lambda embedding, n_samples, frame: PRE_TANH.unsqueeze(1))
     monkeypatch.setattr(model, "critic_target", linear_critics)
     monkeypatch.setattr(sac_ardae, "pre_tanh_log_prob", lambda estimator, states, pre_tanh: LOG_PROB)
     batch = ReplayBufferSamples(th.zeros(4, 3), th.zeros(4, 1), NEXT_OBSERVATIONS, DONES, REWARDS)
