@@ -215,7 +215,7 @@ class AdversarialIRL(BaseAlgorithm):
     def _with_learned_reward(self, env: VecEnv) -> RewardVecEnvWrapper:
         if unwrap_vec_normalize(env) is not None:
             raise ValueError("`env` must not contain a VecNormalize")
-        return RewardVecEnvWrapper(env, self._step_reward)
+        return RewardVecEnvWrapper(env, self._step_reward, self.discriminator.start_episodes)
 
     def _relabel_replay_buffer(self) -> None:
         self.generator.replay_buffer.reward = self.reward

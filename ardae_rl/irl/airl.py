@@ -14,7 +14,9 @@ from ardae_rl.irl.transitions import Transitions
 
 
 class AIRLDiscriminator(TransitionDiscriminator):
-    """Discriminator D = e^f / (e^f + π) of single transitions, with f = g + γ h(s') - h(s).
+    """Discriminator D = e^f / (e^f + q) of single transitions, with f = g + γ h(s') - h(s).
+
+    q is the density of what made the generator's samples: the mixture of its latest policies.
 
     :param observation_space: Observation space of the environment.
     :param action_space: Action space of the environment.
@@ -36,9 +38,9 @@ class AIRLDiscriminator(TransitionDiscriminator):
             ShapedRewardNet(observation_space, action_space, **({"gamma": gamma} | reward_kwargs)), **kwargs
         )
 
-    def logits(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
+    def logits(self, transitions: Transitions, log_q: th.Tensor) -> th.Tensor:
         f: th.Tensor = self.reward_net(*transitions)
-        return f - self.log_prob(transitions, generator)
+        return f - log_q
 
     @th.no_grad()
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
@@ -47,11 +49,11 @@ class AIRLDiscriminator(TransitionDiscriminator):
 
 
 class AIRL(AdversarialIRL):
-    """Adversarial inverse reinforcement learning, with a discriminator D = e^f / (e^f + π) of single transitions.
+    """Adversarial inverse reinforcement learning, with a discriminator D = e^f / (e^f + q) of single transitions.
 
-    The reward network is f = g + γ h(s') - h(s). The generator maximizes ln D - ln(1 - D) = f - ln π: off-policy
-    algorithms receive the reward f, and add the entropy through a temperature of 1; on-policy algorithms receive
-    f - ln π.
+    The reward network is f = g + γ h(s') - h(s), and q is the mixture of the policies that made the samples. The
+    generator maximizes f - ln π, which is ln D - ln(1 - D) for q = π: off-policy algorithms receive the reward f, and
+    add the entropy through a temperature of 1; on-policy algorithms receive f - ln π.
 
     Reference: Fu, Luo and Levine (2018), Learning robust rewards with adversarial inverse reinforcement learning,
     https://arxiv.org/abs/1710.11248.

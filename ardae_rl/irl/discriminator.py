@@ -1,17 +1,21 @@
 """The interface of discriminators, and the discriminator of single transitions."""
 
+import math
 from abc import abstractmethod
 from collections import deque
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch as th
+from gymnasium.spaces.utils import flatdim
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from ardae_rl.common.checks import check_count, check_number
+from ardae_rl.irl.generator import acts_randomly
 from ardae_rl.irl.log_density import policy_log_prob
+from ardae_rl.irl.mixture import PolicyMixture
 from ardae_rl.irl.reward_nets import RewardNet
 from ardae_rl.irl.transitions import Transitions, concatenate, select
 from ardae_rl.score.losses import contrastive_loss
@@ -31,8 +35,8 @@ class Discriminator(nn.Module, Generic[Data]):
 
     :param reward_net: Network that the logits are made of.
     :param batch_size: Number of demonstrations, and of generator samples, per update.
-    :param action_margin: Actions are clipped to this fraction of the half-range inside their bounds before ln π is
-        evaluated.
+    :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
+        and ln π are constant, because the density of a squashed policy is zero or infinite at the bounds.
     :raises ValueError: For arguments out of range.
     """
 
@@ -46,6 +50,8 @@ class Discriminator(nn.Module, Generic[Data]):
         if not 0 < action_margin < 1:
             raise ValueError(f"`action_margin` must be between 0 and 1, got {action_margin!r}")
         self.reward_net, self.batch_size, self.action_margin = reward_net, batch_size, action_margin
+        if self.needs_density:
+            reward_net.action_limit.fill_(1 - action_margin)
 
     @abstractmethod
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
@@ -54,6 +60,9 @@ class Discriminator(nn.Module, Generic[Data]):
     @abstractmethod
     def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
         """Store one step of the generator in each environment; ``dones`` marks the ends of episodes."""
+
+    def start_episodes(self) -> None:
+        """Begin new episodes in all environments, although the previous ones may not have ended."""
 
     @abstractmethod
     def is_ready(self, disc_interval: int) -> bool:
@@ -75,16 +84,39 @@ class Discriminator(nn.Module, Generic[Data]):
         """Return ln π of the generator's current policy, shape (n,)."""
         return policy_log_prob(generator, transitions.observations, transitions.actions, self.action_margin)
 
+    def component_log_probs(
+        self, mixture: PolicyMixture, transitions: Transitions, generator: BaseAlgorithm, name: str | None = None
+    ) -> th.Tensor:
+        """Return ln π of each component of a mixture of past policies, shape (n_components, n).
 
-class TransitionDiscriminator(Discriminator[Transitions]):
+        :param name: Name of transitions that do not change, whose densities are computed once for each component.
+        """
+        n_actions = flatdim(generator.action_space)  # uniform actions: a box is rescaled to [-1, 1]
+        uniform = th.full((len(transitions.actions),), -n_actions * math.log(2), device=transitions.actions.device)
+        return mixture.log_probs(generator.policy, lambda: self.log_prob(transitions, generator), uniform, name)
+
+
+class Samples(NamedTuple):
+    """Transitions, and ln q of what made the generator's samples, shape (n,)."""
+
+    transitions: Transitions
+    log_q: th.Tensor
+
+
+def without_density(transitions: Transitions) -> Samples:
+    """Return transitions for a discriminator that needs no density."""
+    return Samples(transitions, th.zeros(len(transitions.actions), device=transitions.actions.device))
+
+
+class TransitionDiscriminator(Discriminator[Samples]):
     """Discriminates single demonstration transitions from the generator's most recent ones.
 
     :param reward_net: Network that the logits are made of.
     :param batch_size: Number of demonstration transitions, and of generator transitions, per update.
     :param n_envs: Number of environments that the generator acts in.
     :param n_recent: Number of most recent generator transitions to train on.
-    :param action_margin: Actions are clipped to this fraction of the half-range inside their bounds before ln π is
-        evaluated.
+    :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
+        and ln π are constant, because the density of a squashed policy is zero or infinite at the bounds.
     :raises ValueError: For arguments out of range.
     """
 
@@ -95,29 +127,51 @@ class TransitionDiscriminator(Discriminator[Transitions]):
         check_count("n_recent", n_recent)
         self.n_recent = n_recent
         self.recent: deque[Transitions] = deque(maxlen=max(1, n_recent // n_envs))
+        self.mixture = PolicyMixture(n_envs * max(1, n_recent // n_envs))
 
     @abstractmethod
-    def logits(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
-        """Return logit D, shape (n,); positive values classify a transition as a demonstration."""
+    def logits(self, transitions: Transitions, log_q: th.Tensor) -> th.Tensor:
+        """Return logit D, shape (n,); positive values classify a transition as a demonstration.
+
+        :param log_q: Log-density of what made the generator's samples, shape (n,).
+        """
 
     def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
         self.recent.append(transitions)
+        self.mixture.add(len(transitions.actions), acts_randomly(generator))
 
     def is_ready(self, disc_interval: int) -> bool:
         return sum(len(step.actions) for step in self.recent) >= min(self.n_recent, disc_interval)
 
-    def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Transitions, Transitions]:
-        return concatenate(demos), concatenate(list(self.recent))
+    def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Samples, Samples]:
+        demo_transitions, recent = concatenate(demos), concatenate(list(self.recent))
+        if not self.needs_density:
+            return without_density(demo_transitions), without_density(recent)
+        self.mixture.take_snapshot(generator.policy)
+        return (
+            Samples(demo_transitions, self.log_q(demo_transitions, generator, "demonstrations")),
+            Samples(recent, self.log_q(recent, generator)),
+        )
 
-    def loss(self, demos: Transitions, samples: Transitions, generator: BaseAlgorithm) -> Loss:
-        demo_logits = self.logits(self._draw(demos), generator)
-        sample_logits = self.logits(self._draw(samples), generator)
+    def log_q(self, transitions: Transitions, generator: BaseAlgorithm, name: str | None = None) -> th.Tensor:
+        """Return the log-density of what made the recent samples, shape (n,).
+
+        :param name: Name of transitions that do not change.
+        """
+        log_probs = self.component_log_probs(self.mixture, transitions, generator, name)
+        log_weights = th.tensor(self.mixture.log_weights, device=log_probs.device)
+        return (log_probs + log_weights.unsqueeze(1)).logsumexp(0)
+
+    def loss(self, demos: Samples, samples: Samples, generator: BaseAlgorithm) -> Loss:
+        demo_logits = self.logits(*self._draw(demos))
+        sample_logits = self.logits(*self._draw(samples))
         return contrastive_loss(demo_logits, sample_logits), accuracies(demo_logits, sample_logits)
 
-    def _draw(self, transitions: Transitions) -> Transitions:
+    def _draw(self, samples: Samples) -> Samples:
         """Draw a batch with replacement."""
-        index = th.randint(len(transitions.actions), (self.batch_size,), device=transitions.actions.device)
-        return select(transitions, index)
+        actions = samples.transitions.actions
+        index = th.randint(len(actions), (self.batch_size,), device=actions.device)
+        return Samples(select(samples.transitions, index), samples.log_q[index])
 
 
 def accuracies(demo_logits: th.Tensor, sample_logits: th.Tensor) -> dict[str, Any]:

@@ -36,13 +36,13 @@ class GAILDiscriminator(TransitionDiscriminator):
     ) -> None:
         super().__init__(BasicRewardNet(observation_space, action_space, **reward_kwargs), **kwargs)
 
-    def logits(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
+    def logits(self, transitions: Transitions, log_q: th.Tensor) -> th.Tensor:
         logits: th.Tensor = self.reward_net(*transitions)
         return logits
 
     @th.no_grad()
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
-        return F.softplus(self.logits(transitions, generator))
+        return F.softplus(self.reward_net(*transitions))
 
 
 class GAIL(AdversarialIRL):

@@ -1,5 +1,6 @@
 """Discriminators of whole episodes: guided cost learning, and its form as a generative adversarial network."""
 
+import math
 from collections import deque
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,6 +18,8 @@ from ardae_rl.ebm.losses import cost_loss, discriminator_logits
 from ardae_rl.ebm.partition import PartitionFunction
 from ardae_rl.irl.adversarial import AdversarialIRL, Demonstrations
 from ardae_rl.irl.discriminator import Discriminator, Loss, accuracies
+from ardae_rl.irl.generator import acts_randomly
+from ardae_rl.irl.mixture import PolicyMixture
 from ardae_rl.irl.reward_nets import BasicRewardNet
 from ardae_rl.irl.transitions import Transitions, concatenate, select
 from ardae_rl.score.losses import contrastive_loss
@@ -53,8 +56,8 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
     :param n_recent: Number of most recent generator episodes to train on.
     :param objective: "gan" (the discriminator loss) or "cost" (the negative log-likelihood of the demonstrations).
     :param partition: Kind of :class:`~ardae_rl.ebm.partition.PartitionFunction`.
-    :param action_margin: Actions are clipped to this fraction of the half-range inside their bounds before ln π is
-        evaluated.
+    :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
+        and ln π are constant.
     :raises ValueError: For arguments out of range.
     """
 
@@ -79,7 +82,13 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
         self.objective = objective
         self.partition = PartitionFunction(partition)
         self.recent: deque[Episodes] = deque(maxlen=n_recent)
-        self._unfinished: list[list[tuple[Transitions, th.Tensor]]] = [[] for _ in range(n_envs)]
+        self.mixture = PolicyMixture(n_recent)
+        self._n_envs = n_envs
+        self.start_episodes()
+
+    def start_episodes(self) -> None:
+        self._unfinished: list[list[tuple[Transitions, th.Tensor]]] = [[] for _ in range(self._n_envs)]
+        self._has_random = [False] * self._n_envs
 
     @th.no_grad()
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
@@ -87,33 +96,53 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
         return r - self.log_prob(transitions, generator) if isinstance(generator, OnPolicyAlgorithm) else r
 
     def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
-        """Store a step with ln π of the policy that took it, so that q(τ) belongs to the policies of that episode.
+        """Store a step with ln π of the policy that took it.
 
-        Episodes that started before ``learning_starts`` are dropped, because their actions may be random.
+        Episodes with uniformly random actions, as off-policy generators take them at first, are dropped.
         """
         log_probs = self.log_prob(transitions, generator)
-        n_random_steps = int(getattr(generator, "learning_starts", 0))
+        random = acts_randomly(generator)
         for k, episode in enumerate(self._unfinished):
+            self._has_random[k] |= random
             episode.append((select(transitions, slice(k, k + 1)), log_probs[k : k + 1]))
             if dones[k]:
-                if generator.num_timesteps >= n_random_steps + len(episode) * len(self._unfinished):
+                if not self._has_random[k]:
                     steps, log_q = zip(*episode, strict=True)
+                    self.mixture.add(1, random=False)
                     self.recent.append(Episodes(concatenate(steps), [len(steps)], th.cat(log_q).sum()[None]))
-                self._unfinished[k] = []
+                self._unfinished[k], self._has_random[k] = [], False
 
     def is_ready(self, disc_interval: int) -> bool:
         return len(self.recent) > 0
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Episodes, Episodes]:
-        demo_transitions, lengths = concatenate(demos), [len(demo.actions) for demo in demos]
-        demo_log_probs = self.log_prob(demo_transitions, generator).split(lengths)
-        log_q = th.stack([log_probs.sum() for log_probs in demo_log_probs])
-        samples = Episodes(
-            concatenate([episode.transitions for episode in self.recent]),
-            [episode.lengths[0] for episode in self.recent],
-            th.cat([episode.log_q for episode in self.recent]),
+        """Return the episodes with ln q of the mixture of policies that made the stored ones."""
+        self.mixture.take_snapshot(generator.policy)
+        components = self.mixture.components
+        log_weights = th.tensor(self.mixture.log_weights, device=generator.device).unsqueeze(1)
+        demo_lengths, lengths = [len(demo.actions) for demo in demos], [part.lengths[0] for part in self.recent]
+        demo_transitions = concatenate(demos)
+        demo_terms = self._episode_log_probs(demo_transitions, demo_lengths, generator, "demonstrations") + log_weights
+        transitions = concatenate([episode.transitions for episode in self.recent])
+        terms = self._episode_log_probs(transitions, lengths, generator) + log_weights
+        # One of a component's episodes is the episode itself, whose density is known exactly: the policy changed in it
+        counts = th.tensor([component.n_samples for component in components], device=terms.device)
+        origin = th.arange(len(components), device=terms.device).repeat_interleave(counts)
+        episodes = th.arange(len(lengths), device=terms.device)
+        share_of_others = th.log1p(-1 / counts[origin])  # -inf for a component with a single episode
+        exact = th.cat([episode.log_q for episode in self.recent]) - math.log(len(lengths))
+        terms[origin, episodes] = th.logaddexp(terms[origin, episodes] + share_of_others, exact)
+        return (
+            Episodes(demo_transitions, demo_lengths, demo_terms.logsumexp(0)),
+            Episodes(transitions, lengths, terms.logsumexp(0)),
         )
-        return Episodes(demo_transitions, lengths, log_q), samples
+
+    def _episode_log_probs(
+        self, transitions: Transitions, lengths: list[int], generator: BaseAlgorithm, name: str | None = None
+    ) -> th.Tensor:
+        """Return Σ ln π of each episode under each component of the mixture, shape (n_components, n_episodes)."""
+        log_probs = self.component_log_probs(self.mixture, transitions, generator, name).split(lengths, 1)
+        return th.stack([part.sum(1) for part in log_probs], 1)
 
     def loss(self, demos: Episodes, samples: Episodes, generator: BaseAlgorithm) -> Loss:
         demos, samples = demos.draw(self.batch_size), samples.draw(self.batch_size)

@@ -68,3 +68,11 @@ def generator_arguments(
                 stacklevel=5,
             )
     return arguments
+
+
+def acts_randomly(generator: BaseAlgorithm) -> bool:
+    """Return whether the generator takes uniformly random actions now, as off-policy algorithms do at first."""
+    if not isinstance(generator, OffPolicyAlgorithm):
+        return False
+    uses_policy = generator.use_sde and generator.use_sde_at_warmup
+    return generator.num_timesteps < generator.learning_starts and not uses_policy

@@ -1,5 +1,6 @@
 """Log-density ln π(a|s) of the policies of SB3 algorithms, whatever their kind."""
 
+import math
 from typing import Any
 
 import torch as th
@@ -9,7 +10,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from ardae_rl.common.squashed import clip_inside_bounds, log_half_range, log_tanh_slope, pre_tanh_actions
+from ardae_rl.common.squashed import clip_inside_bounds, log_half_range, log_tanh_slope, scale_actions
 
 
 def has_density(model: BaseAlgorithm) -> bool:
@@ -31,10 +32,18 @@ def policy_log_prob(
     :param model: Algorithm that holds the policy.
     :param observations: Observations as ``obs_to_tensor`` returns them.
     :param actions: Actions in the environment's range, shape (n, ...).
-    :param margin: Actions of squashed policies are clipped to this fraction of the half-range inside their bounds,
-        because at the bounds the density of a squashed Gaussian is zero or infinite.
+    :param margin: Width of the strip next to the bounds, as a fraction of the half-range, in which the density of a
+        squashed policy is taken as constant, because it is zero or infinite at the bounds. For a squashed Gaussian it
+        is the mean density of the strip; for other policies it is the density at the strip's inner edge.
     :raises ValueError: For a policy without a density.
     """
+    return differentiable_log_prob(model, observations, actions, margin)
+
+
+def differentiable_log_prob(
+    model: BaseAlgorithm, observations: PyTorchObs, actions: th.Tensor, margin: float = 1e-6
+) -> th.Tensor:
+    """Return what :func:`policy_log_prob` returns, with a gradient unless the policy is of SACNF or SACARDAE."""
     policy: Any = model.policy
     if isinstance(policy, ActorCriticPolicy):
         flat = actions.flatten() if isinstance(model.action_space, spaces.Discrete) else actions.flatten(1)
@@ -46,16 +55,28 @@ def policy_log_prob(
             "`generator` must have a policy with a density (SAC, SACNF, SACARDAE, TQC, CrossQ, PPO, A2C or TRPO), got "
             f"{type(model).__name__}"
         )
-    actions = clip_inside_bounds(actions, space, margin)
     if hasattr(policy, "log_prob"):  # SACNF and SACARDAE, per unit of the environment's range
-        in_range: th.Tensor = policy.log_prob(observations, actions)
+        in_range: th.Tensor = policy.log_prob(observations, clip_inside_bounds(actions, space, margin))
         return in_range + log_half_range(space, in_range.device)
     actor = policy.actor
     mean, log_std, kwargs = actor.get_action_dist_params(observations)
     if kwargs:  # state-dependent exploration
-        distribution = actor.action_dist.proba_distribution(mean, log_std, **kwargs).distribution
+        gaussian = actor.action_dist.proba_distribution(mean, log_std, **kwargs).distribution
     else:
-        distribution = DiagGaussianDistribution(mean.shape[-1]).proba_distribution(mean, log_std).distribution
-    pre_tanh = pre_tanh_actions(actions, space)
-    gaussian: th.Tensor = distribution.log_prob(pre_tanh).sum(-1)
-    return gaussian - log_tanh_slope(pre_tanh)
+        gaussian = DiagGaussianDistribution(mean.shape[-1]).proba_distribution(mean, log_std).distribution
+    return squashed_gaussian_log_prob(gaussian, scale_actions(actions, space), margin)
+
+
+def squashed_gaussian_log_prob(gaussian: th.distributions.Normal, scaled: th.Tensor, margin: float) -> th.Tensor:
+    """Return the log-density of a Gaussian's tanh, shape (n,), with the mean density in the strips at the bounds.
+
+    :param gaussian: Distribution before tanh, with independent dimensions.
+    :param scaled: Actions in [-1, 1], shape (n, dim).
+    :param margin: Width of the strips.
+    """
+    limit = 1 - margin
+    pre_tanh = th.atanh(scaled.clamp(-limit, limit))
+    inside = gaussian.log_prob(pre_tanh) - log_tanh_slope(pre_tanh.unsqueeze(-1))
+    distance = math.atanh(limit) - scaled.sign() * gaussian.mean
+    strip = th.special.log_ndtr(-distance / gaussian.stddev) - math.log(margin)
+    return th.where(scaled.abs() > limit, strip, inside).sum(-1)

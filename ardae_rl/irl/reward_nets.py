@@ -24,6 +24,9 @@ from ardae_rl.common.checks import check_between, check_choice
 from ardae_rl.common.squashed import scale_actions
 
 INPUTS = ("state", "state_action")
+_MAX_FEATURE = 10.0  # standard deviations
+_MIN_RELATIVE_STD = 1e-2
+_ROUNDING = 1e-6  # of float32
 
 
 class RewardNet(BaseModel):
@@ -48,6 +51,8 @@ class RewardNet(BaseModel):
     :param normalize_images: Whether to divide images by 255.
     """
 
+    action_limit: th.Tensor  # networks see the actions of a box clipped to [-limit, limit]; saved with the network
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -62,6 +67,7 @@ class RewardNet(BaseModel):
             observation_space, action_space, features_extractor_class, features_extractor_kwargs, None, normalize_images
         )
         self.features_extractor = self.make_features_extractor()
+        self.register_buffer("action_limit", th.ones(()))
 
     def forward(
         self, observations: PyTorchObs, actions: th.Tensor, next_observations: PyTorchObs, terminated: th.Tensor
@@ -93,12 +99,12 @@ class RewardNet(BaseModel):
         return self.extract_features(observations, self.features_extractor)
 
     def action_inputs(self, actions: th.Tensor) -> th.Tensor:
-        """Return actions as the network sees them, shape (n, dim): rescaled to [-1, 1], or one-hot."""
+        """Return actions as the network sees them, shape (n, dim): rescaled to [-1, 1] and clipped, or one-hot."""
         space = self.action_space
         if isinstance(space, spaces.Discrete):
             return nn.functional.one_hot(actions.long().flatten() - int(space.start), int(space.n)).float()
         assert isinstance(space, spaces.Box)
-        return scale_actions(actions, space)
+        return scale_actions(actions, space).clamp(-self.action_limit, self.action_limit)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {
@@ -161,15 +167,18 @@ class BasicRewardNet(RewardNet):
         return reward
 
     def normalized_features(self, observations: PyTorchObs) -> th.Tensor:
-        """Return features, normalized as :meth:`fit_normalizer` has set it, shape (n, features_dim)."""
-        return (self.features(observations) - self.center) / self.scale
+        """Return features, normalized as :meth:`fit_normalizer` has set it and clipped, shape (n, features_dim)."""
+        return ((self.features(observations) - self.center) / self.scale).clamp(-_MAX_FEATURE, _MAX_FEATURE)
 
     @th.no_grad()
     def fit_normalizer(self, observations: PyTorchObs) -> None:
-        """Fix the normalization such that the features of these observations have mean 0 and standard deviation 1."""
+        """Fix the normalization such that the features of these observations have mean 0 and standard deviation 1.
+
+        Features that hardly vary compared with the others are not magnified.
+        """
         features = self.features(observations)
         self.center.copy_(features.mean(0))
-        self.scale.copy_(features.std(0).clamp_min(1e-3))
+        self.scale.copy_(unmagnified(features.std(0), features.abs().amax(0)))
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = {"inputs": self.inputs, "hidden": self.hidden, "activation_fn": self.activation_fn}
@@ -230,6 +239,19 @@ class ShapedRewardNet(BasicRewardNet):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"gamma": self.gamma}
+
+
+def unmagnified(std: th.Tensor, magnitude: th.Tensor) -> th.Tensor:
+    """Return the standard deviations, those of nearly constant features replaced by the median of the others.
+
+    A flag that the demonstrations never raise would otherwise be magnified a thousandfold where samples raise it.
+
+    :param std: Standard deviations, shape (n_features,).
+    :param magnitude: Largest absolute values, shape (n_features,).
+    """
+    varying = std > _ROUNDING * magnitude
+    typical = std[varying].median() if varying.any() else std.new_ones(())
+    return th.where(std > _MIN_RELATIVE_STD * typical, std, typical)
 
 
 def _as_arrays(observations: Any) -> Any:

@@ -25,15 +25,19 @@ class RewardVecEnvWrapper(VecEnvWrapper):
 
     :param venv: Environment to wrap.
     :param reward: Function that returns the n rewards of a :class:`VecStep`.
+    :param start_episodes: Function to call when all environments are reset, perhaps in the middle of episodes.
     """
 
-    def __init__(self, venv: VecEnv, reward: Callable[[VecStep], Array]) -> None:
+    def __init__(
+        self, venv: VecEnv, reward: Callable[[VecStep], Array], start_episodes: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(venv)
-        self._reward = reward
+        self._reward, self._start_episodes = reward, start_episodes
         self._observations: Any = None
         self._actions: Any = None
 
     def reset(self) -> Any:
+        self._start_episodes()
         self._observations = self.venv.reset()
         return self._observations
 

@@ -1,5 +1,6 @@
 """AIRL, GAIL and GAN-GCL at tiny sizes, as users of SB3 call them, with generators of all kinds."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,15 @@ def test_seeds(method: type[Any]) -> None:
     assert not all(th.equal(a, b) for a, b in zip(state_of(first), state_of(other), strict=True))
 
 
+def test_a_reset_drops_unfinished_episodes() -> None:
+    """Steps before another environment is set, or before a second call of learn, are not joined to those after."""
+    model = make(GANGCL, generator_kwargs={"learning_starts": 0})
+    model.learn(13)
+    model.set_env(Counting())
+    model.learn(14, reset_num_timesteps=False)
+    assert [episode.lengths for episode in model.discriminator.recent] == [[5]] * 4
+
+
 def test_another_environment() -> None:
     """The generator trains in the new environment with the learned reward."""
     model = make(AIRL)
@@ -203,16 +213,15 @@ def test_temperature() -> None:
 
 
 def test_discriminator_separates_demonstrations_from_samples() -> None:
-    """Demonstrations always have action 1. AIRL's logits are f - ln π; GAIL needs no density."""
+    """Demonstrations always have action 1. AIRL's logits are f - ln q; GAIL needs no density."""
     model = make(AIRL, n_disc_updates=200, disc_learning_rate=1e-2)
     model.learn(41)
     discriminator, generator = model.discriminator, model.generator
-    demos, _ = discriminator.training_data(model._demos, generator)
-    sample = discriminator.recent[-1]
+    demos, samples = discriminator.training_data(model._demos, generator)
     with th.no_grad():
-        expected = model.reward_net(*sample) - discriminator.log_prob(sample, generator)
-        th.testing.assert_close(discriminator.logits(sample, generator), expected)
-        assert float((discriminator.logits(demos, generator) > 0).float().mean()) > 0.9
+        expected = model.reward_net(*samples.transitions) - samples.log_q
+        th.testing.assert_close(discriminator.logits(*samples), expected)
+        assert float((discriminator.logits(*demos) > 0).float().mean()) > 0.9
     made = make(GAIL, "td3", generator_kwargs={"learning_starts": 10, "batch_size": 8})
     made.learn(40)
     assert made.num_timesteps == 40
@@ -236,8 +245,14 @@ def test_trajectory_logits() -> None:
     expert = concatenate(model._demos)
     rewards = model.reward_net(*expert).split([5, 5, 5])
     th.testing.assert_close(discriminator.returns(demos), th.stack([part.sum() for part in rewards]))
-    log_probs = discriminator.log_prob(expert, generator).reshape(3, 5).sum(1)
-    th.testing.assert_close(demos.log_q, log_probs)
+    components = discriminator.mixture.components
+    counts = th.tensor([component.n_samples for component in components])
+    assert len(components) > 1 and counts.sum() == len(discriminator.recent)
+    log_probs = discriminator.component_log_probs(discriminator.mixture, expert, generator).reshape(-1, 3, 5).sum(-1)
+    expected = (log_probs.exp() * (counts / counts.sum()).unsqueeze(1)).sum(0).log()
+    th.testing.assert_close(demos.log_q, expected)
+    at_collection = th.cat([episode.log_q for episode in discriminator.recent])
+    assert (samples.log_q >= at_collection - math.log(len(at_collection)) - 1e-4).all()  # each is in the mixture
     drawn = samples.draw(2)
     assert len(drawn.lengths) == 2 and len(drawn.transitions.actions) == 10 and drawn.log_q.shape == (2,)
 

@@ -66,13 +66,27 @@ def test_on_policy(algo: str, env: str, actions: int) -> None:
     th.testing.assert_close(policy_log_prob(model, obs, acted), log_prob)
 
 
-def test_margin() -> None:
-    """At the bounds, the density is that at the margin."""
+@pytest.mark.parametrize("bound", [-2.0, 2.0])
+def test_margin(bound: float) -> None:
+    """In the strip at a bound, the density is the mean density of the strip, here by the midpoint rule."""
     model = untrained("sac", seed=0)
+    margin, n = 0.01, 2000
+    obs = observations(model, 1)
+    at_bound = policy_log_prob(model, obs, th.tensor([[bound]]), margin)
+    strip = bound * (1 - margin * (th.arange(n) + 0.5) / n)
+    mean = policy_log_prob(model, obs.expand(n, -1), strip[:, None], margin=1e-6).exp().mean()
+    th.testing.assert_close(at_bound.exp()[0], mean, atol=0, rtol=1e-3)
+    just_inside = th.tensor([[bound * (1 - 1.001 * margin)]])
+    expected = policy_log_prob(model, obs, just_inside)
+    th.testing.assert_close(policy_log_prob(model, obs, just_inside, margin), expected)
+
+
+def test_margin_of_other_policies() -> None:
+    """In the strip at the bounds, the density of a flow is that at the strip's inner edge."""
+    model = untrained("sac_nf", seed=0)
     obs = observations(model, 1)
     at_bound = policy_log_prob(model, obs, th.tensor([[2.0]]), margin=0.01)
     th.testing.assert_close(at_bound, policy_log_prob(model, obs, th.tensor([[1.98]])), atol=1e-4, rtol=0)
-    assert th.isfinite(policy_log_prob(model, obs, th.tensor([[2.0]])))
 
 
 def test_policies_without_a_density() -> None:

@@ -83,6 +83,31 @@ def test_actions_are_scaled() -> None:
     th.testing.assert_close(one_hot, th.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
 
 
+def test_actions_are_clipped_to_the_limit(tmp_path: Path) -> None:
+    """The limit belongs to the saved network."""
+    net = BasicRewardNet(SPACES["vector"], ACTIONS["box"])
+    net.action_limit.fill_(0.9)
+    net.save(str(tmp_path / "net.pt"))
+    loaded = BasicRewardNet.load(str(tmp_path / "net.pt"), device="cpu")
+    th.testing.assert_close(loaded.action_inputs(th.tensor([[2.0, 0.5]])), th.tensor([[0.9, 0.0]]))
+
+
+def test_constant_features_are_not_magnified() -> None:
+    """A column that is constant in the demonstrations, or almost so, is scaled as the others are."""
+    net = BasicRewardNet(SPACES["vector"], ACTIONS["box"])
+    demos = th.randn(1000, 4, generator=th.Generator().manual_seed(0)) * th.tensor([1.0, 2.0, 3.0, 1e-5])
+    demos[:, 0] = 1234.567
+    net.fit_normalizer(demos)
+    typical = demos[:, 1].std()
+    th.testing.assert_close(net.scale, th.stack([typical, typical, demos[:, 2].std(), typical]))
+    far = demos[:1] + th.tensor([0.2, 0.0, 0.0, 0.2])
+    shift = net.normalized_features(far) - net.normalized_features(demos[:1])
+    th.testing.assert_close(shift[0, [0, 3]], 0.2 / typical.expand(2), atol=1e-3, rtol=0)
+    assert net.normalized_features(demos + 1e6).abs().max() == 10
+    net.fit_normalizer(th.ones(5, 4))
+    th.testing.assert_close(net.scale, th.ones(4))
+
+
 def test_actions_of_two_axes() -> None:
     space = spaces.Box(-2.0, 2.0, (2, 3))
     scaled = BasicRewardNet(SPACES["vector"], space).action_inputs(th.ones(4, 2, 3))
