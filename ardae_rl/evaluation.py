@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, cast
 import gymnasium as gym
 import numpy as np
 import torch as th
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import ArrayLike
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -25,7 +26,10 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.utils import check_for_correct_spaces, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
+from ardae_rl import presets
 from ardae_rl.common.checks import check_count
+from ardae_rl.common.records import plain
+from ardae_rl.environments import spec_of_id
 from ardae_rl.registry import ALGORITHMS, algorithm_class, environment_id
 from ardae_rl.runs.files import write_json
 from ardae_rl.runs.versions import package_versions
@@ -59,6 +63,7 @@ class Evaluation:
     deterministic: bool
     normalized_observations: bool
     additional_wrappers: list[str]
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
     algo: str | None = None
     model: str | None = None
     versions: dict[str, str] = field(default_factory=package_versions)
@@ -66,8 +71,10 @@ class Evaluation:
     def __str__(self) -> str:
         low, high = self.interval
         actions = "deterministic" if self.deterministic else "stochastic"
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.env_kwargs.items())
+        env = f"{self.env_id} with {arguments}" if arguments else self.env_id
         return (
-            f"{self.env_id}, {self.n_episodes} episodes, {actions} actions: mean return {self.mean_return:.2f}, "
+            f"{env}, {self.n_episodes} episodes, {actions} actions: mean return {self.mean_return:.2f}, "
             f"standard deviation {self.std_return:.2f}, 95 % bootstrap interval of the mean [{low:.2f}, {high:.2f}]"
         )
 
@@ -114,22 +121,37 @@ class SeededEpisodes(Monitor[Any, Any]):
     >>> bool((env.reset()[0] == env.reset()[0]).all())
     True
 
-    :param env_id: Id of the environment.
+    :param env: Id or spec of the environment.
     :param seeds: Seeds of the first episodes. Later ones are not seeded.
+    :param on_episode: Called with the number of ended episodes when one ends.
     """
 
-    def __init__(self, env_id: str, seeds: Iterable[int]) -> None:
-        super().__init__(gym.make(environment_id(env_id)))
-        self._seeds = iter(seeds)
+    def __init__(
+        self, env: str | EnvSpec, seeds: Iterable[int], on_episode: Callable[[int], None] | None = None
+    ) -> None:
+        super().__init__(gym.make(spec_of_id(env) if isinstance(env, str) else env))
+        self._seeds, self._on_episode = iter(seeds), on_episode
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        result = super().step(action)
+        if self._on_episode is not None and (result[2] or result[3]):
+            self._on_episode(len(self.episode_returns))
+        return result
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         return super().reset(**{**kwargs, "seed": next(self._seeds, None)})
 
 
 def official_env(
-    env_id: str, seed: int = 0, allow_wrappers: bool = False, n_episodes: int = 1, n_envs: int = 1
+    env_id: str,
+    seed: int = 0,
+    allow_wrappers: bool = False,
+    n_episodes: int = 1,
+    n_envs: int = 1,
+    env_kwargs: Mapping[str, Any] | None = None,
+    on_episode: Callable[[int], None] | None = None,
 ) -> VecEnv:
-    """Return ``gymnasium.make(env_id)``, without any wrapper that changes it, as an SB3 vector environment.
+    """Return ``gymnasium.make(env_id, **env_kwargs)``, without wrappers that change it, as an SB3 vector environment.
 
     :param env_id: Id of the environment.
     :param seed: Seed of the first episode; the following ones have the next seeds.
@@ -137,9 +159,11 @@ def official_env(
     :param n_episodes: Number of seeded episodes.
     :param n_envs: Number of environments that ``evaluate_policy`` spreads the episodes over. Several environments
         run in processes of their own.
+    :param env_kwargs: Arguments of the environment.
+    :param on_episode: Called with the number of ended episodes when one ends; only with one environment.
     :raises ValueError: For an unknown id, or one with additional wrappers unless ``allow_wrappers``.
     """
-    env_id = environment_id(env_id)
+    spec = spec_of_id(env_id, env_kwargs)  # a process does not register what a module or script has registered here
     wrappers = additional_wrappers(env_id)
     if wrappers and not allow_wrappers:
         raise ValueError(
@@ -149,14 +173,16 @@ def official_env(
     targets = [(n_episodes + i) // n_envs for i in range(n_envs)]  # as in evaluate_policy
     firsts = [seed + sum(targets[:i]) for i in range(n_envs)]
     makes: list[Callable[[], gym.Env[Any, Any]]] = [
-        partial(SeededEpisodes, env_id, range(first, first + n)) for first, n in zip(firsts, targets, strict=True)
+        partial(SeededEpisodes, spec, range(first, first + n)) for first, n in zip(firsts, targets, strict=True)
     ]
-    return DummyVecEnv(makes) if n_envs == 1 else SubprocVecEnv(makes)
+    if n_envs > 1:
+        return SubprocVecEnv(makes)
+    return DummyVecEnv([partial(SeededEpisodes, spec, range(seed, seed + n_episodes), on_episode)])
 
 
 def additional_wrappers(env_id: str) -> list[str]:
     """Return the names of the wrappers that the registration of an id adds to the environment."""
-    return [wrapper.name for wrapper in gym.spec(env_id).additional_wrappers]
+    return [wrapper.name for wrapper in gym.spec(environment_id(env_id)).additional_wrappers]
 
 
 @contextmanager
@@ -181,6 +207,8 @@ def evaluate(
     vecnormalize: Path | None = None,
     allow_wrappers: bool = False,
     n_envs: int = 1,
+    env_kwargs: Mapping[str, Any] | None = None,
+    on_episode: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Evaluate a model on fresh environments made from their id; episode k, from 0, has the seed ``seed`` + k.
 
@@ -194,12 +222,14 @@ def evaluate(
     :param vecnormalize: File of a VecNormalize, whose observation statistics the model was trained with.
     :param allow_wrappers: Whether to accept an id that is registered with additional wrappers.
     :param n_envs: Number of environments played at once, in processes of their own if there are several.
+    :param env_kwargs: Arguments of the environment; by default those that it is registered with.
+    :param on_episode: Called with the number of ended episodes when one ends, for a progress bar.
     :raises ValueError: For an unknown or wrapped environment, one whose spaces differ from the model's, or counts
         below 1.
     """
     check_count("n_episodes", n_episodes)
     check_count("n_envs", n_envs)
-    env = official_env(env_id, seed, allow_wrappers, n_episodes, min(n_envs, n_episodes))
+    env = official_env(env_id, seed, allow_wrappers, n_episodes, min(n_envs, n_episodes), env_kwargs)
     try:
         if vecnormalize is not None:
             env = VecNormalize.load(str(vecnormalize), env)
@@ -212,6 +242,8 @@ def evaluate(
         def note(step: dict[str, Any], _: Any) -> None:
             if step["done"]:
                 episodes[step["i"]].append(step["info"]["episode"])
+                if on_episode is not None:
+                    on_episode(sum(map(len, episodes)))
 
         with _separate_randomness(seed):
             evaluate_policy(model, env, n_episodes, deterministic, callback=note)
@@ -230,7 +262,8 @@ def evaluate(
         seed=seed,
         deterministic=deterministic,
         normalized_observations=vecnormalize is not None,
-        additional_wrappers=additional_wrappers(environment_id(env_id)),
+        additional_wrappers=additional_wrappers(env_id),
+        env_kwargs=plain(env_kwargs or {}),
     )
 
 
@@ -241,16 +274,43 @@ def find_model(path: str | Path) -> tuple[Path, Path | None]:
     :raises ValueError: If there is no such file, or the folder has no final model.
     """
     path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    # RL Zoo's layout: <run>/<env>.zip beside <run>/<env>/{config.yml, vecnormalize.pkl}
-    names = [config.parent.name for config in folder.glob("*/config.yml")]
-    name = names[0] if len(names) == 1 else None
+    folder, name = _zoo_run(path)
     model = folder / f"{name}.zip" if path.is_dir() else path
     if not model.is_file():
         found = ", ".join(sorted(file.name for file in folder.glob("*.zip"))) or "no .zip"
         raise ValueError(f"`path` must be a .zip or a run folder of RL Zoo, got {path} ({folder} has {found})")
     statistics = folder / f"{name}/vecnormalize.pkl"
     return model, statistics if statistics.is_file() else None
+
+
+def trained_env_kwargs(path: str | Path) -> dict[str, Any]:
+    """Return the arguments of the environment that a run of RL Zoo trained in; none for a model of another origin.
+
+    :param path: See :func:`find_model`.
+    """
+    recorded = _zoo_record(Path(path)).get("env_kwargs")
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def _zoo_record(path: Path) -> dict[str, Any]:
+    """Return RL Zoo's record of a run: its command's arguments and, where they are None, its hyper-parameters."""
+    folder, name = _zoo_run(path)
+    if name is None or not (folder / name / "args.yml").exists():
+        return {}
+    hyperparameters, arguments = (
+        presets.zoo_record((folder / name / file).read_text()) for file in ("config.yml", "args.yml")
+    )
+    return hyperparameters | {key: value for key, value in arguments.items() if value is not None}
+
+
+def _zoo_run(path: Path) -> tuple[Path, str | None]:
+    """Return the folder of a run, and the name of the folder in it that has RL Zoo's records, if there is one.
+
+    RL Zoo's layout is <run>/<env>.zip beside <run>/<env>/{config.yml, args.yml, vecnormalize.pkl}.
+    """
+    folder = path if path.is_dir() else path.parent
+    names = [config.parent.name for config in folder.glob("*/config.yml")]
+    return folder, names[0] if len(names) == 1 else None
 
 
 def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
@@ -263,6 +323,9 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
     # A pickled schedule of RL Zoo would import rl_zoo3, which replaces Gymnasium's TimeLimit.
     constants = {"learning_rate": 0.0, "lr_schedule": None, "clip_range": 0.1, "clip_range_vf": None}
     algorithm = algorithm_class(algo)
+    recorded = _zoo_record(path).get("algo", algo)
+    if recorded != algo:
+        raise ValueError(f"`algo` must be {recorded!r}, with which {path} was trained, got {algo!r}")
     data, _, _ = load_from_zip_file(path, device="cpu", custom_objects=constants)
     policy = (data or {}).get("policy_class")
     if policy is None:

@@ -141,6 +141,27 @@ def overridden(arguments: Mapping[str, Any], assignments: Iterable[str]) -> dict
     return result
 
 
+def zoo_record(text: str) -> dict[str, Any]:
+    """Return the dictionary that RL Zoo wrote as a Python object in YAML, without running any code of the file.
+
+    Values other than numbers, text, lists and dictionaries become None.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def other(loader: Any, suffix: str, node: Any) -> Any:
+        if not isinstance(node, yaml.SequenceNode):
+            return None
+        values = loader.construct_sequence(node, deep=True)
+        return dict(values[0]) if suffix == "object/apply:collections.OrderedDict" else values
+
+    Loader.add_multi_constructor("tag:yaml.org,2002:python/", other)
+    record: Any = yaml.load(text, Loader)
+    return dict(record) if isinstance(record, dict | list) else {}
+
+
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     both = {
         name: _merged(old[name], new[name]) for name in new if _is_mapping(old.get(name)) and _is_mapping(new[name])

@@ -29,7 +29,8 @@ class Algorithm:
     :param needs_demonstrations: Whether the algorithm learns from demonstrations.
     :param search_space: Module with the functions ``sample`` and ``convert`` of RL Zoo's hyper-parameter search.
     :param after_training: Function that draws plots of a trained model into the folder of its run, as
-        ``module:function``. It takes the model, the id of the environment and the folder, and returns the files.
+        ``module:function``. It takes the model, the id of the environment, the folder and the environment's arguments,
+        and returns the files.
     """
 
     path: str

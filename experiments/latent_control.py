@@ -58,7 +58,12 @@ _SEED = 10_000  # of the first track of the evaluation
 
 
 def runs(
-    budget: str, n_seeds: int, *, algo: str = "ppo", minutes: float | None = None, folder: str = "runs/world_models"
+    budget: str,
+    n_seeds: int,
+    *,
+    algo: str = "ppo",
+    minutes: float | None = None,
+    folder: str = "runs/world_models/CarRacing-v3",
 ) -> list[dict[str, Any]]:
     """Return one run per seed; the smallest budget trains a world model itself."""
     check_choice("algo", algo, ARGUMENTS)

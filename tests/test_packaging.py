@@ -49,6 +49,8 @@ def test_public_names() -> None:
         "import ardae_rl; print(*[getattr(ardae_rl, name) for name in ardae_rl.__all__]); from ardae_rl import *"
     )
     assert done.returncode == 0, done.stderr
+    done = python("import ardae_rl; print({*ardae_rl.__all__} <= {*dir(ardae_rl)})")
+    assert done.stdout == "True\n"
     done = python("import ardae_rl; ardae_rl.SAC")
     assert "it has AIRL, DVBF, E2C, GAIL, GANGCL, SACARDAE, SACNF, EnergyBasedGAN, " in done.stderr
 

@@ -1,38 +1,98 @@
 """Errors of the command: one line on stderr, which names the option where the library names an argument."""
 
+import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pickle import UnpicklingError
 from typing import Any, get_type_hints
+from zipfile import BadZipFile
 
 import typer
-from gymnasium.error import DependencyNotInstalled
+from gymnasium.error import Error as GymnasiumError
+from stable_baselines3.common.base_class import BaseAlgorithm
 from typer.models import ArgumentInfo, OptionInfo
 
 from ardae_rl.runs.files import FolderInUseError
 
-USER_ERRORS = (ValueError, TypeError, ImportError, DependencyNotInstalled, FolderInUseError)
+USER_ERRORS = (
+    ValueError,
+    TypeError,
+    AssertionError,
+    ImportError,
+    OSError,
+    EOFError,
+    BadZipFile,
+    UnpicklingError,
+    GymnasiumError,
+    FolderInUseError,
+)
 
 
 @contextmanager
-def one_line_errors(command: Callable[..., Any], errors: tuple[type[Exception], ...] = USER_ERRORS) -> Iterator[None]:
-    """Turn errors (a wrong argument, a missing extra) into one line on stderr and exit status 2.
+def one_line_errors(
+    command: Callable[..., Any], errors: tuple[type[Exception], ...] = USER_ERRORS, *, debug: bool = False
+) -> Iterator[None]:
+    """Turn errors (a wrong argument, a missing extra or file) into one line on stderr and exit status 2.
 
-    A TypeError that names no argument is a fault of the program, and is left alone.
+    A TypeError that names no argument, and an assertion without a message, are faults of the program and left alone.
 
     :param command: Function of the command, whose options the line names.
     :param errors: Classes of the errors.
+    :param debug: Whether to leave all errors alone.
     """
     try:
         yield
     except errors as error:
-        message = " ".join(str(error).split())
-        if isinstance(error, TypeError) and not re.search(r"`[^`]+` must|keyword argument", message):
+        message = one_line(error)
+        if debug or message is None:
             raise
         names = option_names(command)
         line = re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[0]), message)
-        typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
+        print_error(line)
         raise typer.Exit(2) from error
+
+
+def print_error(line: str) -> None:
+    """Print the line of an error."""
+    typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
+
+
+def one_line(error: BaseException) -> str | None:
+    """Return an error as one line that says what to do; None for a fault of the program."""
+    message = " ".join(str(error).split())
+    if isinstance(error, TypeError) and not re.search(r"`[^`]+` must|keyword argument", message):
+        return None
+    if isinstance(error, AssertionError) and not message:
+        return None
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    if isinstance(error, EOFError | BadZipFile | UnpicklingError):
+        return f"a file is empty, cut off or no file of this kind: {message or type(error).__name__}"
+    unsupported = re.search(r"only supports (.*) as action spaces but (.*) was provided", message)
+    if unsupported:
+        kinds = " or ".join(re.findall(r"\.(\w+)'", unsupported[1]))
+        return f"`env_id` must have {kinds} actions for this algorithm, got {unsupported[2]}"
+    return f"{message}{_near_names(message)}" or type(error).__name__
+
+
+def _near_names(message: str) -> str:
+    """Return the arguments of an algorithm that resemble one that it does not have."""
+    found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", message)
+    if found is None:
+        return ""
+    for cls in _subclasses(BaseAlgorithm):  # type: ignore[type-abstract]
+        if cls.__name__ == found[1]:
+            matches = difflib.get_close_matches(found[2], inspect.signature(cls).parameters, n=3)
+            return f"; close matches: {', '.join(matches)}" if matches else ""
+    return ""
+
+
+def _subclasses(cls: type[BaseAlgorithm]) -> Iterator[type[BaseAlgorithm]]:
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def option_names(command: Callable[..., Any]) -> dict[str, str]:
@@ -40,7 +100,7 @@ def option_names(command: Callable[..., Any]) -> dict[str, str]:
 
     The functions of the commands name their parameters as the library does, so that no table is needed.
     """
-    names = {}
+    names = {"threads": "--threads"}
     for name, hint in get_type_hints(command, include_extras=True).items():
         for info in getattr(hint, "__metadata__", ()):
             # What Typer takes for a default is the first of the declarations in an Annotated

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 try:
     import typer
 except ModuleNotFoundError as error:
     raise SystemExit(f"ardae-rl: {error.name} is not installed; it comes with: pip install 'ardae-rl[zoo]'") from error
 
-from gymnasium.error import DependencyNotInstalled
-
 from ardae_rl import evaluation, presets
 from ardae_rl.cli import zoo
-from ardae_rl.cli.errors import USER_ERRORS, one_line_errors
+from ardae_rl.cli.commands import command
+from ardae_rl.cli.env_kwargs import EnvKwargs, parsed
+from ardae_rl.cli.errors import print_error
 from ardae_rl.cli.world_model import app as world_model_app
 from ardae_rl.grid.suites import DEFAULT_ALGORITHMS, SUITES, VARIANTS
 from ardae_rl.plotting import SOURCES, learning_curves
 from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS, algorithm_class, environment_id, imported
+from ardae_rl.runs.progress import progress_bar
+from ardae_rl.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, evaluate and inspect agents.")
 app.add_typer(world_model_app, name="world-model")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ardae-rl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 # Options that are not ours are passed on to RL Zoo's script. No option of `train` has a short form of ours:
 # a parser that knows -f would find it inside RL Zoo's -conf.
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -41,7 +60,7 @@ Model = Annotated[Path, typer.Option("--model", help="A saved model (.zip), or a
 _CHECKOUT = "git clone it; pip install -e '.[experiments]' in its folder; then there: python -m experiments run"
 
 
-@app.command(context_settings=PASS_THROUGH)
+@command(app, context_settings=PASS_THROUGH)
 def train(
     ctx: typer.Context,
     algo: Algo,
@@ -55,23 +74,22 @@ def train(
 ) -> None:
     """Train with RL Zoo, or search hyper-parameters with -optimize.
 
-    All other options are RL Zoo's: -n STEPS, --seed, --eval-freq, -params NAME:VALUE, -conf FILE, -f FOLDER, -optimize,
-    --n-trials and the rest of `python -m rl_zoo3.train --help`.
+    All other options are RL Zoo's: -n STEPS, --seed, --eval-freq, -params NAME:VALUE, -conf FILE, -f FOLDER,
+    --env-kwargs NAME:VALUE, -optimize, --n-trials and the rest of `python -m rl_zoo3.train --help`.
     """
     arguments = list(ctx.args)
-    with one_line_errors(train):
-        env_id = zoo.check_names(algo, env_id, arguments)
-        zoo.add_demonstrations(algo, demonstrations, arguments)
-        if not zoo.has_option(arguments, *zoo.CONF_FILE):
-            config = presets.config_file(algo, preset)
-            typer.echo(presets.used_block(config, env_id))
-            arguments += ["--conf-file", str(config)]
-        elif preset is not None:
-            raise ValueError(f"`preset` must be left out beside -conf, got {preset!r}")
+    env_id = zoo.check_names(algo, env_id, arguments)
+    zoo.check_arguments(algo, arguments)
+    zoo.add_demonstrations(algo, demonstrations, arguments, env_id)
+    if not zoo.has_option(arguments, *zoo.CONF_FILE):
+        config = presets.config_file(algo, preset)
+        typer.echo(presets.used_block(config, env_id))
+        arguments += ["--conf-file", str(config)]
+    elif preset is not None:
+        raise ValueError(f"`preset` must be left out beside -conf, got {preset!r}")
     if progress:
         arguments.append("--progress")
-    with one_line_errors(train, (DependencyNotInstalled,)):
-        zoo.run_script("train", ["--algo", algo, "--env", env_id, *arguments])
+    zoo.run_script("train", ["--algo", algo, "--env", env_id, *arguments])
     if not zoo.has_option(arguments, *zoo.OPTIMIZE):
         _draw(algo, env_id, arguments)
 
@@ -82,49 +100,44 @@ def _draw(algo: str, env_id: str, arguments: list[str]) -> None:
     if after_training is None:
         return
     log_folder = Path((zoo.option_values(arguments, *zoo.LOG_FOLDER) or ["logs"])[0])
-    with one_line_errors(train):
-        run = zoo.run_folder(log_folder, algo, env_id, zoo.find_run(log_folder, algo, env_id, 0, []))
-        model = evaluation.load_for_evaluation(algo, evaluation.find_model(run)[0])
-        for path in imported(after_training)(model, env_id, run):
-            typer.echo(f"wrote {path}")
+    run = zoo.run_folder(log_folder, algo, env_id, zoo.find_run(log_folder, algo, env_id, 0, []))
+    model = evaluation.load_for_evaluation(algo, evaluation.find_model(run)[0])
+    for path in imported(after_training)(model, env_id, run, evaluation.trained_env_kwargs(run)):
+        typer.echo(f"wrote {path}")
 
 
-@app.command(context_settings=PASS_THROUGH)
+@command(app, context_settings=PASS_THROUGH)
 def enjoy(ctx: typer.Context, algo: Algo, env_id: Env, folder: Folder = Path("logs"), exp_id: ExpId = 0) -> None:
     """Watch a trained agent.
 
     All other options are RL Zoo's: -n STEPS, --no-render, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.enjoy --help`.
     """
-    with one_line_errors(enjoy):
-        if not zoo.has_display() and not zoo.has_option(ctx.args, "--no-render"):
-            raise ValueError("there is no display; use `ardae-rl record`, or --no-render")
-    _play(enjoy, "enjoy", ctx.args, algo, env_id, folder, exp_id)
+    if not zoo.has_display() and not zoo.has_option(ctx.args, "--no-render"):
+        raise ValueError("there is no display; use `ardae-rl record`, or --no-render")
+    _play("enjoy", ctx.args, algo, env_id, folder, exp_id)
 
 
-@app.command(context_settings=PASS_THROUGH)
+@command(app, context_settings=PASS_THROUGH)
 def record(ctx: typer.Context, algo: Algo, env_id: Env, folder: Folder = Path("logs"), exp_id: ExpId = 0) -> None:
     """Record a video of a trained agent into the folder videos/ of its run.
 
     All other options are RL Zoo's: -n STEPS, -o FOLDER, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.record_video --help`.
     """
-    _play(record, "record_video", ctx.args, algo, env_id, folder, exp_id)
+    typer.echo(f"recording {algo} on {env_id}")
+    _play("record_video", ctx.args, algo, env_id, folder, exp_id)
 
 
-def _play(
-    command: Callable[..., Any], script: str, arguments: list[str], algo: str, env_id: str, folder: Path, exp_id: int
-) -> None:
+def _play(script: str, arguments: list[str], algo: str, env_id: str, folder: Path, exp_id: int) -> None:
     """Run a script of RL Zoo on the chosen run, or on the newest one that has the model."""
-    with one_line_errors(command):
-        env_id = zoo.check_names(algo, env_id, arguments)
-        run = zoo.find_run(folder, algo, env_id, exp_id, arguments)
+    env_id = zoo.check_names(algo, env_id, arguments)
+    run = zoo.find_run(folder, algo, env_id, exp_id, arguments)
     fixed = ["--algo", algo, "--env", env_id, "--folder", str(folder), "--exp-id", str(run)]
-    with one_line_errors(command, (DependencyNotInstalled,)):
-        zoo.run_script(script, [*fixed, *arguments])
+    zoo.run_script(script, [*fixed, *arguments])
 
 
-@app.command()
+@command(app)
 def evaluate(
     algo: Algo,
     env_id: Env,
@@ -134,21 +147,33 @@ def evaluate(
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample the actions.")] = False,
     output: Annotated[Path | None, typer.Option(help="File to write the result to, as JSON.")] = None,
     allow_wrappers: Annotated[bool, typer.Option(help="Accept an id registered with additional wrappers.")] = False,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
-    """Evaluate an agent on the official, unmodified environment."""
-    with one_line_errors(evaluate):
-        algorithm_class(algo)
-        environment_id(env_id)
-        file, statistics = evaluation.find_model(path)
-        agent = evaluation.load_for_evaluation(algo, file)
-        result = evaluation.evaluate(agent, env_id, n_episodes, seed, not stochastic, statistics, allow_wrappers)
-        result = replace(result, algo=algo, model=str(file))
-    typer.echo(result)
+    """Evaluate an agent on the official, unmodified environment, with the arguments that it was trained with."""
+    algorithm_class(algo)
+    environment_id(env_id)
+    file, statistics = evaluation.find_model(path)
+    agent = evaluation.load_for_evaluation(algo, file)
+    kwargs = evaluation.trained_env_kwargs(path) if env_kwargs is None else parsed(env_kwargs)
+    with progress_bar("evaluation: episodes", n_episodes, True) as update:
+        result = evaluation.evaluate(
+            agent,
+            env_id,
+            n_episodes,
+            seed,
+            not stochastic,
+            statistics,
+            allow_wrappers,
+            env_kwargs=kwargs,
+            on_episode=update,
+        )
+    result = replace(result, algo=algo, model=str(file))
     if output is not None:
         result.write(output)
+    typer.echo(result)
 
 
-@app.command()
+@command(app)
 def collect_demos(
     algo: Algo,
     env_id: Env,
@@ -159,26 +184,31 @@ def collect_demos(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Take deterministic actions instead of sampling them.")
     ] = False,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
     """Collect demonstrations from a trained agent, for inverse reinforcement learning."""
+    from stable_baselines3.common.utils import check_for_correct_spaces, set_random_seed
     from stable_baselines3.common.vec_env import VecNormalize
 
     from ardae_rl.irl import collect_demonstrations, save_trajectories
 
-    with one_line_errors(collect_demos):
-        algorithm_class(algo)
-        venv = evaluation.official_env(env_id, seed, n_episodes=n_episodes)
-        file, statistics = evaluation.find_model(path)
+    algorithm_class(algo)
+    file, statistics = evaluation.find_model(path)
+    kwargs = evaluation.trained_env_kwargs(path) if env_kwargs is None else parsed(env_kwargs)
+    agent = evaluation.load_for_evaluation(algo, file)
+    with progress_bar("demonstrations: episodes", n_episodes, True) as update:
+        venv = evaluation.official_env(env_id, seed, n_episodes=n_episodes, env_kwargs=kwargs, on_episode=update)
         if statistics is not None:
             venv = VecNormalize.load(str(statistics), venv)
-        agent = evaluation.load_for_evaluation(algo, file)
-        trajectories = collect_demonstrations(agent, venv, n_episodes, deterministic)
-        save_trajectories(out, trajectories)
+        check_for_correct_spaces(venv, agent.observation_space, agent.action_space)
+        set_random_seed(seed)  # of sampled actions
+        trajectories = collect_demonstrations(agent, venv, n_episodes, deterministic, seed)
+    save_trajectories(out, trajectories)
     returns = [float(trajectory.rewards.sum()) for trajectory in trajectories if trajectory.rewards is not None]
     typer.echo(f"wrote {out}: {len(trajectories)} episodes, mean return {sum(returns) / len(returns):.2f}")
 
 
-@app.command()
+@command(app)
 def plot(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders; runs of the same algorithm and environment are averaged.")
@@ -188,32 +218,26 @@ def plot(
     window: Annotated[int, typer.Option(help="Number of training episodes to average over.")] = 20,
 ) -> None:
     """Draw learning curves: mean and standard deviation over runs."""
-    with one_line_errors(plot):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        learning_curves(runs, source, window).savefig(output, dpi=150)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    learning_curves(runs, source, window).savefig(output, dpi=150)
     typer.echo(f"wrote {output}")
 
 
-@app.command()
+@command(app)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the model, the curve and the evaluation.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of training and evaluation.")] = 0,
     timesteps: Annotated[int, typer.Option(help="Number of environment steps to train for.")] = 5_000,
 ) -> None:
     """Train an agent on Pendulum-v1, evaluate it, and draw its learning curve."""
-    import torch as th
-
     from ardae_rl.cli.demo import demo as run_demo
 
-    # Networks of this size gain nothing from more threads, and lose a lot if other programs need the cores
-    th.set_num_threads(1)
-    with one_line_errors(demo):
-        result = run_demo(out, seed, timesteps)
+    result = run_demo(out, seed, timesteps)
     typer.echo(result)
     typer.echo(f"wrote {out}/model.zip, {out}/learning_curve.png, {out}/evaluation.json")
 
 
-@app.command()
+@command(app)
 def reproduce(
     name: Annotated[
         str,
@@ -239,19 +263,21 @@ def reproduce(
 
     `python -m experiments list` shows all experiments. An interrupted command resumes where it stopped.
     """
-    with one_line_errors(reproduce, (*USER_ERRORS, RuntimeError)):
-        try:
-            run_experiment = importlib.import_module("experiments.figure").run_experiment
-        except ModuleNotFoundError as error:
-            if error.name not in ("experiments", "experiments.figure"):
-                raise
-            raise ImportError(f"reproduce needs a checkout of the repository: {_CHECKOUT} {name}") from error
+    try:
+        run_experiment = importlib.import_module("experiments.figure").run_experiment
+    except ModuleNotFoundError as error:
+        if error.name not in ("experiments", "experiments.figure"):
+            raise
+        raise ImportError(f"reproduce needs a checkout of the repository: {_CHECKOUT} {name}") from error
+    try:
         written = run_experiment(name, budget, n_seeds, jobs, out, options or ())
+    except RuntimeError as error:  # as when runs have failed
+        raise ValueError(str(error)) from error
     for path in written:
         typer.echo(f"wrote {path}")
 
 
-@app.command()
+@command(app)
 def benchmark(
     suite: Annotated[str, typer.Option(help=f"Environments: {', '.join(SUITES)}.")] = next(iter(SUITES)),
     algos: Annotated[str, typer.Option(help=f"Algorithms, separated by commas: {', '.join(VARIANTS)}.")] = ",".join(
@@ -276,26 +302,25 @@ def benchmark(
     from ardae_rl.grid.grid import benchmark as run_benchmark
     from ardae_rl.runs.tables import print_table
 
-    with one_line_errors(benchmark):
-        rows = run_benchmark(
-            suite,
-            algos.split(","),
-            envs.split(",") if envs else None,
-            n_seeds=n_seeds,
-            steps=steps,
-            eval_freq=eval_freq,
-            eval_episodes=eval_episodes,
-            jobs=jobs,
-            out=out,
-            ray=ray,
-            gpus=gpus,
-        )
+    rows = run_benchmark(
+        suite,
+        algos.split(","),
+        envs.split(",") if envs else None,
+        n_seeds=n_seeds,
+        steps=steps,
+        eval_freq=eval_freq,
+        eval_episodes=eval_episodes,
+        jobs=jobs,
+        out=out,
+        ray=ray,
+        gpus=gpus,
+    )
     print_table(rows, f"{out}")
     if any(row["state"] != "finished" for row in rows):
         raise typer.Exit(1)
 
 
-@app.command()
+@command(app)
 def report(
     out: Annotated[Path, typer.Argument(help="Folder of the runs of `ardae-rl benchmark`.")] = Path("runs/benchmark"),
     beside: Annotated[
@@ -306,8 +331,7 @@ def report(
     """Write report.md and two figures about the finished runs of a benchmark."""
     from ardae_rl.grid.report import report as write_report
 
-    with one_line_errors(report):
-        path = write_report(out, _labeled_folders(beside or []))
+    path = write_report(out, _labeled_folders(beside or []))
     typer.echo(f"wrote {path}")
 
 
@@ -322,8 +346,22 @@ def _labeled_folders(beside: list[str]) -> dict[str, Path]:
 
 
 def main() -> None:
-    """Run the command; entry point of the console script."""
-    app()
+    """Run the command; entry point of the console script. Typer's own errors become one line, too."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        print_error("interrupted")
+        sys.exit(130)
+    except Exception as error:
+        # Typer's class of errors, whose base class depends on its version, is not public
+        if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+        else:
+            print_error(" ".join(error.format_message().split()))
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

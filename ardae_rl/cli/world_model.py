@@ -6,17 +6,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ardae_rl import presets
-from ardae_rl.cli.errors import one_line_errors
+from ardae_rl.cli.commands import command
+from ardae_rl.cli.env_kwargs import EnvKwargs, parsed
 from ardae_rl.common.callbacks import StopAfter
 from ardae_rl.common.checks import check_positive
+from ardae_rl.environments import EnvDescription
 from ardae_rl.evaluation import evaluate as run_evaluation
-from ardae_rl.registry import environment_id
+from ardae_rl.registry import folder_name
 from ardae_rl.runs.files import locked
+from ardae_rl.runs.progress import progress_bar
 from ardae_rl.runs.tables import write_csv
 
 if TYPE_CHECKING:
@@ -29,7 +32,15 @@ app = typer.Typer(
 )
 
 Env = Annotated[str, typer.Option("--env", help="Environment id.")]
-Folder = Annotated[Path, typer.Option(help="Folder for data, checkpoints and the model.")]
+TrainedEnv = Annotated[
+    str | None, typer.Option("--env", help="Environment id; by default that of the training.", show_default=False)
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for data, checkpoints and the model; by default runs/world_models/ENV.", show_default=False
+    ),
+]
 Preset = Annotated[str | None, typer.Option(help="Use zoo_configs/world_models_PRESET.yml.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random generators.")]
 Set = Annotated[
@@ -38,57 +49,77 @@ Set = Annotated[
         "--set", help="NAME=VALUE, overrides the file, e.g. n_episodes=50 or policy_kwargs.z_dim=64. Repeatable."
     ),
 ]
-_ENV, _FOLDER = "CarRacing-v3", Path("runs/world_models")
+_ENV, _FOLDERS = "CarRacing-v3", Path("runs/world_models")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _TRAINING_SHARE = 0.8  # of a time budget; the rest is for 100 episodes of evaluation, and the video
 
 
-@app.command()
+@command(app)
 def collect(
-    env_id: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
+    env_id: Env = _ENV,
+    folder: Folder = None,
+    preset: Preset = None,
+    seed: Seed = 0,
+    assignments: Set = None,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
     """Collect episodes."""
-    with one_line_errors(collect), _configured(env_id, folder, preset, seed, assignments) as (model, _):
+    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
         model.collect()
         store = model.store()
     typer.echo(f"{len(store)} episodes, {store.n_steps} steps, mean return {store.returns.mean():.1f}: {store.folder}")
 
 
-@app.command()
+@command(app)
 def vision(
-    env_id: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
+    env_id: Env = _ENV,
+    folder: Folder = None,
+    preset: Preset = None,
+    seed: Seed = 0,
+    assignments: Set = None,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
     """Train the vision model."""
-    with one_line_errors(vision), _configured(env_id, folder, preset, seed, assignments) as (model, _):
+    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
         model.collect()
         rows = model.train_vision()
     _print(rows[-1])
 
 
-@app.command()
+@command(app)
 def memory(
-    env_id: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
+    env_id: Env = _ENV,
+    folder: Folder = None,
+    preset: Preset = None,
+    seed: Seed = 0,
+    assignments: Set = None,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
     """Train the memory model."""
-    with one_line_errors(memory), _configured(env_id, folder, preset, seed, assignments) as (model, _):
+    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
         model.collect()
         model.train_vision()
         rows = model.train_memory()
     _print(rows[-1])
 
 
-@app.command()
+@command(app)
 def controller(
-    env_id: Env = _ENV, folder: Folder = _FOLDER, preset: Preset = None, seed: Seed = 0, assignments: Set = None
+    env_id: Env = _ENV,
+    folder: Folder = None,
+    preset: Preset = None,
+    seed: Seed = 0,
+    assignments: Set = None,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
     """Evolve the controller, and save the agent as FOLDER/model.zip."""
-    _learn(env_id, folder, preset, seed, assignments)
+    _learn(env_id, folder, preset, seed, assignments, env_kwargs)
 
 
-@app.command()
+@command(app)
 def train(
     env_id: Env = _ENV,
-    folder: Folder = _FOLDER,
+    folder: Folder = None,
     preset: Preset = None,
     seed: Seed = 0,
     assignments: Set = None,
@@ -97,70 +128,96 @@ def train(
         typer.Option(help="Time for everything, e.g. 90m or 2h. If necessary, the controller's search ends early."),
     ] = None,
     n_episodes: Annotated[int, typer.Option("--episodes", help="Number of episodes of the evaluation.")] = 100,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
     """Run all stages, evaluate the agent, draw learning curves and film it."""
-    with one_line_errors(train):
-        seconds = None if budget is None else _seconds(budget)
-    _learn(env_id, folder, preset, seed, assignments, seconds)
-    evaluate(env_id, folder, n_episodes)
-    with one_line_errors(train):
-        from ardae_rl.world_models.plots import draw_learning
+    seconds = None if budget is None else _seconds(budget)
+    folder = _learn(env_id, folder, preset, seed, assignments, env_kwargs, seconds)
+    evaluate(env_id, folder, n_episodes, env_kwargs=env_kwargs)
+    from ardae_rl.world_models.plots import draw_learning
 
-        # A budget can end before the first search, or during a later round's collection
-        searched = [table.parent for table in folder.glob("round_*/controller.csv")]
-        if searched:
-            last = max(searched, key=lambda path: int(path.name.removeprefix("round_")))
-            typer.echo(f"wrote {draw_learning(last, folder / 'learning.png')}")
-    dream(env_id, folder)
+    # A budget can end before the first search, or during a later round's collection
+    searched = [table.parent for table in folder.glob("round_*/controller.csv")]
+    if searched:
+        last = max(searched, key=lambda path: int(path.name.removeprefix("round_")))
+        typer.echo(f"wrote {draw_learning(last, folder / 'learning.png')}")
+    dream(env_id, folder, env_kwargs=env_kwargs)
 
 
-@app.command()
+@command(app)
 def evaluate(
-    env_id: Env = _ENV,
-    folder: Folder = _FOLDER,
+    env_id: TrainedEnv = None,
+    folder: Folder = None,
     n_episodes: Annotated[int, typer.Option("--episodes", help="Number of episodes.")] = 100,
     seed: Annotated[
         int, typer.Option(help="Seed of the first episode; the others have the next seeds. Training uses other seeds.")
     ] = 10_000,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
     """Evaluate FOLDER/model.zip on the unmodified environment, and write evaluation.json and evaluation.csv there."""
-    with one_line_errors(evaluate):
-        model = _load(folder)
-        result = run_evaluation(model, env_id, n_episodes, seed, n_envs=4 * model.n_workers or 1)
+    folder = folder or _default_folder(env_id or _ENV)
+    model = _load(folder)
+    env_id, kwargs = _evaluation_env(model, env_id, env_kwargs)
+    with progress_bar("evaluation: episodes", n_episodes, True) as update:
+        n_envs = 4 * model.n_workers or 1
+        result = run_evaluation(model, env_id, n_episodes, seed, n_envs=n_envs, env_kwargs=kwargs, on_episode=update)
     result.write(folder / "evaluation.json")
     write_csv(folder / "evaluation.csv", [{"env": env_id, **row, **result.versions} for row in result.rows()])
     typer.echo(result)
 
 
-@app.command()
+@command(app)
 def dream(
-    env_id: Env = _ENV,
-    folder: Folder = _FOLDER,
+    env_id: TrainedEnv = None,
+    folder: Folder = None,
     n_steps: Annotated[int, typer.Option("--steps", help="Length of the video in decisions.")] = 300,
     temperature: Annotated[float, typer.Option(help="Temperature of the dream.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the environment and the dream.")] = 0,
+    env_kwargs: EnvKwargs = None,
 ) -> None:
     """Film FOLDER/model.zip: the environment, the vision model's reconstruction, and a dream from the same start."""
-    with one_line_errors(dream):
-        from ardae_rl.world_models.film import film
+    from ardae_rl.world_models.film import film
 
-        path = film(_load(folder).policy, env_id, folder / "dream.mp4", n_steps, temperature, seed)
+    folder = folder or _default_folder(env_id or _ENV)
+    model = _load(folder)
+    env = EnvDescription.of_id(*_evaluation_env(model, env_id, env_kwargs))
+    path = film(model.policy, env, folder / "dream.mp4", n_steps, temperature, seed, progress=True)
     typer.echo(f"wrote {path}: environment, reconstruction, dream")
+
+
+def _default_folder(env_id: str) -> Path:
+    return _FOLDERS / folder_name(env_id.rpartition(":")[2])
+
+
+def _evaluation_env(model: WorldModels, env_id: str | None, env_kwargs: list[str] | None) -> tuple[str, dict[str, Any]]:
+    """Return the id and arguments of the environment to evaluate in: what the options say, or those of the training."""
+    trained = model.env_description
+    if env_id is None and trained is None:
+        raise ValueError("`env_id` must be given for a model whose environment was not registered, got None")
+    kwargs = parsed(env_kwargs)
+    if env_kwargs is None and trained is not None and env_id in (None, trained.spec.id):
+        kwargs = trained.kwargs
+    return env_id or trained.spec.id, kwargs  # type: ignore[union-attr]
 
 
 def _learn(
     env_id: str,
-    folder: Path,
+    folder: Path | None,
     preset: str | None,
     seed: int,
     assignments: list[str] | None,
+    env_kwargs: list[str] | None,
     seconds: float | None = None,
-) -> None:
-    with one_line_errors(train), _configured(env_id, folder, preset, seed, assignments) as (model, n_timesteps):
+) -> Path:
+    """Train, and return the folder."""
+    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, n_timesteps):
         callback = None if seconds is None else StopAfter(_TRAINING_SHARE * seconds)
         model.learn(n_timesteps, callback, progress_bar=True)
-        model.save(folder / "model")
-    typer.echo(f"wrote {folder / 'model.zip'}")
+        path, unfinished = model.folder / "model.zip", model.folder / "unfinished.zip"
+        model.save(unfinished)
+        unfinished.replace(path)
+    typer.echo(f"wrote {path}")
+    return path.parent
 
 
 def _seconds(budget: str) -> float:
@@ -173,7 +230,12 @@ def _seconds(budget: str) -> float:
 
 @contextmanager
 def _configured(
-    env_id: str, folder: Path, preset: str | None, seed: int, assignments: list[str] | None
+    env_id: str,
+    folder: Path | None,
+    preset: str | None,
+    seed: int,
+    assignments: list[str] | None,
+    env_kwargs: list[str] | None,
 ) -> Iterator[tuple[WorldModels, int]]:
     """Yield the model that a block of a hyper-parameter file describes, and its number of environment steps.
 
@@ -181,7 +243,8 @@ def _configured(
     """
     from ardae_rl.world_models import WorldModels
 
-    env_id = environment_id(env_id)
+    description = EnvDescription.of_id(env_id, parsed(env_kwargs))
+    folder, env_id = folder or _default_folder(env_id), description.spec.id
     typer.echo(presets.used_block(presets.config_file("world_models", preset), env_id))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the line above has said which block it is
@@ -190,7 +253,7 @@ def _configured(
     n_timesteps = arguments.pop("n_timesteps")
     check_positive("n_timesteps", n_timesteps)
     with locked(folder):
-        yield WorldModels(env=env_id, folder=folder, seed=seed, verbose=1, **arguments), int(n_timesteps)
+        yield WorldModels(env=description.make(), folder=folder, seed=seed, verbose=1, **arguments), int(n_timesteps)
 
 
 def _load(folder: Path) -> WorldModels:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
+import argparse
+import difflib
+import importlib.util
 import os
+import re
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile
 
+from ardae_rl.cli.env_kwargs import parsed
+from ardae_rl.common.checks import check_choice
 from ardae_rl.common.cpu import keep_freed_memory
+from ardae_rl.common.demonstrations import check_demonstrations_fit
 from ardae_rl.common.optional import require
+from ardae_rl.environments import EnvDescription
 from ardae_rl.evaluation import playback_class
 from ardae_rl.registry import OUR_ALGORITHMS, algorithm_class, environment_id, folder_name
 
@@ -62,14 +74,34 @@ def check_names(algo: str, env_id: str, arguments: list[str]) -> str:
     return environment_id(env_id)
 
 
-def add_demonstrations(algo: str, source: str | None, arguments: list[str]) -> None:
+def check_arguments(algo: str, arguments: list[str]) -> None:
+    """Check what RL Zoo would notice late, or not at all.
+
+    :raises ValueError: For a search with an algorithm that has no search space, or a path that cannot be a folder.
+    :raises ImportError: If Weights & Biases is asked for and not installed.
+    """
+    if has_option(arguments, *OPTIMIZE):
+        require("rl_zoo3", "zoo")
+        from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
+
+        ours = [name for name, algorithm in OUR_ALGORITHMS.items() if algorithm.search_space is not None]
+        check_choice("algo", algo, sorted({*HYPERPARAMS_SAMPLER, *ours}))
+    if "--track" in arguments and importlib.util.find_spec("wandb") is None:
+        raise ImportError("--track needs Weights & Biases: pip install wandb")
+    for folder in option_values(arguments, *LOG_FOLDER)[:1]:
+        if any(parent.is_file() for parent in (Path(folder), *Path(folder).parents)):
+            raise ValueError(f"-f must be a folder, got {folder}, which is a file or below one")
+
+
+def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_id: str | None = None) -> None:
     """Add demonstrations to RL Zoo's hyper-parameters.
 
     :param algo: Name of the algorithm.
     :param source: A file or ``minari:ID``; None if ``arguments`` or a file name the demonstrations.
     :param arguments: RL Zoo's options, changed in place.
+    :param env_id: Id of the environment that the demonstrations must fit.
     :raises ValueError: For an algorithm without any use for demonstrations, one that lacks them, and a source
-        that has none.
+        that has none, or those of another environment.
     """
     if algo not in FROM_DEMONSTRATIONS:
         if source is not None:
@@ -83,9 +115,22 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str]) -> N
                 f"`demonstrations` must be given for {algo}: an .npz of `ardae-rl collect-demos`, or minari:ID"
             )
         return
-    from ardae_rl.irl import check_demonstrations
+    from ardae_rl.irl import load_trajectories
 
-    check_demonstrations(source)  # before any work starts
+    try:  # before any work starts
+        trajectories = load_trajectories(source)
+    except (ValueError, EOFError, OSError, BadZipFile, UnpicklingError, KeyError, IndexError) as error:
+        if "`demonstrations`" in str(error):
+            raise
+        raise ValueError(
+            f"`demonstrations` must be an .npz file of `ardae-rl collect-demos`, got {source}, which cannot be read: "
+            "it is empty, cut off, or has something else than numbers"
+        ) from error
+    wrapped = any(value.startswith("env_wrapper:") for value in option_values(arguments, *_HYPERPARAMS))
+    if env_id is not None and not wrapped and not has_option(arguments, *CONF_FILE):
+        env = EnvDescription.of_id(env_id, parsed(option_values(arguments, "--env-kwargs"))).make()
+        check_demonstrations_fit(trajectories, env.observation_space, env.action_space)
+        env.close()
     add_hyperparameter(arguments, f"demonstrations:{source!r}")
 
 
@@ -159,9 +204,38 @@ def run_script(script: str, arguments: list[str]) -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")  # Gymnasium tries the window system first and then fails
     command, sys.argv = sys.argv, [f"ardae-rl {script}", *map(str, arguments)]
     try:
-        runpy.run_module(f"rl_zoo3.{script}", run_name="__main__", alter_sys=True)
+        with _errors_of_options():
+            runpy.run_module(f"rl_zoo3.{script}", run_name="__main__", alter_sys=True)
     finally:
         sys.argv = command
+
+
+@contextmanager
+def _errors_of_options() -> Iterator[None]:
+    """Make RL Zoo's parser raise a ValueError instead of printing its usage, also for values that are no Python."""
+    from rl_zoo3.utils import StoreDict
+
+    error, store = argparse.ArgumentParser.error, StoreDict.__call__
+
+    def raise_error(parser: argparse.ArgumentParser, message: str) -> None:
+        unknown = re.match(r"unrecognized arguments: (-\S+)", message)
+        options = [name for action in parser._actions for name in action.option_strings]
+        matches = difflib.get_close_matches(unknown[1].split("=")[0], options, n=3) if unknown else []
+        raise ValueError(message + (f"; close matches: {', '.join(matches)}" if matches else ""))
+
+    def store_checked(action: Any, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        try:
+            store(action, parser, namespace, values, option)
+        except (NameError, SyntaxError, TypeError, ValueError) as failure:
+            form = "NAME:VALUE with a value in Python (text in quotes)"
+            raise ValueError(f"{option} must have the form {form}, got {' '.join(values)!r}: {failure}") from failure
+
+    argparse.ArgumentParser.error = raise_error  # type: ignore[method-assign, assignment]
+    StoreDict.__call__ = store_checked
+    try:
+        yield
+    finally:
+        argparse.ArgumentParser.error, StoreDict.__call__ = error, store  # type: ignore[method-assign]
 
 
 def has_option(arguments: list[str], *names: str) -> bool:

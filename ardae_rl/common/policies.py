@@ -15,7 +15,9 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
+from ardae_rl.common.checks import check_count
 from ardae_rl.common.critics import make_critics
+from ardae_rl.common.queries import FiniteObservations, query_actions, query_observations
 from ardae_rl.common.squashed import log_half_range, pre_tanh_actions
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -90,7 +92,7 @@ class NoTargets(nn.Module):
         raise RuntimeError("these critics have no target networks")
 
 
-class SquashedPolicy(SACPolicy):
+class SquashedPolicy(FiniteObservations, SACPolicy):
     """Base of policies with an ``actor_class`` and a kind of critics, which know the density of their actions.
 
     An argument that is not listed here goes to the actor.
@@ -193,22 +195,30 @@ class SquashedPolicy(SACPolicy):
         """Sample actions and return their log-densities in [-1, 1], shape (batch, n_samples)."""
 
     @th.no_grad()
-    def log_prob(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
+    def log_prob(self, obs: Any, actions: Any) -> th.Tensor:
         """Return ln π(a | s) per unit of the environment's action range, shape (batch,).
 
-        :param obs: Observations as returned by ``obs_to_tensor``.
-        :param actions: Actions in the environment's range, shape (batch, action_dim).
-        :raises ValueError: If the policy has no density.
+        :param obs: Observations as the environment gives them or as ``obs_to_tensor`` returns them. Without a batch
+            dimension, the result has none either.
+        :param actions: Actions in the environment's range, an array or tensor of shape (batch, action_dim).
+        :raises ValueError: If the policy has no density, and for wrong shapes or values that are not finite.
         """
-        pre_tanh = pre_tanh_actions(actions.to(self.device), self.actor.action_space)
-        return self.squashed_log_prob(obs, pre_tanh) - log_half_range(self.actor.action_space, self.device)
+        obs, batched = query_observations(self, obs)
+        n = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
+        space = self.actor.action_space
+        pre_tanh = pre_tanh_actions(query_actions(actions, space, n, self.device), space)
+        result = self.squashed_log_prob(obs, pre_tanh) - log_half_range(space, self.device)
+        return result if batched else result[0]
 
     @th.no_grad()
-    def entropy(self, obs: PyTorchObs, n_samples: int = 64) -> th.Tensor:
+    def entropy(self, obs: Any, n_samples: int = 64) -> th.Tensor:
         """Estimate the entropy of π(· | s) in nats, per unit of the environment's action range, shape (batch,).
 
-        :param obs: Observations as returned by ``obs_to_tensor``.
+        :param obs: Observations, see :meth:`log_prob`.
         :param n_samples: Number of actions to sample for each observation.
-        :raises ValueError: If the policy has no density.
+        :raises ValueError: If the policy has no density, and for wrong shapes or values that are not finite.
         """
-        return log_half_range(self.actor.action_space, self.device) - self.sample_log_prob(obs, n_samples).mean(1)
+        check_count("n_samples", n_samples)
+        obs, batched = query_observations(self, obs)
+        result = log_half_range(self.actor.action_space, self.device) - self.sample_log_prob(obs, n_samples).mean(1)
+        return result if batched else result[0]

@@ -1,5 +1,6 @@
 """Plots of a trained E2C: its latent map, reconstructions, and a plan beside its outcome."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,16 @@ _N_MAPPED, _N_RECONSTRUCTED = 1500, 8
 Array = NDArray[Any]
 
 
-def draw_run(model: E2C, env_id: str, folder: Path) -> list[Path]:
-    """Draw the plots after a training, in environments made from their id; return their paths.
+def draw_run(model: E2C, env_id: str, folder: Path, env_kwargs: Mapping[str, Any] | None = None) -> list[Path]:
+    """Draw the plots after a training, in environments made from their id and arguments; return their paths.
 
     :raises ImportError: If matplotlib is not installed.
     """
     try:
-        training_env: gym.Env[Any, Any] = StartAnywhere(gym.make(env_id))
+        training_env: gym.Env[Any, Any] = StartAnywhere(gym.make(env_id, **(env_kwargs or {})))
     except ValueError:  # one that has no such starts
-        training_env = gym.make(env_id)
-    return draw(model, training_env, gym.make(env_id), folder)
+        training_env = gym.make(env_id, **(env_kwargs or {}))
+    return draw(model, training_env, gym.make(env_id, **(env_kwargs or {})), folder)
 
 
 def draw(

@@ -13,6 +13,7 @@ from ardae_rl.ebm.proposal import DefensiveMixture
 from ardae_rl.ebm.samplers import SAMPLERS, EnergySampler
 from ardae_rl.ebm.training import ADAM_BETAS, check_data, cosine_decay, finite_metrics, gradient_step, random_batch
 from ardae_rl.runs.progress import progress_bar
+from ardae_rl.score.inputs import as_numbers
 from ardae_rl.score.losses import contrastive_loss
 
 OBJECTIVES = ("gan", "cost")
@@ -103,6 +104,7 @@ class EnergyBasedGAN(nn.Module):
         :param progress: Whether to show a progress bar.
         :raises ValueError: If the data is not a finite (n, dim) tensor, or training diverges.
         """
+        data = as_numbers("data", data, self._like)
         check_data(data, self.dim)
         check_count("n_steps", n_steps)
         check_count("batch_size", batch_size)
@@ -170,6 +172,8 @@ class EnergyBasedGAN(nn.Module):
         :param data: Data, (n, dim).
         :param n_samples: Number of proposals.
         """
+        data = as_numbers("data", data, self._like)
+        check_data(data, self.dim)
         self.sampler.normalize()
         samples = self.proposal.sample(n_samples)
         self.partition.update(
@@ -178,9 +182,23 @@ class EnergyBasedGAN(nn.Module):
 
     @th.no_grad()
     def log_prob(self, x: th.Tensor) -> th.Tensor:
-        """Return ln p_θ, (n,), at points (n, dim)."""
+        """Return ln p_θ, (n,), at points (n, dim).
+
+        :raises ValueError: For another shape, and points that are not finite.
+        """
+        x = as_numbers("x", x, self._like)
+        if x.dim() != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"`x` must have shape (n, {self.dim}), got {tuple(x.shape)}")
+        if not bool(x.isfinite().all()):
+            raise ValueError(f"`x` must be finite, got {int((~x.isfinite()).sum())} of {x.numel()} values that are not")
         return -self.energy(x) - self.partition.log_z
 
     def sample(self, n: int) -> th.Tensor:
         """Return n samples of q, (n, dim)."""
+        check_count("n", n)
         return self.sampler.sample(n)
+
+    @property
+    def _like(self) -> th.Tensor:
+        """A tensor of the type and on the device of the model."""
+        return next(self.energy.parameters())

@@ -122,7 +122,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         self._update_learning_rate(self.policy.optimizer)
         assert self.replay_buffer is not None
         key = "observation" if isinstance(self.observation_space, spaces.Dict) else None
-        sampler = SequenceSampler(self.replay_buffer, self.sequence_length, key)
+        sampler = SequenceSampler(self.replay_buffer, self.sequence_length, key, self._vec_normalize_env)
         rng = np.random.default_rng([self.seed or 0, self._n_updates])
         self._before_fit(sampler, rng)
         metrics = MetricMeans()

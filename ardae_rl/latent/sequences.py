@@ -6,6 +6,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import VecNormalize
 
 
 class Sequences(NamedTuple):
@@ -19,22 +20,30 @@ class Sequences(NamedTuple):
 class SequenceSampler:
     """Samples sequences that lie within an episode, uniformly and with replacement.
 
+    An episode ends where it is done, and where the next observation is not the one that was acted on next: SB3 marks no
+    end where training was begun anew, by another ``learn`` or after loading.
+
     :param buffer: Replay buffer, which must not change while it is sampled from.
     :param length: Number of steps per sequence.
     :param key: Key of dictionary observations to take.
+    :param env: Normalization of observations and rewards, which the buffer has as they were before it.
     :raises ValueError: If no episode is that long.
     """
 
-    def __init__(self, buffer: ReplayBuffer, length: int, key: str | None = None) -> None:
-        self.buffer, self.length, self.key = buffer, length, key
+    def __init__(
+        self, buffer: ReplayBuffer, length: int, key: str | None = None, env: VecNormalize | None = None
+    ) -> None:
+        self.buffer, self.length, self.key, self.env = buffer, length, key, env
         n = buffer.size()
         # From the oldest step to the newest: a full buffer wraps around
         self._order = (np.arange(n) + (buffer.pos if buffer.full else 0)) % buffer.buffer_size
-        dones = buffer.dones[self._order].astype(bool)  # (n, n_envs)
+        ends = buffer.dones[self._order].astype(bool)  # (n, n_envs)
         # Number of steps to the end of the episode, this one included
-        remaining = np.zeros((n + 1, dones.shape[1]), dtype=np.int64)
+        remaining = np.zeros((n + 1, ends.shape[1]), dtype=np.int64)
         for t in reversed(range(n)):
-            remaining[t] = np.where(dones[t], 1, remaining[t + 1] + 1)
+            if t < n - 1:
+                ends[t] |= self._differ(self._order[t], self._order[t + 1])
+            remaining[t] = np.where(ends[t], 1, remaining[t + 1] + 1)
         self._starts, self._envs = np.nonzero(remaining[:n] >= length)
         if len(self._starts) == 0:
             raise ValueError(
@@ -48,8 +57,27 @@ class SequenceSampler:
         rows = self._order[self._starts[drawn, None] + np.arange(self.length)]  # batch x length
         first = _part(self.buffer.observations, self.key)[rows, envs]
         last = _part(self.buffer.next_observations, self.key)[rows[:, -1:], envs]
-        arrays = np.concatenate([first, last], 1), self.buffer.actions[rows, envs], self.buffer.rewards[rows, envs]
+        observations, rewards = np.concatenate([first, last], 1), self.buffer.rewards[rows, envs]
+        if self.env is not None:
+            observations, rewards = self._normalized(observations, self.env), self.env.normalize_reward(rewards)
+        arrays = observations, self.buffer.actions[rows, envs], rewards
         return Sequences(*(th.as_tensor(array, device=self.buffer.device) for array in arrays))
+
+    def _normalized(self, observations: NDArray[Any], env: VecNormalize) -> NDArray[Any]:
+        statistics: Any = env.obs_rms if env.norm_obs else None
+        if self.key is not None and statistics is not None:
+            statistics = statistics.get(self.key)  # None for a key that is not normalized
+        if statistics is None:
+            return observations
+        return env._normalize_obs(observations, statistics).astype(np.float32)
+
+    def _differ(self, row: int, next_row: int) -> NDArray[np.bool_]:
+        """Return where the next observation of a row is not the observation of the next one, (n_envs,)."""
+        after, acted_on = self.buffer.next_observations, self.buffer.observations
+        pairs = [(after[k], acted_on[k]) for k in acted_on] if isinstance(acted_on, dict) else [(after, acted_on)]
+        differ = [(a[row] != b[next_row]).reshape(len(a[row]), -1).any(1) for a, b in pairs]
+        result: NDArray[np.bool_] = np.logical_or.reduce(differ)
+        return result
 
 
 def _part(observations: Any, key: str | None) -> NDArray[Any]:

@@ -1,22 +1,27 @@
-"""Iterative LQR: plans improved along the model's linearization (Li and Todorov 2004; Tassa et al. 2012)."""
+"""Iterative LQR: plans improved along the model's linearization (Li and Todorov 2004; Tassa et al. 2012, 2014)."""
+
+import warnings
+from typing import NamedTuple
 
 import torch as th
 from torch.func import hessian, jacrev, vmap
 
 from ardae_rl.common.checks import check_count, check_positive
 from ardae_rl.planning.lqr import Gains, finite_horizon_lqr
-from ardae_rl.planning.problem import Plan, Problem, initial_plan, rollout
+from ardae_rl.planning.problem import Plan, Problem, initial_plan, rollout, with_numbers
 
 _STEP_SIZES = 0.5 ** th.arange(8)  # tried in the line search
-_FACTOR, _MIN, _MAX = 4.0, 1e-6, 1e6  # of the regularization
+_FACTOR, _MIN, _MAX = 4.0, 1e-6, 1e6  # of the regularization, from one iteration to the next
+_RAISE = 10.0  # factor of the regularization within an iteration
 
 
 class ILQR:
     """Iterative LQR.
 
     Each iteration solves the LQR problem of the linearized dynamics and the second derivatives of the costs around the
-    current plan, then takes the best of several step sizes. Actions are clipped to their bounds. The regularization
-    grows where no step size reduces the cost, and shrinks where one does.
+    current plan, with the bounds of the actions as constraints, then takes the best of several step sizes. Where costs
+    are not convex, the regularization is raised until the problem has a solution. It also grows where no step size
+    reduces the cost, and shrinks where one does. Each row stops on its own.
 
         Example:
 
@@ -56,10 +61,13 @@ class ILQR:
         if self.n_restarts:
             guesses = th.cat([guesses, self._random(problem, n, generator)])
         n_guesses = len(guesses)
-        actions, costs = self._improve(problem, start.repeat(n_guesses, 1), guesses.flatten(0, 1))
-        best = costs.nan_to_num(nan=th.inf).view(n_guesses, n).argmin(0)
+        plan, changed = self._improve(problem, start.repeat(n_guesses, 1), guesses.flatten(0, 1))
+        best = plan.costs.nan_to_num(nan=th.inf).view(n_guesses, n).argmin(0)
         rows = best * n + th.arange(n, device=start.device)
-        return Plan(actions[rows], costs[rows])
+        assert plan.converged is not None
+        if bool((~changed & ~plan.converged)[rows].any()):
+            warnings.warn("iLQR has left plans as they were, without having converged", RuntimeWarning, stacklevel=2)
+        return with_numbers(Plan(plan.actions[rows], plan.costs[rows], plan.converged[rows]))
 
     def _random(self, problem: Problem, n: int, generator: th.Generator | None) -> th.Tensor:
         shape = (self.n_restarts, n, self.horizon, len(problem.low))
@@ -67,27 +75,52 @@ class ILQR:
         fractions[1::2] = fractions[1::2].round()
         return problem.low + fractions * (problem.high - problem.low)
 
-    def _improve(self, problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def _improve(self, problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[Plan, th.Tensor]:
+        """Return improved plans, and which of them differ from ``actions``."""
+        actions = actions.clone()
         states, costs = rollout(problem, start, actions)
         regularization = costs.new_full((len(start),), _MIN)
+        converged = th.zeros(len(start), dtype=th.bool, device=costs.device)
+        changed, active = converged.clone(), (~converged).nonzero().flatten()
+        # After an iteration without a better plan, small steps follow from the regularization, not from a minimum
+        stalled = converged.clone()
         for _ in range(self.n_iterations):
-            gains = _solve(problem, states, actions, regularization)
-            tried, tried_states, tried_costs = _line_search(problem, states, actions, gains)
-            better = tried_costs < costs
-            gained = (costs - tried_costs)[better]
-            done = bool((gained <= self.tolerance * costs[better].abs()).all()) and not bool(gains.failed.any())
-            actions = th.where(better[:, None, None], tried, actions)
-            states = th.where(better[:, None, None], tried_states, states)
-            costs = th.where(better, tried_costs, costs)
-            if done and bool((better | (regularization < 2 * _MIN)).all()):
-                break
+            here, before = actions[active], costs[active]
+            quadratic = _quadratic(problem, states[active], here)
+            gains, regularization[active] = _solve(problem, quadratic, here, regularization[active])
+            tried, path, tried_costs = _line_search(problem, states[active], here, gains)
+            better = tried_costs < before
+            improved = active[better]
+            actions[improved], states[improved] = tried[better], path[better]
+            costs[improved], changed[improved] = tried_costs[better], True
+            threshold = self.tolerance * before.abs()
+            arrived = (gains.decrease <= threshold) | (better & (before - tried_costs <= threshold))
+            converged[active] = arrived & ~stalled[active] & ~gains.failed & before.isfinite()
+            stalled[active] = ~better
             factor = th.where(better, 1 / _FACTOR, _FACTOR)
-            regularization = (regularization * factor).clamp(_MIN, _MAX)
-        return actions, costs
+            regularization[active] = (regularization[active] * factor).clamp(_MIN, _MAX)
+            active = active[~converged[active]]
+            if not len(active):
+                break
+        return Plan(actions, costs, converged), changed
 
 
-def _solve(problem: Problem, states: th.Tensor, actions: th.Tensor, regularization: th.Tensor) -> Gains:
-    """Return the feedback of the quadratic problem around states (n, T + 1, d) and actions (n, T, m)."""
+class _Quadratic(NamedTuple):
+    """Dynamics to the first order and costs to the second around plans of n rows, (n, T, ...) and (n, ...)."""
+
+    a: th.Tensor
+    b: th.Tensor
+    q_xx: th.Tensor
+    q_uu: th.Tensor
+    q_ux: th.Tensor
+    q: th.Tensor
+    r: th.Tensor
+    p_matrix: th.Tensor
+    p: th.Tensor
+
+
+def _quadratic(problem: Problem, states: th.Tensor, actions: th.Tensor) -> _Quadratic:
+    """Return the quadratic problem around states (n, T + 1, d) and actions (n, T, m)."""
     n, length, _ = actions.shape
     x, u = states[:, :-1].flatten(0, 1), actions.flatten(0, 1)
 
@@ -110,17 +143,50 @@ def _solve(problem: Problem, states: th.Tensor, actions: th.Tensor, regularizati
     def by_step(values: th.Tensor) -> th.Tensor:
         return values.unflatten(0, (n, length)).detach()
 
-    return finite_horizon_lqr(
+    return _Quadratic(
         by_step(a),
         by_step(b),
         by_step(q_xx),
         by_step(q_uu),
+        by_step(q_ux),
+        by_step(q),
+        by_step(r),
         p_matrix.detach(),
-        cross_cost=by_step(q_ux),
-        state_slope=by_step(q),
-        action_slope=by_step(r),
-        final_slope=p.detach(),
+        p.detach(),
+    )
+
+
+def _solve(
+    problem: Problem, quadratic: _Quadratic, actions: th.Tensor, regularization: th.Tensor
+) -> tuple[Gains, th.Tensor]:
+    """Return the feedback of the quadratic problem, and the regularization of each row with which it has a solution."""
+    regularization = regularization.clone()
+    bounds = problem.low - actions, problem.high - actions
+    gains = _feedback(quadratic, regularization, bounds)
+    while True:
+        failed = (gains.failed & (regularization < _MAX)).nonzero().flatten()
+        if not len(failed):
+            return gains, regularization
+        regularization[failed] *= _RAISE
+        part = _Quadratic(*(value[failed] for value in quadratic))
+        again = _feedback(part, regularization[failed], (bounds[0][failed], bounds[1][failed]))
+        for whole, new in zip(gains, again, strict=True):
+            whole[failed] = new
+
+
+def _feedback(quadratic: _Quadratic, regularization: th.Tensor, bounds: tuple[th.Tensor, th.Tensor]) -> Gains:
+    return finite_horizon_lqr(
+        quadratic.a,
+        quadratic.b,
+        quadratic.q_xx,
+        quadratic.q_uu,
+        quadratic.p_matrix,
+        cross_cost=quadratic.q_ux,
+        state_slope=quadratic.q,
+        action_slope=quadratic.r,
+        final_slope=quadratic.p,
         regularization=regularization,
+        bounds=bounds,
     )
 
 

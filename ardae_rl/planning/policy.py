@@ -8,9 +8,9 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from ardae_rl.common.queries import FiniteObservations
 from ardae_rl.planning.ilqr import ILQR
 from ardae_rl.planning.problem import Planner, Problem, shift
 from ardae_rl.planning.sampling import CEM, MPPI
@@ -21,7 +21,7 @@ State = tuple[Array, ...]
 PLANNERS: dict[str, Callable[..., Planner]] = {"ilqr": ILQR, "cem": CEM, "mppi": MPPI}
 
 
-class LatentPlanningPolicy(BasePolicy):
+class LatentPlanningPolicy(FiniteObservations):
     """Infers the latent state from observations, plans in a model, and takes the first action of the plan.
 
     The state that ``predict`` takes and returns is the plan and the memory of the policy; without a state, or where an

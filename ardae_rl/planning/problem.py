@@ -55,6 +55,7 @@ class Plan(NamedTuple):
 
     actions: th.Tensor  # (n, horizon, action_dim)
     costs: th.Tensor  # (n,)
+    converged: th.Tensor | None = None  # (n,), whether more iterations would not help; None for sampling planners
 
 
 class Planner(Protocol):
@@ -83,6 +84,7 @@ class Planner(Protocol):
         :param start: Initial states, (n, state_dim).
         :param warm: Actions to start from, (n, horizon, action_dim), such as the rest of the last plan.
         :param generator: Source of random numbers.
+        :raises ValueError: For infinite action bounds, and costs that are NaN.
         """
 
 
@@ -120,11 +122,27 @@ def shift(actions: th.Tensor) -> th.Tensor:
 def initial_plan(problem: Problem, n: int, horizon: int, warm: th.Tensor | None) -> th.Tensor:
     """Return actions to start from, (n, horizon, action_dim): ``warm`` within the bounds, or the middle of the bounds.
 
-    :raises ValueError: If ``warm`` has the wrong shape.
+    :raises ValueError: If ``warm`` has the wrong shape or is NaN somewhere, or the bounds are infinite or exchanged.
     """
+    bounds = (problem.low, problem.high)
+    if not all(bool(bound.isfinite().all()) for bound in bounds) or bool((problem.low > problem.high).any()):
+        raise ValueError(f"`problem` must have finite bounds with low <= high, got {problem.low}, {problem.high}")
     shape = (n, horizon, len(problem.low))
     if warm is None:
         return (0.5 * (problem.low + problem.high)).expand(shape)
     if warm.shape != shape:
         raise ValueError(f"`warm` must have shape {shape}, got {tuple(warm.shape)}")
+    if bool(warm.isnan().any()):
+        raise ValueError("`warm` must have numbers only, got NaN")
     return warm.clamp(problem.low, problem.high)
+
+
+def with_numbers(plan: Plan) -> Plan:
+    """Return the plan.
+
+    :raises ValueError: If no actions were found whose costs are numbers.
+    """
+    rows = plan.costs.isnan().nonzero().flatten().tolist()
+    if rows:
+        raise ValueError(f"`problem` must have costs that are numbers, got NaN for all plans of the rows {rows[:10]}")
+    return plan

@@ -3,7 +3,7 @@
 import torch as th
 
 from ardae_rl.common.checks import check_between, check_positive
-from ardae_rl.planning.problem import Plan, Problem, initial_plan, rollout
+from ardae_rl.planning.problem import Plan, Problem, initial_plan, rollout, with_numbers
 
 
 class _Sampling:
@@ -42,11 +42,12 @@ class _Sampling:
         for _ in range(self.n_iterations):
             noise = th.randn((n, self.n_samples, *mean.shape[1:]), generator=generator, dtype=mean.dtype).to(device)
             samples = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(problem.low, problem.high)
-            costs = rollout(problem, states, samples.flatten(0, 1))[1].view(n, -1).nan_to_num(nan=th.inf)
+            found = rollout(problem, states, samples.flatten(0, 1))[1].view(n, -1)
+            costs = found.nan_to_num(nan=th.inf)
             mean, std = self._move(samples, costs, std)
-            cheapest = costs.argmin(1)
-            best = _better(best, Plan(samples[th.arange(n, device=device), cheapest], costs.amin(1)))
-        return _better(best, Plan(mean, rollout(problem, start, mean)[1]))
+            rows, cheapest = th.arange(n, device=device), costs.argmin(1)
+            best = _better(best, Plan(samples[rows, cheapest], found[rows, cheapest]))
+        return with_numbers(_better(best, Plan(mean, rollout(problem, start, mean)[1])))
 
     def _move(self, samples: th.Tensor, costs: th.Tensor, std: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Return the new mean and standard deviation, (n, horizon, action_dim) each.
@@ -123,5 +124,6 @@ class MPPI(_Sampling):
 
 
 def _better(a: Plan, b: Plan) -> Plan:
-    first = ~(b.costs < a.costs)  # also where the costs of b are NaN
+    # Costs that are NaN are worse than any others
+    first = ~(b.costs < a.costs) & ~(a.costs.isnan() & ~b.costs.isnan())
     return Plan(th.where(first[:, None, None], a.actions, b.actions), th.where(first, a.costs, b.costs))

@@ -1,14 +1,19 @@
-"""A progress bar that can be switched off."""
+"""A progress bar that can be switched off, and is a line now and then where there is no terminal."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ardae_rl.common.optional import require
 
+_SECONDS_BETWEEN_LINES = 30.0
+
 
 @contextmanager
 def progress_bar(description: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
     """Show a progress bar, and yield the function that sets how much of ``total`` is done.
+
+    Where the output is no terminal, such as a file, it gets a line every thirty seconds.
 
     :param description: Text beside the bar.
     :param total: Amount of work.
@@ -19,8 +24,29 @@ def progress_bar(description: str, total: int, shown: bool) -> Iterator[Callable
         yield lambda done: None
         return
     require("rich", "zoo")
+    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()) as progress:
+    console = Console()
+    if not console.is_terminal:
+        yield _Lines(description, total)
+        return
+    with Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    ) as progress:
         task = progress.add_task(description, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+class _Lines:
+    """Print how much is done, at most every thirty seconds, and at the end."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self.description, self.total = description, total
+        self.begin = self.last = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self.last >= _SECONDS_BETWEEN_LINES or done == self.total:
+            self.last = now
+            print(f"{self.description}: {done} of {self.total}, {now - self.begin:.0f} s", flush=True)

@@ -256,6 +256,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
             iteration = self._n_updates + gradient_step
             if iteration == 0 and self.score_warmup > 0 and self.policy.distance is None:
+                if self.verbose > 0:
+                    print(f"Warming up the score estimator: {self.score_warmup} updates")
                 self.update_score(self._encode_states(replay_data.observations), self.score_warmup)
             if critics.updates_actor(iteration + 1):
                 means.add(self.update_networks(replay_data, th.full((), float(iteration), device=self.device)))

@@ -11,7 +11,7 @@ from ardae_rl.common.checks import check_choice, check_keys, check_min, check_po
 from ardae_rl.common.compiled import CompiledFunction
 from ardae_rl.common.cpu import cached_chunks
 from ardae_rl.score.averages import RunningAverage
-from ardae_rl.score.inputs import check_context, check_points, check_samples
+from ardae_rl.score.inputs import Numbers, as_numbers, check_context, check_points, check_samples
 from ardae_rl.score.models import PreconditionedEnergy, PreconditionedScore, RawEnergy, RawScore, ScoreModel
 from ardae_rl.score.networks import NETWORK_ARGUMENTS, ContextEmbedding
 from ardae_rl.score.normalizers import IMMSE, Importance, Normalizer, make_normalizer
@@ -148,7 +148,7 @@ class ARDAE(nn.Module):
 
     # Training
 
-    def update(self, samples: th.Tensor, context: th.Tensor | None = None) -> dict[str, float]:
+    def update(self, samples: Numbers, context: Numbers | None = None) -> dict[str, float]:
         """Take one optimizer step on samples of the current distribution.
 
         :param samples: (batch, n, dim) with ``context``, (n, dim) without; n at least 2.
@@ -156,6 +156,7 @@ class ARDAE(nn.Module):
         :return: The terms of the loss, "loss" (their sum) and "grad_norm".
         :raises ValueError: For wrong shapes, and for samples or contexts that are not finite.
         """
+        samples, context = self._as_numbers("samples", samples, context)
         check_samples(samples, context, self.dim, self.context_dim)
         return {name: float(value) for name, value in self.step(samples, context).items()}
 
@@ -214,7 +215,7 @@ class ARDAE(nn.Module):
         return self.normalizer.name is not None
 
     @th.no_grad()
-    def score(self, x: th.Tensor, context: th.Tensor | None = None, *, noise_scale: float | None = None) -> th.Tensor:
+    def score(self, x: Numbers, context: Numbers | None = None, *, noise_scale: float | None = None) -> th.Tensor:
         """Return ∇ ln p(x | context), in the shape of x.
 
         :param noise_scale: σ, for the score of samples with that much noise added: in units of the samples' scale if
@@ -224,7 +225,7 @@ class ARDAE(nn.Module):
         return query.score(self._query_model(query.z, query.sigma, query.embedding).score)
 
     @th.no_grad()
-    def log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
+    def log_prob(self, x: Numbers, context: Numbers | None = None) -> th.Tensor:
         """Return ln p(x | context), in the shape of x without its last dimension.
 
         :raises ValueError: If the estimator has no density.
@@ -234,7 +235,7 @@ class ARDAE(nn.Module):
         return query.log_prob(log_prob)
 
     @th.no_grad()
-    def score_and_log_prob(self, x: th.Tensor, context: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+    def score_and_log_prob(self, x: Numbers, context: Numbers | None = None) -> tuple[th.Tensor, th.Tensor]:
         """Return :meth:`score` and :meth:`log_prob` from one pass through the network."""
         query = self._query(x, context)
         model = self._query_model
@@ -242,7 +243,7 @@ class ARDAE(nn.Module):
         log_prob = self.normalizer.log_prob(model, query.z, query.sigma, query.embedding, output.log_density)
         return query.score(output.score), query.log_prob(log_prob)
 
-    def entropy(self, samples: th.Tensor, context: th.Tensor | None = None) -> th.Tensor:
+    def entropy(self, samples: Numbers, context: Numbers | None = None) -> th.Tensor:
         """Return -E ln p over samples of the current distribution: (batch,) with context, a scalar without.
 
         :param samples: (batch, n, dim) with ``context``, (n, dim) without.
@@ -251,7 +252,7 @@ class ARDAE(nn.Module):
 
     @th.no_grad()
     def log_partition_estimate(
-        self, context: th.Tensor | None = None, *, n_draws: int | None = None, proposal_scale: float | None = None
+        self, context: Numbers | None = None, *, n_draws: int | None = None, proposal_scale: float | None = None
     ) -> tuple[th.Tensor, th.Tensor]:
         """Return ln ∫ exp(-E) by importance sampling around the location, and the effective sample size; (batch,).
 
@@ -263,6 +264,8 @@ class ARDAE(nn.Module):
         """
         if self.parameterization != "energy":
             raise ValueError(f"`parameterization` must be 'energy' to have a ln Z, got {self.parameterization!r}")
+        if context is not None:
+            context = as_numbers("context", context, next(self.model.parameters()))
         check_context(context, self.context_dim)
         usual = self.normalizer if isinstance(self.normalizer, Importance) else Importance()
         if n_draws is not None:
@@ -274,8 +277,9 @@ class ARDAE(nn.Module):
         embedding = self._query_model.encode(self.standardizer.normalize_context(context))
         return sampling.log_partition(self._query_model, like, self._sigma(like), embedding)
 
-    def _query(self, x: th.Tensor, context: th.Tensor | None, noise_scale: float | None = None) -> "_Query":
+    def _query(self, x: Numbers, context: Numbers | None, noise_scale: float | None = None) -> "_Query":
         """Return x in the model's coordinates, with all that a query needs beside it."""
+        x, context = self._as_numbers("x", x, context)
         check_points(x, context, self.dim, self.context_dim)
         shape = x.shape
         if context is not None and x.dim() == 2:
@@ -285,6 +289,12 @@ class ARDAE(nn.Module):
         z = coordinates.to_local(x)
         embedding = self._query_model.encode(self.standardizer.normalize_context(context))
         return _Query(shape, z, coordinates, self._sigma(z, noise_scale), embedding)
+
+    def _as_numbers(self, name: str, x: Any, context: Any) -> tuple[th.Tensor, th.Tensor | None]:
+        if th.compiler.is_compiling():  # within a training step, whose tensors are the estimator's
+            return x, context
+        like = next(self.model.parameters())
+        return as_numbers(name, x, like), None if context is None else as_numbers("context", context, like)
 
     def _sigma(self, like: th.Tensor, noise_scale: float | None = None) -> th.Tensor:
         """Return the noise scale of a query in the model's coordinates, (1, 1, 1)."""

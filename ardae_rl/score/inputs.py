@@ -1,6 +1,27 @@
 """Checks of the tensors that an estimator is trained on and queried with."""
 
+from typing import Any
+
 import torch as th
+from numpy.typing import NDArray
+
+Numbers = th.Tensor | NDArray[Any]  # of any type
+
+
+def as_numbers(name: str, values: Numbers, like: th.Tensor) -> th.Tensor:
+    """Return an array or tensor of numbers with the type and on the device of another tensor.
+
+    :raises TypeError: If it is none.
+    """
+    if isinstance(values, th.Tensor) and values.dtype == like.dtype and values.device == like.device:
+        return values
+    try:
+        tensor = th.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be a tensor or an array of numbers, got {type(values).__name__}") from error
+    if tensor.dtype == th.bool or tensor.is_complex():
+        raise TypeError(f"`{name}` must have real numbers, got {tensor.dtype}")
+    return tensor.to(like)
 
 
 def check_samples(samples: th.Tensor, context: th.Tensor | None, dim: int, context_dim: int) -> None:

@@ -1,61 +1,77 @@
 """The environments in which World Models collects and searches: which ones, made how, and what identifies them."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
 
-import ardae_envs  # noqa: F401 (registers environments)
 from ardae_envs.action_repeat import ActionRepeat
-from ardae_rl.world_models.resume import plain, qualified_name
+from ardae_rl.common.records import qualified_name
+from ardae_rl.environments import EnvDescription
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
+Source = EnvDescription | MakeEnv  # of environments
 
 # Default substitutes, which render the same frames faster; the one for collection starts anywhere on the track
 COLLECTION_ENVS = {"CarRacing-v3": "ardae/CarRacingRandomStart-v0"}
 SEARCH_ENVS = {"CarRacing-v3": "ardae/CarRacingFast-v0"}
 
 
-def make_repeating(env: str | MakeEnv, action_repeat: int) -> gym.Env[Any, Any]:
+def make_repeating(env: str | Source, action_repeat: int) -> gym.Env[Any, Any]:
     """Make an environment in which a step is a decision of the policy.
 
-    :param env: Id of the environment, or a function that makes it.
+    :param env: Id or description of the environment, or a function that makes it.
     :param action_repeat: Number of steps for which each action is held.
     """
-    made = env() if callable(env) else gym.make(env)
-    return ActionRepeat(made, action_repeat) if action_repeat > 1 else made
+    made = _source(env)
+    result = made.make() if isinstance(made, EnvDescription) else made()
+    return ActionRepeat(result, action_repeat) if action_repeat > 1 else result
 
 
-def resolve(env: str | MakeEnv | None, spec: EnvSpec | None, substitutes: dict[str, str]) -> str | MakeEnv | None:
-    """Return ``env``, or if it is None, the substitute for the algorithm's environment, or that environment's id.
+def resolve(
+    env: str | MakeEnv | None, default: EnvDescription | None, substitutes: dict[str, str], argument: str
+) -> Source:
+    """Return the environment that ``env`` names or, if it is None, the default or the substitute for it.
 
-    :param spec: Spec of the algorithm's environment; None if it is not registered.
-    :return: None if there is neither an environment nor a spec.
-    """
-    if env is not None or spec is None:
-        return env
-    return substitutes.get(spec.id, spec.id)
-
-
-def env_maker(env: str | MakeEnv | None, action_repeat: int, argument: str) -> MakeEnv:
-    """Return a function that makes an environment in which a step is a decision; picklable if ``env`` is.
-
+    :param default: Description of the algorithm's environment; None if it is not registered.
+    :param substitutes: Ids of environments that replace others, by their ids.
     :param argument: Name of the argument that sets ``env``, for the error message.
-    :raises ValueError: If there is no environment.
+    :raises ValueError: If there is no environment, or if it cannot be made anew.
     """
-    if env is None:
+    if env is not None:
+        return _source(env)
+    if default is None:
         raise ValueError(f"`{argument}` must be given for an `env` that is not registered, got None")
+    try:
+        default.check()
+    except ValueError as error:
+        raise ValueError(f"`{argument}` must be given, got None; {error}") from error
+    substitute = substitutes.get(default.spec.id)
+    if substitute is None:
+        return default
+    from ardae_envs.car_racing_fast import unverified_version  # here, because not all environments need Box2D
+
+    problem = unverified_version()
+    if problem is None:
+        return default.substituted(substitute)
+    warnings.warn(f"the slower official renderer is used for {problem.replace(', got False', '')}", stacklevel=2)
+    return (
+        default if substitute == SEARCH_ENVS["CarRacing-v3"] else default.substituted(substitute, renderer="official")
+    )
+
+
+def env_maker(env: Source, action_repeat: int) -> MakeEnv:
+    """Return a function that makes an environment in which a step is a decision; picklable if ``env`` is."""
     return partial(make_repeating, env, action_repeat)
 
 
-def env_identity(env: str | MakeEnv | EnvSpec | None) -> Any:
-    """Return what tells environments apart: the id with arguments and limit, or the maker's qualified name.
+def env_identity(env: str | Source) -> Any:
+    """Return what tells environments apart: a description, or the maker's qualified name."""
+    source = _source(env)
+    return source.record() if isinstance(source, EnvDescription) else qualified_name(source)
 
-    The render mode is left out, as it does not change an environment.
-    """
-    if isinstance(env, EnvSpec):
-        kwargs = {name: plain(value) for name, value in env.kwargs.items() if name != "render_mode"}
-        return {"id": env.id, "kwargs": kwargs, "max_episode_steps": env.max_episode_steps}
-    return qualified_name(env) if callable(env) else env
+
+def _source(env: str | Source) -> Source:
+    return EnvDescription.of_id(env) if isinstance(env, str) else env

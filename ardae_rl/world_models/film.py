@@ -1,5 +1,6 @@
 """A video of an agent beside its models' reconstruction and dream."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import torch as th
 from numpy.typing import NDArray
 
 from ardae_rl.common.optional import require
+from ardae_rl.runs.progress import progress_bar
 from ardae_rl.world_models.dream import Dream
-from ardae_rl.world_models.environments import make_repeating
+from ardae_rl.world_models.environments import Source, make_repeating
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.vision import as_frames
 
@@ -17,7 +19,13 @@ _FPS = 50  # of the environment
 
 
 def film(
-    policy: WorldModelPolicy, env_id: str, path: Path, n_steps: int, temperature: float = 1.0, seed: int = 0
+    policy: WorldModelPolicy,
+    env: str | Source,
+    path: Path,
+    n_steps: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Path:
     """Write a video of three images side by side, until the episode ends or ``n_steps`` decisions are made.
 
@@ -25,11 +33,12 @@ def film(
     and is driven by the same controller.
 
     :param policy: Agent to film.
-    :param env_id: Id of the environment.
+    :param env: Id or description of the environment, or a function that makes it.
     :param path: Path of the video, MP4.
     :param n_steps: Maximum number of decisions.
     :param temperature: Temperature of the dream.
     :param seed: Seed of the environment and the dream.
+    :param progress: Whether to show a progress bar.
     :return: ``path``.
     :raises ImportError: If moviepy is not installed.
     """
@@ -37,7 +46,8 @@ def film(
     from moviepy import ImageSequenceClip
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    small = _images(policy, env_id, n_steps, temperature, seed)
+    with progress_bar("film: decisions", n_steps, progress) as update:
+        small = _images(policy, env, n_steps, temperature, seed, update)
     images = [image.repeat(_ENLARGEMENT, 0).repeat(_ENLARGEMENT, 1) for image in small]
     ImageSequenceClip(images, fps=_FPS / policy.action_repeat).write_videofile(
         str(path), codec="libx264", audio=False, logger=None
@@ -47,12 +57,17 @@ def film(
 
 @th.no_grad()
 def _images(
-    policy: WorldModelPolicy, env_id: str, n_steps: int, temperature: float, seed: int
+    policy: WorldModelPolicy,
+    env: str | Source,
+    n_steps: int,
+    temperature: float,
+    seed: int,
+    update: Callable[[int], None],
 ) -> list[NDArray[np.uint8]]:
     """Return images of 64 x 192 pixels."""
     policy.set_training_mode(False)
-    env = make_repeating(env_id, policy.action_repeat)
-    observation, _ = env.reset(seed=seed)
+    made = make_repeating(env, policy.action_repeat)
+    observation, _ = made.reset(seed=seed)
     parameters = policy.controller_parameters
     start = policy.latents(observation[None])
     # A posterior without any spread: the dream begins with this latent, not with a sample
@@ -60,7 +75,7 @@ def _images(
     generator = th.Generator().manual_seed(seed)
     dreamed, memory = dream.begin([generator]), policy.memory.initial_state(1)
     images: list[NDArray[np.uint8]] = []
-    for _ in range(n_steps):
+    for step in range(n_steps):
         z = policy.latents(observation[None])
         decoded = as_frames(policy.vision.decode(th.cat([z, dreamed.z]))).cpu().numpy()
         images.append(np.concatenate([policy.preprocess(observation[None])[0], *decoded], axis=1))
@@ -68,8 +83,9 @@ def _images(
         memory = policy.remember(z, actions, memory)
         dream_actions = policy.control(parameters, policy.features(dreamed.z, dreamed.memory))
         dreamed, _, _ = dream.step(dreamed, dream_actions, generator)
-        observation, _, terminated, truncated, _ = env.step(actions[0])
+        observation, _, terminated, truncated, _ = made.step(actions[0])
+        update(step + 1)
         if terminated or truncated:
             break
-    env.close()
+    made.close()
     return images

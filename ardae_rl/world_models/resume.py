@@ -1,11 +1,11 @@
 """Settings of a stage, recorded beside its checkpoint, so that it is never resumed with other ones."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ardae_rl.common.records import plain
 from ardae_rl.runs.files import write_json
 
 
@@ -30,27 +30,6 @@ def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> Non
 def is_recorded(folder: Path, stage: str) -> bool:
     """Return whether :func:`check_settings` has recorded the settings of a stage."""
     return _record(folder, stage).exists()
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON would give it back; functions and classes become their qualified names."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return qualified_name(value) if callable(value) else repr(value)
-
-
-def qualified_name(function: Callable[..., Any]) -> str:
-    """Return the name of a function or class with its module; of a partial function with its arguments."""
-    if isinstance(function, partial):
-        named = [f"{name}={plain(value)}" for name, value in function.keywords.items()]
-        arguments = [*(str(plain(value)) for value in function.args), *named]
-        return f"{qualified_name(function.func)}({', '.join(arguments)})"
-    target = function if hasattr(function, "__qualname__") else type(function)
-    return f"{target.__module__}.{target.__qualname__}"
 
 
 def _record(folder: Path, stage: str) -> Path:

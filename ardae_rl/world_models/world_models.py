@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.monitor import Monitor
@@ -18,6 +17,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeIm
 
 from ardae_rl.common.callbacks import ShowSteps
 from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.records import qualified_name
+from ardae_rl.environments import EnvDescription, env_record
 from ardae_rl.runs import progress
 from ardae_rl.runs.run import History, Run
 from ardae_rl.runs.tables import write_csv
@@ -28,6 +29,7 @@ from ardae_rl.world_models.environments import (
     COLLECTION_ENVS,
     SEARCH_ENVS,
     MakeEnv,
+    Source,
     env_identity,
     env_maker,
     resolve,
@@ -35,7 +37,7 @@ from ardae_rl.world_models.environments import (
 from ardae_rl.world_models.evolution import Evaluator, Evolution
 from ardae_rl.world_models.memory_stage import MemoryStage, encode_frames
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.resume import check_settings, is_recorded, qualified_name
+from ardae_rl.world_models.resume import check_settings, is_recorded
 from ardae_rl.world_models.search_stage import SearchStage, dream_starts, make_dream_evaluator, make_evaluator
 from ardae_rl.world_models.stage import steps_in_round
 from ardae_rl.world_models.vision_stage import VisionStage
@@ -78,6 +80,9 @@ class WorldModels(BaseAlgorithm):
     trained on their frames, M on their latents, and C is evolved by CMA-ES to maximize the return. Every stage writes
     its checkpoints and a CSV file of its metrics into the folder. An interrupted training resumes there, in the same
     round; settings that differ from those of the checkpoints are refused.
+
+    The environments for collection and search are made anew, with the arguments, time limits and wrappers of ``env``.
+    They must be given for an environment that is not registered, or has a wrapper that does not record its arguments.
 
     ``num_timesteps`` counts environment steps, including those of the search. With ``action_repeat`` in
     ``policy_kwargs``, a decision counts as that many steps; ``patience`` and ``sequence_length`` count decisions.
@@ -157,6 +162,8 @@ class WorldModels(BaseAlgorithm):
         self.collection_env, self.search, self.search_env = collection_env, search, search_env
         self.n_parallel_envs, self.n_workers = n_envs, n_workers  # SB3 owns the name `n_envs`
         self.iteration = 0  # number of completed rounds
+        self.env_description: EnvDescription | None = None  # saved with the model, unlike the environment
+        self._env_record: Any = None
         if _init_setup_model:
             self._setup_model()
 
@@ -168,11 +175,17 @@ class WorldModels(BaseAlgorithm):
         check_count("n_workers", self.n_workers, 0)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
+        self._describe_env()
         policy: Any = self.policy_class(self.observation_space, self.action_space, **self.policy_kwargs)
         self.policy = policy.to(self.device)
         n_components = self.policy.memory.n_components
         if self.memory_stage.z_loss == "gaussian_kl" and n_components != 1:
             raise ValueError(f"`policy_kwargs['n_components']` must be 1 for 'gaussian_kl', got {n_components}")
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """As in SB3."""
+        super().set_env(env, force_reset)
+        self._describe_env()
 
     def learn(
         self: SelfWorldModels,
@@ -228,7 +241,7 @@ class WorldModels(BaseAlgorithm):
 
         collect(
             store,
-            env_maker(self._collection_env(), self.policy.action_repeat, "collection_env"),
+            env_maker(self._collection_env(), self.policy.action_repeat),
             collection_policy(self.policy, self.iteration, seed),
             n_episodes=end,
             n_envs=self.n_parallel_envs,
@@ -336,10 +349,10 @@ class WorldModels(BaseAlgorithm):
     def _evaluator(self) -> Evaluator:
         stage = self.search_stage
         if self.search == "environment":
-            make_env = env_maker(self._search_env(), self.policy.action_repeat, "search_env")
+            make_env = env_maker(self._search_env(), self.policy.action_repeat)
             return make_evaluator(self.policy, make_env, self.n_parallel_envs, self.n_workers, stage.patience)
-        spec = self._spec()
-        limit = _DEFAULT_DREAM_STEPS if spec is None or spec.max_episode_steps is None else spec.max_episode_steps
+        described = self.env_description
+        limit = (None if described is None else described.max_episode_steps) or _DEFAULT_DREAM_STEPS
         starts, done_factor = dream_starts(self.latents()), self.memory_stage.done_factor
         dream = Dream(self.policy, starts, stage.temperature, done_factor=done_factor)
         return make_dream_evaluator(dream, math.ceil(limit / self.policy.action_repeat), self.n_workers)
@@ -354,20 +367,20 @@ class WorldModels(BaseAlgorithm):
         """Return the number of gradient steps of earlier rounds."""
         return sum(steps_in_round(n_steps, iteration) for iteration in range(self.iteration))
 
-    def _spec(self) -> EnvSpec | None:
-        spec: EnvSpec | None = self.env.get_attr("spec")[0] if self.env is not None else None
-        return spec
+    def _describe_env(self) -> None:
+        if self.env is not None:
+            self.env_description, self._env_record = EnvDescription.of_env(self.env), env_record(self.env)
 
-    def _collection_env(self) -> str | MakeEnv | None:
-        return resolve(self.collection_env, self._spec(), COLLECTION_ENVS)
+    def _collection_env(self) -> Source:
+        return resolve(self.collection_env, self.env_description, COLLECTION_ENVS, "collection_env")
 
-    def _search_env(self) -> str | MakeEnv | None:
-        return resolve(self.search_env, self._spec(), SEARCH_ENVS)
+    def _search_env(self) -> Source:
+        return resolve(self.search_env, self.env_description, SEARCH_ENVS, "search_env")
 
     def _env_settings(self) -> dict[str, Any]:
         """Return the settings that the first round's episodes depend on, besides their number."""
-        env, collection_env = env_identity(self._spec()), env_identity(self._collection_env())
-        return {"seed": self.seed or 0, "env": env, "collection_env": collection_env}
+        collection_env = env_identity(self._collection_env())
+        return {"seed": self.seed or 0, "env": self._env_record, "collection_env": collection_env}
 
     def _data_settings(self) -> dict[str, Any]:
         """Return the settings that all stages depend on."""
@@ -394,8 +407,10 @@ class WorldModels(BaseAlgorithm):
                 f"`n_episodes` must be {len(store) // self.iteration}, as the rounds before left {len(store)} episodes "
                 f"in {store.folder}, got {self.n_episodes}"
             )
-        later = self._search_context() | self.search_stage.settings()  # the controller plays in later rounds
-        check_settings(store.folder, stage, later if self.iteration else self._env_settings())
+        settings = self._env_settings()
+        if self.iteration:  # the controller plays, too
+            settings = self._search_context() | self.search_stage.settings()
+        check_settings(store.folder, stage, settings)
 
     def _record_fit(self, stage: str, earlier_steps: int, row: dict[str, float]) -> None:
         """Log a row of vision or memory against gradient steps, because the environment is not stepped."""

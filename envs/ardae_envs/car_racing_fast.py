@@ -5,19 +5,41 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-import pygame
-from gymnasium.envs.box2d import car_racing as official
 from numpy.typing import NDArray
+
+try:
+    import Box2D
+    import pygame
+    from gymnasium.envs.box2d import car_racing as official
+except (ImportError, gym.error.DependencyNotInstalled) as error:
+    raise gym.error.DependencyNotInstalled(
+        "Box2D or pygame is not installed; they come with: pip install 'ardae-rl[box2d]'"
+    ) from error
 
 from ardae_envs.car_shape import CarShape
 from ardae_envs.rasterizer import draw_polygons
 
 # Versions on which the frames were compared; another version may draw other frames
 VERIFIED_GYMNASIUM = ("1.4.0",)
+VERIFIED_PYGAME = ("2.5.8",)
+VERIFIED_BOX2D = ("2.3.10",)
 _BAR_SHARE = 8  # the black indicator bar takes an eighth of the height
 _SMALL_W, _SMALL_H = official.STATE_W, official.STATE_H
 _MAX_INDICATOR = 4.0  # in fortieths of the height; higher indicators extend beyond the bar
 _EDGE = 2  # pixels by which an outline may extend beyond its corners
+
+
+def unverified_version() -> str | None:
+    """Return which installed version the frames have not been compared on; None if there is none."""
+    versions = (
+        ("gymnasium", gym.__version__, VERIFIED_GYMNASIUM),
+        ("pygame", pygame.version.ver, VERIFIED_PYGAME),
+        ("Box2D", Box2D.__version__, VERIFIED_BOX2D),
+    )
+    for name, installed, verified in versions:
+        if installed not in verified:
+            return f"{name} {installed}, got False; the frames have been compared on {', '.join(verified)}"
+    return None
 
 
 class CarRacingFast(official.CarRacing):
@@ -39,19 +61,18 @@ class CarRacingFast(official.CarRacing):
     >>> frame.shape
     (96, 96, 3)
 
-    :param unverified: Whether to accept a version of Gymnasium on which the frames have not been compared.
-    :raises ValueError: If Gymnasium has such a version and ``unverified`` is False.
+    :param unverified: Whether to accept versions of Gymnasium, pygame and Box2D on which the frames have not been
+        compared.
+    :raises ValueError: If one of them has such a version and ``unverified`` is False.
     """
 
     drawing = True
     _downscaling: ClassVar[int] = 1
 
     def __init__(self, *args: Any, unverified: bool = False, **kwargs: Any) -> None:
-        if gym.__version__ not in VERIFIED_GYMNASIUM and not unverified:
-            raise ValueError(
-                f"`unverified` must be True for gymnasium {gym.__version__}, got False; "
-                f"the frames have been compared on {', '.join(VERIFIED_GYMNASIUM)}"
-            )
+        problem = unverified_version()
+        if problem is not None and not unverified:
+            raise ValueError(f"`unverified` must be True for {problem}")
         super().__init__(*args, **kwargs)
         self._ezpickle_args, self._ezpickle_kwargs = args, {**kwargs, "unverified": unverified}
         width, height = official.WINDOW_W // self._downscaling, official.WINDOW_H // self._downscaling

@@ -5,10 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
+import torch as th
 import typer
+from typer.testing import CliRunner
 
 from ardae_rl.cli import main, world_model
+from ardae_rl.cli.commands import set_threads
 from ardae_rl.cli.errors import one_line_errors, option_names
+from ardae_rl.version import __version__
 
 PACKAGE = Path(main.__file__).parents[1]
 
@@ -63,3 +67,81 @@ def test_the_library_names_no_option_of_the_command() -> None:
         if re.search(r"(?<!\S)--[a-z]", text)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            TypeError("SAC.__init__() got an unexpected keyword argument 'learnin_rate'"),
+            "SAC.__init__() got an unexpected keyword argument 'learnin_rate'; close matches: learning_rate",
+        ),
+        (
+            AssertionError(
+                "The algorithm only supports (<class 'gymnasium.spaces.box.Box'>,) as action spaces but Discrete(2) "
+                "was provided"
+            ),
+            "--env must have Box actions for this algorithm, got Discrete(2)",
+        ),
+        (FileExistsError(17, "File exists", "a/b"), "File exists: a/b"),
+        (EOFError("No data left in file"), "a file is empty, cut off or no file of this kind: No data left in file"),
+    ],
+)
+def test_errors_of_other_libraries(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import stable_baselines3  # noqa: F401 (whose algorithms are looked at)
+
+    assert line_of(error, capsys).startswith(f"error: {line}")
+
+
+def test_traceback_on_demand() -> None:
+    with pytest.raises(ValueError, match="wrong"), one_line_errors(main.evaluate, debug=True):
+        raise ValueError("wrong")
+
+
+def test_every_command_has_the_common_options() -> None:
+    for app, name in ((main.app, "train"), (main.app, "evaluate"), (world_model.app, "dream")):
+        text = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output
+        assert "--debug" in text and "--threads" in text, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["evaluate", "--algo", "sac"], "Missing option '--env'"),
+        (["evaluate", "--algos", "sac"], "No such option: --algos"),
+        (["evalute"], "No such command 'evalute'."),
+        (["plot", "x", "--window", "many"], "Invalid value for '--window'"),
+        (["plot", "x", "--threads", "-1"], "--threads must be >= 0, got -1"),
+    ],
+)
+def test_usage_errors_are_one_line(
+    arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["ardae-rl", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main.main()
+    assert stop.value.code == 2
+    text = capsys.readouterr().err
+    assert text.startswith(f"error: {line}") and text.count("\n") == 1
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["ardae-rl", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        main.main()
+    assert stop.value.code == 0 and capsys.readouterr().out == f"ardae-rl {__version__}\n"
+
+
+@pytest.mark.parametrize(("variable", "threads", "expected"), [("3", None, 2), (None, None, 1), ("3", 1, 1)])
+def test_threads(variable: str | None, threads: int | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, unless an option or the environment says otherwise."""
+    before = th.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    th.set_num_threads(2)
+    try:
+        set_threads(threads)
+        assert th.get_num_threads() == expected
+    finally:
+        th.set_num_threads(before)

@@ -1,9 +1,11 @@
 """The command: names, errors, and RL Zoo's scripts with runs of a few hundred steps."""
 
 import json
+from collections import OrderedDict
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import yaml
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -43,12 +45,31 @@ SMALL = {
         (("train", "--algo", "sac", "--env", "Pendulum-v1", "--demos", "d.npz"), ["--demos", "sac", "airl"]),
         (("plot", "nowhere"), ["RUNS must be folders", "nowhere"]),
         (("demo", "--timesteps", "10"), ["--timesteps", "10", "200"]),
+        (("train", "--algo", "dvbf", "--env", "Pendulum-v1", "-optimize"), ["--algo must be one of", "'dvbf'"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-f", "file/logs"), ["-f must be a folder", "file/logs"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--track"), ["--track", "pip install wandb"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--sede", "1"), ["--sede", "--seed"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-params", "ent_coef:auto"), ["-params", "ent_coef:auto"]),
+        (("train", "--algo", "gail", "--env", "Pendulum-v1", "--demos", "empty.npz"), ["--demos", "empty.npz"]),
+        (("train", "--algo", "gail", "--env", "Pendulum-v1", "--demos", "text.npz"), ["--demos", "text.npz"]),
+        (("train", "--algo", "gail", "--env", "Pendulum-v1", "--demos", "cut.npz"), ["--demos", "cut.npz"]),
+        (("train", "--algo", "gail", "--env", "Pendulum-v1", "--demos", "object.npz"), ["--demos", "object.npz"]),
+        (
+            ("train", "--algo", "gail", "--env", "Pendulum-v1", "--demos", "other.npz"),
+            ["demonstrations[0].observations", "(3,)", "(2,)"],
+        ),
+        (("evaluate", "--algo", "sac", "--env", "Pendulum-v1", "--model", "text.zip"), ["text.zip"]),
     ],
 )
 def test_wrong_argument_is_one_line(
     arguments: tuple[str, ...], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ("empty.npz", "text.npz", "text.zip", "file"):
+        Path(name).write_text("" if name == "empty.npz" else "none")
+    np.savez("object.npz", lengths=[1], terminated=[True], actions=np.array([None]), observations=np.zeros((2, 3)))
+    np.savez("other.npz", lengths=[1], terminated=[True], actions=np.zeros((1, 1)), observations=np.zeros((2, 2)))
+    Path("cut.npz").write_bytes(Path("object.npz").read_bytes()[:300])
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2
     lines = done.stderr.strip().splitlines()
@@ -188,6 +209,50 @@ def test_demonstrations_and_inverse_rl(ardae_rl: Command, tmp_path: Path) -> Non
     assert "demos.npz" in (run / "Pendulum-v1/config.yml").read_text()
     done = ardae_rl("evaluate", "--algo", "airl", "--env", "Pendulum-v1", "--model", run, "--episodes", 1)
     assert done.returncode == 0, done.stderr
+
+
+def test_arguments_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the training are used, unless the command has others."""
+    monkeypatch.chdir(tmp_path)
+    run = Path("run")
+    (run / "Pendulum-v1").mkdir(parents=True)
+    untrained("sac", seed=0).save(run / "Pendulum-v1")
+    (run / "Pendulum-v1/config.yml").write_text(
+        "!!python/object/apply:collections.OrderedDict\n- - - policy\n    - M\n"
+    )
+    record = OrderedDict(algo="sac", env_kwargs={"g": 2.0, "max_episode_steps": 20}, seed=1)
+    (run / "Pendulum-v1/args.yml").write_text(yaml.dump(record))
+    common = ["--algo", "sac", "--env", "Pendulum-v1", "--model", "run", "--episodes", "1"]
+    done = CliRunner().invoke(app, ["evaluate", *common, "--output", "e.json"])
+    assert done.exit_code == 0, done.output
+    assert "Pendulum-v1 with g=2.0, max_episode_steps=20, 1 episodes" in done.output
+    result = json.loads(Path("e.json").read_text())
+    assert result["lengths"] == [20] and result["env_kwargs"] == {"g": 2.0, "max_episode_steps": 20}
+    other = ["--env-kwargs", "max_episode_steps:7"]
+    done = CliRunner().invoke(app, ["collect-demos", *common, *other, "--out", "d.npz"])
+    assert done.exit_code == 0, done.output
+    with np.load("d.npz") as demonstrations:
+        assert demonstrations["lengths"].tolist() == [7]
+    record["algo"] = "sac_gaussian"
+    (run / "Pendulum-v1/args.yml").write_text(yaml.dump(record))
+    done = CliRunner().invoke(app, ["evaluate", *common])
+    assert done.exit_code == 2 and "--algo must be 'sac_gaussian', with which run/Pendulum-v1.zip" in done.stderr
+    (run / "Pendulum-v1/args.yml").unlink()
+    done = CliRunner().invoke(app, ["evaluate", *common, "--env-kwargs", "g=3"])
+    assert done.exit_code == 2 and "--env-kwargs must have the form NAME:VALUE" in done.stderr
+
+
+def test_sampled_demonstrations_follow_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    untrained("sac", seed=0).save("m.zip")
+    common = ["--algo", "sac", "--env", "Pendulum-v1", "--model", "m.zip", "--episodes", "1"]
+    short = ["--env-kwargs", "max_episode_steps:5"]
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        done = CliRunner().invoke(app, ["collect-demos", *common, *short, "--seed", str(seed), "--out", f"{name}.npz"])
+        assert done.exit_code == 0, done.output
+    actions = [np.load(f"{name}.npz")["actions"] for name in "abc"]
+    np.testing.assert_array_equal(actions[0], actions[1])
+    assert not np.allclose(actions[0], actions[2])
 
 
 def test_plots_of_e2c(ardae_rl: Command, tmp_path: Path) -> None:

@@ -33,17 +33,19 @@ def test_stages_and_evaluation(ardae_rl: Any, tmp_path: Path) -> None:
     settings = [text for name, value in TINY.items() for text in ("--set", f"{name}={value}")]
     first = ardae_rl("world-model", "vision", *settings)
     assert first.returncode == 0 and "validation_error" in first.stdout, first.stderr
-    checkpoint = tmp_path / "runs/world_models/round_0/vision.pt"
+    checkpoint = tmp_path / "runs/world_models/CarRacing-v3/round_0/vision.pt"
     written = checkpoint.stat().st_mtime_ns
     whole = ardae_rl("world-model", "train", "--episodes", 2, *settings)
     assert whole.returncode == 0 and "CarRacing-v3, 2 episodes" in whole.stdout, whole.stderr
     assert checkpoint.stat().st_mtime_ns == written
-    rows = (tmp_path / "runs/world_models/evaluation.csv").read_text().splitlines()
+    rows = (tmp_path / "runs/world_models/CarRacing-v3/evaluation.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows] == ["seed", "10000", "10001"]
-    assert (tmp_path / "runs/world_models/evaluation.json").exists()
+    assert (tmp_path / "runs/world_models/CarRacing-v3/evaluation.json").exists()
     for name in ("dream.mp4", "learning.png", "round_0/vision.csv", "round_0/memory.csv", "round_0/controller.csv"):
-        assert (tmp_path / "runs/world_models" / name).exists(), name
-    again = ardae_rl("world-model", "collect", "--set", "n_episodes=3", "--folder", tmp_path / "runs/world_models")
+        assert (tmp_path / "runs/world_models/CarRacing-v3" / name).exists(), name
+    again = ardae_rl(
+        "world-model", "collect", "--set", "n_episodes=3", "--folder", tmp_path / "runs/world_models/CarRacing-v3"
+    )
     assert again.returncode == 0 and again.stdout.count("3 episodes") == 1, again.stderr
 
 
@@ -55,7 +57,7 @@ def test_dreams_of_take_cover(ardae_rl: Any, tmp_path: Path) -> None:
     settings = [text for name, value in {**TINY, **dreams}.items() for text in ("--set", f"{name}={value}")]
     done = ardae_rl("world-model", "train", "--env", "ardae/TakeCover-v0", "--episodes", 2, *settings)
     assert done.returncode == 0 and "ardae/TakeCover-v0, 2 episodes" in done.stdout, done.stderr
-    assert (tmp_path / "runs/world_models/dream.mp4").exists()
+    assert (tmp_path / "runs/world_models/ardae-TakeCover-v0/dream.mp4").exists()
 
 
 @pytest.mark.slow

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from ardae_rl.e2c import E2C
 from ardae_rl.latent.sequences import SequenceSampler
@@ -61,3 +63,30 @@ def test_images_only() -> None:
 def test_sequences_that_there_are_not() -> None:
     with pytest.raises(ValueError, match="`length` must be at most 6, the length of the longest episode, got 7"):
         SequenceSampler(collected(50), LIMIT + 1, "observation")
+
+
+def test_a_second_training_begins_another_episode() -> None:
+    """SB3 resets the environment without marking the last step as an end."""
+    env = make_vec_env("Pendulum-v1", 1, seed=0)
+    agent = SAC("MlpPolicy", env, learning_starts=1000, policy_kwargs={"net_arch": [4]}, seed=0, device="cpu")
+    agent.learn(130).learn(130)
+    assert agent.replay_buffer is not None and agent.replay_buffer.dones.sum() == 0
+    sampler = SequenceSampler(agent.replay_buffer, 5)
+    assert len(sampler._starts) == 2 * (130 - 5 + 1)
+    batch = sampler.sample(3000, np.random.default_rng(0))
+    assert float(batch.observations[..., :2].diff(dim=1).abs().max()) < 0.5, "0.05 s at a speed of at most 8"
+
+
+def test_normalized_environments() -> None:
+    """The model is fitted to what the policy sees, not to what the environment gave."""
+    env = VecNormalize(make_vec_env("Pendulum-v1", 1, seed=0))
+    agent = SAC("MlpPolicy", env, learning_starts=1000, policy_kwargs={"net_arch": [4]}, seed=0, device="cpu")
+    agent.learn(60)
+    buffer = agent.replay_buffer
+    assert buffer is not None
+    raw = SequenceSampler(buffer, 3).sample(50, np.random.default_rng(0))
+    seen = SequenceSampler(buffer, 3, env=env).sample(50, np.random.default_rng(0))
+    expected: Any = env.normalize_obs(raw.observations.numpy().reshape(-1, 3))
+    np.testing.assert_allclose(seen.observations, expected.reshape(50, 4, 3), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(seen.rewards, env.normalize_reward(raw.rewards.numpy()), rtol=1e-5)
+    assert not th.allclose(raw.observations, seen.observations, atol=0.1)

@@ -149,6 +149,84 @@ def test_the_same_numbers_give_the_same_plan(planner: Planner) -> None:
     th.testing.assert_close(plans[0], plans[1], rtol=0, atol=0)
 
 
+def swings() -> th.Tensor:
+    angles = th.linspace(-th.pi, th.pi, 24, dtype=th.float64)
+    return th.stack([angles, th.linspace(-2, 2, 24, dtype=th.float64)], 1)
+
+
+def test_ilqr_improves_where_costs_are_not_convex() -> None:
+    """The default number of iterations is spent on iterations, not on regularization; none gives up."""
+    problem, start = Pendulum(), swings()
+    nothing = rollout(problem, start, th.zeros(24, 30, 1, dtype=th.float64))[1]
+    plan = ILQR(30).plan(problem, start)
+    assert bool((plan.costs < nothing).all())
+    th.testing.assert_close(plan.costs, rollout(problem, start, plan.actions)[1])
+    assert plan.costs.mean() < 0.75 * nothing.mean()
+
+
+def test_rows_do_not_depend_on_each_other() -> None:
+    problem, start = Pendulum(), swings()
+    for n_iterations in (3, 20):
+        together = ILQR(30, n_iterations).plan(problem, start)
+        for k in (0, 12):
+            alone = ILQR(30, n_iterations).plan(problem, start[k : k + 1])
+            th.testing.assert_close(alone.costs[0], together.costs[k], rtol=1e-6, atol=0)
+            assert together.converged is not None and alone.converged is not None
+            assert alone.converged[0] == together.converged[k]
+
+
+def test_bounds_in_the_backward_pass() -> None:
+    """The minimum of a bounded convex problem: no slope inside of the bounds, and none that leads back from one."""
+    problem, x = Linear(bound=0.4), starts(3)
+    plan = ILQR(T, n_iterations=20, tolerance=1e-10).plan(problem, x)
+    assert plan.converged is not None and bool(plan.converged.all())
+    actions = plan.actions.clone().requires_grad_()
+    (slope,) = th.autograd.grad(rollout(problem, x, actions)[1].sum(), actions)
+    upper, lower = plan.actions >= 0.4, plan.actions <= -0.4
+    assert bool(upper.any()) and bool(lower.any())
+    assert bool((slope[upper] < 1e-3).all()) and bool((slope[lower] > -1e-3).all())
+    th.testing.assert_close(slope[~upper & ~lower], th.zeros_like(slope[~upper & ~lower]), rtol=0, atol=1e-3)
+
+
+class Vertical(Linear):
+    """A cost that rises steeply in every direction from a kink at zero, so that no step helps."""
+
+    def cost(self, states: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        return actions.abs().sum(-1) - actions.square().sum(-1)
+
+    def final_cost(self, states: th.Tensor) -> th.Tensor:
+        return th.zeros_like(states[:, 0])
+
+
+def test_plans_that_stay_as_they_were_warn() -> None:
+    problem = Vertical(bound=0.1)
+    warm = th.full((2, T, 2), 1e-9, dtype=th.float64)
+    with pytest.warns(RuntimeWarning, match="iLQR has left plans as they were"):
+        plan = ILQR(T, n_iterations=1).plan(problem, starts(2), warm)
+    assert plan.converged is not None and not plan.converged.any()
+
+
+class NotNumbers(Linear):
+    """Costs are NaN for the second row."""
+
+    def cost(self, states: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        return th.where(states[:, 0] > 5, th.nan, super().cost(states, actions))
+
+
+@pytest.mark.parametrize("planner", PLANNERS, ids=["ilqr", "ilqr restarted", "cem", "mppi"])
+def test_costs_that_are_no_numbers_are_refused(planner: Planner) -> None:
+    x = starts(2)
+    x[1, 0] = 100.0
+    with pytest.raises(ValueError, match=r"`problem` must have costs that are numbers, got NaN .* rows \[1\]"):
+        planner.plan(NotNumbers(), x)
+
+
+@pytest.mark.parametrize("planner", PLANNERS, ids=["ilqr", "ilqr restarted", "cem", "mppi"])
+def test_infinite_bounds_are_refused(planner: Planner) -> None:
+    with pytest.raises(ValueError, match="`problem` must have finite bounds"):
+        planner.plan(Linear(bound=float("inf")), starts(2))
+
+
 def test_shift() -> None:
     plan = th.arange(6.0).view(1, 3, 2)
     assert shift(plan).tolist() == [[[2, 3], [4, 5], [4, 5]]]

@@ -1,5 +1,6 @@
 """A folder is resumed with the settings that it was made with, and then as if it had not been interrupted."""
 
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -11,7 +12,10 @@ import gymnasium as gym
 import pytest
 import torch as th
 
-from ardae_rl.world_models.environments import env_identity
+from ardae_envs import car_racing_fast
+from ardae_rl import WorldModels
+from ardae_rl.environments import EnvDescription
+from ardae_rl.world_models.environments import env_identity, env_maker
 from ardae_rl.world_models.memory_stage import MemoryStage
 from ardae_rl.world_models.resume import check_settings
 from ardae_rl.world_models.search_stage import SearchStage
@@ -95,12 +99,57 @@ def test_checkpoints_without_a_record_are_refused(tmp_path: Path) -> None:
 
 def test_identities_of_environments() -> None:
     """Ids, arguments and limits tell registered environments apart; names and arguments those of a function."""
-    whole, half = (gym.make("CarRacing-v3", lap_complete_percent=part).spec for part in (0.95, 0.5))
+    whole, half = (EnvDescription.of_env(gym.make("CarRacing-v3", lap_complete_percent=part)) for part in (0.95, 0.5))
+    assert whole is not None and half is not None
     makers: list[Callable[..., Any]] = [make_env, other_env, Brightness, partial(gym.make, "a"), partial(gym.make, "b")]
-    identities = [env_identity(env) for env in (whole, half, "CarRacing-v3", *makers)]
+    envs: list[Any] = [whole, half, "CarRacing-v3", *makers]
+    identities = [env_identity(env) for env in envs]
     assert all(a != b for i, a in enumerate(identities) for b in identities[:i])
     assert env_identity(partial(gym.make, "a")) == env_identity(partial(gym.make, "a"))
     assert env_identity(make_env) == "tests.world_models.test_world_models.make_env"
+
+
+def test_given_arguments_and_limits_are_kept(tmp_path: Path) -> None:
+    """Collection and search make the environment of the algorithm anew, in the faster variant."""
+    env = gym.make("CarRacing-v3", lap_complete_percent=0.5, domain_randomize=True, max_episode_steps=7)
+    agent = model(tmp_path, env=env, collection_env=None, search_env=None, n_episodes=2)
+    agent.collect()
+    assert agent.store().lengths.tolist() == [7, 7]
+    for source, name in ((agent._collection_env(), "CarRacingFastRandomStart"), (agent._search_env(), "CarRacingFast")):
+        made = pickle.loads(pickle.dumps(env_maker(source, 1)))()
+        assert type(made.unwrapped).__name__ == name
+        assert made.unwrapped.lap_complete_percent == 0.5 and made.unwrapped.domain_randomize
+    agent.save(tmp_path / "model")
+    loaded = WorldModels.load(tmp_path / "model", device="cpu")
+    assert loaded.env_description is not None and loaded.env_description.max_episode_steps == 7
+    with pytest.raises(ValueError, match=r"`env\['kwargs'\]\['lap_complete_percent'\]` must be 0\.5"):
+        model(tmp_path, collection_env=None, search_env=None, n_episodes=2).collect()
+
+
+def test_an_unknown_renderer_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other versions of Gymnasium the official renderer is used, with a warning."""
+    monkeypatch.setattr(car_racing_fast, "VERIFIED_GYMNASIUM", ("0.9",))
+    agent = model(tmp_path, collection_env=None, search_env=None)
+    with pytest.warns(UserWarning, match=r"official renderer is used for gymnasium .* compared on 0\.9"):
+        sources = agent._collection_env(), agent._search_env()
+    names = [type(env_maker(source, 1)().unwrapped).__name__ for source in sources]
+    assert names == ["CarRacingRandomStart", "CarRacing"]
+
+
+class Negated(gym.RewardWrapper[Any, Any]):
+    """Records no arguments."""
+
+    def reward(self, reward: Any) -> Any:
+        return -reward
+
+
+def test_what_cannot_be_made_anew_is_refused(tmp_path: Path) -> None:
+    agent = model(tmp_path, env=Negated(gym.make("CarRacing-v3")), collection_env=None)
+    with pytest.raises(ValueError, match=r"`collection_env` must be given, got None; .* got Negated"):
+        agent.collect()
+    unregistered = WorldModels("CnnPolicy", Brightness(), tmp_path / "b")
+    with pytest.raises(ValueError, match="`collection_env` must be given for an `env` that is not registered"):
+        unregistered.collect()
 
 
 @pytest.fixture(scope="module")

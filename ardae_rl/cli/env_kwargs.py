@@ -1,0 +1,36 @@
+"""The option ``--env-kwargs NAME:VALUE``, in the form that RL Zoo gave it."""
+
+import ast
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+EnvKwargs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env-kwargs",
+        metavar="NAME:VALUE",
+        help="An argument of the environment, with a value in Python; repeatable. By default those of the training.",
+    ),
+]
+
+
+def parsed(env_kwargs: Iterable[str] | None) -> dict[str, Any]:
+    """Return the arguments by name.
+
+    :raises ValueError: For text of another form.
+    """
+    arguments = {}
+    for text in env_kwargs or ():
+        name, colon, value = text.partition(":")
+        try:
+            arguments[name] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            colon = ""
+        if not (name.isidentifier() and colon):
+            raise ValueError(
+                f"`env_kwargs` must have the form NAME:VALUE with a value in Python, such as continuous:False or "
+                f"renderer:'fast', got {text!r}"
+            )
+    return arguments

@@ -1,0 +1,74 @@
+"""Whether demonstrations can be of an environment: keys, shapes, numbers and ranges."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from ardae_rl.common.queries import check_finite
+
+_ACTION_TOLERANCE, _OBSERVATION_TOLERANCE = 1e-4, 1e-2  # as fractions of a range
+
+
+class Demonstration(Protocol):
+    """One episode, such as an :class:`ardae_rl.irl.Trajectory`."""
+
+    @property
+    def observations(self) -> Any: ...  # (T + 1, ...), or a dictionary of such
+
+    @property
+    def actions(self) -> Any: ...  # (T, ...)
+
+    @property
+    def rewards(self) -> Any: ...  # (T,), or None
+
+
+def check_demonstrations_fit(
+    demonstrations: Iterable[Demonstration], observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> None:
+    """Check that demonstrations can be of an environment with these spaces.
+
+    :raises ValueError: For other keys or shapes, values that are not finite, actions out of range, and observations far
+        out of theirs.
+    """
+    for k, demonstration in enumerate(demonstrations):
+        name = f"demonstrations[{k}]"
+        _check_part(f"{name}.observations", demonstration.observations, observation_space, _OBSERVATION_TOLERANCE)
+        _check_part(f"{name}.actions", demonstration.actions, action_space, _ACTION_TOLERANCE)
+        if demonstration.rewards is not None:
+            check_finite(f"{name}.rewards", demonstration.rewards)
+
+
+def _check_part(name: str, values: Any, space: spaces.Space[Any], tolerance: float) -> None:
+    if isinstance(values, dict) != isinstance(space, spaces.Dict):
+        raise ValueError(f"`{name}` must be {'a dictionary' if isinstance(space, spaces.Dict) else 'an array'}")
+    if isinstance(space, spaces.Dict):
+        if values.keys() != space.spaces.keys():
+            raise ValueError(f"`{name}` must have the keys {sorted(space.spaces)}, got {sorted(values)}")
+        for key, part in space.spaces.items():
+            _check_part(f"{name}[{key!r}]", values[key], part, tolerance)
+        return
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"`{name}` must have numbers, got {array.dtype}")
+    if array.shape[1:] != (space.shape or ()):
+        raise ValueError(f"`{name}` must have rows of shape {space.shape}, got {array.shape[1:]}")
+    check_finite(name, array)
+    low, high = _bounds(space)
+    if low is None or high is None:
+        return
+    with np.errstate(invalid="ignore"):
+        margin = np.nan_to_num(tolerance * (high - low), posinf=0.0)
+    outside = (array < low - margin) | (array > high + margin)
+    if outside.any():
+        worst = array[outside][0]
+        raise ValueError(f"`{name}` must be in the range of {space}, got {worst}, and {int(outside.sum())} such values")
+
+
+def _bounds(space: spaces.Space[Any]) -> tuple[Any, Any]:
+    if isinstance(space, spaces.Box):
+        return space.low.astype(np.float64), space.high.astype(np.float64)
+    if isinstance(space, spaces.Discrete):
+        return np.float64(space.start), np.float64(space.start + space.n - 1)
+    return None, None

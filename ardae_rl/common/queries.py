@@ -1,0 +1,88 @@
+"""Observations and actions of a query, as environments and users give them: checked, and as tensors of a batch."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
+
+
+class FiniteObservations(BasePolicy):
+    """Base of policies that refuse observations that are not finite, from which actions would be NaN."""
+
+    def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
+        """As in SB3.
+
+        :raises ValueError: If the observation is not finite.
+        """
+        check_finite("observation", observation)
+        return super().obs_to_tensor(observation)
+
+
+def check_finite(name: str, values: Any) -> None:
+    """Check that an array, a tensor or a dictionary of them has finite values only.
+
+    :raises ValueError: If some are NaN or infinite.
+    """
+    if isinstance(values, dict):
+        for key, part in values.items():
+            check_finite(f"{name}[{key!r}]", part)
+        return
+    if isinstance(values, th.Tensor):
+        if not values.is_floating_point() or bool(values.isfinite().all()):
+            return
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        n_bad = int((~np.isfinite(array)).sum())
+        raise ValueError(f"`{name}` must be finite, got {n_bad} of {array.size} values that are not")
+
+
+def query_observations(policy: BasePolicy, obs: Any) -> tuple[PyTorchObs, bool]:
+    """Return observations as a batch of tensors, and whether they were a batch before.
+
+    :param policy: Policy whose observation space they are from.
+    :param obs: Arrays, tensors, or a dictionary of either, with or without a batch dimension.
+    :raises ValueError: For other shapes, and values that are not finite.
+    """
+    first = next(iter(obs.values())) if isinstance(obs, dict) and obs else obs
+    if not isinstance(first, th.Tensor):
+        return policy.obs_to_tensor(obs)
+    check_finite("obs", obs)
+    if isinstance(obs, dict):
+        space = policy.observation_space
+        if not isinstance(space, spaces.Dict) or obs.keys() != space.spaces.keys():
+            raise ValueError(f"`obs` must be of the space {space}, got a dictionary with the keys {sorted(obs)}")
+        parts = {key: _batch(f"obs[{key!r}]", obs[key], space[key], policy.device) for key in obs}
+        return {key: part for key, (part, _) in parts.items()}, all(batched for _, batched in parts.values())
+    return _batch("obs", obs, policy.observation_space, policy.device)
+
+
+def query_actions(actions: Any, space: spaces.Box, n: int, device: th.device) -> th.Tensor:
+    """Return actions as a tensor of shape (n, action_dim).
+
+    :param actions: Array or tensor of shape (n, action_dim) or (n, *shape of the space); the batch dimension can be
+        missing if n is 1.
+    :param space: Action space of the environment.
+    :param n: Number of observations.
+    :param device: Device of the tensor.
+    :raises ValueError: For other shapes, and values that are not finite.
+    """
+    check_finite("actions", actions)
+    tensor = th.as_tensor(actions, dtype=th.float32, device=device)
+    dim = math.prod(space.shape)
+    shapes = [(n, dim), (n, *space.shape), *([(dim,), space.shape] if n == 1 else [])]
+    if tuple(tensor.shape) not in shapes:
+        raise ValueError(f"`actions` must have shape ({n}, {dim}), got {tuple(tensor.shape)}")
+    return tensor.reshape(n, dim)
+
+
+def _batch(name: str, obs: th.Tensor, space: spaces.Space[Any], device: th.device) -> tuple[th.Tensor, bool]:
+    shape = tuple(space.shape or ())
+    batched = obs.dim() > len(shape)
+    if tuple(obs.shape[1:] if batched else obs.shape) != shape and isinstance(space, spaces.Box):
+        raise ValueError(f"`{name}` must have shape {('batch', *shape)}, got {tuple(obs.shape)}".replace("'", ""))
+    return (obs if batched else obs.unsqueeze(0)).to(device), batched

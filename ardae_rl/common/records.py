@@ -1,0 +1,47 @@
+"""Values as JSON would give them back, so that what a folder was made with can be recorded and compared."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON would give it back; functions and classes become their qualified names."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return qualified_name(value) if callable(value) else repr(value)
+
+
+def qualified_name(function: Callable[..., Any]) -> str:
+    """Return the name of a function or class with its module; of a partial function with its arguments.
+
+    A function that is defined in another one shares its name with others, and therefore has a digest of its code.
+    """
+    if isinstance(function, partial):
+        named = [f"{name}={plain(value)}" for name, value in function.keywords.items()]
+        arguments = [*(str(plain(value)) for value in function.args), *named]
+        return f"{qualified_name(function.func)}({', '.join(arguments)})"
+    target = function if hasattr(function, "__qualname__") else type(function)
+    code = getattr(function, "__code__", None)
+    digest = f"#{_digest(function, code)}" if code is not None and "<" in target.__qualname__ else ""
+    return f"{target.__module__}.{target.__qualname__}{digest}"
+
+
+def _digest(function: Any, code: CodeType) -> str:
+    cells = [plain(cell.cell_contents) for cell in function.__closure__ or ()]
+    return hashlib.sha256(repr((_code(code), cells, plain(function.__defaults__))).encode()).hexdigest()[:12]
+
+
+def _code(code: CodeType) -> Any:
+    constants = [_code(value) if isinstance(value, CodeType) else repr(value) for value in code.co_consts]
+    return code.co_code, code.co_names, constants

@@ -1,0 +1,109 @@
+"""Densities take what an environment gives; nothing that is not finite comes in."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.envs import SimpleMultiObsEnv
+
+from ardae_rl import DVBF, SACNF, SACGaussian
+from ardae_rl.common.queries import check_finite, query_actions
+from tests.conftest import untrained
+from tests.sac_ardae import small
+
+ALGORITHMS = ("sac_ardae", "sac_nf", "sac_gaussian")
+
+
+def policy_of(algo: str) -> Any:
+    return (small.make() if algo == "sac_ardae" else untrained(algo, seed=0)).policy
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_forms_of_observations_and_actions(algo: str) -> None:
+    """Arrays of any type of number, tensors, and single observations: the same densities."""
+    policy = policy_of(algo)
+    rng = np.random.default_rng(0)
+    observations, actions = rng.normal(size=(4, 3)), rng.uniform(-1, 1, (4, 1))
+    expected = policy.log_prob(th.as_tensor(observations).float(), th.as_tensor(actions).float())
+    for dtype in (np.float64, np.float32):
+        th.testing.assert_close(policy.log_prob(observations.astype(dtype), actions.astype(dtype)), expected)
+    th.testing.assert_close(policy.log_prob(th.as_tensor(observations), th.as_tensor(actions)), expected)
+    one = policy.log_prob(observations[1], actions[1])
+    assert one.shape == ()
+    th.testing.assert_close(one, expected[1], rtol=1e-4, atol=1e-4)
+    assert policy.log_prob(th.as_tensor(observations[1]), actions[1]).shape == ()
+    assert policy.log_prob(observations, np.zeros((4, 1), np.int64)).shape == (4,)
+    assert policy.entropy(observations, 3).shape == (4,) and policy.entropy(observations[0], 3).shape == ()
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_observations_that_are_not_finite_are_refused(algo: str, value: float) -> None:
+    policy = policy_of(algo)
+    observation = np.array([0.0, value, 0.0], np.float32)
+    with pytest.raises(ValueError, match="`observation` must be finite, got 1 of 3 values that are not"):
+        policy.predict(observation)
+    with pytest.raises(ValueError, match="must be finite"):
+        policy.log_prob(th.as_tensor(observation)[None], np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="`actions` must be finite"):
+        policy.log_prob(np.zeros(3), np.array([value]))
+
+
+def test_a_planner_refuses_them_too() -> None:
+    model = DVBF("MlpPolicy", "Pendulum-v1", device="cpu")
+    with pytest.raises(ValueError, match="`observation` must be finite"):
+        model.predict(np.full(3, np.nan, np.float32))
+
+
+def test_wrong_shapes() -> None:
+    policy = policy_of("sac_nf")
+    with pytest.raises(ValueError, match=r"`obs` must have shape \(batch, 3\), got \(2, 4\)"):
+        policy.log_prob(th.zeros(2, 4), th.zeros(2, 1))
+    with pytest.raises(ValueError, match=r"`actions` must have shape \(2, 1\), got \(3, 1\)"):
+        policy.log_prob(th.zeros(2, 3), th.zeros(3, 1))
+
+
+def test_dictionaries() -> None:
+    env: Any = SimpleMultiObsEnv(discrete_actions=False)
+    arguments: dict[str, Any] = {"buffer_size": 10, "device": "cpu", "seed": 0}
+    model = SACGaussian("MultiInputPolicy", env, policy_kwargs={"net_arch": [8]}, **arguments)
+    single = env.observation_space.sample()
+    batch = {key: np.stack([value, value]) for key, value in single.items()}
+    one = model.policy.log_prob(single, env.action_space.sample())
+    assert one.shape == () and model.policy.log_prob(batch, [env.action_space.sample()] * 2).shape == (2,)
+
+
+class Grid(gym.Env[Any, Any]):
+    """Actions with two axes."""
+
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Box(-2, 2, (2, 3))
+
+    def reset(self, **kwargs: Any) -> Any:
+        return self.observation_space.sample(), {}
+
+
+def test_actions_with_several_axes() -> None:
+    model = SACNF("MlpPolicy", Grid(), buffer_size=10, policy_kwargs={"net_arch": [8]}, device="cpu", seed=0)
+    action = np.full((2, 3), 0.5)
+    one = model.policy.log_prob(np.zeros(2), action)
+    both = model.policy.log_prob(np.zeros((2, 2)), np.stack([action, action]))
+    flat = model.policy.log_prob(np.zeros((2, 2)), np.full((2, 6), 0.5))
+    th.testing.assert_close(both, flat)
+    th.testing.assert_close(one, both[0], rtol=1e-4, atol=1e-4)
+
+
+def test_query_actions() -> None:
+    space = spaces.Box(-1, 1, (1,))
+    assert query_actions([0.5], space, 1, th.device("cpu")).tolist() == [[0.5]]
+    with pytest.raises(ValueError, match=r"`actions` must have shape \(2, 1\), got \(1,\)"):
+        query_actions([0.5], space, 2, th.device("cpu"))
+
+
+def test_check_finite() -> None:
+    check_finite("x", {"a": np.zeros(2), "b": np.array([1, 2]), "c": th.zeros(3)})
+    with pytest.raises(ValueError, match=r"`x\['b'\]` must be finite, got 2 of 2"):
+        check_finite("x", {"a": np.zeros(2), "b": np.array([np.nan, np.inf])})
