@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ardae_rl.dvbf import DVBF
     from ardae_rl.e2c import E2C
     from ardae_rl.ebm import EnergyBasedGAN
-    from ardae_rl.irl import AIRL, GAIL, GANGCL
+    from ardae_rl.irl import AIRL, BC, GAIL, GANGCL, SQIL
     from ardae_rl.sac_ardae import SACARDAE
     from ardae_rl.sac_gaussian import SACGaussian
     from ardae_rl.sac_nf import SACNF
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AIRL",
+    "BC",
     "DVBF",
     "E2C",
     "GAIL",
     "GANGCL",
     "SACARDAE",
     "SACNF",
+    "SQIL",
     "EnergyBasedGAN",
     "SACGaussian",
     "WorldModels",
@@ -31,6 +33,8 @@ __all__ = [
 
 _MODULES = {
     "AIRL": "ardae_rl.irl",
+    "BC": "ardae_rl.irl",
+    "SQIL": "ardae_rl.irl",
     "GAIL": "ardae_rl.irl",
     "GANGCL": "ardae_rl.irl",
     "EnergyBasedGAN": "ardae_rl.ebm",

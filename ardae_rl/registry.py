@@ -60,6 +60,8 @@ OUR_ALGORITHMS = {
     "airl": Algorithm("ardae_rl.irl:AIRL", needs_demonstrations=True),
     "gail": Algorithm("ardae_rl.irl:GAIL", needs_demonstrations=True),
     "gan_gcl": Algorithm("ardae_rl.irl:GANGCL", needs_demonstrations=True),
+    "bc": Algorithm("ardae_rl.irl:BC", needs_demonstrations=True),
+    "sqil": Algorithm("ardae_rl.irl:SQIL", needs_demonstrations=True),
 }
 _CONTRIB = ("sb3_contrib", "zoo")
 # RL Zoo's names. Its own table is not read here, because importing rl_zoo3 replaces Gymnasium's TimeLimit

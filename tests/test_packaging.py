@@ -52,7 +52,7 @@ def test_public_names() -> None:
     done = python("import ardae_rl; print({*ardae_rl.__all__} <= {*dir(ardae_rl)})")
     assert done.stdout == "True\n"
     done = python("import ardae_rl; ardae_rl.SAC")
-    assert "it has AIRL, DVBF, E2C, GAIL, GANGCL, SACARDAE, SACNF, EnergyBasedGAN, " in done.stderr
+    assert "it has AIRL, BC, DVBF, E2C, GAIL, GANGCL, SACARDAE, SACNF, SQIL, EnergyBasedGAN, " in done.stderr
 
 
 def without(missing: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:

@@ -19,15 +19,15 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from ardae_rl.common.checks import check_count, check_min
 from ardae_rl.common.training import MetricMeans
+from ardae_rl.irl.cloning import clone_demonstrations
 from ardae_rl.irl.discriminator import Discriminator
 from ardae_rl.irl.files import load_trajectories
 from ardae_rl.irl.generator import generator_arguments, generator_class_of, policy_class_of
-from ardae_rl.irl.log_density import has_density
 from ardae_rl.irl.reward_nets import RewardNet
 from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
 from ardae_rl.irl.rounds import DiscriminatorRounds
-from ardae_rl.irl.trajectories import Trajectory, select_rows
-from ardae_rl.irl.transitions import Transitions, concatenate
+from ardae_rl.irl.trajectories import Trajectory, match_absorbing_states
+from ardae_rl.irl.transitions import Transitions, concatenate, demonstrated_transitions, make_transitions
 
 SelfIRL = TypeVar("SelfIRL", bound="AdversarialIRL")
 Demonstrations = Sequence[Trajectory] | Path | str
@@ -59,7 +59,8 @@ class AdversarialIRL(BaseAlgorithm):
     :param policy: Policy of the generator, by class or name.
     :param env: Environment, whose own reward is not used. It must not contain a VecNormalize, because the reward has
         units of its own.
-    :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts.
+    :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts. In
+        an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may be of the environment without it.
     :param generator: SB3 algorithm, by class or by its name in RL Zoo.
     :param generator_kwargs: Keyword arguments of the generator.
     :param reward_kwargs: Keyword arguments of the reward network.
@@ -68,7 +69,7 @@ class AdversarialIRL(BaseAlgorithm):
     :param demo_batch_size: Number of demonstration transitions, and of generator transitions, per discriminator update.
     :param disc_interval: Minimum number of environment steps between two rounds of discriminator updates.
     :param n_disc_updates: Number of discriminator updates per round.
-    :param weight_decay: Weight decay of the discriminator.
+    :param weight_decay: Decoupled weight decay of the discriminator (AdamW).
     :param stats_window_size: Number of episodes that the logged returns are averaged over.
     :param tensorboard_log: Folder of the TensorBoard log; None for no log.
     :param policy_kwargs: Keyword arguments of the generator's policy.
@@ -157,35 +158,19 @@ class AdversarialIRL(BaseAlgorithm):
             **self.discriminator_kwargs,
         ).to(self.device)
         parameters = self.discriminator.parameters()
-        self.optimizer = th.optim.Adam(parameters, lr=self.lr_schedule(1), weight_decay=self.weight_decay)
+        self.optimizer = th.optim.AdamW(parameters, lr=self.lr_schedule(1), weight_decay=self.weight_decay)
         self.generator = self._make_generator() if self.generator_state is None else self._load_generator()
         if isinstance(self.generator, OffPolicyAlgorithm):
             self._relabel_replay_buffer()
         self.policy = self.generator.policy
-        if self.discriminator.needs_density and not has_density(self.generator):
-            name = self.generator_class.__name__
-            raise ValueError(f"`generator` must be an algorithm whose policy has a density, got {name}")
+        self.discriminator.check_generator(self.generator)
         self._steps_since_round = 0
         self._rollout = []
-        self._demos = [] if self.demonstrations is None else self._demonstrated(self.demonstrations)
-
-    def _demonstrated(self, demonstrations: list[Trajectory]) -> list[Transitions]:
-        """Return the demonstrations as tensors, and fit the normalization of the reward network to them."""
-        if not demonstrations:
-            raise ValueError("`demonstrations` must have at least one trajectory, got none")
-        demos = []
-        for trajectory in demonstrations:
-            if trajectory.actions.shape[1:] != self.action_space.shape:
-                raise ValueError(
-                    f"`demonstrations` must have actions of shape {self.action_space.shape}, as the environment has, "
-                    f"got {trajectory.actions.shape[1:]}"
-                )
-            observations = [select_rows(trajectory.observations, rows) for rows in (slice(0, -1), slice(1, None))]
-            demos.append(
-                self._transitions(observations[0], trajectory.actions, observations[1], trajectory.terminations)
-            )
-        self.reward_net.fit_normalizer(concatenate(demos).observations)
-        return demos
+        self._demos = []
+        if self.demonstrations is not None:
+            self.demonstrations = match_absorbing_states(self.demonstrations, self.env)
+            self._demos = demonstrated_transitions(self.demonstrations, self.action_space, self.reward_net)
+            self.reward_net.fit_normalizer(concatenate(self._demos).observations)
 
     def _make_generator(self) -> Any:
         return self.generator_class(
@@ -235,6 +220,21 @@ class AdversarialIRL(BaseAlgorithm):
     def reward(self, transitions: Transitions) -> th.Tensor:
         """Return the reward that the generator maximizes, shape (n,), without gradient."""
         return self.discriminator.reward(transitions, self.generator)
+
+    def clone_demonstrations(self, n_updates: int, batch_size: int = 256, learning_rate: float = 1e-3) -> float:
+        """Fit the generator's policy to the demonstrations by maximum likelihood, as a warm start before ``learn``.
+
+        Off-policy generators act randomly for ``learning_starts`` steps all the same.
+
+        :param n_updates: Number of gradient steps.
+        :param batch_size: Number of transitions per gradient step.
+        :param learning_rate: Learning rate.
+        :return: Mean of ln π of the demonstrations in the last tenth of the updates.
+        :raises ValueError: Without demonstrations, and for a generator whose policy is not Gaussian.
+        """
+        if not self._demos:
+            raise ValueError("`demonstrations` must be given to be cloned, got None")
+        return clone_demonstrations(self.generator, self._demos, n_updates, batch_size, learning_rate)
 
     def predict(
         self,
@@ -307,6 +307,7 @@ class AdversarialIRL(BaseAlgorithm):
         self.reward_net.train()
         self._update_learning_rate(self.optimizer)
         demos, samples = self.discriminator.training_data(self._demos, self.generator)
+        self.discriminator.start_round()
         means = MetricMeans()
         for _ in range(self.n_disc_updates):
             loss, metrics = self.discriminator.loss(demos, samples, self.generator)
@@ -315,12 +316,16 @@ class AdversarialIRL(BaseAlgorithm):
             self.optimizer.step()
             means.add({"loss": loss.detach()} | metrics)
         self.reward_net.eval()
-        for name, value in means.finite(f"{self.num_timesteps} steps").items():
+        after = self.discriminator.finish_round(samples)
+        results = means.finite(f"{self.num_timesteps} steps") | {name: value.item() for name, value in after.items()}
+        for name, value in results.items():
             self.logger.record(f"discriminator/{name}", value)
 
     def _step_reward(self, step: VecStep) -> NDArray[np.float32]:
         """Return the learned rewards of a step, and store the step for the discriminator."""
-        transitions = self._transitions(step.observations, step.actions, step.next_observations, step.terminated)
+        transitions = make_transitions(
+            self.reward_net, step.observations, step.actions, step.next_observations, step.terminated
+        )
         self.discriminator.record(transitions, step.terminated | step.truncated, self.generator)
         self._steps_since_round += len(step.actions)
         reward: NDArray[np.float32] = self.reward(transitions).cpu().numpy()
@@ -334,11 +339,6 @@ class AdversarialIRL(BaseAlgorithm):
         for row, (transitions, old_reward) in zip(buffer.rewards, self._rollout, strict=True):
             row += self.reward(transitions).cpu().numpy() - old_reward
         buffer.compute_returns_and_advantage(last_values, dones)
-
-    def _transitions(self, observations: Any, actions: Any, next_observations: Any, terminated: Any) -> Transitions:
-        before, after = (self.reward_net.obs_to_tensor(part)[0] for part in (observations, next_observations))
-        is_terminal = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=self.device)
-        return Transitions(before, th.as_tensor(np.array(actions), device=self.device), after, is_terminal)
 
     # Saving
 

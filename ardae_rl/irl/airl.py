@@ -38,13 +38,9 @@ class AIRLDiscriminator(TransitionDiscriminator):
             ShapedRewardNet(observation_space, action_space, **({"gamma": gamma} | reward_kwargs)), **kwargs
         )
 
-    def logits(self, transitions: Transitions, log_q: th.Tensor) -> th.Tensor:
-        f: th.Tensor = self.reward_net(*transitions)
-        return f - log_q
-
     @th.no_grad()
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
-        f: th.Tensor = self.reward_net(*transitions)
+        f: th.Tensor = self.reward_net(*transitions) / self.reward_scale
         return f - self.log_prob(transitions, generator) if isinstance(generator, OnPolicyAlgorithm) else f
 
 
@@ -71,8 +67,8 @@ class AIRL(AdversarialIRL):
 
     The arguments are those of :class:`~ardae_rl.irl.adversarial.AdversarialIRL`. ``reward_kwargs`` are keyword
     arguments of :class:`~ardae_rl.irl.reward_nets.ShapedRewardNet`: ``inputs="state"`` learns a reward that transfers
-    to other dynamics. ``discriminator_kwargs`` are ``n_recent`` and ``action_margin`` of
-    :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
+    to other dynamics. ``discriminator_kwargs`` are ``n_recent``, ``source``, ``action_margin`` and ``regularization``
+    of :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
     """
 
     discriminator_class: ClassVar[type[Discriminator[Any]]] = AIRLDiscriminator

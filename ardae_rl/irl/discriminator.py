@@ -10,18 +10,22 @@ import torch as th
 from gymnasium.spaces.utils import flatdim
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import nn
 
-from ardae_rl.common.checks import check_count, check_number
+from ardae_rl.common.checks import check_choice, check_count, check_number
 from ardae_rl.irl.generator import acts_randomly
-from ardae_rl.irl.log_density import policy_log_prob
+from ardae_rl.irl.log_density import has_density, policy_log_prob
 from ardae_rl.irl.mixture import PolicyMixture
-from ardae_rl.irl.reward_nets import RewardNet
+from ardae_rl.irl.regularization import Points, ProximalPenalty, Regularization
+from ardae_rl.irl.reward_nets import BasicRewardNet, RewardNet
 from ardae_rl.irl.transitions import Transitions, concatenate, select
-from ardae_rl.score.losses import contrastive_loss
 
 Data = TypeVar("Data")
 Loss = tuple[th.Tensor, dict[str, th.Tensor]]
+SOURCES = ("recent", "replay")
+_MIN_REWARD_STD = 1e-3
+_SCALE_RATE = 0.05  # of the running average of the rewards' standard deviation
 
 
 class Discriminator(nn.Module, Generic[Data]):
@@ -53,6 +57,15 @@ class Discriminator(nn.Module, Generic[Data]):
         if self.needs_density:
             reward_net.action_limit.fill_(1 - action_margin)
 
+    def check_generator(self, generator: BaseAlgorithm) -> None:
+        """Check that the discriminator can be trained on what the generator does.
+
+        :raises ValueError: For a generator whose policy has no density, if that is needed.
+        """
+        if self.needs_density and not has_density(generator):
+            name = type(generator).__name__
+            raise ValueError(f"`generator` must be an algorithm whose policy has a density, got {name}")
+
     @abstractmethod
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
         """Return the reward that the generator maximizes, shape (n,), without gradient."""
@@ -75,6 +88,13 @@ class Discriminator(nn.Module, Generic[Data]):
         :param demos: Transitions of each demonstrated episode.
         :param generator: Algorithm whose policy does not change during the round.
         """
+
+    def start_round(self) -> None:
+        """Prepare for a round of updates."""
+
+    def finish_round(self, samples: Data) -> dict[str, th.Tensor]:
+        """Take note that a round of updates is over, and return metrics to log."""
+        return {}
 
     @abstractmethod
     def loss(self, demos: Data, samples: Data, generator: BaseAlgorithm) -> Loss:
@@ -109,48 +129,72 @@ def without_density(transitions: Transitions) -> Samples:
 
 
 class TransitionDiscriminator(Discriminator[Samples]):
-    """Discriminates single demonstration transitions from the generator's most recent ones.
+    """Discriminates single demonstration transitions from the generator's, with logit D = reward - ln q.
 
     :param reward_net: Network that the logits are made of.
     :param batch_size: Number of demonstration transitions, and of generator transitions, per update.
     :param n_envs: Number of environments that the generator acts in.
-    :param n_recent: Number of most recent generator transitions to train on.
+    :param n_recent: Number of generator transitions that a round trains on.
+    :param source: "recent" for the most recent transitions, "replay" for random ones of the replay buffer. ln q is of
+        what made the transitions since the model was made or loaded.
     :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
         and ln π are constant, because the density of a squashed policy is zero or infinite at the bounds.
+    :param regularization: Keyword arguments of :class:`~ardae_rl.irl.regularization.Regularization`.
     :raises ValueError: For arguments out of range.
     """
 
+    reward_net: BasicRewardNet
+    reward_scale: th.Tensor
+
     def __init__(
-        self, reward_net: RewardNet, batch_size: int, n_envs: int, n_recent: int = 2000, action_margin: float = 0.01
+        self,
+        reward_net: BasicRewardNet,
+        batch_size: int,
+        n_envs: int,
+        n_recent: int = 2000,
+        source: str = "recent",
+        action_margin: float = 0.01,
+        regularization: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(reward_net, batch_size, action_margin)
         check_count("n_recent", n_recent)
-        self.n_recent = n_recent
+        check_choice("source", source, SOURCES)
+        self.n_recent, self.source = n_recent, source
+        self.regularization = Regularization(**(regularization or {}))
         self.recent: deque[Transitions] = deque(maxlen=max(1, n_recent // n_envs))
         self.mixture = PolicyMixture(n_envs * max(1, n_recent // n_envs))
+        weight, target = self.regularization.proximal_weight, self.regularization.proximal_target
+        self.proximal = ProximalPenalty(weight, target) if weight > 0 else None
+        self.register_buffer("reward_scale", th.ones(()))
+        self._n_rounds = 0
 
-    @abstractmethod
-    def logits(self, transitions: Transitions, log_q: th.Tensor) -> th.Tensor:
-        """Return logit D, shape (n,); positive values classify a transition as a demonstration.
-
-        :param log_q: Log-density of what made the generator's samples, shape (n,).
-        """
+    def check_generator(self, generator: BaseAlgorithm) -> None:
+        super().check_generator(generator)
+        if self.source == "replay":
+            _replay_buffer(generator)
 
     def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
         self.recent.append(transitions)
         self.mixture.add(len(transitions.actions), acts_randomly(generator))
+        if self.source == "replay":
+            buffer = _replay_buffer(generator)
+            self.mixture.window = buffer.buffer_size * buffer.n_envs
 
     def is_ready(self, disc_interval: int) -> bool:
         return sum(len(step.actions) for step in self.recent) >= min(self.n_recent, disc_interval)
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Samples, Samples]:
-        demo_transitions, recent = concatenate(demos), concatenate(list(self.recent))
+        demo_transitions = concatenate(demos)
+        if self.source == "replay":
+            samples = _replay_buffer(generator).sample_transitions(self.n_recent)
+        else:
+            samples = concatenate(list(self.recent))
         if not self.needs_density:
-            return without_density(demo_transitions), without_density(recent)
+            return without_density(demo_transitions), without_density(samples)
         self.mixture.take_snapshot(generator.policy)
         return (
             Samples(demo_transitions, self.log_q(demo_transitions, generator, "demonstrations")),
-            Samples(recent, self.log_q(recent, generator)),
+            Samples(samples, self.log_q(samples, generator)),
         )
 
     def log_q(self, transitions: Transitions, generator: BaseAlgorithm, name: str | None = None) -> th.Tensor:
@@ -162,10 +206,47 @@ class TransitionDiscriminator(Discriminator[Samples]):
         log_weights = th.tensor(self.mixture.log_weights, device=log_probs.device)
         return (log_probs + log_weights.unsqueeze(1)).logsumexp(0)
 
+    def logits(self, transitions: Transitions, log_q: th.Tensor) -> th.Tensor:
+        """Return logit D, shape (n,); positive values classify a transition as a demonstration.
+
+        :param log_q: Log-density of what made the generator's samples, shape (n,).
+        """
+        return self._logits(self.reward_net.encode(transitions, log_q))
+
+    def _logits(self, points: Points) -> th.Tensor:
+        return self.reward_net.reward_of(points) - points.log_q
+
+    def start_round(self) -> None:
+        if self.proximal is not None:
+            self.proximal.start_round(self.reward_net, _reward_of)
+
     def loss(self, demos: Samples, samples: Samples, generator: BaseAlgorithm) -> Loss:
-        demo_logits = self.logits(*self._draw(demos))
-        sample_logits = self.logits(*self._draw(samples))
-        return contrastive_loss(demo_logits, sample_logits), accuracies(demo_logits, sample_logits)
+        demo_points, sample_points = (self.reward_net.encode(*self._draw(part)) for part in (demos, samples))
+        settings = self.regularization
+        loss, *logits = settings.classification(self._logits, demo_points, sample_points)
+        metrics = accuracies(*logits)
+        if settings.gradient_penalty > 0:
+            penalty = settings.penalty(self.reward_net.reward_of, demo_points, sample_points)
+            loss = loss + settings.gradient_penalty * penalty
+            metrics["gradient_penalty"] = penalty.detach()
+        if self.proximal is not None:
+            points = Points(*(th.cat(parts) for parts in zip(demo_points, sample_points, strict=True)))
+            loss = loss + self.proximal.weight * self.proximal.change(self.reward_net.reward_of(points), points)
+        return loss, metrics
+
+    @th.no_grad()
+    def finish_round(self, samples: Samples) -> dict[str, th.Tensor]:
+        points = self.reward_net.encode(*self._draw(samples))
+        rewards = self.reward_net.reward_of(points)
+        metrics: dict[str, th.Tensor] = {}
+        if self.proximal is not None:
+            change = self.proximal.change(rewards, points)
+            self.proximal.adapt(change)
+            metrics = {"reward_change": change, "proximal_weight": self.proximal.weight.clone()}
+        if self.regularization.normalize_rewards:
+            self._n_rounds += 1
+            self.reward_scale.lerp_(rewards.std().clamp_min(_MIN_REWARD_STD), max(1 / self._n_rounds, _SCALE_RATE))
+        return metrics
 
     def _draw(self, samples: Samples) -> Samples:
         """Draw a batch with replacement."""
@@ -180,3 +261,14 @@ def accuracies(demo_logits: th.Tensor, sample_logits: th.Tensor) -> dict[str, An
         "demo_accuracy": (demo_logits > 0).float().mean(),
         "sample_accuracy": (sample_logits < 0).float().mean(),
     }
+
+
+def _reward_of(reward_net: Any, points: Points) -> th.Tensor:
+    rewards: th.Tensor = reward_net.reward_of(points)
+    return rewards
+
+
+def _replay_buffer(generator: BaseAlgorithm) -> Any:
+    if not isinstance(generator, OffPolicyAlgorithm):
+        raise ValueError(f"`source` must be 'recent' for {type(generator).__name__}, got 'replay'")
+    return generator.replay_buffer

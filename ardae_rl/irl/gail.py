@@ -1,5 +1,6 @@
 """Generative adversarial imitation learning (Ho and Ermon 2016), a baseline that yields no reusable reward."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch as th
@@ -7,21 +8,31 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.nn import functional as F
 
+from ardae_rl.common.checks import check_choice
 from ardae_rl.irl.adversarial import AdversarialIRL
 from ardae_rl.irl.discriminator import Discriminator, TransitionDiscriminator
 from ardae_rl.irl.reward_nets import BasicRewardNet
 from ardae_rl.irl.transitions import Transitions
 
+REWARDS: dict[str, Callable[[th.Tensor], th.Tensor]] = {
+    "softplus": F.softplus,
+    "logit": lambda logits: logits,
+    "log": F.logsigmoid,
+}
+
 
 class GAILDiscriminator(TransitionDiscriminator):
-    """Discriminator of states and actions without a prescribed form; the reward is -ln(1 - D).
+    """Discriminator of states and actions without a prescribed form.
 
     :param observation_space: Observation space of the environment.
     :param action_space: Action space of the environment.
     :param gamma: Discount factor of the generator, not used.
     :param reward_kwargs: Keyword arguments of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`, whose output is
         logit D.
+    :param reward: Reward of the generator: "softplus", -ln(1 - D) >= 0; "logit", ln D - ln(1 - D), of either sign; or
+        "log", ln D <= 0.
     :param kwargs: Keyword arguments of :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
+    :raises ValueError: For arguments out of range.
     """
 
     needs_density: ClassVar[bool] = False
@@ -32,21 +43,20 @@ class GAILDiscriminator(TransitionDiscriminator):
         action_space: spaces.Space[Any],
         gamma: float,
         reward_kwargs: dict[str, Any],
+        reward: str = "softplus",
         **kwargs: Any,
     ) -> None:
         super().__init__(BasicRewardNet(observation_space, action_space, **reward_kwargs), **kwargs)
-
-    def logits(self, transitions: Transitions, log_q: th.Tensor) -> th.Tensor:
-        logits: th.Tensor = self.reward_net(*transitions)
-        return logits
+        check_choice("reward", reward, REWARDS)
+        self.reward_form = reward
 
     @th.no_grad()
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
-        return F.softplus(self.reward_net(*transitions))
+        return REWARDS[self.reward_form](self.reward_net(*transitions)) / self.reward_scale
 
 
 class GAIL(AdversarialIRL):
-    """Generative adversarial imitation learning: the generator, of any kind, maximizes -ln(1 - D).
+    """Generative adversarial imitation learning: the generator, of any kind, maximizes -ln(1 - D) or another form.
 
     Reference: Ho and Ermon (2016), Generative adversarial imitation learning, https://arxiv.org/abs/1606.03476.
 
@@ -63,7 +73,11 @@ class GAIL(AdversarialIRL):
 
     The arguments are those of :class:`~ardae_rl.irl.adversarial.AdversarialIRL`. ``reward_kwargs`` are keyword
     arguments of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`, whose output is logit D. ``discriminator_kwargs``
-    may have ``n_recent`` of :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
+    are ``reward`` ("softplus", "logit" or "log") of :class:`GAILDiscriminator`, and ``n_recent``, ``source`` and
+    ``regularization`` of :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`. Discriminator-actor-critic
+    (Kostrikov et al. 2019, https://arxiv.org/abs/1809.02925) is ``reward="logit"``, ``source="replay"`` and
+    ``regularization={"gradient_penalty": 10, "penalty_center": 1}``, in an environment with
+    :class:`~ardae_envs.absorbing.AbsorbingState`.
     """
 
     discriminator_class: ClassVar[type[Discriminator[Any]]] = GAILDiscriminator

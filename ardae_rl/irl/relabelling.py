@@ -26,11 +26,17 @@ class Relabelling:
         batch = super().sample(batch_size, env)  # type: ignore[misc]
         if self.reward is None:
             raise RuntimeError("`reward` must be set before a batch is sampled, got None")
+        return batch._replace(rewards=self.reward(self._transitions(batch)).reshape(-1, 1))
+
+    def sample_transitions(self, n: int) -> Transitions:
+        """Return n stored transitions, drawn with replacement, with actions in the environment's range."""
+        return self._transitions(super().sample(n))  # type: ignore[misc]
+
+    def _transitions(self, batch: Any) -> Transitions:
         actions = batch.actions  # off-policy algorithms store actions of a box in [-1, 1]
         if isinstance(self.action_space, spaces.Box):
             actions = unscale_actions(actions, self.action_space)
-        transitions = Transitions(batch.observations, actions, batch.next_observations, batch.dones.flatten())
-        return batch._replace(rewards=self.reward(transitions).reshape(-1, 1))
+        return Transitions(batch.observations, actions, batch.next_observations, batch.dones.flatten())
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()  # type: ignore[misc,unused-ignore]

@@ -1,6 +1,6 @@
 """Rewards as neural networks."""
 
-from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import gymnasium as gym
@@ -15,15 +15,17 @@ from stable_baselines3.common.torch_layers import (
     CombinedExtractor,
     FlattenExtractor,
     NatureCNN,
-    create_mlp,
 )
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from ardae_rl.common.checks import check_between, check_choice
 from ardae_rl.common.squashed import scale_actions
+from ardae_rl.irl.mlp import MLPOptions
+from ardae_rl.irl.regularization import Points
+from ardae_rl.irl.transitions import Transitions
 
-INPUTS = ("state", "state_action")
+INPUTS = ("state", "state_action", "state_next_state", "state_action_next_state")
 _MAX_FEATURE = 10.0  # standard deviations
 _MIN_RELATIVE_STD = 1e-2
 _ROUNDING = 1e-6  # of float32
@@ -114,24 +116,24 @@ class RewardNet(BaseModel):
 
 
 class BasicRewardNet(RewardNet):
-    """Multilayer perceptron of state and action, or of the state alone.
+    """Multilayer perceptron of states and actions.
 
     Example:
 
     >>> import gymnasium as gym
     >>> from ardae_rl.irl import BasicRewardNet
     >>> env = gym.make("Pendulum-v1")
-    >>> reward_net = BasicRewardNet(env.observation_space, env.action_space, inputs="state")
+    >>> reward_net = BasicRewardNet(env.observation_space, env.action_space, inputs="state", hidden=(32,), dropout=0.5)
     >>> reward_net.predict([[1.0, 0.0, 0.0]], [[2.0]], [[1.0, 0.0, 0.3]], [0]).shape
     (1,)
 
     :param observation_space: Observation space of the environment.
     :param action_space: Action space of the environment.
-    :param inputs: "state" (the state before the action) or "state_action".
-    :param hidden: Widths of the hidden layers.
-    :param activation_fn: Activation function.
-    :param extractor: Further keyword arguments of :class:`RewardNet`.
-    :raises ValueError: For other inputs.
+    :param inputs: "state" (the state before the action), "state_action", "state_next_state" or
+        "state_action_next_state".
+    :param kwargs: Options of the perceptron, :class:`~ardae_rl.irl.mlp.MLPOptions`, and further keyword arguments of
+        :class:`RewardNet`.
+    :raises ValueError: For arguments out of range.
     """
 
     center: th.Tensor
@@ -142,27 +144,53 @@ class BasicRewardNet(RewardNet):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         inputs: str = "state_action",
-        hidden: Sequence[int] = (64, 64),
-        activation_fn: type[nn.Module] = nn.ReLU,
-        **extractor: Any,
+        **kwargs: Any,
     ) -> None:
+        names = {field.name for field in fields(MLPOptions)}
+        extractor = {name: value for name, value in kwargs.items() if name not in names}
         super().__init__(observation_space, action_space, **extractor)
         check_choice("inputs", inputs, INPUTS)
-        self.inputs, self.hidden, self.activation_fn = inputs, tuple(hidden), activation_fn
+        self.inputs = inputs
+        self.options = MLPOptions(**{name: value for name, value in kwargs.items() if name in names})
         n_features = self.features_extractor.features_dim  # type: ignore[union-attr]
         self.register_buffer("center", th.zeros(n_features))
         self.register_buffer("scale", th.ones(n_features))
-        n_actions = _action_dim(action_space) if inputs == "state_action" else 0
-        self.network = nn.Sequential(*create_mlp(n_features + n_actions, 1, list(hidden), activation_fn))
+        n_actions = _action_dim(action_space) if "action" in inputs else 0
+        n_states = 2 if "next_state" in inputs else 1
+        self.network = self.options.make(n_states * n_features + n_actions)
+        self.eval()  # dropout acts in the discriminator's rounds alone
+
+    @property
+    def needs_next_state(self) -> bool:
+        """Whether the reward depends on the next state."""
+        return "next_state" in self.inputs
 
     def forward(
         self, observations: PyTorchObs, actions: th.Tensor, next_observations: PyTorchObs, terminated: th.Tensor
     ) -> th.Tensor:
-        return self.reward_of_features(self.normalized_features(observations), actions)
+        return self.reward_of(self.encode(Transitions(observations, actions, next_observations, terminated)))
 
-    def reward_of_features(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """Return the rewards, shape (n,), of :meth:`normalized_features` and actions."""
-        parts = [features] if self.inputs == "state" else [features, self.action_inputs(actions)]
+    def encode(self, transitions: Transitions, log_q: th.Tensor | None = None) -> Points:
+        """Return transitions as the perceptron sees them.
+
+        :param log_q: Numbers to keep with the transitions, shape (n,); zeros by default.
+        """
+        features = self.normalized_features(transitions.observations)
+        next_features = self.normalized_features(transitions.next_observations) if self.needs_next_state else features
+        log_q = th.zeros_like(transitions.terminated) if log_q is None else log_q
+        return Points(features, self.action_inputs(transitions.actions), next_features, transitions.terminated, log_q)
+
+    def reward_of(self, points: Points) -> th.Tensor:
+        """Return the rewards of encoded transitions, shape (n,)."""
+        return self.unshaped_of(points)
+
+    def unshaped_of(self, points: Points) -> th.Tensor:
+        """Return the output of the perceptron, shape (n,)."""
+        parts = [points.features]
+        if "action" in self.inputs:
+            parts.append(points.actions)
+        if "next_state" in self.inputs:
+            parts.append(points.next_features)
         reward: th.Tensor = self.network(th.cat(parts, -1)).squeeze(-1)
         return reward
 
@@ -181,8 +209,7 @@ class BasicRewardNet(RewardNet):
         self.scale.copy_(unmagnified(features.std(0), features.abs().amax(0)))
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        parameters = {"inputs": self.inputs, "hidden": self.hidden, "activation_fn": self.activation_fn}
-        return super()._get_constructor_parameters() | parameters
+        return super()._get_constructor_parameters() | {"inputs": self.inputs} | self.options.as_kwargs()
 
 
 class ShapedRewardNet(BasicRewardNet):
@@ -203,10 +230,8 @@ class ShapedRewardNet(BasicRewardNet):
     :param observation_space: Observation space of the environment.
     :param action_space: Action space of the environment.
     :param inputs: Inputs of g; "state" for a reward that transfers to other dynamics.
-    :param hidden: Widths of the hidden layers of g and h.
-    :param activation_fn: Activation function.
     :param gamma: Discount factor γ.
-    :param extractor: Further keyword arguments of :class:`RewardNet`.
+    :param kwargs: Further keyword arguments of :class:`BasicRewardNet`; g and h have the same architecture.
     :raises ValueError: For arguments out of range.
     """
 
@@ -215,27 +240,38 @@ class ShapedRewardNet(BasicRewardNet):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         inputs: str = "state_action",
-        hidden: Sequence[int] = (64, 64),
-        activation_fn: type[nn.Module] = nn.ReLU,
         gamma: float = 0.99,
-        **extractor: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(observation_space, action_space, inputs, hidden, activation_fn, **extractor)
+        super().__init__(observation_space, action_space, inputs, **kwargs)
         check_between("gamma", gamma, 0, 1)
         self.gamma = gamma
-        self.potential = nn.Sequential(*create_mlp(len(self.center), 1, list(hidden), activation_fn))
+        self.potential = self.options.make(len(self.center))
+        self.eval()
 
-    def forward(
-        self, observations: PyTorchObs, actions: th.Tensor, next_observations: PyTorchObs, terminated: th.Tensor
+    @property
+    def needs_next_state(self) -> bool:
+        return True
+
+    def reward_of(self, points: Points) -> th.Tensor:
+        next_potential = (1 - points.terminated) * self.potential(points.next_features).squeeze(-1)
+        shaping: th.Tensor = self.gamma * next_potential - self.potential(points.features).squeeze(-1)
+        return self.unshaped_of(points) + shaping
+
+    def unshaped(
+        self, observations: PyTorchObs, actions: th.Tensor, next_observations: PyTorchObs | None = None
     ) -> th.Tensor:
-        features, next_features = self.normalized_features(observations), self.normalized_features(next_observations)
-        next_potential = (1 - terminated) * self.potential(next_features).squeeze(-1)
-        shaping: th.Tensor = self.gamma * next_potential - self.potential(features).squeeze(-1)
-        return self.reward_of_features(features, actions) + shaping
+        """Return g alone, shape (n,): the reward to use under other dynamics, for which h was not learned.
 
-    def unshaped(self, observations: PyTorchObs, actions: th.Tensor) -> th.Tensor:
-        """Return g alone, shape (n,): the reward to use under other dynamics, for which h was not learned."""
-        return self.reward_of_features(self.normalized_features(observations), actions)
+        :param next_observations: Observations that the actions led to, if g depends on them.
+        :raises ValueError: If g depends on the next observations, and they are not given.
+        """
+        if next_observations is None:
+            if "next_state" in self.inputs:
+                raise ValueError(f"`next_observations` must be given for the inputs {self.inputs!r}, got None")
+            next_observations = observations
+        terminated = th.zeros(len(actions), device=self.center.device)
+        return self.unshaped_of(self.encode(Transitions(observations, actions, next_observations, terminated)))
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"gamma": self.gamma}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.common.checks import check_count
 
 Array = NDArray[Any]
@@ -136,6 +137,36 @@ def with_absorbing_states(trajectory: Trajectory, horizon: int, action_space: sp
     actions = np.concatenate([trajectory.actions, np.stack(added)]) if added else trajectory.actions
     rewards = None if trajectory.rewards is None else np.append(trajectory.rewards, np.zeros(n_missing))
     return Trajectory(np.concatenate([ordinary, absorbing]), actions, rewards)
+
+
+def check_actions(trajectories: Sequence[Trajectory], action_space: spaces.Space[Any]) -> None:
+    """Check that there are trajectories, and that their actions are of the action space.
+
+    :raises ValueError: If not.
+    """
+    if not trajectories:
+        raise ValueError("`demonstrations` must have at least one trajectory, got none")
+    for trajectory in trajectories:
+        if trajectory.actions.shape[1:] != action_space.shape:
+            raise ValueError(
+                f"`demonstrations` must have actions of shape {action_space.shape}, as the environment has, got "
+                f"{trajectory.actions.shape[1:]}"
+            )
+
+
+def match_absorbing_states(trajectories: Sequence[Trajectory], env: VecEnv | None) -> list[Trajectory]:
+    """Return the trajectories with absorbing states, if the environment has them and the trajectories do not."""
+    if env is None or not all(env.env_is_wrapped(AbsorbingState)):
+        return list(trajectories)
+    n_entries = (env.observation_space.shape or (0,))[0]
+    horizon = env.get_attr("horizon", 0)[0]
+
+    def matched(trajectory: Trajectory) -> Trajectory:
+        if isinstance(trajectory.observations, dict) or trajectory.observations.shape[1:] != (n_entries - 1,):
+            return trajectory
+        return with_absorbing_states(trajectory, horizon, env.action_space)
+
+    return [matched(trajectory) for trajectory in trajectories]
 
 
 class EpisodeRecorder:

@@ -3,8 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.type_aliases import PyTorchObs
+
+from ardae_rl.irl.trajectories import Trajectory, check_actions, select_rows
 
 
 class Transitions(NamedTuple):
@@ -14,6 +19,30 @@ class Transitions(NamedTuple):
     actions: th.Tensor  # (n, ...), in the environment's range
     next_observations: PyTorchObs
     terminated: th.Tensor  # (n), 1 where the next observation is a terminal state
+
+
+def make_transitions(
+    network: BaseModel, observations: Any, actions: Any, next_observations: Any, terminated: Any
+) -> Transitions:
+    """Return arrays, as environments return them, as tensors on the device of a network."""
+    before, after = (network.obs_to_tensor(part)[0] for part in (observations, next_observations))
+    is_terminal = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=network.device)
+    return Transitions(before, th.as_tensor(np.array(actions), device=network.device), after, is_terminal)
+
+
+def demonstrated_transitions(
+    demonstrations: Sequence[Trajectory], action_space: spaces.Space[Any], network: BaseModel
+) -> list[Transitions]:
+    """Return the transitions of each trajectory as tensors on the device of a network.
+
+    :raises ValueError: Without trajectories, and for actions or observations of other spaces.
+    """
+    check_actions(demonstrations, action_space)
+    demos = []
+    for trajectory in demonstrations:
+        before, after = (select_rows(trajectory.observations, rows) for rows in (slice(0, -1), slice(1, None)))
+        demos.append(make_transitions(network, before, trajectory.actions, after, trajectory.terminations))
+    return demos
 
 
 def select(transitions: Transitions, index: Any) -> Transitions:

@@ -20,6 +20,13 @@ def _car_racing(name: str, entry_point: str) -> dict[str, Any]:
     return entry | {"max_episode_steps": 1000, "reward_threshold": 900}
 
 
+def _absorbing(env_id: str) -> dict[str, Any]:
+    """Return a registry entry for an official environment with absorbing states; its horizon is the official limit."""
+    kwargs = {"env_id": env_id}
+    name = env_id.replace("-v", "Absorbing-v")
+    return {"id": f"ardae/{name}", "entry_point": "ardae_envs.absorbing:make", "kwargs": kwargs}
+
+
 # Entry points are strings, so that importing this package is cheap and needs no extra: the dependencies of an
 # environment are imported when it is made. A change of dynamics or reward increments -vN.
 _SPECS: tuple[dict[str, Any], ...] = (
@@ -34,6 +41,9 @@ _SPECS: tuple[dict[str, Any], ...] = (
         "id": "ardae/MultiGoalMaze-v0",
         "entry_point": "ardae_envs.multi_goal_maze:MultiGoalMaze",
     },
+    _absorbing("Hopper-v5"),
+    _absorbing("Walker2d-v5"),
+    _absorbing("Ant-v5"),
     _car_racing("Fast", "car_racing_fast:CarRacingFast"),
     _car_racing("LowRes", "car_racing_fast:CarRacingLowRes"),
     _car_racing("RandomStart", "car_racing_random_start:make"),

@@ -73,3 +73,12 @@ class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def _augmented(self, observation: NDArray[Any]) -> NDArray[Any]:
         return np.append(observation, 0).astype(self.observation_space.dtype)
+
+
+def make(env_id: str, **kwargs: Any) -> AbsorbingState:
+    """Return a registered environment with absorbing states.
+
+    :param env_id: Id of the environment.
+    :param kwargs: Keyword arguments of the environment.
+    """
+    return AbsorbingState(gym.make(env_id, **kwargs))

@@ -287,7 +287,12 @@ def test_a_cost_has_no_learned_partition() -> None:
         ({"demonstrations": []}, "`demonstrations` must have at least one trajectory, got none"),
         ({"demonstrations": "nowhere.npz"}, r"no file nowhere\.npz"),
         ({"policy": "NoPolicy"}, "`policy` must be one of 'MlpPolicy', .* got 'NoPolicy'"),
-        ({"reward_kwargs": {"inputs": "action"}}, "`inputs` must be one of 'state', 'state_action', got 'action'"),
+        ({"reward_kwargs": {"inputs": "action"}}, "`inputs` must be one of 'state', 'state_action', .* got 'action'"),
+        ({"discriminator_kwargs": {"source": "all"}}, "`source` must be one of 'recent', 'replay', got 'all'"),
+        (
+            {"discriminator_kwargs": {"source": "replay"}, "generator": "ppo"},
+            "`source` must be 'recent' for PPO, got 'replay'",
+        ),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:

@@ -63,6 +63,44 @@ def test_state_reward_ignores_actions() -> None:
         assert same.all() == (reward_inputs == "state")
 
 
+@pytest.mark.parametrize("net", NETS)
+def test_reward_of_the_next_state(net: type[BasicRewardNet]) -> None:
+    """It depends on the next state, and on the action if that is an input."""
+    observations, actions, after, ends = inputs(SPACES["vector"], ACTIONS["box"])
+    for reward_inputs in ("state_next_state", "state_action_next_state"):
+        made: Any = net(SPACES["vector"], ACTIONS["box"], inputs=reward_inputs, hidden=(8,))
+        values = made.predict(observations, actions, after, ends)
+        assert not (made.predict(observations, actions, -after, ends) == values).all()
+        same = made.predict(observations, -actions, after, ends) == values
+        assert same.all() == (reward_inputs == "state_next_state")
+    if net is ShapedRewardNet:
+        tensors = th.as_tensor(observations).float(), th.as_tensor(actions).float(), th.as_tensor(after).float()
+        assert made.unshaped(*tensors).shape == (6,)
+        with pytest.raises(ValueError, match="`next_observations` must be given"):
+            made.unshaped(*tensors[:2])
+
+
+def test_options_of_the_perceptron(tmp_path: Path) -> None:
+    """Dropout acts in training alone; spectral norms are 1 after some training passes; all options are saved."""
+    options: dict[str, Any] = {"activation_fn": "tanh", "dropout": 0.5, "input_dropout": 0.2, "spectral_norm": True}
+    net = BasicRewardNet(SPACES["vector"], ACTIONS["box"], hidden=(16, 16), **options)
+    given = inputs(SPACES["vector"], ACTIONS["box"])
+    tensors = [th.as_tensor(part).float() for part in given]
+    net.train()
+    with th.no_grad():
+        for _ in range(50):
+            net(*tensors)
+        assert not th.equal(net(*tensors), net(*tensors))
+    net.eval()
+    weights = [layer.weight for layer in net.network if isinstance(layer, th.nn.Linear)]
+    for weight in weights:
+        assert float(th.linalg.matrix_norm(weight.detach(), 2)) == pytest.approx(1, abs=0.02)
+    net.save(str(tmp_path / "net.pt"))
+    loaded = BasicRewardNet.load(str(tmp_path / "net.pt"), device="cpu")
+    np.testing.assert_array_equal(loaded.predict(*given), net.predict(*given))
+    assert loaded.options == net.options
+
+
 def test_shaping_adds_a_potential() -> None:
     """f = g + γ h(s') - h(s); of a terminal state h is 0; sums along a path do not depend on what is between."""
     net = ShapedRewardNet(SPACES["vector"], ACTIONS["box"], gamma=0.9)
@@ -115,8 +153,12 @@ def test_actions_of_two_axes() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="`inputs` must be one of 'state', 'state_action', got 'action'"):
+    with pytest.raises(ValueError, match=r"`inputs` must be one of 'state', 'state_action', .* got 'action'"):
         BasicRewardNet(SPACES["vector"], ACTIONS["box"], inputs="action")
+    with pytest.raises(ValueError, match=r"`activation_fn` must be one of 'relu', .* got 'step'"):
+        BasicRewardNet(SPACES["vector"], ACTIONS["box"], activation_fn="step")
+    with pytest.raises(ValueError, match=r"`dropout` must be between 0 and 1, got 1.5"):
+        BasicRewardNet(SPACES["vector"], ACTIONS["box"], dropout=1.5)
     with pytest.raises(ValueError, match=r"`gamma` must be between 0 and 1, got 1.5"):
         ShapedRewardNet(SPACES["vector"], ACTIONS["box"], gamma=1.5)
     with pytest.raises(ValueError, match="`action_space` must be a Box or a Discrete space"):

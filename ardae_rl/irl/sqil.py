@@ -1,0 +1,143 @@
+"""Soft Q imitation learning (Reddy, Dragan and Levine 2020): rewards 1 for demonstrations and 0 for everything else."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.preprocessing import maybe_transpose
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples
+from stable_baselines3.sac.policies import SACPolicy
+
+from ardae_rl.irl.adversarial import Demonstrations
+from ardae_rl.irl.files import load_trajectories
+from ardae_rl.irl.trajectories import Trajectory, check_actions, match_absorbing_states
+
+SelfSQIL = TypeVar("SelfSQIL", bound="SQIL")
+
+
+class DemonstrationReplayBuffer(ReplayBuffer):
+    """Replay buffer half of whose batches are demonstrations with reward 1; the stored transitions have reward 0.
+
+    The arguments are those of SB3's replay buffer.
+    """
+
+    demonstrations: ReplayBuffer | None = None  # must be set before anything is sampled
+
+    def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
+        """Sample a batch.
+
+        :raises RuntimeError: If ``demonstrations`` has not been set.
+        """
+        if self.demonstrations is None:
+            raise RuntimeError("`demonstrations` must be set before a batch is sampled, got None")
+        n_demos = batch_size // 2
+        stored = super().sample(batch_size - n_demos, env)
+        demos = self.demonstrations.sample(n_demos, env)
+        rewards = th.cat([th.ones_like(demos.rewards), th.zeros_like(stored.rewards)])
+        # Discounts of n-step returns are None here
+        parts: Any = (
+            None if demo is None or own is None else th.cat([demo, own])
+            for demo, own in zip(demos, stored, strict=True)
+        )
+        return ReplayBufferSamples(*parts)._replace(rewards=rewards)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "demonstrations"}
+
+
+class SQIL(SAC):
+    """Soft Q imitation learning: SAC with reward 1 for demonstrations and 0 for its own transitions, half and half.
+
+    It is the simplest imitation learner that uses the environment, and a baseline: it learns no reward that could be
+    used elsewhere. Monitors and logs show the environment's own rewards.
+
+    Reference: Reddy, Dragan and Levine (2020), SQIL: imitation learning via reinforcement learning with sparse rewards,
+    https://arxiv.org/abs/1905.11108.
+
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from stable_baselines3 import SAC
+    >>> from ardae_rl import SQIL
+    >>> from ardae_rl.irl import collect_demonstrations
+    >>> expert = SAC("MlpPolicy", "Pendulum-v1")  # train it first
+    >>> demos = collect_demonstrations(expert, gym.make("Pendulum-v1"), n_episodes=1)
+    >>> model = SQIL("MlpPolicy", "Pendulum-v1", demos, learning_starts=50).learn(100)
+    >>> action, _ = model.predict(model.get_env().reset())
+
+    :param policy: Policy, by class or name.
+    :param env: Environment, whose own reward is not used.
+    :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts. In
+        an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may be of the environment without it.
+    :param kwargs: Keyword arguments of SAC, without ``replay_buffer_class`` and ``n_steps``.
+    :raises ValueError: For observations that are dictionaries, and for unusable demonstrations.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[SACPolicy],
+        env: GymEnv | str | None,
+        demonstrations: Demonstrations | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get("replay_buffer_class") is not None:
+            raise ValueError(f"`replay_buffer_class` must be left out, got {kwargs['replay_buffer_class']!r}")
+        if kwargs.get("n_steps", 1) != 1:
+            raise ValueError(f"`n_steps` must be 1, got {kwargs['n_steps']!r}")
+        if isinstance(demonstrations, (str, Path)):
+            demonstrations = load_trajectories(demonstrations)
+        self.demonstrations = None if demonstrations is None else list(demonstrations)
+        super().__init__(policy, env, **kwargs)  # type: ignore[arg-type]
+
+    def _setup_model(self) -> None:
+        self.replay_buffer_class = DemonstrationReplayBuffer
+        if isinstance(self.observation_space, spaces.Dict):
+            raise ValueError("`env` must have arrays as observations, got a dictionary")
+        super()._setup_model()
+        if self.demonstrations is not None:
+            self.demonstrations = match_absorbing_states(self.demonstrations, self.env)
+        self._set_demonstrations()
+
+    def _set_demonstrations(self) -> None:
+        assert isinstance(self.replay_buffer, DemonstrationReplayBuffer)
+        if self.demonstrations is not None:
+            self.replay_buffer.demonstrations = self._filled_buffer(self.demonstrations)
+
+    def _filled_buffer(self, demonstrations: list[Trajectory]) -> ReplayBuffer:
+        """Return a replay buffer with the demonstrated transitions, whose actions are scaled as SAC's are."""
+        check_actions(demonstrations, self.action_space)
+        n = sum(len(trajectory) for trajectory in demonstrations)
+        buffer = ReplayBuffer(n, self.observation_space, self.action_space, self.device)
+        for trajectory in demonstrations:
+            observations: Any = maybe_transpose(trajectory.observations, self.observation_space)  # type: ignore[arg-type]
+            actions = self.policy.scale_action(trajectory.actions)
+            rows = zip(observations[:-1], observations[1:], actions, trajectory.terminations, strict=True)
+            for observation, next_observation, action, terminated in rows:
+                reward, done = np.ones(1), np.array([terminated])
+                buffer.add(observation[None], next_observation[None], action[None], reward, done, [{}])
+        return buffer
+
+    def learn(
+        self: SelfSQIL,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "SQIL",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfSQIL:
+        """Train as SAC does.
+
+        :raises ValueError: Without demonstrations.
+        """
+        if self.demonstrations is None:
+            raise ValueError("`demonstrations` must be trajectories, or where to load them from, to learn, got None")
+        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        super().load_replay_buffer(path, truncate_last_traj)
+        self._set_demonstrations()
