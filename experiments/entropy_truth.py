@@ -108,7 +108,7 @@ def _entropies(model: SACARDAE, observation: NDArray[np.float32], n: int, n_comp
     obs, _ = model.policy.obs_to_tensor(observation)
     states = model.policy.encode_states(obs)
     points, means, factor, noise = sample_pairs(model, states.embedding, n, n_components)
-    estimated = -pre_tanh_log_prob(model.estimator, states, points.unsqueeze(0)).mean()
+    estimated = -pre_tanh_log_prob(model.estimator, states, points.unsqueeze(0), model.policy.log_prob_offset).mean()
     slope = float(log_tanh_slope(points).mean())
     neighbors = neighbor_entropy(points.double().numpy()) - neighbor_bias(*points.shape) + slope
     bounds = [math.nan, math.nan]

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from ardae_rl import SACARDAE
 from ardae_rl.common.training import MetricMeans
+from ardae_rl.sac_ardae.sac_ardae import CORRECTION_INTERVAL
 
 RADIUS = 0.4
 
@@ -86,6 +87,8 @@ class KnownReward(SACARDAE):
             states = self.policy.encode_states(random_states(self.batch_size))
             warmup = self.score_warmup if update == 0 else 0
             means.add(self.update_score(states, warmup + self.n_score_updates))
+            if update % CORRECTION_INTERVAL == 0:
+                self.update_correction(random_states(1))
             metrics, _ = self.update_actor(states, th.tensor(float(update)))
             means.add(metrics)
             if (update + 1) % check_every == 0:

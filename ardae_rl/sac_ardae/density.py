@@ -20,21 +20,28 @@ class EncodedStates(NamedTuple):
 
 
 @th.no_grad()
-def pre_tanh_log_prob(estimator: ARDAE, states: EncodedStates, pre_tanh: th.Tensor) -> th.Tensor:
+def pre_tanh_log_prob(
+    estimator: ARDAE, states: EncodedStates, pre_tanh: th.Tensor, offset: th.Tensor | float = 0.0
+) -> th.Tensor:
     """Return the log-density of actions in [-1, 1], shape (batch, n).
 
     :param estimator: Estimator of the policy's density.
     :param states: States of the actions.
     :param pre_tanh: Actions before tanh, shape (batch, n, dim).
+    :param offset: What is added to the estimates.
     :raises ValueError: If the estimator has no density.
     """
     local = estimator.log_prob(states.frame.to_local(pre_tanh), states.features)
-    return local - states.frame.log_det() - log_tanh_slope(pre_tanh)
+    return local + offset - states.frame.log_det() - log_tanh_slope(pre_tanh)
 
 
 @th.no_grad()
 def pre_tanh_score(
-    estimator: ARDAE, states: EncodedStates, pre_tanh: th.Tensor, with_log_prob: bool = True
+    estimator: ARDAE,
+    states: EncodedStates,
+    pre_tanh: th.Tensor,
+    with_log_prob: bool = True,
+    offset: th.Tensor | float = 0.0,
 ) -> tuple[th.Tensor, th.Tensor | None]:
     """Return the gradient of :func:`pre_tanh_log_prob` in ``pre_tanh``, shape (batch, n, dim), and its value, or None.
 
@@ -42,12 +49,13 @@ def pre_tanh_score(
     :param states: States of the actions.
     :param pre_tanh: Actions before tanh, shape (batch, n, dim).
     :param with_log_prob: Whether to return the log-density as well.
+    :param offset: What is added to the estimates of the log-density.
     """
     local = states.frame.to_local(pre_tanh)
     log_prob = None
     if with_log_prob:
         local_score, local_log_prob = estimator.score_and_log_prob(local, states.features)
-        log_prob = local_log_prob - states.frame.log_det() - log_tanh_slope(pre_tanh)
+        log_prob = local_log_prob + offset - states.frame.log_det() - log_tanh_slope(pre_tanh)
     else:
         local_score = estimator.score(local, states.features)
     # d/dx of -ln(1 - tanh² x) is 2 tanh x

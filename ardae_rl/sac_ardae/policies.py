@@ -15,6 +15,7 @@ from ardae_rl.common.squashed import log_half_range, log_tanh_slope
 from ardae_rl.sac_ardae.activations import activation_class
 from ardae_rl.sac_ardae.actor import ImplicitActor
 from ardae_rl.sac_ardae.bounds import EntropyBounds, gaussian_entropy, mixture_log_densities
+from ardae_rl.sac_ardae.correction import DensityCorrection
 from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob
 from ardae_rl.sac_ardae.distance import make_distance
 from ardae_rl.sac_ardae.moments import Moments
@@ -92,10 +93,18 @@ class SACARDAEPolicy(SquashedPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
+        self.correction: DensityCorrection | None = None
         if self.distance is not None:
             return
         kwargs = self._estimator_arguments()
         self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **kwargs).to(self.device)
+        if self.actor.output_noise > 0 and self.estimator.has_density:
+            self.correction = DensityCorrection().to(self.device)
+
+    @property
+    def log_prob_offset(self) -> th.Tensor | float:
+        """What is added to the estimator's log-densities."""
+        return 0.0 if self.correction is None else self.correction.offset
 
     def _estimator_arguments(self) -> dict[str, Any]:
         """Return the estimator's arguments, with those that follow from the actor's."""
@@ -167,13 +176,14 @@ class SACARDAEPolicy(SquashedPolicy):
 
     def squashed_log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:
         self._check_density()
-        return pre_tanh_log_prob(self.estimator, self.encode_states(obs), pre_tanh.unsqueeze(1)).squeeze(1)
+        states = self.encode_states(obs)
+        return pre_tanh_log_prob(self.estimator, states, pre_tanh.unsqueeze(1), self.log_prob_offset).squeeze(1)
 
     def sample_log_prob(self, obs: PyTorchObs, n_samples: int) -> th.Tensor:
         self._check_density()
         states = self.encode_states(obs)
         pre_tanh = self.actor.sample(states.embedding, n_samples, states.frame)
-        return pre_tanh_log_prob(self.estimator, states, pre_tanh)
+        return pre_tanh_log_prob(self.estimator, states, pre_tanh, self.log_prob_offset)
 
     def _check_density(self) -> None:
         if self.distance is not None:

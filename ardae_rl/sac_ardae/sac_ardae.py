@@ -33,6 +33,9 @@ _GRAPHED_ON_GPU = ("update_networks", "update_critic_alone")
 # Methods with many small operations, which torch.compile fuses. (The critics' loss is a few matrix products.)
 _COMPILED_ON_CPU = ("_encode_states", "_score_samples", "target_q_values", "_actor_loss")
 
+# Gradient steps between two updates of the density's correction
+CORRECTION_INTERVAL = 20
+
 
 class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     """Soft actor-critic with an implicit policy: a sampler a = tanh g(ε, s) without a closed-form density (SAC-AR-DAE).
@@ -259,6 +262,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
                 if self.verbose > 0:
                     print(f"Warming up the score estimator: {self.score_warmup} updates")
                 self.update_score(self._encode_states(replay_data.observations), self.score_warmup)
+            if iteration % CORRECTION_INTERVAL == 0:
+                self.update_correction(self.replay_buffer.sample(1, env=self._vec_normalize_env).observations)  # type: ignore[union-attr]
             if critics.updates_actor(iteration + 1):
                 means.add(self.update_networks(replay_data, th.full((), float(iteration), device=self.device)))
             else:
@@ -272,6 +277,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         values = means.finite(after=f"{self._n_updates} gradient steps")
         for name, value in values.items():
             self.logger.record(f"train/{name}", value)
+        if self.policy.correction is not None:
+            self.logger.record("train/log_prob_offset", float(self.policy.correction.offset))
         if "entropy_bound" in values:
             self.entropy_check.update(values["entropy"] - values["entropy_bound"], gradient_steps)
 
@@ -339,6 +346,16 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             outputs = self.actor.add_output_noise(outputs, frame)
         return outputs, frame.to_local(outputs)
 
+    def update_correction(self, observations: PyTorchObs) -> None:
+        """Update the correction of the estimated log-density, if the policy has one.
+
+        :param observations: One state of the replay buffer.
+        """
+        if self.policy.correction is not None:
+            with th.no_grad():
+                state = self.policy.encode_states(observations)
+            self.policy.correction.update(self.actor, self.estimator, state)
+
     def update_critic_alone(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
         """Make one of the gradient steps in which critics with a policy delay leave the policy as it is."""
         return self.update_critic(replay_data)
@@ -369,7 +386,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         q_values, next_values = self.paired_values(replay_data, next_actions)
         if self.backup_entropy:
             if self.policy.distance is None:
-                log_prob = pre_tanh_log_prob(self.estimator, next_states, pre_tanh)
+                log_prob = pre_tanh_log_prob(self.estimator, next_states, pre_tanh, self.policy.log_prob_offset)
             else:
                 log_prob = -self.policy.distance(th.tanh(pre_tanh))
             bonus = -self.ent_coef_value * log_prob
@@ -453,7 +470,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             log_distance = self.policy.distance(th.tanh(pre_tanh))
             return log_distance.mean(), -log_distance.detach()
         with_log_prob = self.log_ent_coef is not None or self.estimator.density_is_free
-        score, log_prob = pre_tanh_score(self.estimator, states, pre_tanh, with_log_prob)
+        offset = self.policy.log_prob_offset
+        score, log_prob = pre_tanh_score(self.estimator, states, pre_tanh, with_log_prob, offset)
         return entropy_surrogate(pre_tanh, score), log_prob
 
     @th.compiler.disable

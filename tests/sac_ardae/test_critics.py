@@ -29,7 +29,9 @@ def test_joint_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     data = batch()
     pre_tanh = th.linspace(-2, 2, 6).reshape(6, 1)
     monkeypatch.setattr(model.actor, "sample", lambda embedding, n_samples, frame: pre_tanh.unsqueeze(1))
-    monkeypatch.setattr(sac_ardae, "pre_tanh_log_prob", lambda estimator, states, pre_tanh: th.full((6, 1), 0.3))
+    monkeypatch.setattr(
+        sac_ardae, "pre_tanh_log_prob", lambda estimator, states, pre_tanh, offset: th.full((6, 1), 0.3)
+    )
     targets, q_values, _ = model.target_q_values(data)
 
     inputs = th.cat(

@@ -27,7 +27,7 @@ def test_target_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(gamma=GAMMA, ent_coef=ALPHA)
     monkeypatch.setattr(model.actor, "sample", lambda embedding, n_samples, frame: PRE_TANH.unsqueeze(1))
     monkeypatch.setattr(model, "critic_target", linear_critics)
-    monkeypatch.setattr(sac_ardae, "pre_tanh_log_prob", lambda estimator, states, pre_tanh: LOG_PROB)
+    monkeypatch.setattr(sac_ardae, "pre_tanh_log_prob", lambda estimator, states, pre_tanh, offset: LOG_PROB)
     batch = ReplayBufferSamples(th.zeros(4, 3), th.zeros(4, 1), NEXT_OBSERVATIONS, DONES, REWARDS)
     targets, _, metrics = model.target_q_values(batch)
     # tanh(-2) = -0.964028, tanh(1.5) = 0.905148
