@@ -125,7 +125,8 @@ def test_warm_up_of_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_density_is_estimated_only_where_it_is_needed(
     ent_coef: float | str, n_calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a fixed temperature, only the targets need it. The same metrics are logged in any case."""
+    """With a fixed temperature, only the targets need it, and its correction in the first step. The same metrics are
+    logged in any case."""
     model = make(ent_coef=ent_coef, **score(normalization="importance"))
     calls: list[Any] = []
     log_partition = Importance.log_partition
@@ -136,7 +137,7 @@ def test_density_is_estimated_only_where_it_is_needed(
 
     monkeypatch.setattr(Importance, "log_partition", count)
     model.learn(15, log_interval=1000)
-    assert len(calls) == 5 * n_calls
+    assert len(calls) == 5 * n_calls + 1
     assert {"train/entropy", "train/ent_coef", "train/actor_loss"} <= model.logger.name_to_value.keys()
 
 
