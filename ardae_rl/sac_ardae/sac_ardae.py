@@ -263,7 +263,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
                     print(f"Warming up the score estimator: {self.score_warmup} updates")
                 self.update_score(self._encode_states(replay_data.observations), self.score_warmup)
             if iteration % CORRECTION_INTERVAL == 0:
-                self.update_correction(self.replay_buffer.sample(1, env=self._vec_normalize_env).observations)  # type: ignore[union-attr]
+                self.update_correction(replay_data.observations)
             if critics.updates_actor(iteration + 1):
                 means.add(self.update_networks(replay_data, th.full((), float(iteration), device=self.device)))
             else:
@@ -347,13 +347,17 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         return outputs, frame.to_local(outputs)
 
     def update_correction(self, observations: PyTorchObs) -> None:
-        """Update the correction of the estimated log-density, if the policy has one.
+        """Update the correction of the estimated log-density in the first of some states, if the policy has one.
 
-        :param observations: One state of the replay buffer.
+        :param observations: Observations from the replay buffer.
         """
         if self.policy.correction is not None:
+            if isinstance(observations, dict):
+                first: PyTorchObs = {key: value[:1] for key, value in observations.items()}
+            else:
+                first = observations[:1]
             with th.no_grad():
-                state = self.policy.encode_states(observations)
+                state = self.policy.encode_states(first)
             self.policy.correction.update(self.actor, self.estimator, state)
 
     def update_critic_alone(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
