@@ -12,7 +12,6 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, WrapperSpec, load_env_creator
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
-from gymnasium.wrappers.common import TimeLimit  # Gymnasium's own, which rl_zoo3 replaces in gymnasium.wrappers
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor, VecTransposeImage
 
@@ -22,7 +21,8 @@ from ardae_rl.registry import environment_id
 _NEUTRAL = (Monitor, PassiveEnvChecker, OrderEnforcing)  # wrappers that change nothing
 _NEUTRAL_VEC = (VecMonitor, VecTransposeImage)
 _NEUTRAL_NAMES = tuple(f"{wrapper.__module__}:{wrapper.__name__}" for wrapper in _NEUTRAL)
-_TIME_LIMIT = f"{TimeLimit.__module__}:{TimeLimit.__name__}"
+# By name, because rl_zoo3 replaces Gymnasium's class everywhere when it is imported
+_TIME_LIMIT, _TIME_LIMIT_NAMES = "gymnasium.wrappers:TimeLimit", ("TimeLimit", "PatchedTimeLimit")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class EnvDescription:
     def of_spec(cls, spec: EnvSpec) -> "EnvDescription":
         """Describe what ``gymnasium.make(spec)`` makes."""
         limit = spec.max_episode_steps
-        limits = [] if limit in (None, -1) else [WrapperSpec("TimeLimit", _TIME_LIMIT, {"max_episode_steps": limit})]
+        limits = [] if limit in (None, -1) else [_time_limit(limit)]
         wrappers = [wrapper for wrapper in spec.additional_wrappers if wrapper.entry_point not in _NEUTRAL_NAMES]
         return cls(_bare(spec), (*limits, *wrappers))
 
@@ -210,15 +210,20 @@ def _bare(spec: EnvSpec) -> EnvSpec:
     return bare
 
 
+def _time_limit(max_episode_steps: int | None) -> WrapperSpec:
+    return WrapperSpec("TimeLimit", _TIME_LIMIT, {"max_episode_steps": max_episode_steps})
+
+
 def _wrapper_specs(env: gym.Env[Any, Any]) -> list[WrapperSpec]:
     """Return the wrappers of an environment from the innermost one, without those that change nothing."""
     specs = []
     while isinstance(env, gym.Wrapper):
-        if not isinstance(env, _NEUTRAL):
-            cls = TimeLimit if type(env).__name__ == "PatchedTimeLimit" else type(env)  # RL Zoo's
-            specs.append(
-                WrapperSpec(cls.__name__, f"{cls.__module__}:{cls.__name__}", _constructor_arguments(env, cls))
-            )
+        cls = type(env)
+        if cls.__name__ in _TIME_LIMIT_NAMES:
+            specs.append(_time_limit(env._max_episode_steps))  # type: ignore[attr-defined]
+        elif not isinstance(env, _NEUTRAL):
+            entry_point = f"{cls.__module__}:{cls.__name__}"
+            specs.append(WrapperSpec(cls.__name__, entry_point, _constructor_arguments(env, cls)))
         env = env.env
     return specs[::-1]
 

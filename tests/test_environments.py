@@ -24,7 +24,7 @@ def described(env: Any) -> EnvDescription:
 def wrappers(env: gym.Env[Any, Any]) -> list[str]:
     names = []
     while isinstance(env, gym.Wrapper):
-        names.append(type(env).__name__)
+        names.append(type(env).__name__.removeprefix("Patched"))  # RL Zoo replaces the time limit
         env = env.env
     return names
 
@@ -32,7 +32,7 @@ def wrappers(env: gym.Env[Any, Any]) -> list[str]:
 def limits(env: gym.Env[Any, Any]) -> list[int]:
     found = []
     while isinstance(env, gym.Wrapper):
-        if isinstance(env, TimeLimit):
+        if type(env).__name__.endswith("TimeLimit"):  # RL Zoo's or Gymnasium's
             found.append(env._max_episode_steps)
         env = env.env
     return found

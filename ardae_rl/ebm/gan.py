@@ -201,4 +201,4 @@ class EnergyBasedGAN(nn.Module):
     @property
     def _like(self) -> th.Tensor:
         """A tensor of the type and on the device of the model."""
-        return next(self.energy.parameters())
+        return next(self.parameters(), self.partition.log_z)  # an energy need not have parameters

@@ -78,12 +78,19 @@ def test_sampler_yields_constructor_arguments(algo: str, n_actions: int) -> None
     algorithm_class(algo)(env=env, policy="MlpPolicy", **{**sampled, "buffer_size": 10})
 
 
+def _parameters(cls: type) -> set[str]:
+    """Return the names of a constructor's arguments, with those of its base class if it passes others on."""
+    parameters = inspect.signature(cls).parameters
+    others = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return set(parameters) | (_parameters(cls.__mro__[1]) if others else set())
+
+
 @pytest.mark.parametrize("path", sorted(presets.config_dir().glob("*.yml")), ids=lambda path: path.stem)
 def test_hyperparameter_files(path: Path) -> None:
     """Each block is for a registered environment and has arguments that the algorithm accepts."""
     algo = presets.owner(path)
     assert algo is not None
-    accepted = RL_ZOO_KEYS | inspect.signature(algorithm_class(algo)).parameters.keys()
+    accepted = RL_ZOO_KEYS | _parameters(algorithm_class(algo))
     blocks = yaml.safe_load(path.read_text())
     for env_id, block in blocks.items():
         assert env_id == "default" or environment_id(env_id) in gym.registry

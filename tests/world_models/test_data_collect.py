@@ -198,7 +198,7 @@ def test_preprocess_sees_the_batch(tmp_path: Path) -> None:
 
 def test_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store_of(tmp_path, 3, progress=True)
-    assert "3/3" in capsys.readouterr().out
+    assert "3 of 3" in capsys.readouterr().out
 
 
 class Signals(Counting):

@@ -65,7 +65,7 @@ def test_interrupted_and_appended_to(store: FrameStore, tmp_path: Path) -> None:
 
 def test_progress(store: FrameStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     encode(store, see, tmp_path / "latents", "abc", progress=True)
-    assert "12/12" in capsys.readouterr().out
+    assert "12 of 12" in capsys.readouterr().out
 
 
 def wide(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
