@@ -33,7 +33,7 @@ def limits(env: gym.Env[Any, Any]) -> list[int]:
     found = []
     while isinstance(env, gym.Wrapper):
         if type(env).__name__.endswith("TimeLimit"):  # RL Zoo's or Gymnasium's
-            found.append(env._max_episode_steps)
+            found.append(env._max_episode_steps)  # type: ignore[attr-defined]
         env = env.env
     return found
 
