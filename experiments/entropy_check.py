@@ -119,6 +119,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     measured = policy_entropies(model, states, settings["samples"], settings["components"])
     dim = model.policy.actor.action_dim
     figures = comparison(measured) | {"neighbor_bias": neighbor_bias(settings["samples"], dim)}
+    figures["log_prob_offset"] = float(model.policy.log_prob_offset)
     key = {name: settings[name] for name in (*KEY, "states", "samples", "components")}
     rounded = {name: "" if np.isnan(value) else round(float(value), 4) for name, value in figures.items()}
     return [key | {"truth": "mixture" if measured.mixture_is_better else "neighbors"} | rounded]

@@ -1,8 +1,6 @@
 """The trainer of adversarial inverse reinforcement learning: demonstrations, a discriminator and a generator."""
 
 import io
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -21,16 +19,15 @@ from ardae_rl.common.checks import check_count, check_min
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import clone_demonstrations
 from ardae_rl.irl.discriminator import Discriminator
-from ardae_rl.irl.files import load_trajectories
+from ardae_rl.irl.files import Demonstrations, as_trajectories
 from ardae_rl.irl.generator import generator_arguments, generator_class_of, policy_class_of
 from ardae_rl.irl.reward_nets import RewardNet
 from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
 from ardae_rl.irl.rounds import DiscriminatorRounds
-from ardae_rl.irl.trajectories import Trajectory, match_absorbing_states
+from ardae_rl.irl.trajectories import match_absorbing_states
 from ardae_rl.irl.transitions import Transitions, concatenate, demonstrated_transitions, make_transitions
 
 SelfIRL = TypeVar("SelfIRL", bound="AdversarialIRL")
-Demonstrations = Sequence[Trajectory] | Path | str
 
 
 class AdversarialIRL(BaseAlgorithm):
@@ -123,9 +120,7 @@ class AdversarialIRL(BaseAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete),
         )
-        if isinstance(demonstrations, (str, Path)):
-            demonstrations = load_trajectories(demonstrations)
-        self.demonstrations = None if demonstrations is None else list(demonstrations)
+        self.demonstrations = as_trajectories(demonstrations)
         self.generator_kwargs = dict(generator_kwargs or {})
         self.reward_kwargs = dict(reward_kwargs or {})
         self.discriminator_kwargs = dict(discriminator_kwargs or {})

@@ -1,6 +1,5 @@
 """Behavioral cloning: maximum likelihood of the demonstrated actions, without an environment to learn in."""
 
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch as th
@@ -17,9 +16,8 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 
 from ardae_rl.common.checks import check_count
 from ardae_rl.common.training import MetricMeans
-from ardae_rl.irl.adversarial import Demonstrations
 from ardae_rl.irl.cloning import likelihood_step
-from ardae_rl.irl.files import load_trajectories
+from ardae_rl.irl.files import Demonstrations, as_trajectories
 from ardae_rl.irl.trajectories import match_absorbing_states
 from ardae_rl.irl.transitions import concatenate, demonstrated_transitions
 
@@ -97,9 +95,7 @@ class BC(BaseAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
-        if isinstance(demonstrations, (str, Path)):
-            demonstrations = load_trajectories(demonstrations)
-        self.demonstrations = None if demonstrations is None else list(demonstrations)
+        self.demonstrations = as_trajectories(demonstrations)
         self.batch_size = batch_size
         if _init_setup_model:
             self._setup_model()

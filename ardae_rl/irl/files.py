@@ -12,6 +12,15 @@ from ardae_rl.irl.trajectories import Trajectory, from_named_arrays, named_array
 MINARI = "minari:"  # prefix that distinguishes the name of a dataset from the path of a file
 _REQUIRED = ("lengths", "terminated", "actions")
 
+Demonstrations = Sequence[Trajectory] | Path | str  # episodes, or where to load them from
+
+
+def as_trajectories(demonstrations: Demonstrations | None) -> list[Trajectory] | None:
+    """Return demonstrations as a list, loaded if a path or ``minari:ID`` is given; None for None."""
+    if isinstance(demonstrations, (str, Path)):
+        demonstrations = load_trajectories(demonstrations)
+    return None if demonstrations is None else list(demonstrations)
+
 
 def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> None:
     """Write trajectories to an .npz file, which contains arrays only.

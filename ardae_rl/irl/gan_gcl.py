@@ -16,8 +16,9 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.ebm.losses import cost_loss, discriminator_logits
 from ardae_rl.ebm.partition import PartitionFunction
-from ardae_rl.irl.adversarial import AdversarialIRL, Demonstrations
+from ardae_rl.irl.adversarial import AdversarialIRL
 from ardae_rl.irl.discriminator import Discriminator, Loss, accuracies
+from ardae_rl.irl.files import Demonstrations
 from ardae_rl.irl.generator import acts_randomly
 from ardae_rl.irl.mixture import PolicyMixture
 from ardae_rl.irl.reward_nets import BasicRewardNet

@@ -1,6 +1,5 @@
 """Soft Q imitation learning (Reddy, Dragan and Levine 2020): rewards 1 for demonstrations and 0 for everything else."""
 
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,8 +11,7 @@ from stable_baselines3.common.preprocessing import maybe_transpose
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples
 from stable_baselines3.sac.policies import SACPolicy
 
-from ardae_rl.irl.adversarial import Demonstrations
-from ardae_rl.irl.files import load_trajectories
+from ardae_rl.irl.files import Demonstrations, as_trajectories
 from ardae_rl.irl.trajectories import Trajectory, check_actions, match_absorbing_states
 
 SelfSQIL = TypeVar("SelfSQIL", bound="SQIL")
@@ -88,9 +86,7 @@ class SQIL(SAC):
             raise ValueError(f"`replay_buffer_class` must be left out, got {kwargs['replay_buffer_class']!r}")
         if kwargs.get("n_steps", 1) != 1:
             raise ValueError(f"`n_steps` must be 1, got {kwargs['n_steps']!r}")
-        if isinstance(demonstrations, (str, Path)):
-            demonstrations = load_trajectories(demonstrations)
-        self.demonstrations = None if demonstrations is None else list(demonstrations)
+        self.demonstrations = as_trajectories(demonstrations)
         super().__init__(policy, env, **kwargs)  # type: ignore[arg-type]
 
     def _setup_model(self) -> None:

@@ -20,7 +20,7 @@ class DensityCorrection(nn.Module):
     high. A policy with output noise is a mixture of normal distributions, and a mixture of finitely many of its
     components bounds E ln p from both sides (:func:`~ardae_rl.sac_ardae.bounds.mixture_log_densities`). Both bounds err
     by about the same amount, so their middle stands for E ln p. The error of the middle grows with their distance. The
-    correction vanishes linearly where that comes to 3 nats, as it does in more than about seven action dimensions.
+    correction falls from 2 nats on and is zero from 3, as with many action dimensions.
 
     Each update takes the middle at 32 actions in one state, with 4096 components. The mean spans 50 updates.
 

@@ -108,10 +108,6 @@ def _noisy_and_clean(
 ) -> tuple[ScoreOutput, ScoreOutput]:
     """Return the outputs at noisy samples and at z, from one call: small networks cost by the call."""
     both = model(th.cat([noisy, z], dim=1), th.cat([sigma, th.zeros_like(sigma)], dim=1), embedding)
-    n = z.shape[1]
-    ratios = (None, None) if both.log_ratio is None else (both.log_ratio[:, :n], both.log_ratio[:, n:])
-    noisy_output, clean_output = (
-        ScoreOutput(score, log_ratio=log_ratio)
-        for score, log_ratio in zip((both.score[:, :n], both.score[:, n:]), ratios, strict=True)
-    )
-    return noisy_output, clean_output
+    noisy_score, clean_score = both.score.chunk(2, dim=1)
+    noisy_ratio, clean_ratio = (None, None) if both.log_ratio is None else both.log_ratio.chunk(2, dim=1)
+    return ScoreOutput(noisy_score, log_ratio=noisy_ratio), ScoreOutput(clean_score, log_ratio=clean_ratio)

@@ -91,11 +91,29 @@ def test_log_densities_of_the_policy_have_the_offset() -> None:
     th.testing.assert_close(model.policy.log_prob(obs, actions), before.log_prob(obs, actions) + 0.25)
 
 
+def test_every_use_of_the_density_in_a_gradient_step_has_the_offset() -> None:
+    """The entropies of targets and actor, which the same random numbers give, fall by the offset."""
+    model = make().learn(12)
+    correction, buffer = model.policy.correction, model.replay_buffer
+    assert correction is not None and buffer is not None
+    batch = buffer.sample(8)
+    correction.gap.zero_()
+    entropies = []
+    for error in (0.0, -0.25):
+        correction.error.fill_(error)
+        th.manual_seed(0)
+        _, _, target_metrics = model.target_q_values(batch)
+        _, actor_metrics, _ = model._actor_loss(model.policy.encode_states(batch.observations), th.zeros(()))
+        sampled = model.policy.entropy(batch.observations, n_samples=4).mean()
+        entropies.append(th.stack([target_metrics["entropy"], actor_metrics["entropy"], sampled]))
+    th.testing.assert_close(entropies[1], entropies[0] - 0.25)
+
+
 def test_training_updates_it_and_files_keep_it(tmp_path: Path) -> None:
     model = make().learn(12)
-    model.train(25, 8)
+    model.train(40 - model._n_updates, 8)
     correction = model.policy.correction
-    assert correction is not None and correction.average.count >= 2
+    assert correction is not None and correction.average.count == 2, "gradient steps 0 and 20"
     assert 0 < correction.gap < 1 and correction.error != 0
     model.save(tmp_path / "model")
     loaded = SACARDAE.load(tmp_path / "model").policy.correction

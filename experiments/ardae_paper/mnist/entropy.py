@@ -50,19 +50,16 @@ class EntropyGradient(nn.Module, ABC):
         """
         posterior = self._posterior[0]
         n = min(self.n_images or len(features), len(features))
-        noisy = isinstance(posterior, ImplicitPosterior) and posterior.output_noise > 0
         with th.no_grad():
             context = features.detach()[:n]
             # The output noise needs the frames of all images
-            frame = self.make_frame(features.detach() if noisy else context)
+            frame = self.make_frame(features.detach() if posterior.output_noise else context)
             first = frame.select(slice(n))
             for _ in range(self.n_updates):
                 samples = first.to_local(posterior.generate(context, self.n_latents))
                 with th.enable_grad():
                     self.update(samples, context)
-        z = posterior.generate(features, 1)
-        if noisy:
-            z = posterior.add_noise(z, frame)
+        z = posterior.add_noise(posterior.generate(features, 1), frame)
         score = first.score_from_local(self.local_score(first.to_local(z[:n].detach()), context))
         return z.squeeze(1), entropy_surrogate(z[:n], score)
 

@@ -37,6 +37,7 @@ class Posterior(nn.Module):
     """A distribution of latents (batch, n, dim), given an encoder's features (batch, n_features)."""
 
     dim: int
+    output_noise: float = 0.0  # standard deviation of the output noise, in units of the spread without it
 
     @abstractmethod
     def sample(self, features: th.Tensor, n: int) -> th.Tensor:
