@@ -22,7 +22,6 @@ from ardae_rl import SACARDAE
 from ardae_rl.common.squashed import log_tanh_slope
 from ardae_rl.sac_ardae.bounds import mixture_log_densities
 from ardae_rl.sac_ardae.density import pre_tanh_log_prob
-from ardae_rl.sac_ardae.whitening import whitening_frame
 
 _NEIGHBOR = 3
 _MAX_GAP = 0.3  # between bounds whose middle is taken for the truth
@@ -127,9 +126,7 @@ def sample_pairs(
     actor = model.policy.actor
     noise = actor.output_noise
     means = actor.generate(embedding, actor.sample_noise(embedding, n_components if noise > 0 else n))[0]
-    factor = whitening_frame(actor.moments(embedding)).factor
-    assert factor is not None
-    points = means[:n]
-    if noise > 0:
-        points = points + noise * th.randn_like(points) @ factor[0].mT
-    return points, means, factor[0], noise
+    frame = actor.frame(embedding)
+    points = actor.add_output_noise(means[None, :n], frame)[0]
+    factor = th.eye(points.shape[1]) if frame.factor is None else frame.factor[0]
+    return points, means, factor, noise

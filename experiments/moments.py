@@ -21,7 +21,7 @@ from experiments.figure import Figure
 WIDTH, N_STATES = 64, 64
 KINDS = {"nearly linear": (0.1, 0.1), "random": (1.0, 1.0), "saturated": (3.0, 2.0)}  # factors of noise and shift
 DIMENSIONS = ((1, 4), (6, 10), (17, 21), (17, 32))  # of actions and noise
-RULES = ((1, 12), (2, 6), (2, 8), (2, 12), (2, 24), (3, 12), (3, 24), (6, 24), (12, 48))
+RULES = ((1, 8), (1, 12), (2, 6), (2, 8), (2, 12), (2, 24), (3, 12), (3, 24), (6, 24), (12, 48))
 REFERENCE = (40, 300)
 BUDGETS = {"smoke": {"samples": 1000}, "quick": {"samples": 1_000_000}}
 

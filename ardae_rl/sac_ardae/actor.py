@@ -30,6 +30,9 @@ _OUTPUT_NOISE = 0.3
 # Actions among which the deterministic one is looked for
 _N_CANDIDATES = 128
 _HIDDEN_UNITS = 64  # of a generator whose width no other argument gives
+# Of the frames that every gradient step needs. What they miss of the moments, the estimator learns: a frame of order 2
+# with 12 nodes would make a step 5 to 8 % longer
+_FRAME_ORDER, _FRAME_NODES = 1, 8
 
 
 class ImplicitActor(SquashedActor):
@@ -77,6 +80,9 @@ class ImplicitActor(SquashedActor):
 
     sigma_points: th.Tensor
     candidate_noise: th.Tensor
+    frame_nodes: th.Tensor
+    frame_projection: th.Tensor
+    frame_weights: th.Tensor
 
     @record_arguments
     def __init__(
@@ -146,7 +152,8 @@ class ImplicitActor(SquashedActor):
                 "nats too high on MuJoCo tasks. A larger `n_bases` reduces this error.",
                 stacklevel=2,
             )
-        self.hermite_rule = hermite_rule()
+        for name, tensor in hermite_rule(_FRAME_ORDER, _FRAME_NODES)._asdict().items():
+            self.register_buffer(f"frame_{name}", tensor, persistent=False)
         # The same in every actor, so that the deterministic action depends on the weights alone
         generator = th.Generator().manual_seed(0)
         candidates = th.randn(_N_CANDIDATES, noise_dim, generator=generator)
@@ -202,9 +209,11 @@ class ImplicitActor(SquashedActor):
         """
         if not self.has_exact_moments:
             return sigma_point_moments(self.generate_at_sigma_points(embedding))
+        return self._closed_form(embedding, HermiteRule(*(tensor.to(embedding) for tensor in hermite_rule())))
+
+    def _closed_form(self, embedding: th.Tensor, rule: HermiteRule) -> Moments:
         shift, gain, location = self._split(embedding)
         activation, output_layer = self.generator[0], cast(nn.Linear, self.generator[-1])
-        rule = HermiteRule(*(tensor.to(embedding) for tensor in self.hermite_rule))
         weight, bias = output_layer.weight, output_layer.bias
         moments = one_layer_moments(shift, gain, self.noise_layer.weight, weight, bias, activation, rule)
         return Moments(moments.mean + location, moments.covariance) if self.location_path else moments
@@ -219,6 +228,9 @@ class ImplicitActor(SquashedActor):
             return AffineFrame(embedding.new_zeros(len(embedding), 1, 1))
         if self.frame_kind == "center":
             return AffineFrame(self.center(embedding))
+        if self.has_exact_moments:
+            rule = HermiteRule(self.frame_nodes, self.frame_projection, self.frame_weights)
+            return whitening_frame(self._closed_form(embedding, rule))
         return whitening_frame(self.moments(embedding))
 
     def add_output_noise(self, outputs: th.Tensor, frame: AffineFrame) -> th.Tensor:

@@ -25,7 +25,7 @@ class HermiteRule(NamedTuple):
     weights: th.Tensor  # n_nodes, with sum 1
 
 
-def hermite_rule(order: int = 2, n_nodes: int = 12) -> HermiteRule:
+def hermite_rule(order: int = 3, n_nodes: int = 24) -> HermiteRule:
     """Return the rule for the coefficients of orders 0 to ``order``.
 
     A rule with n nodes is exact for polynomials up to degree 2n - 1, so it must have more nodes than the order.

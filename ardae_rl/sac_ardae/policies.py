@@ -139,14 +139,20 @@ class SACARDAEPolicy(SquashedPolicy):
     def moments(self, obs: PyTorchObs) -> Moments:
         """Return mean and covariance of the actions before tanh.
 
-        They are exact for a generator with one hidden layer, and come from sigma points for a deeper one.
+        They are in closed form for a generator with one hidden layer, and come from sigma points for a deeper one.
 
         :param obs: Observations as returned by ``obs_to_tensor``.
         :return: Mean, shape (batch, action_dim), and covariance, shape (batch, action_dim, action_dim).
         """
-        embedding = self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor))
+        return self._moments(self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor)))
+
+    def _moments(self, embedding: th.Tensor) -> Moments:
         mean, covariance = self.actor.moments(embedding)
-        return Moments(mean, (1 + self.actor.output_noise**2) * covariance)
+        if self.actor.output_noise > 0:
+            factor = self.actor.frame(embedding).factor
+            assert factor is not None
+            covariance = th.baddbmm(covariance, factor, factor.mT, alpha=self.actor.output_noise**2)
+        return Moments(mean, covariance)
 
     @th.no_grad()
     def entropy_bounds(self, obs: PyTorchObs, n_samples: int = 64) -> EntropyBounds:
@@ -161,16 +167,17 @@ class SACARDAEPolicy(SquashedPolicy):
         """
         check_count("n_samples", n_samples, minimum=2)
         embedding = self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor))
-        frame = whitening_frame(self.actor.moments(embedding))
+        frame = self.actor.frame(embedding)
         outputs = self.actor.generate(embedding, self.actor.sample_noise(embedding, n_samples))
         pre_tanh = self.actor.add_output_noise(outputs, frame)
-        # Of the entropy in local coordinates, by the change of variables
-        offset = frame.log_det() + log_tanh_slope(pre_tanh).mean(1, keepdim=True)
-        offset = offset.squeeze(1) + log_half_range(self.actor.action_space, self.device)
+        # Of the entropy before tanh, by the change of variables
+        offset = log_tanh_slope(pre_tanh).mean(1) + log_half_range(self.actor.action_space, self.device)
+        log_volume = whitening_frame(self._moments(embedding)).log_det()
+        gaussian = offset + log_volume.squeeze(1) + gaussian_entropy(self.actor.action_dim, 1.0)
         noise = self.actor.output_noise
-        gaussian = offset + gaussian_entropy(self.actor.action_dim, 1 + noise**2)
         if noise == 0:
             return EntropyBounds(th.full_like(gaussian, -th.inf), gaussian, gaussian)
+        offset = offset + frame.log_det().squeeze(1)
         with_own, without_own = mixture_log_densities(frame.to_local(outputs), frame.to_local(pre_tanh), noise)
         return EntropyBounds(offset - with_own.mean(1), offset - without_own.mean(1), gaussian)
 

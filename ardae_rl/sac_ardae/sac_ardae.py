@@ -34,7 +34,7 @@ _GRAPHED_ON_GPU = ("update_networks", "update_critic_alone")
 _COMPILED_ON_CPU = ("_encode_states", "_score_samples", "target_q_values", "_actor_loss")
 
 # Gradient steps between two updates of the density's correction
-CORRECTION_INTERVAL = 20
+CORRECTION_INTERVAL = 50
 
 
 class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):

@@ -2,13 +2,14 @@
 
 Four tables: `update`, the defaults at HalfCheetah's and Humanoid's sizes; `paper`, the paper's settings at the sizes
 of three environments, beside the straightforward form of the same mathematics; `scaling`, how the cost of the default
-grows with batch size, action samples, action dimension and width; `critics`, the kinds of critics at two widths, as
-means over three steps, because CrossQ's actor is updated in every third one (SimBa's critics have half the width:
-their blocks are four times as wide inside). The replay buffer has random transitions; the batch size is 256 unless
-stated otherwise.
+grows with batch size, action samples, action dimension and width; `critics`, the kinds of critics at two widths
+(SimBa's critics have half the width: their blocks are four times as wide inside). The replay buffer has random
+transitions; the batch size is 256 unless stated otherwise.
 
-The cases of a table take turns in one process, so that a change of the machine's speed affects all of them equally. CPU
-time stands beside wall time, because other work on the machine lengthens only the latter. GFLOP are counted by torch's
+The cases of a table take turns in one process, so that a change of the machine's speed affects all of them equally. In
+a turn, a case makes as many steps in a row as it takes to include everything that is done less often than in every
+step: SACARDAE's correction of the log-density in every 50th, the update of CrossQ's actor in every third. CPU time
+stands beside wall time, because other work on the machine lengthens only the latter. GFLOP are counted by torch's
 counter (matrix products only), and their rate is given as a fraction of the best rate of one large product in the same
 process.
 """
@@ -34,12 +35,12 @@ from ardae_rl.common.critics import CRITICS
 from ardae_rl.presets import constructor_arguments
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
+from ardae_rl.sac_ardae.sac_ardae import CORRECTION_INTERVAL
 from experiments.common import make_model
 from experiments.figure import Figure
 from tests.oracles.straightforward import straightforward
 
 BUFFER_SIZE, WARM_UP = 5_000, 4
-_CYCLE = 3
 HALF_CHEETAH, HOPPER, HUMANOID = (17, 6), (11, 3), (348, 17)
 SHOWN = "case wall_ms cpu_ms wall_ratio cpu_ratio gflop share_of_peak_gflop_rate peak_mb".split()
 
@@ -54,8 +55,6 @@ class Case:
     batch_size: int = 256
     arguments: dict[str, Any] = field(default_factory=dict)
     straightforward: bool = False
-    # Steps in each measurement, of which figures are the mean
-    n_steps: int = 1
 
 
 def sac(dims: tuple[int, int] = HALF_CHEETAH, batch_size: int = 256, width: int = 256) -> Case:
@@ -114,15 +113,15 @@ def scaling_table() -> Iterator[tuple[str, list[Case]]]:
 def critics_table() -> Iterator[tuple[str, list[Case]]]:
     for width in (256, 512):
         widths = {"policy_kwargs": {"net_arch": {"pi": [256, 256], "qf": [width, width]}}}
-        cases = [Case("SB3 SAC", "sac", arguments=widths, n_steps=_CYCLE)]
+        cases = [Case("SB3 SAC", "sac", arguments=widths)]
         for label, algo in (("SACGaussian", "sac_gaussian"), ("SACNF", "sac_nf"), ("SACARDAE", "sac_ardae")):
             for critic in CRITICS:
                 critic_width = width // 2 if critic == "simba" else width
                 kwargs = {"critic": critic, "net_arch": {"pi": [256, 256], "qf": [critic_width, critic_width]}}
                 arguments = {"policy_kwargs": kwargs}
-                cases.append(Case(f"{label}, {critic}", algo, arguments=arguments, n_steps=_CYCLE))
+                cases.append(Case(f"{label}, {critic}", algo, arguments=arguments))
         distance = {"policy_kwargs": widths["policy_kwargs"] | {"entropy": "distance"}}
-        cases.append(Case("SACARDAE, mlp, distance", "sac_ardae", arguments=distance, n_steps=_CYCLE))
+        cases.append(Case("SACARDAE, mlp, distance", "sac_ardae", arguments=distance))
         yield f"critics of width {width}", cases
 
 
@@ -162,8 +161,8 @@ def make_case(case: Case, device: str = "cpu") -> OffPolicyAlgorithm:
 class Measurements:
     """Times, arithmetic and memory of one model's gradient steps."""
 
-    def __init__(self, case: Case, device: str) -> None:
-        self.case, self.device = case, device
+    def __init__(self, case: Case, n_steps: int, device: str) -> None:
+        self.case, self.n_steps, self.device = case, n_steps, device
         self.model = make_case(case, device)
         self.wall: list[float] = []
         self.cpu: list[float] = []
@@ -171,26 +170,26 @@ class Measurements:
 
     def warm_up(self) -> None:
         """Make the first steps, and measure memory and arithmetic in the last of them."""
-        for _ in range(WARM_UP):
-            self.train()
+        self.train(WARM_UP)
         self.peak_mb = self._peak_mb()
         # The counter sees through neither compiled code nor torch.autograd.grad: the plain form does the same products
         if not (self.case.straightforward or self.case.arguments.get("compile")):
             with FlopCounterMode(display=False) as counter:
-                self.train()
-            self.gflop = counter.get_total_flops() / 1e9 / self.case.n_steps
+                self.train(self.n_steps)
+            self.gflop = counter.get_total_flops() / 1e9 / self.n_steps
 
-    def train(self) -> None:
+    def train(self, n_steps: int) -> None:
         with straightforward(self.model) if self.case.straightforward else nullcontext():
-            self.model.train(self.case.n_steps, self.case.batch_size)
+            for _ in range(n_steps):
+                self.model.train(1, self.case.batch_size)
         if self.device == "cuda":
             th.cuda.synchronize()
 
     def time(self) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
-        self.train()
-        self.wall.append(1e3 * (time.perf_counter() - wall) / self.case.n_steps)
-        self.cpu.append(1e3 * (time.process_time() - cpu) / self.case.n_steps)
+        self.train(self.n_steps)
+        self.wall.append(1e3 * (time.perf_counter() - wall) / self.n_steps)
+        self.cpu.append(1e3 * (time.process_time() - cpu) / self.n_steps)
 
     def _peak_mb(self) -> float:
         """Return the memory that a step on a GPU needs in addition to what is allocated; NaN on a CPU."""
@@ -198,7 +197,7 @@ class Measurements:
             return float("nan")
         th.cuda.reset_peak_memory_stats()
         before = th.cuda.memory_allocated()
-        self.train()
+        self.train(1)
         return (th.cuda.max_memory_allocated() - before) / 2**20
 
 
@@ -217,8 +216,8 @@ def peak_gflop_rate(device: str) -> float:
     return best
 
 
-def measure(cases: Sequence[Case], repeats: int, device: str, run: Run) -> list[Measurements]:
-    measurements = [Measurements(case, device) for case in cases]
+def measure(cases: Sequence[Case], n_steps: int, repeats: int, device: str, run: Run) -> list[Measurements]:
+    measurements = [Measurements(case, n_steps, device) for case in cases]
     for each in measurements:
         each.warm_up()
     for repeat in range(repeats):
@@ -245,12 +244,15 @@ def result_rows(measurements: Sequence[Measurements], common: dict[str, Any]) ->
             "share_of_peak_gflop_rate": each.gflop / (wall / 1e3) / peak,
             "peak_mb": each.peak_mb,
         }
-        row = common | {"case": each.case.label, "batch_size": each.case.batch_size, "repeats": len(each.wall)}
+        row = common | {"case": each.case.label, "batch_size": each.case.batch_size, "steps": each.n_steps}
+        row |= {"repeats": len(each.wall)}
         rows.append(row | {name: f"{value:.4g}" for name, value in figures.items()})
     return rows
 
 
-REPEATS = {"update": 30, "paper": 7, "scaling": 15, "critics": 8}
+# Turns, and steps of a case in each of them; a step of the paper's settings takes seconds
+REPEATS = {"update": 12, "paper": 7, "scaling": 6, "critics": 6}
+STEPS = {"update": CORRECTION_INTERVAL, "paper": 1, "scaling": CORRECTION_INTERVAL, "critics": 3 * CORRECTION_INTERVAL}
 
 
 def runs(
@@ -268,7 +270,8 @@ def runs(
     check_choice("device", device, ("cpu", "cuda"))
     return [
         {"name": f"{table} {setting} {n_threads} {device}", "table": table, "setting": setting, "device": device}
-        | {"threads": n_threads, "repeats": 1 if budget == "smoke" else REPEATS[table], "compile": budget != "smoke"}
+        | {"threads": n_threads, "compile": budget != "smoke"}
+        | ({"steps": 3, "repeats": 1} if budget == "smoke" else {"steps": STEPS[table], "repeats": REPEATS[table]})
         for n_threads in threads
         for table in tables
         for setting, _ in TABLES[table]()
@@ -281,7 +284,8 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     cases = dict(TABLES[settings["table"]]())[settings["setting"]]
     cases = [case for case in cases if settings["compile"] or not case.arguments.get("compile")]
     common = {name: settings[name] for name in ("table", "setting", "device", "threads")}
-    return result_rows(measure(cases, settings["repeats"], settings["device"], run), common)
+    measurements = measure(cases, settings["steps"], settings["repeats"], settings["device"], run)
+    return result_rows(measurements, common)
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
@@ -294,6 +298,6 @@ FIGURE = Figure(
     summary=summary,
     draw=None,
     seeds={"smoke": 0, "quick": 0},
-    key=("table", "setting", "device", "threads", "case", "repeats"),
+    key=("table", "setting", "device", "threads", "case", "steps", "repeats"),
     timed=True,
 )

@@ -46,7 +46,8 @@ def test_bounds_of_a_policy(output_noise: float) -> None:
     nn.init.normal_(model.actor.noise_layer.weight, std=0.6)  # not Gaussian
     th.manual_seed(0)
     obs = th.randn(4, 3)
-    bounds = model.policy.entropy_bounds(obs, n_samples=2000)
+    n_samples = 2000
+    bounds = model.policy.entropy_bounds(obs, n_samples)
     actions = th.as_tensor(model.predict(obs.repeat_interleave(200_000, 0).numpy())[0]).view(4, -1).double().numpy()
     entropy = []
     for row in actions:
@@ -54,7 +55,9 @@ def test_bounds_of_a_policy(output_noise: float) -> None:
         shares = counts[counts > 0] / len(row)
         entropy.append(float(-(shares * np.log(shares)).sum() + math.log(edges[1] - edges[0])))
     exact = th.tensor(entropy)
-    assert (bounds.gaussian > exact - 0.01).all() and (bounds.gaussian < exact + 0.5).all()
+    # Three standard errors of the mean slope of tanh, which the bounds take over their own samples
+    margin = 3 * th.as_tensor(np.log1p(1e-9 - actions**2).std(1)) / math.sqrt(n_samples)
+    assert (bounds.gaussian > exact - margin).all() and (bounds.gaussian < exact + 0.1).all()
     if output_noise == 0:
         assert (bounds.lower == -math.inf).all() and th.equal(bounds.upper, bounds.gaussian)
     else:

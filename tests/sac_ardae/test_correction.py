@@ -11,6 +11,7 @@ from ardae_rl import SACARDAE
 from ardae_rl.sac_ardae.bounds import gaussian_entropy
 from ardae_rl.sac_ardae.correction import DensityCorrection
 from ardae_rl.sac_ardae.density import EncodedStates
+from ardae_rl.sac_ardae.sac_ardae import CORRECTION_INTERVAL
 from ardae_rl.sac_ardae.whitening import AffineFrame
 from tests.sac_ardae.small import make
 
@@ -111,9 +112,9 @@ def test_every_use_of_the_density_in_a_gradient_step_has_the_offset() -> None:
 
 def test_training_updates_it_and_files_keep_it(tmp_path: Path) -> None:
     model = make().learn(12)
-    model.train(40 - model._n_updates, 8)
+    model.train(2 * CORRECTION_INTERVAL - model._n_updates, 8)
     correction = model.policy.correction
-    assert correction is not None and correction.average.count == 2, "gradient steps 0 and 20"
+    assert correction is not None and correction.average.count == 2, "at the first gradient step, and an interval later"
     assert 0 < correction.gap < 1 and correction.error != 0
     model.save(tmp_path / "model")
     loaded = SACARDAE.load(tmp_path / "model").policy.correction
