@@ -171,14 +171,14 @@ class SACARDAEPolicy(SquashedPolicy):
         outputs = self.actor.generate(embedding, self.actor.sample_noise(embedding, n_samples))
         pre_tanh = self.actor.add_output_noise(outputs, frame)
         # Of the entropy before tanh, by the change of variables
-        offset = log_tanh_slope(pre_tanh).mean(1) + log_half_range(self.actor.action_space, self.device)
-        log_volume = whitening_frame(self._moments(embedding)).log_det()
-        gaussian = offset + log_volume.squeeze(1) + gaussian_entropy(self.actor.action_dim, 1.0)
+        offset = log_tanh_slope(pre_tanh).mean(1, keepdim=True) + log_half_range(self.actor.action_space, self.device)
+        volume = whitening_frame(self._moments(embedding)).log_det()
+        gaussian = (offset + volume + gaussian_entropy(self.actor.action_dim, 1.0)).squeeze(1)
         noise = self.actor.output_noise
         if noise == 0:
             return EntropyBounds(th.full_like(gaussian, -th.inf), gaussian, gaussian)
-        offset = offset + frame.log_det().squeeze(1)
         with_own, without_own = mixture_log_densities(frame.to_local(outputs), frame.to_local(pre_tanh), noise)
+        offset = (offset + frame.log_det()).squeeze(1)
         return EntropyBounds(offset - with_own.mean(1), offset - without_own.mean(1), gaussian)
 
     def squashed_log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:

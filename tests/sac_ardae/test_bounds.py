@@ -56,7 +56,7 @@ def test_bounds_of_a_policy(output_noise: float) -> None:
         entropy.append(float(-(shares * np.log(shares)).sum() + math.log(edges[1] - edges[0])))
     exact = th.tensor(entropy)
     # Three standard errors of the mean slope of tanh, which the bounds take over their own samples
-    squashed = actions / float(model.action_space.high[0])
+    squashed = actions / float(model.actor.action_space.high[0])
     margin = 3 * th.as_tensor(np.log1p(1e-9 - squashed**2).std(1)) / math.sqrt(n_samples)
     assert (bounds.gaussian > exact - margin).all() and (bounds.gaussian < exact + 0.1).all()
     if output_noise == 0:
