@@ -22,7 +22,8 @@ class DensityCorrection(nn.Module):
     by about the same amount, so their middle stands for E ln p. The error of the middle grows with their distance. The
     correction falls from 2 nats on and is zero from 3, as with many action dimensions.
 
-    Each update takes the middle at 32 actions in one state, with 4096 components. The mean spans 20 updates.
+    Each update takes the middle at 32 actions in one state, with 4096 components. That is noisy, so the mean spans 50
+    updates.
 
     Example:
 
@@ -37,7 +38,7 @@ class DensityCorrection(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.average = RunningAverage(horizon=20)
+        self.average = RunningAverage(horizon=50, share=1)
         self.register_buffer("error", th.zeros(()))
         self.register_buffer("gap", th.zeros(()))
 
