@@ -1,7 +1,8 @@
-"""What users of Stable-Baselines3 expect of our SACs: environments, saving, resuming, seeds, errors."""
+"""What users of Stable-Baselines3 expect: of our SACs in detail, and of every algorithm what trainers must do, too."""
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import BitFlippingEnv, FakeImageEnv, IdentityEnv, SimpleMultiObsEnv
@@ -24,7 +27,11 @@ from torch import nn
 
 from ardae_rl import SACARDAE, SACNF, SACGaussian
 from ardae_rl.common.critics import CRITICS
+from ardae_rl.irl.relabelling import RelabellingReplayBuffer
+from ardae_rl.irl.sqil import DemonstrationReplayBuffer
+from ardae_rl.registry import OUR_ALGORITHMS
 from ardae_rl.sac_nf.flows import FLOWS
+from tests.common.every_algorithm import EVERY_ALGORITHM, Algorithm
 from tests.common.models import Model, assert_equal_states, assert_same_predictions, changed, parameters, temperature
 from tests.sac_ardae import small
 
@@ -569,3 +576,177 @@ def test_other_refusals(make: Make) -> None:
         make(SimpleMultiObsEnv(discrete_actions=False), "MlpPolicy")
     with pytest.raises(ValueError, match="Policy OtherPolicy unknown"):
         make(policy="OtherPolicy")
+
+
+# Every algorithm, trainers included
+
+
+@pytest.fixture(params=EVERY_ALGORITHM)
+def algorithm_name(request: pytest.FixtureRequest) -> str:
+    """Return the name of one of all algorithms."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def every(algorithm_name: str) -> Algorithm:
+    """Return each of all algorithms."""
+    return EVERY_ALGORITHM[algorithm_name]
+
+
+STEPS = 20  # enough for gradient steps, and for a round of a discriminator
+
+
+def networks(model: Any) -> list[th.Tensor]:
+    """Return copies of all parameters that training changes."""
+    modules = [model.policy] + ([model.reward_net] if hasattr(model, "reward_net") else [])
+    return [parameter.detach().clone() for module in modules for parameter in module.parameters()]
+
+
+def are_equal(one: list[th.Tensor], other: list[th.Tensor]) -> bool:
+    return all(th.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def given_again(every: Algorithm) -> dict[str, Any]:
+    """Return what is not saved, so that loading a model to train it on needs it again."""
+    return {name: every.arguments[name] for name in ("demonstrations",) if name in every.arguments}
+
+
+def assert_same_actions(one: Any, other: Any) -> None:
+    observation = one.get_env().reset()
+    actions, others = (model.predict(observation, deterministic=True)[0] for model in (one, other))
+    assert np.array_equal(actions, others)
+
+
+def test_every_algorithm_is_here() -> None:
+    assert {algorithm.cls for algorithm in EVERY_ALGORITHM.values()} == {
+        algorithm.load() for algorithm in OUR_ALGORITHMS.values()
+    }
+
+
+def test_load_with_and_without_arguments(every: Algorithm, tmp_path: Path) -> None:
+    """A loaded model acts without an environment, takes SB3's arguments, and learns in an environment."""
+    model = every.make().learn(STEPS)
+    model.save(tmp_path / "model.zip")
+    assert_same_actions(model, every.cls.load(tmp_path / "model.zip", device="cpu"))
+    arguments = {"seed": 3, "verbose": 1, "tensorboard_log": str(tmp_path)}
+    loaded = every.cls.load(tmp_path / "model.zip", every.make_env(), "cpu", **given_again(every), **arguments)
+    assert {name: getattr(loaded, name) for name in arguments} == arguments
+    assert loaded.num_timesteps == model.num_timesteps
+    before = networks(loaded)
+    assert are_equal(before, networks(model))
+    loaded.verbose = 0
+    loaded.learn(STEPS, reset_num_timesteps=False)
+    assert loaded.num_timesteps > model.num_timesteps and not are_equal(before, networks(loaded))
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_set_env(every: Algorithm, reset: bool) -> None:
+    """Training goes on in another environment, or in the middle of an episode of this one."""
+    model = every.make().learn(STEPS)
+    before = networks(model)
+    model.set_env(every.make_env() if reset else model.get_env(), force_reset=reset)
+    model.learn(STEPS, reset_num_timesteps=reset)
+    assert not are_equal(before, networks(model))
+
+
+def test_copy(algorithm_name: str, every: Algorithm) -> None:
+    """A copy learns on its own, and leaves the original as it is."""
+    if algorithm_name == "E2C":
+        pytest.skip("SB3's VecTransposeImage cannot be copied")
+    model = every.make().learn(STEPS)
+    copied = copy.deepcopy(model)
+    before = networks(model)
+    assert are_equal(before, networks(copied))
+    copied.learn(STEPS, reset_num_timesteps=False)
+    assert are_equal(before, networks(model)) and not are_equal(before, networks(copied))
+    del model
+    assert_same_actions(copied, copied.policy)
+
+
+def test_copy_of_a_compiled_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(th, "compile", lambda function, **_: lambda *args, **kwargs: function(*args, **kwargs))
+    model = small.make(compile=True).learn(15)
+    before = networks(model)
+    copied = copy.deepcopy(model).learn(5, reset_num_timesteps=False)
+    assert are_equal(before, networks(model)) and not are_equal(before, networks(copied))
+    pickle.dumps(model.policy)
+
+
+def test_pickled_policy(every: Algorithm) -> None:
+    model = every.make().learn(STEPS)
+    assert_same_actions(model, pickle.loads(pickle.dumps(model.policy)))
+
+
+def test_checkpoints(algorithm_name: str, every: Algorithm, tmp_path: Path) -> None:
+    """Checkpoints of all kinds are written and loaded; a zip has neither stored steps nor demonstrations."""
+    model = every.make()
+    model.learn(STEPS, CheckpointCallback(5, str(tmp_path), save_replay_buffer=True, save_vecnormalize=True))
+    steps = max(int(path.stem.split("_")[2]) for path in tmp_path.glob("rl_model_*_steps.zip"))
+    loaded = every.cls.load(tmp_path / f"rl_model_{steps}_steps.zip", every.make_env(), "cpu", **given_again(every))
+    buffer = tmp_path / f"rl_model_replay_buffer_{steps}_steps.pkl"
+    assert buffer.exists() == (algorithm_name not in WITHOUT_REPLAY)
+    if buffer.exists():
+        loaded.load_replay_buffer(buffer)
+        assert loaded.replay_buffer.size() == steps - 1  # callbacks are called before a step is stored
+        loaded.learn(STEPS, reset_num_timesteps=False)
+    data = load_from_zip_file(tmp_path / f"rl_model_{steps}_steps.zip", device="cpu")[0]
+    assert data is not None and not {"demonstrations", "replay_buffer", "_demos", "_rollout"} & data.keys()
+
+
+WITHOUT_REPLAY = ("AIRL, on-policy", "BC", "WorldModels")
+REFUSE_NORMALIZATION = {
+    "AIRL": "`env` must not contain a VecNormalize",
+    "AIRL, on-policy": "`env` must not contain a VecNormalize",
+    "GAIL": "`env` must not contain a VecNormalize",
+    "GANGCL": "`env` must not contain a VecNormalize",
+    "BC": "`env` must not contain a VecNormalize",
+    "E2C": "`observation_space` must consist of uint8 images",
+    "WorldModels": "`env` must be made anew, which wrappers of vector environments are not, got VecNormalize",
+}
+
+
+def test_normalization_is_used_or_refused(algorithm_name: str, every: Algorithm, tmp_path: Path) -> None:
+    env = VecNormalize(make_vec_env(every.make_env, 2))
+    if algorithm_name in REFUSE_NORMALIZATION:
+        with pytest.raises(ValueError, match=REFUSE_NORMALIZATION[algorithm_name]):
+            every.make(env)
+        return
+    model = every.make(env).learn(2 * STEPS, CheckpointCallback(10, str(tmp_path), save_vecnormalize=True))
+    assert model.get_vec_normalize_env() is env
+    assert list(tmp_path.glob("rl_model_vecnormalize_*_steps.pkl"))
+    stored = model.replay_buffer.observations[: model.replay_buffer.pos]
+    assert set(stored[..., 0].flatten()) == {0, 1, 2, 3, 4}  # the numbers of the steps, as they were before
+    if algorithm_name == "DVBF":
+        assert abs(float(model.policy.obs_mean[0])) < 1  # the model is fitted to what the planner will get
+
+
+def test_several_environments(every: Algorithm) -> None:
+    model = every.make(make_vec_env(every.make_env, 3))
+    before = networks(model)
+    model.learn(3 * STEPS)
+    assert not are_equal(before, networks(model))
+    assert len(model.predict(model.get_env().reset())[0]) == 3
+    with pytest.raises(AssertionError, match="number of environments"):
+        model.set_env(every.make_env())
+
+
+@pytest.mark.parametrize("make", MAKERS, indirect=True)
+def test_policy_kwargs_that_sb3_has_had(make: Make) -> None:
+    """SB3's SAC adds to the dictionary that it is given, which may be given to us then."""
+    given: dict[str, Any] = {"net_arch": [8]}
+    SAC("MlpPolicy", "Pendulum-v1", policy_kwargs=given)
+    assert given.keys() == {"net_arch", "use_sde"}
+    make(policy_kwargs=given)
+
+
+@pytest.mark.parametrize("make", MAKERS, indirect=True)
+@pytest.mark.parametrize("buffer", [RelabellingReplayBuffer, DemonstrationReplayBuffer, ReplayBuffer])
+def test_returns_of_several_steps_need_their_buffer(make: Make, buffer: type[ReplayBuffer]) -> None:
+    with pytest.raises(ValueError, match=f"`n_steps` must be 1 with a {buffer.__name__}, got 3"):
+        make(n_steps=3, replay_buffer_class=buffer)
+    arguments: dict[str, Any] = {"replay_buffer_kwargs": {"n_steps": 3, "gamma": 0.99}}
+    with pytest.warns(UserWarning, match="`n_steps=3` is ignored"):  # SB3 takes the arguments of the buffer
+        model = make(n_steps=3, replay_buffer_class=NStepReplayBuffer, **arguments).learn(12)
+    assert model.replay_buffer is not None
+    assert model.replay_buffer.sample(4).discounts is not None

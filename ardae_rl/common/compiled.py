@@ -31,6 +31,13 @@ class CompiledFunction(Generic[P, T]):
         self._function = function
         self._compiled: Callable[P, T] | None = th.compile(function, dynamic=False, options={"fallback_random": True})
 
+    # A copy compiles its own function: compiled code stays bound to the networks that it was made for
+    def __getstate__(self) -> dict[str, Any]:
+        return {"function": self._function}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["function"])  # type: ignore[misc]
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         if self._compiled is not None:
             try:
@@ -97,6 +104,13 @@ class GraphedStep:
         self._step, self._recorder, self._n_warmup = step, recorder, n_warmup
         self._failed = False
         self.reset()
+
+    # A copy records its own step: a recording reads and writes the memory that it was made with
+    def __getstate__(self) -> dict[str, Any]:
+        return {"step": self._step, "recorder": self._recorder, "n_warmup": self._n_warmup}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def reset(self) -> None:
         """Discard the recording. Call it when the memory of networks or optimizers has changed."""

@@ -1,10 +1,11 @@
 """Whether demonstrations can be of an environment: keys, shapes, numbers and ranges."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space, maybe_transpose
 
 from ardae_rl.common.queries import check_finite
 
@@ -25,13 +26,17 @@ class Demonstration(Protocol):
 
 
 def check_demonstrations_fit(
-    demonstrations: Iterable[Demonstration], observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    demonstrations: Sequence[Demonstration], observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> None:
-    """Check that demonstrations can be of an environment with these spaces.
+    """Check that there are demonstrations, and that they can be of an environment with these spaces.
 
-    :raises ValueError: For other keys or shapes, values that are not finite, actions out of range, and observations far
-        out of theirs.
+    Images may have their channels first or last, as in SB3.
+
+    :raises ValueError: Without demonstrations, for other keys or shapes, values that are not finite, actions out of
+        range, and observations far out of theirs.
     """
+    if not demonstrations:
+        raise ValueError("`demonstrations` must have at least one trajectory, got none")
     for k, demonstration in enumerate(demonstrations):
         name = f"demonstrations[{k}]"
         _check_part(f"{name}.observations", demonstration.observations, observation_space, _OBSERVATION_TOLERANCE)
@@ -52,6 +57,8 @@ def _check_part(name: str, values: Any, space: spaces.Space[Any], tolerance: flo
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"`{name}` must have numbers, got {array.dtype}")
+    if isinstance(space, spaces.Box) and is_image_space(space):
+        array = maybe_transpose(array, space)
     if array.shape[1:] != (space.shape or ()):
         raise ValueError(f"`{name}` must have rows of shape {space.shape}, got {array.shape[1:]}")
     check_finite(name, array)
@@ -71,4 +78,8 @@ def _bounds(space: spaces.Space[Any]) -> tuple[Any, Any]:
         return space.low.astype(np.float64), space.high.astype(np.float64)
     if isinstance(space, spaces.Discrete):
         return np.float64(space.start), np.float64(space.start + space.n - 1)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start.astype(np.float64), (space.start + space.nvec - 1).astype(np.float64)
+    if isinstance(space, spaces.MultiBinary):
+        return np.float64(0), np.float64(1)
     return None, None

@@ -85,6 +85,15 @@ class SquashedActor(BasePolicy):
         return dict(self.constructor_arguments)
 
 
+def check_no_sde(use_sde: bool) -> None:
+    """Check the argument that SB3's SAC adds to ``policy_kwargs``.
+
+    :raises ValueError: For state-dependent exploration.
+    """
+    if use_sde:
+        raise ValueError("`use_sde` must be False, because the actor has no exploration matrix, got True")
+
+
 class NoTargets(nn.Module):
     """Stands in the place of target critics for a kind of critics that has none."""
 

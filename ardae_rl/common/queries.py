@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
@@ -20,6 +21,23 @@ class FiniteObservations(BasePolicy):
         """
         check_finite("observation", observation)
         return super().obs_to_tensor(observation)
+
+
+class CheckedPredictions(BaseAlgorithm):
+    """Base of algorithms with policies of SB3, which refuse observations that are not finite.
+
+    Name it before SB3's algorithm among the bases of a class.
+    """
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Return actions and the next state, as in SB3.
+
+        :raises ValueError: If the observation is not finite.
+        """
+        check_finite("observation", observation)
+        return super().predict(observation, state, episode_start, deterministic)
 
 
 def check_finite(name: str, values: Any) -> None:

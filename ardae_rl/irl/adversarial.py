@@ -13,18 +13,19 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from ardae_rl.common.checks import check_count, check_min
+from ardae_rl.common.queries import check_finite
 from ardae_rl.common.training import MetricMeans
-from ardae_rl.irl.cloning import clone_demonstrations
+from ardae_rl.irl.cloning import clone_demonstrations, forget_distribution
 from ardae_rl.irl.discriminator import Discriminator
-from ardae_rl.irl.files import Demonstrations, as_trajectories
-from ardae_rl.irl.generator import generator_arguments, generator_class_of, policy_class_of
+from ardae_rl.irl.files import Demonstrations
+from ardae_rl.irl.generator import check_same_generator, generator_arguments, generator_class_of, policy_class_of
+from ardae_rl.irl.preparation import check_given, check_not_normalized, prepared_demonstrations
 from ardae_rl.irl.reward_nets import RewardNet
 from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
 from ardae_rl.irl.rounds import DiscriminatorRounds
-from ardae_rl.irl.trajectories import match_absorbing_states
 from ardae_rl.irl.transitions import Transitions, concatenate, demonstrated_transitions, make_transitions
 
 SelfIRL = TypeVar("SelfIRL", bound="AdversarialIRL")
@@ -58,6 +59,7 @@ class AdversarialIRL(BaseAlgorithm):
         units of its own.
     :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts. In
         an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may be of the environment without it.
+        They are not saved with the model: give them to ``load``, too, to go on learning.
     :param generator: SB3 algorithm, by class or by its name in RL Zoo.
     :param generator_kwargs: Keyword arguments of the generator.
     :param reward_kwargs: Keyword arguments of the reward network.
@@ -120,14 +122,15 @@ class AdversarialIRL(BaseAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete),
         )
-        self.demonstrations = as_trajectories(demonstrations)
+        self.demonstrations = demonstrations
         self.generator_kwargs = dict(generator_kwargs or {})
         self.reward_kwargs = dict(reward_kwargs or {})
         self.discriminator_kwargs = dict(discriminator_kwargs or {})
         self.demo_batch_size, self.weight_decay = demo_batch_size, weight_decay
         self.disc_interval, self.n_disc_updates = disc_interval, n_disc_updates
         self.generator: Any = None
-        self.generator_state: bytes | None = None  # the saved generator, while a model is saved or loaded
+        # The saved generator and its arguments, while a model is saved or loaded
+        self.generator_state: tuple[bytes, dict[str, Any]] | None = None
         self._demos: list[Transitions] = []  # one batch per episode
         self._rollout: list[tuple[Transitions, NDArray[np.float32]]] = []  # of an on-policy generator, with rewards
         self._steps_since_round = 0
@@ -162,39 +165,48 @@ class AdversarialIRL(BaseAlgorithm):
         self._steps_since_round = 0
         self._rollout = []
         self._demos = []
-        if self.demonstrations is not None:
-            self.demonstrations = match_absorbing_states(self.demonstrations, self.env)
-            self._demos = demonstrated_transitions(self.demonstrations, self.action_space, self.reward_net)
+        self.demonstrations = demonstrations = prepared_demonstrations(self.demonstrations, self)
+        if demonstrations is not None:
+            self._demos = demonstrated_transitions(demonstrations, self.reward_net)
             self.reward_net.fit_normalizer(concatenate(self._demos).observations)
 
     def _make_generator(self) -> Any:
         return self.generator_class(
             self.policy_class,
             None if self.env is None else self._with_learned_reward(self.env),
-            policy_kwargs=self.policy_kwargs,
+            policy_kwargs=dict(self.policy_kwargs),  # SB3's SAC adds to it
             seed=self.seed,
             device=self.device,
             verbose=0,
             stats_window_size=self._stats_window_size,
-            **generator_arguments(
-                self.generator_class,
-                self.generator_kwargs,
-                self.observation_space,
-                self.discriminator.needs_density,
-            ),
+            **self._generator_arguments(),
         )
 
+    def _generator_arguments(self) -> dict[str, Any]:
+        needs_density = self.discriminator.needs_density
+        return generator_arguments(self.generator_class, self.generator_kwargs, self.observation_space, needs_density)
+
     def _load_generator(self) -> Any:
-        """Return the generator of a saved model. Without an environment it only acts and needs no replay memory."""
+        """Return the generator of a saved model, with the arguments that were given to ``load``.
+
+        Without an environment it only acts and needs no replay memory.
+        """
         assert self.generator_state is not None
-        state, self.generator_state = io.BytesIO(self.generator_state), None
+        check_same_generator(self.generator, self.generator_class)
+        (state, saved), self.generator_state = self.generator_state, None
+        arguments = self._generator_arguments()
+        changed = {
+            name: arguments[name]
+            for name, value in self.generator_kwargs.items()
+            if name not in saved or saved[name] != value
+        }
         env = None if self.env is None else self._with_learned_reward(self.env)
-        acts_only = env is None and issubclass(self.generator_class, OffPolicyAlgorithm)
-        return self.generator_class.load(state, env, self.device, **({"buffer_size": 1} if acts_only else {}))
+        if env is None and issubclass(self.generator_class, OffPolicyAlgorithm):
+            changed["buffer_size"] = 1
+        return self.generator_class.load(io.BytesIO(state), env, self.device, **changed)
 
     def _with_learned_reward(self, env: VecEnv) -> RewardVecEnvWrapper:
-        if unwrap_vec_normalize(env) is not None:
-            raise ValueError("`env` must not contain a VecNormalize")
+        check_not_normalized(env)
         return RewardVecEnvWrapper(env, self._step_reward, self.discriminator.start_episodes)
 
     def _relabel_replay_buffer(self) -> None:
@@ -203,7 +215,10 @@ class AdversarialIRL(BaseAlgorithm):
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         super().set_env(env, force_reset)
         assert self.env is not None
-        self.generator.set_env(self._with_learned_reward(self.env), force_reset)
+        wrapped = self._with_learned_reward(self.env)
+        if not force_reset:
+            wrapped.go_on_from(self.generator._last_obs)
+        self.generator.set_env(wrapped, force_reset)
 
     # Use
 
@@ -238,6 +253,11 @@ class AdversarialIRL(BaseAlgorithm):
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
+        """Return actions of the generator, and its state.
+
+        :raises ValueError: For observations that are not finite.
+        """
+        check_finite("observation", observation)
         actions, state = self.generator.predict(observation, state, episode_start, deterministic)
         return actions, state
 
@@ -262,8 +282,7 @@ class AdversarialIRL(BaseAlgorithm):
         :param progress_bar: Whether to show a progress bar.
         :raises ValueError: Without demonstrations.
         """
-        if self.demonstrations is None:
-            raise ValueError("`demonstrations` must be trajectories, or where to load them from, to learn, got None")
+        check_given(self.demonstrations)
         name = tb_log_name or type(self).__name__
         if not self._custom_logger:
             self._logger = utils.configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
@@ -273,6 +292,7 @@ class AdversarialIRL(BaseAlgorithm):
         rounds = DiscriminatorRounds(self, self._init_callback(callback, progress_bar))
         self.generator.learn(total_timesteps, rounds, log_interval, name, reset_num_timesteps)
         self.num_timesteps = self.generator.num_timesteps
+        forget_distribution(self.policy)
         return self
 
     def start_rollout(self) -> None:
@@ -318,6 +338,7 @@ class AdversarialIRL(BaseAlgorithm):
 
     def _step_reward(self, step: VecStep) -> NDArray[np.float32]:
         """Return the learned rewards of a step, and store the step for the discriminator."""
+        check_finite("observations", step.next_observations)
         transitions = make_transitions(
             self.reward_net, step.observations, step.actions, step.next_observations, step.terminated
         )
@@ -337,27 +358,40 @@ class AdversarialIRL(BaseAlgorithm):
 
     # Saving
 
+    @property
+    def replay_buffer(self) -> Any:
+        """The replay buffer of an off-policy generator; None for an on-policy one."""
+        return getattr(self.generator, "replay_buffer", None)
+
     def save_replay_buffer(self, path: Any) -> None:
         """Save the replay buffer of an off-policy generator."""
         self.generator.save_replay_buffer(path)
 
     def load_replay_buffer(self, path: Any) -> None:
-        """Load the replay buffer of an off-policy generator. Rewards are computed when transitions are sampled."""
+        """Load the replay buffer of an off-policy generator. Rewards are computed when transitions are sampled.
+
+        :raises ValueError: If the discriminator needs the density of the replay buffer, whose policies are not saved.
+        """
+        self.discriminator.check_loaded_replay()
         self.generator.load_replay_buffer(path)
         self._relabel_replay_buffer()
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """Save the model; the generator is one entry of it, in the form of its own ``save``."""
+        """Save the model; the generator is one entry of it, in the form of its own ``save``.
+
+        Like the replay buffer, the demonstrations are not saved. Give them to ``load`` to go on learning.
+        """
         file = io.BytesIO()
         self.generator.save(file)
-        self.generator_state = file.getvalue()
+        self.generator_state = file.getvalue(), self.generator_kwargs
         try:
             super().save(path, exclude, include)
         finally:
             self.generator_state = None
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "generator", "discriminator", "optimizer", "_demos", "_rollout"]
+        data = ["demonstrations", "_demos", "_rollout"]
+        return [*super()._excluded_save_params(), "generator", "discriminator", "optimizer", *data]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["discriminator", "optimizer"], []

@@ -15,16 +15,17 @@ from stable_baselines3.common.policies import (
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from ardae_rl.common.checks import check_count
+from ardae_rl.common.queries import CheckedPredictions
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import likelihood_step
-from ardae_rl.irl.files import Demonstrations, as_trajectories
-from ardae_rl.irl.trajectories import match_absorbing_states
+from ardae_rl.irl.files import Demonstrations
+from ardae_rl.irl.preparation import check_given, check_not_normalized, prepared_demonstrations
 from ardae_rl.irl.transitions import concatenate, demonstrated_transitions
 
 SelfBC = TypeVar("SelfBC", bound="BC")
 
 
-class BC(BaseAlgorithm):
+class BC(CheckedPredictions, BaseAlgorithm):
     """Behavioral cloning of demonstrations by SB3's actor-critic policy, whose critic is not used.
 
     ``learn`` takes no steps in the environment: one time step is one gradient step. It is a baseline, and with many
@@ -95,23 +96,23 @@ class BC(BaseAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
-        self.demonstrations = as_trajectories(demonstrations)
+        self.demonstrations = demonstrations
         self.batch_size = batch_size
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
         check_count("batch_size", self.batch_size)
+        check_not_normalized(self.env)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         policy: Any = self.policy_class(
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.policy = policy.to(self.device)
-        if self.demonstrations is not None:
-            self.demonstrations = match_absorbing_states(self.demonstrations, self.env)
-            demos = demonstrated_transitions(self.demonstrations, self.action_space, self.policy)
-            self._transitions = concatenate(demos)
+        self.demonstrations = demonstrations = prepared_demonstrations(self.demonstrations, self)
+        if demonstrations is not None:
+            self._transitions = concatenate(demonstrated_transitions(demonstrations, self.policy))
 
     def learn(
         self: SelfBC,
@@ -132,8 +133,7 @@ class BC(BaseAlgorithm):
         :param progress_bar: Whether to show a progress bar.
         :raises ValueError: Without demonstrations.
         """
-        if self.demonstrations is None:
-            raise ValueError("`demonstrations` must be trajectories, or where to load them from, to learn, got None")
+        check_given(self.demonstrations)
         if not self._custom_logger:
             self._logger = utils.configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps)
         self.num_timesteps = 0 if reset_num_timesteps else self.num_timesteps
@@ -169,7 +169,7 @@ class BC(BaseAlgorithm):
         self.logger.dump(self.num_timesteps)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_transitions"]
+        return [*super()._excluded_save_params(), "demonstrations", "_transitions"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import nn
 
 from ardae_rl.common.checks import check_count, check_positive
@@ -55,7 +55,14 @@ def likelihood_step(
     optimizer.zero_grad()
     (-log_prob).backward()
     optimizer.step()
+    forget_distribution(model.policy)
     return log_prob.detach()
+
+
+def forget_distribution(policy: BasePolicy) -> None:
+    """Forget the last distribution of an actor-critic policy, whose tensors can be neither copied nor pickled."""
+    if isinstance(policy, ActorCriticPolicy):
+        policy.action_dist.distribution = None  # type: ignore[assignment]
 
 
 def _actor(model: BaseAlgorithm) -> nn.Module:

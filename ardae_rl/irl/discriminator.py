@@ -66,6 +66,12 @@ class Discriminator(nn.Module, Generic[Data]):
             name = type(generator).__name__
             raise ValueError(f"`generator` must be an algorithm whose policy has a density, got {name}")
 
+    def check_loaded_replay(self) -> None:
+        """Check that the discriminator can be trained on a replay buffer that was loaded.
+
+        :raises ValueError: If that needs the density of what made it.
+        """
+
     @abstractmethod
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
         """Return the reward that the generator maximizes, shape (n,), without gradient."""
@@ -172,6 +178,12 @@ class TransitionDiscriminator(Discriminator[Samples]):
         super().check_generator(generator)
         if self.source == "replay":
             _replay_buffer(generator)
+
+    def check_loaded_replay(self) -> None:
+        if self.source == "replay" and self.needs_density:
+            raise ValueError(
+                "`source` must be 'recent' to load a replay buffer, the policies of which are not saved, got 'replay'"
+            )
 
     def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
         self.recent.append(transitions)

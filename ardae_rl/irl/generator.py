@@ -14,6 +14,18 @@ from ardae_rl.common.checks import check_choice
 from ardae_rl.irl.relabelling import relabelling_buffer
 from ardae_rl.registry import ALGORITHMS, algorithm_class
 
+_ARGUMENTS_OF_TRAINER = (
+    "policy",
+    "env",
+    "policy_kwargs",
+    "stats_window_size",
+    "tensorboard_log",
+    "verbose",
+    "seed",
+    "device",
+    "_init_setup_model",
+)
+
 
 def generator_class_of(generator: str | type[BaseAlgorithm]) -> Any:
     """Return the class of a generator.
@@ -25,6 +37,17 @@ def generator_class_of(generator: str | type[BaseAlgorithm]) -> Any:
         return generator
     check_choice("generator", generator, sorted(ALGORITHMS))
     return algorithm_class(generator)
+
+
+def check_same_generator(generator: str | type[BaseAlgorithm] | None, saved: type[BaseAlgorithm]) -> None:
+    """Check the generator that is given when a model is loaded.
+
+    :param generator: An algorithm, or its name; None if it is not given.
+    :param saved: Class of the saved generator.
+    :raises ValueError: If it is another one.
+    """
+    if generator is not None and generator_class_of(generator) is not saved:
+        raise ValueError(f"`generator` must be {saved.__name__}, as in the saved model, got {generator!r}")
 
 
 def policy_class_of(generator_class: type[BaseAlgorithm], policy: str | type[BasePolicy]) -> type[BasePolicy]:
@@ -48,9 +71,13 @@ def generator_arguments(
     """Return the generator's keyword arguments, completed by a relabelling buffer and the temperature of MaxEnt IRL.
 
     :param needs_density: Whether the discriminator uses ln π, so that the reward is in units of a temperature of 1.
-    :raises ValueError: For an algorithm, a replay buffer or n-step returns that do not work with learned rewards.
+    :raises ValueError: For an algorithm, a replay buffer or n-step returns that do not work with learned rewards, and
+        for arguments that the trainer has itself.
     """
     arguments = dict(generator_kwargs)
+    for name in _ARGUMENTS_OF_TRAINER:
+        if name in arguments:
+            raise ValueError(f"`generator_kwargs` must not have {name!r}, which is an argument of the trainer itself")
     is_off_policy = issubclass(generator_class, OffPolicyAlgorithm)
     if is_off_policy:
         if arguments.get("n_steps", 1) != 1:

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.her import HerReplayBuffer
 
+from ardae_rl.common.copies import deep_copy
 from ardae_rl.common.squashed import unscale_actions
 from ardae_rl.irl.transitions import Transitions
 
@@ -41,6 +42,9 @@ class Relabelling:
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()  # type: ignore[misc,unused-ignore]
         return {name: value for name, value in state.items() if name != "reward"}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Relabelling":
+        return deep_copy(self, memo)
 
 
 class RelabellingReplayBuffer(Relabelling, ReplayBuffer):

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from ardae_rl.common.copies import deep_copy
+
 Array = NDArray[Any]
 
 
@@ -35,6 +37,13 @@ class RewardVecEnvWrapper(VecEnvWrapper):
         self._reward, self._start_episodes = reward, start_episodes
         self._observations: Any = None
         self._actions: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RewardVecEnvWrapper":
+        return deep_copy(self, memo, shared=("class_attributes",))  # SB3's, which cannot be copied
+
+    def go_on_from(self, observations: Any) -> None:
+        """Begin in the middle of episodes, at these observations, instead of with a reset."""
+        self._observations = observations
 
     def reset(self) -> Any:
         self._start_episodes()

@@ -11,8 +11,11 @@ from stable_baselines3.common.preprocessing import maybe_transpose
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples
 from stable_baselines3.sac.policies import SACPolicy
 
-from ardae_rl.irl.files import Demonstrations, as_trajectories
-from ardae_rl.irl.trajectories import Trajectory, check_actions, match_absorbing_states
+from ardae_rl.common.copies import deep_copy
+from ardae_rl.common.queries import CheckedPredictions
+from ardae_rl.irl.files import Demonstrations
+from ardae_rl.irl.preparation import check_given, prepared_demonstrations
+from ardae_rl.irl.trajectories import Trajectory
 
 SelfSQIL = TypeVar("SelfSQIL", bound="SQIL")
 
@@ -46,8 +49,11 @@ class DemonstrationReplayBuffer(ReplayBuffer):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "demonstrations"}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "DemonstrationReplayBuffer":
+        return deep_copy(self, memo)
 
-class SQIL(SAC):
+
+class SQIL(CheckedPredictions, SAC):
     """Soft Q imitation learning: SAC with reward 1 for demonstrations and 0 for its own transitions, half and half.
 
     It is the simplest imitation learner that uses the environment, and a baseline: it learns no reward that could be
@@ -71,6 +77,7 @@ class SQIL(SAC):
     :param env: Environment, whose own reward is not used.
     :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts. In
         an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may be of the environment without it.
+        They are not saved with the model: give them to ``load``, too, to go on learning.
     :param kwargs: Keyword arguments of SAC, without ``replay_buffer_class`` and ``n_steps``.
     :raises ValueError: For observations that are dictionaries, and for unusable demonstrations.
     """
@@ -86,7 +93,8 @@ class SQIL(SAC):
             raise ValueError(f"`replay_buffer_class` must be left out, got {kwargs['replay_buffer_class']!r}")
         if kwargs.get("n_steps", 1) != 1:
             raise ValueError(f"`n_steps` must be 1, got {kwargs['n_steps']!r}")
-        self.demonstrations = as_trajectories(demonstrations)
+        self.demonstrations = demonstrations
+        kwargs["policy_kwargs"] = dict(kwargs.get("policy_kwargs") or {})  # SB3's SAC adds to it
         super().__init__(policy, env, **kwargs)  # type: ignore[arg-type]
 
     def _setup_model(self) -> None:
@@ -94,18 +102,16 @@ class SQIL(SAC):
         if isinstance(self.observation_space, spaces.Dict):
             raise ValueError("`env` must have arrays as observations, got a dictionary")
         super()._setup_model()
-        if self.demonstrations is not None:
-            self.demonstrations = match_absorbing_states(self.demonstrations, self.env)
+        self.demonstrations = demonstrations = prepared_demonstrations(self.demonstrations, self)
+        self._demonstration_buffer = None if demonstrations is None else self._filled_buffer(demonstrations)
         self._set_demonstrations()
 
     def _set_demonstrations(self) -> None:
         assert isinstance(self.replay_buffer, DemonstrationReplayBuffer)
-        if self.demonstrations is not None:
-            self.replay_buffer.demonstrations = self._filled_buffer(self.demonstrations)
+        self.replay_buffer.demonstrations = self._demonstration_buffer
 
     def _filled_buffer(self, demonstrations: list[Trajectory]) -> ReplayBuffer:
         """Return a replay buffer with the demonstrated transitions, whose actions are scaled as SAC's are."""
-        check_actions(demonstrations, self.action_space)
         n = sum(len(trajectory) for trajectory in demonstrations)
         buffer = ReplayBuffer(n, self.observation_space, self.action_space, self.device)
         for trajectory in demonstrations:
@@ -130,10 +136,12 @@ class SQIL(SAC):
 
         :raises ValueError: Without demonstrations.
         """
-        if self.demonstrations is None:
-            raise ValueError("`demonstrations` must be trajectories, or where to load them from, to learn, got None")
+        check_given(self.demonstrations)
         return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         super().load_replay_buffer(path, truncate_last_traj)
         self._set_demonstrations()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "demonstrations", "_demonstration_buffer"]

@@ -139,21 +139,6 @@ def with_absorbing_states(trajectory: Trajectory, horizon: int, action_space: sp
     return Trajectory(np.concatenate([ordinary, absorbing]), actions, rewards)
 
 
-def check_actions(trajectories: Sequence[Trajectory], action_space: spaces.Space[Any]) -> None:
-    """Check that there are trajectories, and that their actions are of the action space.
-
-    :raises ValueError: If not.
-    """
-    if not trajectories:
-        raise ValueError("`demonstrations` must have at least one trajectory, got none")
-    for trajectory in trajectories:
-        if trajectory.actions.shape[1:] != action_space.shape:
-            raise ValueError(
-                f"`demonstrations` must have actions of shape {action_space.shape}, as the environment has, got "
-                f"{trajectory.actions.shape[1:]}"
-            )
-
-
 def match_absorbing_states(trajectories: Sequence[Trajectory], env: VecEnv | None) -> list[Trajectory]:
     """Return the trajectories with absorbing states, if the environment has them and the trajectories do not."""
     if env is None or not all(env.env_is_wrapped(AbsorbingState)):

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from ardae_rl.irl.trajectories import Trajectory, check_actions, select_rows
+from ardae_rl.irl.trajectories import Trajectory, select_rows
 
 
 class Transitions(NamedTuple):
@@ -30,14 +29,8 @@ def make_transitions(
     return Transitions(before, th.as_tensor(np.array(actions), device=network.device), after, is_terminal)
 
 
-def demonstrated_transitions(
-    demonstrations: Sequence[Trajectory], action_space: spaces.Space[Any], network: BaseModel
-) -> list[Transitions]:
-    """Return the transitions of each trajectory as tensors on the device of a network.
-
-    :raises ValueError: Without trajectories, and for actions or observations of other spaces.
-    """
-    check_actions(demonstrations, action_space)
+def demonstrated_transitions(demonstrations: Sequence[Trajectory], network: BaseModel) -> list[Transitions]:
+    """Return the transitions of each trajectory as tensors on the device of a network."""
     demos = []
     for trajectory in demonstrations:
         before, after = (select_rows(trajectory.observations, rows) for rows in (slice(0, -1), slice(1, None)))

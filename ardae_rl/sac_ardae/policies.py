@@ -10,7 +10,7 @@ from stable_baselines3.common.utils import FloatSchedule
 from torch import nn
 
 from ardae_rl.common.checks import check_count
-from ardae_rl.common.policies import SquashedPolicy, record_arguments
+from ardae_rl.common.policies import SquashedPolicy, check_no_sde, record_arguments
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope
 from ardae_rl.sac_ardae.activations import activation_class
 from ardae_rl.sac_ardae.actor import ImplicitActor
@@ -49,6 +49,7 @@ class SACARDAEPolicy(SquashedPolicy):
     :param entropy_kwargs: Arguments of the distance.
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor's encoder and location.
+    :param use_sde: Must be False. SB3's SAC adds it to the dictionaries that it is given.
     :param kwargs: Arguments of :class:`~ardae_rl.sac_ardae.actor.ImplicitActor` (``noise_dim``, ``n_encoder_layers``,
         ``generator_arch``, ``generator_activation_fn``, ``location_path``, ``frame``, ``output_noise``, ``n_bases``)
         and of SB3's ``SACPolicy`` (``net_arch``, ``n_critics``, ``share_features_extractor`` and others), and
@@ -72,8 +73,10 @@ class SACARDAEPolicy(SquashedPolicy):
         entropy_kwargs: dict[str, Any] | None = None,
         activation_fn: str | type[nn.Module] = nn.ReLU,
         actor_activation_fn: str | type[nn.Module] = nn.ReLU,
+        use_sde: bool = False,
         **kwargs: Any,
     ):
+        check_no_sde(use_sde)
         self.distance = make_distance(entropy, entropy_kwargs)
         if self.distance is not None:
             kwargs = {"output_noise": 0.0} | kwargs

@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBuff
 from stable_baselines3.common.utils import get_parameters_by_name, polyak_update
 from torch.nn import functional as F
 
-from ardae_rl.common.algorithms import NamedAlgorithm
+from ardae_rl.common.algorithms import NamedAlgorithm, check_n_steps
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
 from ardae_rl.common.squashed import log_tanh_slope
@@ -193,6 +193,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         for name, minimum in minima.items():
             check_count(name, getattr(self, name), minimum)
         check_min("actor_gradient_limit", self.actor_gradient_limit, 0)
+        check_n_steps(self.n_steps, self.replay_buffer_class)
         check_temperature(self.ent_coef, self.target_entropy)
 
     def _check_density(self) -> None:

@@ -7,7 +7,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
-from ardae_rl.common.policies import SquashedPolicy, record_arguments
+from ardae_rl.common.policies import SquashedPolicy, check_no_sde, record_arguments
 from ardae_rl.sac_nf.actor import FlowActor
 
 
@@ -43,8 +43,7 @@ class SACNFPolicy(SquashedPolicy):
         use_sde: bool = False,
         **kwargs: Any,
     ):
-        if use_sde:
-            raise ValueError("`use_sde` must be False, because a flow has no exploration matrix, got True")
+        check_no_sde(use_sde)
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def squashed_log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:

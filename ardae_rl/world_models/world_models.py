@@ -1,6 +1,7 @@
 """World Models as an SB3 algorithm: rounds of collection, vision, memory and controller."""
 
 import math
+import shutil
 import tempfile
 from collections.abc import Iterable
 from functools import partial
@@ -17,6 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeIm
 
 from ardae_rl.common.callbacks import ShowSteps
 from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.copies import deep_copy
 from ardae_rl.common.records import qualified_name
 from ardae_rl.environments import EnvDescription, env_record
 from ardae_rl.runs import progress
@@ -156,7 +158,7 @@ class WorldModels(BaseAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete),
         )
-        self._temporary = tempfile.TemporaryDirectory(prefix="world_models_") if folder is None else None
+        self._temporary = _temporary_folder() if folder is None else None
         self.folder = Path(self._temporary.name) if self._temporary is not None else Path(str(folder))
         self.n_iterations, self.n_episodes = n_iterations, n_episodes
         self.collection_env, self.search, self.search_env = collection_env, search, search_env
@@ -439,12 +441,25 @@ class WorldModels(BaseAlgorithm):
         monitored = Monitor(env) if monitor_wrapper else env
         return DummyVecEnv([lambda: monitored])
 
+    def __deepcopy__(self: SelfWorldModels, memo: dict[int, Any]) -> SelfWorldModels:
+        """Return a copy, which has a temporary folder of its own if this model has one."""
+        copied = deep_copy(self, memo, shared=("_temporary",))
+        if self._temporary is not None:
+            copied._temporary = _temporary_folder()
+            copied.folder = Path(copied._temporary.name)
+            shutil.copytree(self.folder, copied.folder, dirs_exist_ok=True)
+        return copied
+
     def _excluded_save_params(self) -> list[str]:
         temporary = ["folder"] if self._temporary is not None else []  # a loaded model has its own
         return [*super()._excluded_save_params(), "_temporary", *temporary]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="world_models_")
 
 
 def _callback_list(callback: MaybeCallback) -> list[BaseCallback]:

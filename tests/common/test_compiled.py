@@ -1,5 +1,6 @@
 """Compiled functions and recorded steps equal the plain ones, and warn where compiling or recording fails."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -51,6 +52,30 @@ def test_compiled_function_raises_the_functions_own_errors() -> None:
 
     with pytest.raises(KeyError, match="obs"):
         CompiledFunction(broken)(th.ones(1))
+
+
+class Counter:
+    """Counts its compiled calls."""
+
+    def __init__(self, make: Callable[[Callable[[th.Tensor], Metrics]], Any]) -> None:
+        self.count = th.zeros(())
+        self.update = make(self._update)
+
+    def _update(self, by: th.Tensor) -> Metrics:
+        return {"count": self.count.add_(by).clone()}
+
+
+@pytest.mark.parametrize("form", ["compiled", "recorded"])
+def test_a_copy_has_compiled_functions_of_its_own(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They change the copy, not the original, for which they were compiled or recorded."""
+    monkeypatch.setattr(th, "compile", lambda function, **_: lambda *args: function(*args))
+    original = Counter(CompiledFunction if form == "compiled" else lambda f: GraphedStep(f, Tape(), n_warmup=1))
+    for _ in range(3):
+        original.update(th.ones(()))
+    copied = copy.deepcopy(original)
+    for _ in range(3):
+        copied.update(th.ones(()))
+    assert (original.count.item(), copied.count.item()) == (3, 6)
 
 
 def step(batch: dict[str, th.Tensor], options: tuple[th.Tensor | None, th.Tensor]) -> Metrics:

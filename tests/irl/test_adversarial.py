@@ -14,7 +14,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from ardae_rl.irl import AIRL, GAIL, GANGCL, ShapedRewardNet, Trajectory, collect_demonstrations
+from ardae_rl.irl import AIRL, GAIL, GANGCL, ShapedRewardNet, Trajectory, collect_demonstrations, save_trajectories
 from ardae_rl.irl.adversarial import AdversarialIRL
 from ardae_rl.irl.transitions import Transitions, concatenate
 from tests.irl.counting import Counting
@@ -127,7 +127,7 @@ def test_save_load_continue(method: type[Any], generator: str, tmp_path: Path) -
     model = make(method, generator)
     model.learn(60)
     model.save(tmp_path / "model")
-    loaded = method.load(tmp_path / "model", env=Counting(), device="cpu")
+    loaded = method.load(tmp_path / "model", env=Counting(), demonstrations=demonstrations(), device="cpu")
     given = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32), np.zeros((4, 2), np.float32), np.zeros(4)
     np.testing.assert_array_equal(loaded.reward_net.predict(*given), model.reward_net.predict(*given))
     np.testing.assert_array_equal(
@@ -302,9 +302,11 @@ def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
 
 
 def test_unusable_demonstrations_and_environments() -> None:
-    with pytest.raises(ValueError, match=r"`demonstrations` must have actions of shape \(1,\), .* got \(\)"):
+    with pytest.raises(ValueError, match=r"`demonstrations\[0\]\.actions` must have rows of shape \(1,\), got \(\)"):
         AIRL("MlpPolicy", Counting(), demonstrations(1, discrete=True))
-    with pytest.raises(ValueError, match="Unexpected observation shape"):
+    with pytest.raises(
+        ValueError, match=r"`demonstrations\[0\]\.observations` must have rows of shape \(3,\), got \(2,\)"
+    ):
         AIRL("MlpPolicy", "Pendulum-v1", demonstrations(1))
     with pytest.raises(ValueError, match="`env` must not contain a VecNormalize"):
         make(AIRL).set_env(VecNormalize(make_vec_env(Counting)))
@@ -313,3 +315,89 @@ def test_unusable_demonstrations_and_environments() -> None:
     with pytest.raises(ValueError, match=r"`demonstrations` must be trajectories, .* got None"):
         AIRL("MlpPolicy", Counting()).learn(10)
     assert issubclass(AIRL, AdversarialIRL)
+
+
+# Loading
+
+
+@pytest.mark.parametrize("generator", ["sac", "ppo"])
+def test_load_with_demonstrations_in_a_file(generator: str, tmp_path: Path) -> None:
+    """As ``train -i`` does: everything that made the model is given again."""
+    model = make(AIRL, generator).learn(20)
+    model.save(tmp_path / "model")
+    save_trajectories(tmp_path / "demos.npz", demonstrations(2))
+    kwargs: dict[str, Any] = {
+        "generator": generator,
+        "generator_kwargs": GENERATORS[generator],
+        "demonstrations": tmp_path / "demos.npz",
+    }
+    loaded: Any = AIRL.load(tmp_path / "model", Counting(), "cpu", **kwargs)
+    assert len(loaded.demonstrations) == len(loaded._demos) == 2
+    assert loaded.learn(20, reset_num_timesteps=False).num_timesteps == 40
+    assert AIRL.load(tmp_path / "model", device="cpu", **kwargs).predict(np.zeros(2, np.float32))[0].shape == (1,)
+    with pytest.raises(ValueError, match=r"`demonstrations` must be trajectories, .* got None"):
+        AIRL.load(tmp_path / "model", Counting(), "cpu").learn(20)
+
+
+def test_load_with_other_arguments_of_the_generator(tmp_path: Path) -> None:
+    model = make(AIRL, "sac")
+    model.generator.batch_size = 7
+    model.save(tmp_path / "model")
+    loaded = AIRL.load(tmp_path / "model", Counting(), "cpu", generator_kwargs={"gamma": 0.5, "batch_size": 8})
+    assert loaded.generator.gamma == 0.5  # given
+    assert loaded.generator.batch_size == 7  # as it was saved, because no other value than the first is given
+    assert loaded.generator.replay_buffer.reward is not None
+    with pytest.raises(ValueError, match="`generator` must be SAC, as in the saved model, got 'ppo'"):
+        AIRL.load(tmp_path / "model", device="cpu", generator="ppo")
+
+
+@pytest.mark.parametrize("method", [AIRL, GAIL])
+def test_loaded_replay_buffers(method: type[Any], tmp_path: Path) -> None:
+    """The policies that made a replay buffer are not saved, so that its density is unknown after loading."""
+    model = make(method, discriminator_kwargs={"source": "replay"}).learn(40)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "buffer")
+    loaded = method.load(tmp_path / "model", Counting(), "cpu", demonstrations=demonstrations())
+    if method is AIRL:
+        with pytest.raises(ValueError, match=r"`source` must be 'recent' to load a replay buffer, .* got 'replay'"):
+            loaded.load_replay_buffer(tmp_path / "buffer")
+    else:
+        loaded.load_replay_buffer(tmp_path / "buffer")
+    loaded.learn(40, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("name", ["policy_kwargs", "seed", "device"])
+def test_arguments_of_the_trainer_are_not_the_generators(name: str) -> None:
+    with pytest.raises(ValueError, match=f"`generator_kwargs` must not have '{name}', which is an argument of"):
+        make(AIRL, generator_kwargs={name: {}})
+
+
+def test_the_callers_dictionary_is_left_alone() -> None:
+    given: dict[str, Any] = {"net_arch": [8]}
+    for generator in ("sac", "sac_ardae", "ppo"):
+        make(GAIL, generator, policy_kwargs=given)
+        assert given == {"net_arch": [8]}
+
+
+def test_in_the_middle_of_an_episode() -> None:
+    """The step after ``set_env`` without a reset begins at the last observation."""
+    model = make(AIRL).learn(23)
+    model.set_env(model.get_env(), force_reset=False)
+    model.learn(1, reset_num_timesteps=False)
+    assert model.discriminator.recent[-1].observations[0, 0] == 3
+
+
+# Observations that are not finite
+
+
+def test_observations_that_are_not_finite() -> None:
+    model = make(AIRL)
+    with pytest.raises(ValueError, match="`observation` must be finite, got 1 of 2 values that are not"):
+        model.predict(np.array([0, np.nan], np.float32), deterministic=True)
+
+    class Broken(Counting):
+        def _observation(self) -> Any:
+            return np.array([self._t, np.nan if self._t == 3 else 0], np.float32)
+
+    with pytest.raises(ValueError, match="`observations` must be finite, got 1 of 2 values that are not"):
+        make(AIRL, env=Broken(), demos=demonstrations()).learn(10)

@@ -38,7 +38,7 @@ def test_learn_save_load_continue(name: str, tmp_path: Path) -> None:
     model = make(method).learn(40)
     assert model.num_timesteps == 40
     model.save(tmp_path / "model")
-    loaded = method.load(tmp_path / "model", env=Counting(), device="cpu")
+    loaded = method.load(tmp_path / "model", env=Counting(), demonstrations=demonstrations(), device="cpu")
     assert_equal_states(model.policy.state_dict(), loaded.policy.state_dict())
     obs = np.ones((3, 2), np.float32)
     np.testing.assert_array_equal(loaded.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0])
@@ -115,7 +115,7 @@ def test_errors(method: type[Any]) -> None:
         make(method, Counting(), None).learn(10)
     with pytest.raises(ValueError, match="`demonstrations` must have at least one trajectory, got none"):
         make(method, Counting(), [])
-    with pytest.raises(ValueError, match=r"`demonstrations` must have actions of shape \(1,\), .* got \(\)"):
+    with pytest.raises(ValueError, match=r"`demonstrations\[0\]\.actions` must have rows of shape \(1,\), got \(\)"):
         make(method, Counting(), demonstrations(1, discrete=True))
 
 
@@ -129,3 +129,13 @@ def test_errors_of_sqil() -> None:
 def test_demonstrations_in_a_file(tmp_path: Path) -> None:
     save_trajectories(tmp_path / "demos.npz", demonstrations(2))
     assert len(make(BC, Counting(), tmp_path / "demos.npz").demonstrations) == 2
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+def test_load_with_demonstrations_in_a_file(method: type[Any], tmp_path: Path) -> None:
+    make(method).save(tmp_path / "model")
+    save_trajectories(tmp_path / "demos.npz", demonstrations(2))
+    loaded = method.load(tmp_path / "model", Counting(), "cpu", demonstrations=str(tmp_path / "demos.npz")).learn(20)
+    assert len(loaded.demonstrations) == 2
+    with pytest.raises(ValueError, match="`observation` must be finite, got 1 of 2 values that are not"):
+        loaded.predict(np.array([0, np.inf], np.float32), deterministic=True)

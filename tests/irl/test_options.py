@@ -128,7 +128,8 @@ def test_demonstrations_get_absorbing_states(method: type[Any], tmp_path: Any) -
     assert not model._demos[0].terminated.any()
     model.learn(30)
     model.save(tmp_path / "model")
-    assert method.load(tmp_path / "model", device="cpu").demonstrations[0].observations.shape == (6, 3)
+    loaded = method.load(tmp_path / "model", env, device="cpu", demonstrations=demonstrations(2, ends=True))
+    assert loaded.demonstrations[0].observations.shape == (6, 3)
     always: Any = Always(np.array([1.0], np.float32))
     own = collect_demonstrations(always, make_vec_env(lambda: AbsorbingState(Counting(ends=True), horizon=5)), 1)
     assert len(make(method, "sac", env, own)._demos[0].actions) == 5  # these have them already
