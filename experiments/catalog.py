@@ -39,6 +39,7 @@ EXPERIMENTS = {
     "dvbf_control": "experiments.dvbf_control",
     "imitation": "experiments.imitation",
     "latent_control": "experiments.latent_control",
+    "stacked_control": "experiments.stacked_control",
     "world_model_ablation": "experiments.world_model_ablation",
     "dream_temperature": "experiments.dream_temperature",
     "take_cover": "experiments.take_cover",

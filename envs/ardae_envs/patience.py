@@ -1,4 +1,4 @@
-"""Early truncation of episodes that no longer collect reward."""
+"""Early end of episodes that no longer collect reward."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ardae_envs.checks import check_min
 
 
 class Patience(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Truncate an episode after n consecutive steps without a positive reward; for training, not for evaluation.
+    """End an episode after n consecutive steps without a positive reward; for training, not for evaluation.
 
     Example:
 
@@ -22,14 +22,16 @@ class Patience(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     :param env: Any environment.
     :param n: Number of consecutive steps without a positive reward.
+    :param terminate: Whether this terminates the episode, so that a value function learns that no reward follows. If
+        False, the episode is truncated.
     :raises ValueError: If ``n`` is below 1.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], n: int) -> None:
+    def __init__(self, env: gym.Env[Any, Any], n: int, terminate: bool = False) -> None:
         check_min("n", n, 1)
-        RecordConstructorArgs.__init__(self, n=n)
+        RecordConstructorArgs.__init__(self, n=n, terminate=terminate)
         super().__init__(env)
-        self.n, self._unrewarded = n, 0
+        self.n, self.terminate, self._unrewarded = n, terminate, 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._unrewarded = 0
@@ -38,4 +40,11 @@ class Patience(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._unrewarded = 0 if float(reward) > 0 else self._unrewarded + 1
-        return observation, reward, terminated, truncated or self._unrewarded >= self.n, info
+        impatient = self._unrewarded >= self.n
+        return (
+            observation,
+            reward,
+            terminated or (impatient and self.terminate),
+            truncated or (impatient and not self.terminate),
+            info,
+        )

@@ -40,6 +40,12 @@ def test_truncation(rewards: list[float], ends: list[bool]) -> None:
         assert [env.step(0)[3] for _ in ends] == ends
 
 
+def test_termination() -> None:
+    env = Patience(Scripted([-1, -1, 5]), 2, terminate=True)
+    env.reset()
+    assert [env.step(0)[2:4] for _ in range(2)] == [(False, False), (True, False)]
+
+
 def test_bad_argument() -> None:
     with pytest.raises(ValueError, match="`n` must be >= 1, got 0"):
         Patience(Scripted([1.0]), 0)

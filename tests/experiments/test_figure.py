@@ -31,6 +31,7 @@ HEAVY = {
     "latent_control",
     "population",
     "sac_update",
+    "stacked_control",
     "world_model_ablation",
 }
 

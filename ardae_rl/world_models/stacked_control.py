@@ -1,0 +1,172 @@
+"""Controllers that see the last few frames through V's convolutions, which an SB3 algorithm trains further."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+from ardae_envs.frames import crop_bar, resize
+from ardae_rl.common.checks import check_count
+from ardae_rl.world_models.action_map import make_action_map
+from ardae_rl.world_models.frame_policy import FramePolicy, State
+from ardae_rl.world_models.vision import SIZE, ConvVAE
+
+Array = NDArray[Any]
+
+
+class ControllerView(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment as a controller has it: frames of 64 x 64 pixels, and outputs in [-1, 1] that become actions.
+
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from ardae_rl.world_models.stacked_control import ControllerView
+    >>> env = ControllerView(gym.make("CarRacing-v3"))
+    >>> env.observation_space.shape, env.action_space.shape  # steering and one pedal
+    ((64, 64, 3), (2,))
+
+    :param env: Environment whose observations are frames of bytes, (height, width, 3).
+    :param cropped_rows: Number of rows cut off the bottom of each frame.
+    :param action_map: As in :class:`~ardae_rl.world_models.policies.WorldModelPolicy`.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], cropped_rows: int = 0, action_map: str = "auto") -> None:
+        super().__init__(env)
+        self.cropped_rows, self.action_map = cropped_rows, make_action_map(action_map, env.action_space)
+        self.observation_space = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.action_space = spaces.Box(-1.0, 1.0, (self.action_map.n_outputs,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        frame, info = self.env.reset(seed=seed, options=options)
+        return self._view(frame), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        frame, *rest = self.env.step(self.action_map.actions(np.asarray(action, np.float32)[None])[0])
+        return self._view(frame), *rest  # type: ignore[return-value]
+
+    def _view(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return view(frame[None], self.cropped_rows)[0]
+
+
+def view(frames: NDArray[np.uint8], cropped_rows: int) -> NDArray[np.uint8]:
+    """Crop and resize frames (n, height, width, 3) to V's inputs, (n, 64, 64, 3)."""
+    return resize(crop_bar(frames, cropped_rows), SIZE)
+
+
+class StackedVision(BaseFeaturesExtractor):
+    """V's convolutions over a stack of frames, for the observations of ``VecFrameStack`` and ``VecTransposeImage``.
+
+    :meth:`start_from` copies V's weights, with zeros for all frames but the newest. So training starts at V's features
+    of that frame, and learns to see motion from the others.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import torch as th
+    >>> from gymnasium import spaces
+    >>> from ardae_rl.world_models.stacked_control import StackedVision
+    >>> from ardae_rl.world_models.vision import ConvVAE
+    >>> extractor = StackedVision(spaces.Box(0, 255, (12, 64, 64), np.uint8), width=4)
+    >>> extractor.start_from(ConvVAE(z_dim=8, width=4).encoder.state_dict())
+    >>> extractor(th.rand(2, 12, 64, 64)).shape
+    torch.Size([2, 128])
+
+    :param observation_space: Stacked frames with channels first, (3 n_frames, 64, 64).
+    :param width: Number of channels of the first layer.
+    :raises ValueError: For another observation space.
+    """
+
+    def __init__(self, observation_space: spaces.Box, width: int = 32) -> None:
+        check_count("width", width)
+        n_channels, *size = observation_space.shape
+        if size != [SIZE, SIZE] or n_channels % 3:
+            raise ValueError(f"`observation_space` must be of shape (3 n, {SIZE}, {SIZE}), got {observation_space}")
+        super().__init__(observation_space, 32 * width)
+        self.encoder = ConvVAE(1, width).encoder
+        first = nn.Conv2d(n_channels, width, 4, 2)
+        self.encoder[0] = first.to(memory_format=th.channels_last)  # type: ignore[call-overload]
+
+    def start_from(self, encoder: dict[str, th.Tensor]) -> None:
+        """Copy the weights of V's convolutions.
+
+        :param encoder: State dictionary of V's encoder.
+        :raises ValueError: If V has another width.
+        """
+        weight = th.zeros_like(self.encoder[0].weight)
+        first = encoder["0.weight"]
+        if len(first) != len(weight):
+            raise ValueError(f"`encoder` must have the width {len(weight)}, got {len(first)}")
+        weight[:, -3:] = first
+        self.encoder.load_state_dict(encoder | {"0.weight": weight})
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        features: th.Tensor = self.encoder(observations.contiguous(memory_format=th.channels_last))
+        return features
+
+
+class StackedPolicy(FramePolicy):
+    """A policy on the environment's own frames, from an actor that was trained on stacks of views.
+
+    :param actor: SB3 policy for stacks of frames with channels first, (3 n_frames, 64, 64), and actions in [-1, 1].
+    :param observation_space: Frames of bytes, (height, width, 3).
+    :param action_space: Action space of the environment.
+    :param cropped_rows: As in training, see :class:`ControllerView`.
+    :param action_map: As in training.
+    :param action_repeat: Number of steps for which an action is held; the frames in between are ignored.
+    :raises ValueError: If the actor's actions do not fit the environment's.
+    """
+
+    def __init__(
+        self,
+        actor: BasePolicy,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        cropped_rows: int = 0,
+        action_map: str = "auto",
+        action_repeat: int = 1,
+    ) -> None:
+        super().__init__(observation_space, action_space, action_repeat)
+        self.cropped_rows, self.action_map_name = cropped_rows, action_map
+        self.action_map = make_action_map(action_map, action_space)
+        shapes = actor.observation_space.shape, actor.action_space.shape
+        if shapes[0] is None or shapes[0][1:] != (SIZE, SIZE) or shapes[1] != (self.action_map.n_outputs,):
+            expected = f"(3 n, {SIZE}, {SIZE}) and ({self.action_map.n_outputs},)"
+            raise ValueError(f"`actor` must have observations and actions of shapes {expected}, got {shapes}")
+        self.actor, self.n_channels = actor, shapes[0][0]
+
+    def decide(
+        self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
+    ) -> tuple[Array, State]:
+        """As in the base class. The state is the stack of views, (n, 64, 64, 3 n_frames); older ones are black."""
+        stack = np.zeros((len(frames), SIZE, SIZE, self.n_channels), np.uint8)
+        if state is not None:
+            earlier = state[0][..., 3:]
+            stack[..., :-3] = np.where(episode_start[:, None, None, None], 0, earlier)
+        stack[..., -3:] = view(frames, self.cropped_rows)
+        outputs, _ = self.actor.predict(stack.transpose(0, 3, 1, 2), deterministic=deterministic)
+        return self.action_map.actions(outputs), (stack,)
+
+    def act(
+        self, parameters: Array, observations: Array, state: State | None, episode_start: NDArray[np.bool_]
+    ) -> tuple[Array, State]:
+        """Decide deterministically, for an evaluator whose candidates have no parameters."""
+        with th.no_grad():
+            return self.decide(observations, state, episode_start, deterministic=True)
+
+    n_parameters = 0
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "actor": self.actor,
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "cropped_rows": self.cropped_rows,
+            "action_map": self.action_map_name,
+            "action_repeat": self.action_repeat,
+        }

@@ -1,0 +1,122 @@
+"""Controllers on stacked frames: they start at V's features, and play on frames as they trained on views."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTransposeImage
+
+from ardae_rl.common.beta import BetaPolicy
+from ardae_rl.world_models.evolution import RolloutEvaluator
+from ardae_rl.world_models.stacked_control import ControllerView, StackedPolicy, StackedVision
+from ardae_rl.world_models.vision import ConvVAE, as_images
+
+N_FRAMES, WIDTH, LENGTH = 3, 4, 5
+
+
+class Noise(gym.Env[Any, Any]):
+    """Random frames of 96 x 96 pixels; the reward is the first action."""
+
+    observation_space = spaces.Box(0, 255, (96, 96, 3), np.uint8)
+    action_space = spaces.Box(np.array([0, -3], np.float32), np.array([4, 3], np.float32))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._step = 0
+        return self._frame(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        self._step += 1
+        return self._frame(), float(action[0]), self._step == LENGTH, False, {}
+
+    def _frame(self) -> Any:
+        return self.np_random.integers(256, size=(96, 96, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def agent() -> PPO:
+    venv = VecTransposeImage(VecFrameStack(DummyVecEnv([lambda: ControllerView(Noise())] * 2), N_FRAMES))
+    policy_kwargs = {
+        "features_extractor_class": StackedVision,
+        "features_extractor_kwargs": {"width": WIDTH},
+        "net_arch": [8],
+    }
+    agent = PPO(
+        BetaPolicy, venv, n_steps=8, batch_size=8, n_epochs=1, seed=0, device="cpu", policy_kwargs=policy_kwargs
+    )
+    return agent.learn(16)
+
+
+def stacked_policy(agent: PPO, action_repeat: int = 1) -> StackedPolicy:
+    return StackedPolicy(agent.policy, Noise.observation_space, Noise.action_space, action_repeat=action_repeat)
+
+
+def test_starts_at_the_features_of_the_newest_frame() -> None:
+    th.manual_seed(0)
+    vision = ConvVAE(z_dim=2, width=WIDTH)
+    extractor = StackedVision(spaces.Box(0, 255, (3 * N_FRAMES, 64, 64), np.uint8), WIDTH)
+    extractor.start_from(vision.encoder.state_dict())
+    frames = th.randint(256, (2, 64, 64, 3), dtype=th.uint8)
+    stack = th.cat([th.rand(2, 3 * (N_FRAMES - 1), 64, 64), as_images(frames)], 1)
+    th.testing.assert_close(extractor(stack), vision.encoder(as_images(frames)))
+    assert extractor.features_dim == extractor(stack).shape[1]
+    # The older frames take part in training
+    extractor(stack).square().sum().backward()
+    assert (extractor.encoder[0].weight.grad[:, :3] != 0).any()
+
+
+def test_plays_as_it_was_trained(agent: PPO) -> None:
+    """Decisions on frames equal those of the actor on the stacks of ``VecFrameStack``, over ends of episodes."""
+    policy = stacked_policy(agent)
+    views, frames = [ControllerView(Noise()) for _ in range(2)], [Noise() for _ in range(2)]
+    venv = VecTransposeImage(VecFrameStack(DummyVecEnv([lambda view=view: view for view in views]), N_FRAMES))
+    for i, env in enumerate(frames):
+        views[i].reset(seed=i)
+        env.reset(seed=i)
+    stacks: Any = venv.reset()
+    observations = np.stack([env.reset()[0] for env in frames])
+    state, start = None, np.ones(2, bool)
+    for _ in range(LENGTH + 3):
+        outputs, _ = agent.policy.predict(stacks, deterministic=True)
+        actions, state = policy.predict(observations, state, start, deterministic=True)
+        np.testing.assert_allclose(actions, policy.action_map.actions(outputs), rtol=1e-5)
+        stacks, _, start, _ = venv.step(outputs)
+        for i, env in enumerate(frames):
+            observations[i] = env.step(actions[i])[0]
+            if start[i]:
+                observations[i] = env.reset()[0]
+
+
+def test_holds_actions_and_is_saved(agent: PPO, tmp_path: Path) -> None:
+    policy = stacked_policy(agent, action_repeat=2)
+    policy.save(tmp_path / "policy.pt")
+    loaded = StackedPolicy.load(tmp_path / "policy.pt", device="cpu")
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(256, size=(2, 96, 96, 3), dtype=np.uint8)
+    for each in (policy, loaded):
+        action, state = each.predict(first, deterministic=True)
+        held, _ = each.predict(second, state, deterministic=True)
+        np.testing.assert_array_equal(action, held)
+    np.testing.assert_array_equal(policy.predict(first, deterministic=True)[0], action)
+
+
+def test_evaluator_drives_it(agent: PPO) -> None:
+    with RolloutEvaluator(Noise, stacked_policy(agent), n_envs=2) as evaluator:
+        result = evaluator.evaluate(np.zeros((1, 0)), seeds=[0, 1, 2])
+    assert (result.lengths == LENGTH).all() and (result.returns > 0).all()
+
+
+def test_bad_arguments(agent: PPO) -> None:
+    with pytest.raises(ValueError, match=r"`observation_space` must be of shape \(3 n, 64, 64\)"):
+        StackedVision(spaces.Box(0, 255, (4, 64, 64), np.uint8))
+    extractor = StackedVision(spaces.Box(0, 255, (9, 64, 64), np.uint8), WIDTH)
+    with pytest.raises(ValueError, match="`encoder` must have the width 4, got 8"):
+        extractor.start_from(ConvVAE(2, 8).encoder.state_dict())
+    with pytest.raises(ValueError, match="`actor` must have observations and actions of shapes"):
+        StackedPolicy(agent.policy, Noise.observation_space, spaces.Box(-1, 1, (3,)))
