@@ -85,7 +85,8 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     candidates = train(settings, encoder, run)
     best = test(candidates, settings, run)
     policy = StackedPolicy.load(run.folder / best["file"], device="cpu")
-    rows, tracks = [], []
+    rows: list[Row] = []
+    tracks: list[Row] = []
     for k in range(settings["evaluation_seeds"]):
         first = EVALUATED + 1000 * k
         result = evaluate(policy, ENV, settings["episodes"], first, n_envs=settings["n_envs"])
@@ -110,7 +111,7 @@ class LapBonus(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, reward + LAP_BONUS * bool(info.get("lap_finished")), terminated, truncated, info
+        return observation, float(reward) + LAP_BONUS * bool(info.get("lap_finished")), terminated, truncated, info
 
 
 def make_training_env(env_id: str) -> gym.Env[Any, Any]:
@@ -153,7 +154,8 @@ def make_agent(settings: dict[str, Any], encoder: Path | None, venv: VecNormaliz
         policy_kwargs=policy_kwargs,
     )
     if encoder is not None:
-        agent.policy.features_extractor.start_from(th.load(encoder, weights_only=True))
+        extractor: Any = agent.policy.features_extractor
+        extractor.start_from(th.load(encoder, weights_only=True))
     return agent
 
 
@@ -230,8 +232,8 @@ class Selection(BaseCallback):
             }
             self.rows.append(row | {"file": file})
         write_csv(self.folder / "selection.csv", self.rows)
-        for row in ranked(self.rows)[_N_CANDIDATES:]:
-            (self.folder / row["file"]).unlink(missing_ok=True)
+        for worse in ranked(self.rows)[_N_CANDIDATES:]:
+            (self.folder / worse["file"]).unlink(missing_ok=True)
         self._save()
 
     def _save(self) -> None:

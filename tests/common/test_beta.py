@@ -1,6 +1,7 @@
 """Beta distributions on [-1, 1], against numerical integration and torch's own."""
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch as th
 from gymnasium.wrappers import RescaleAction
@@ -48,7 +49,7 @@ def test_bounds_have_finite_log_densities() -> None:
 
 
 def test_ppo_trains_and_loads(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    env = RescaleAction(gym.make("Pendulum-v1"), -1, 1)
+    env = RescaleAction(gym.make("Pendulum-v1"), np.float32(-1), np.float32(1))
     model = PPO(BetaPolicy, env, n_steps=64, batch_size=32, seed=0, device="cpu").learn(128)
     model.save(tmp_path / "model")
     loaded = PPO.load(tmp_path / "model", device="cpu")

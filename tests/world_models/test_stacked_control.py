@@ -1,5 +1,6 @@
 """Controllers on stacked frames: they start at V's features, and play on frames as they trained on views."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ def agent() -> PPO:
     return agent.learn(16)
 
 
+def _same(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    return env
+
+
 def stacked_policy(agent: PPO, action_repeat: int = 1) -> StackedPolicy:
     return StackedPolicy(agent.policy, Noise.observation_space, Noise.action_space, action_repeat=action_repeat)
 
@@ -75,7 +80,7 @@ def test_plays_as_it_was_trained(agent: PPO) -> None:
     """Decisions on frames equal those of the actor on the stacks of ``VecFrameStack``, over ends of episodes."""
     policy = stacked_policy(agent)
     views, frames = [ControllerView(Noise()) for _ in range(2)], [Noise() for _ in range(2)]
-    venv = VecTransposeImage(VecFrameStack(DummyVecEnv([lambda view=view: view for view in views]), N_FRAMES))
+    venv = VecTransposeImage(VecFrameStack(DummyVecEnv([partial(_same, view) for view in views]), N_FRAMES))
     for i, env in enumerate(frames):
         views[i].reset(seed=i)
         env.reset(seed=i)
@@ -95,8 +100,9 @@ def test_plays_as_it_was_trained(agent: PPO) -> None:
 
 def test_holds_actions_and_is_saved(agent: PPO, tmp_path: Path) -> None:
     policy = stacked_policy(agent, action_repeat=2)
-    policy.save(tmp_path / "policy.pt")
-    loaded = StackedPolicy.load(tmp_path / "policy.pt", device="cpu")
+    path = str(tmp_path / "policy.pt")
+    policy.save(path)
+    loaded = StackedPolicy.load(path, device="cpu")
     rng = np.random.default_rng(0)
     first, second = rng.integers(256, size=(2, 96, 96, 3), dtype=np.uint8)
     for each in (policy, loaded):
