@@ -1,6 +1,7 @@
 """Policies with Beta distributions, for on-policy algorithms in bounded action spaces."""
 
 import math
+from functools import partial
 from typing import Any, Self
 
 import torch as th
@@ -42,7 +43,8 @@ class BetaDistribution(Distribution):
 
     def proba_distribution(self, parameters: th.Tensor) -> Self:
         """Set the parameters, (batch, 2 action_dim): the two of each distribution are 1 + softplus of these."""
-        self.distribution: th.distributions.Beta = th.distributions.Beta(*(1 + F.softplus(parameters)).chunk(2, dim=1))
+        above, below = (1 + F.softplus(parameters)).chunk(2, dim=1)
+        self.distribution: th.distributions.Beta = th.distributions.Beta(above, below)
         return self
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
@@ -95,8 +97,12 @@ class BetaPolicy(ActorCriticPolicy):
         if self.ortho_init:
             gains = {self.mlp_extractor: math.sqrt(2), self.action_net: 0.01, self.value_net: 1.0}
             for module, gain in gains.items():
-                module.apply(lambda layer, gain=gain: self.init_weights(layer, gain))
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+                module.apply(partial(self.init_weights, gain=gain))
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
 
     def _get_action_dist_from_latent(self, latent_pi: th.Tensor) -> Distribution:
         distribution: Distribution = self.action_dist.proba_distribution(self.action_net(latent_pi))
