@@ -38,6 +38,8 @@ EXPERIMENTS = {
     "e2c_control": "experiments.e2c_control",
     "dvbf_control": "experiments.dvbf_control",
     "imitation": "experiments.imitation",
+    "imitation_ablation": "experiments.imitation_ablation",
+    "imitation_transfer": "experiments.imitation_transfer",
     "latent_control": "experiments.latent_control",
     "stacked_control": "experiments.stacked_control",
     "world_model_ablation": "experiments.world_model_ablation",

@@ -1,4 +1,4 @@
-"""AIRL, GAIL and GAN-GCL from the demonstrations of an agent trained here: normalized returns over seeds.
+"""Imitation learning from the demonstrations of an agent trained here: normalized returns over methods and seeds.
 
 The expert is SB3's SAC; its sampled actions are the demonstrations. The normalized return is 0 for uniformly random
 actions and 1 for the expert, both by the environment's own reward, which the learners do not see: deterministic actions
@@ -15,6 +15,8 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3 import SAC
 
+import ardae_envs  # noqa: F401, registers the environments with absorbing states
+from ardae_rl import presets
 from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.evaluation import evaluate
 from ardae_rl.irl import collect_demonstrations, save_trajectories
@@ -23,21 +25,35 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, merge_csv, read_csv, versions, write_csv
 from experiments.figure import Figure, Result, needed
 
-# The algorithm, its generator, and arguments that are not their defaults
+# The algorithm, its generator and arguments that are not their defaults; or a preset of zoo_configs
 METHODS: dict[str, dict[str, Any]] = {
     "airl": {"algorithm": "airl", "generator": "sac", "arguments": {}},
     "airl-sac_ardae": {"algorithm": "airl", "generator": "sac_ardae", "arguments": {}},
     "airl-sac_nf": {"algorithm": "airl", "generator": "sac_nf", "arguments": {}},
     "gail": {"algorithm": "gail", "generator": "sac", "arguments": {}},
     "gan_gcl": {"algorithm": "gan_gcl", "generator": "sac", "arguments": {}},
+    "bc": {"algorithm": "bc", "arguments": {}},
+    "sqil": {"algorithm": "sqil", "arguments": {}},
+    "gail-regularized": {"algorithm": "gail", "preset": "regularized"},
+    "gail-dac": {"algorithm": "gail", "preset": "dac"},
+    "airl-regularized": {"algorithm": "airl", "preset": "regularized"},
+    "airl-proximal": {"algorithm": "airl", "preset": "proximal"},
+    "airl-regularized-sac_ardae": {"algorithm": "airl", "preset": "regularized", "generator": "sac_ardae"},
+}
+DEFAULT_METHODS = ("airl", "airl-sac_ardae", "airl-sac_nf", "gail", "gan_gcl")
+# Where episodes terminate, presets learn in the environment with absorbing states
+ABSORBING = {
+    env_id: f"ardae/{env_id.replace('-v', 'Absorbing-v')}" for env_id in ("Hopper-v5", "Walker2d-v5", "Ant-v5")
 }
 # Settings of the expert and the generators; the defaults in other environments
 GENERATOR_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "HalfCheetah-v5": {"learning_starts": 10_000},
+    **{f"{name}-v5": {"learning_starts": 10_000} for name in ("HalfCheetah", "Hopper", "Walker2d", "Ant")},
     "Pendulum-v1": {"learning_rate": 1e-3},
 }
-STEPS = {"Pendulum-v1": 20_000, "HalfCheetah-v5": 200_000}  # environment steps of a learner
-EXPERT_STEPS = {"Pendulum-v1": 20_000, "HalfCheetah-v5": 150_000}
+# Environment steps of a learner
+STEPS = {"Pendulum-v1": 20_000} | dict.fromkeys(("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"), 200_000)
+EXPERT_STEPS = {"Pendulum-v1": 20_000, "HalfCheetah-v5": 150_000, "Hopper-v5": 300_000, "Walker2d-v5": 500_000}
+EXPERT_STEPS["Ant-v5"] = 1_000_000
 _DEFAULT_STEPS = 20_000
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"n_parts": 2, "curve_episodes": 1, "episodes": 1, "random_episodes": 1},
@@ -52,7 +68,7 @@ def runs(
     n_seeds: int,
     *,
     env: str = "Pendulum-v1",
-    methods: tuple[str, ...] = tuple(METHODS),
+    methods: tuple[str, ...] = DEFAULT_METHODS,
     steps: int | None = None,
     expert_steps: int | None = None,
     n_demos: int = 10,
@@ -65,8 +81,8 @@ def runs(
     for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
         check_count(name, value)
     evaluation = BUDGETS[budget]
-    name = f"{env} expert {expert_steps} {n_demos}"
-    expert = {"name": name, "env": env, "steps": expert_steps, "n_demos": n_demos} | evaluation
+    expert = expert_settings(env, expert_steps, n_demos, evaluation)
+    name = expert["name"]
     return [
         {"name": f"{env} {method} {steps} {seed} {name}", "env": env, "method": method, "seed": seed, "steps": steps}
         | {"needs": expert}
@@ -74,6 +90,11 @@ def runs(
         for seed in range(n_seeds)
         for method in methods
     ]
+
+
+def expert_settings(env: str, steps: int, n_demos: int, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run that trains the expert and collects its demonstrations."""
+    return {"name": f"{env} expert {steps} {n_demos}", "env": env, "steps": steps, "n_demos": n_demos} | evaluation
 
 
 def train_expert(settings: dict[str, Any], run: Run) -> None:
@@ -89,12 +110,15 @@ def train_expert(settings: dict[str, Any], run: Run) -> None:
     write_csv(run.folder / "returns.csv", [{"expert": expert, "demonstrated": demonstrated, "random": random}])
 
 
-def learn(model: Any, settings: dict[str, Any], run: Run) -> None:
-    """Train in ten parts, evaluate after each; leave the returns and the model."""
+def learn(model: Any, settings: dict[str, Any], run: Run, env_id: str | None = None) -> None:
+    """Train in ten parts, evaluate after each; leave the returns and the model.
+
+    :param env_id: Environment of the evaluations, if it is not that of the settings.
+    """
     curve, n_parts = [], settings["n_parts"]
     for k in range(n_parts):
         model.learn(settings["steps"] // n_parts, reset_num_timesteps=k == 0)
-        result = evaluate(model, settings["env"], settings["curve_episodes"], _FIRST_SEED)
+        result = evaluate(model, env_id or settings["env"], settings["curve_episodes"], _FIRST_SEED)
         curve.append({"step": model.num_timesteps, "return": round(result.mean_return, 4)} | versions())
         write_csv(run.folder / "curve.csv", curve)
         run.report(k + 1, n_parts, f"return {result.mean_return:.0f}")
@@ -116,24 +140,44 @@ def random_return(env_id: str, episodes: int) -> float:
     return float(np.mean(returns))
 
 
+def learner_env_id(method: str, env_id: str) -> str:
+    """Return the id of the environment that a method learns in."""
+    return ABSORBING.get(env_id, env_id) if "preset" in METHODS[method] else env_id
+
+
+def make_learner(method: str, env_id: str, demos: Path, steps: int, seed: int, assignments: Sequence[str] = ()) -> Any:
+    """Return an untrained learner.
+
+    :param demos: File of the demonstrations.
+    :param steps: Number of environment steps to make room for.
+    :param assignments: Arguments to change, as :func:`~ardae_rl.presets.overridden` takes them.
+    """
+    form = METHODS[method]
+    own, env = GENERATOR_ARGUMENTS.get(env_id, {}), learner_env_id(method, env_id)
+    if "preset" in form:
+        arguments, _ = presets.constructor_arguments(form["algorithm"], env, form["preset"])
+        arguments["generator"] = form.get("generator", arguments["generator"])
+    else:
+        arguments = {"policy": "MlpPolicy"} | form["arguments"]
+        if form["algorithm"] == "sqil":
+            arguments |= own | {"buffer_size": steps}
+        elif "generator" in form:
+            arguments |= {"generator": form["generator"], "generator_kwargs": own}
+    if "generator" in arguments:
+        arguments["generator_kwargs"] = arguments["generator_kwargs"] | {"buffer_size": steps}
+    arguments = presets.overridden(arguments, assignments)
+    cls: Any = algorithm_class(form["algorithm"])
+    return cls(env=gym.make(env), demonstrations=demos, seed=seed, device="cpu", **arguments)
+
+
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train one learner on the expert's demonstrations, and evaluate it."""
     start = time.monotonic()
     env_id, expert = settings["env"], needed(run.folder, settings)
-    method = METHODS[settings["method"]]
-    cls: Any = algorithm_class(method["algorithm"])
-    model = cls(
-        "MlpPolicy",
-        env_id,
-        expert / "demos.npz",
-        method["generator"],
-        GENERATOR_ARGUMENTS.get(env_id, {}) | {"buffer_size": settings["steps"]},
-        seed=settings["seed"],
-        device="cpu",
-        **method["arguments"],
-    )
-    learn(model, settings, run)
-    result = evaluate(model, env_id, settings["episodes"], _FIRST_SEED)
+    learner_env = learner_env_id(settings["method"], env_id)
+    model = make_learner(settings["method"], env_id, expert / "demos.npz", settings["steps"], settings["seed"])
+    learn(model, settings, run, learner_env)
+    result = evaluate(model, learner_env, settings["episodes"], _FIRST_SEED)
     returns = {name: float(value) for name, value in read_csv(expert / "returns.csv")[0].items()}
     normalized = (result.mean_return - returns["random"]) / (returns["expert"] - returns["random"])
     settled = {name: settings[name] for name in ("env", "method", "seed", "steps")}

@@ -28,6 +28,8 @@ HEAVY = {
     "fig4",
     "figS4",
     "imitation",
+    "imitation_ablation",
+    "imitation_transfer",
     "latent_control",
     "population",
     "sac_update",

@@ -1,0 +1,133 @@
+"""What a learned reward is worth: SAC trained anew on it, in the same and in a heavier environment.
+
+A learner of the experiment "imitation" yields the reward network. A new SAC learns with this reward in the environment
+with all masses multiplied by a factor, and is evaluated by the environment's own reward. Beside it are SAC with the
+true reward, and the policies of the learner and of behavioral cloning without further training.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3 import SAC
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.irl import RewardNet
+from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
+from ardae_rl.runs.run import Run
+from ardae_rl.runs.tables import Row
+from experiments.figure import Figure, needed
+from experiments.imitation import (
+    BUDGETS,
+    EXPERT_STEPS,
+    GENERATOR_ARGUMENTS,
+    METHODS,
+    STEPS,
+    expert_settings,
+    make_learner,
+    train_expert,
+)
+
+SOURCES = ("learned reward", "true reward", "learner's policy", "behavioral cloning")
+KEY = ("source", "method", "env", "mass", "seed", "steps", "n_demos")
+
+
+def runs(
+    budget: str,
+    n_seeds: int,
+    *,
+    env: str = "Pendulum-v1",
+    method: str = "airl",
+    masses: tuple[float, ...] = (1.0, 1.5),
+    sources: tuple[str, ...] = SOURCES,
+    steps: int | None = None,
+    expert_steps: int | None = None,
+    n_demos: int = 10,
+) -> list[dict[str, Any]]:
+    check_choice("method", method, METHODS)
+    for source in sources:
+        check_choice("sources", source, SOURCES)
+    smoke = budget == "smoke"
+    steps = steps or (120 if smoke else STEPS[env])
+    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS[env])
+    for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
+        check_count(name, value)
+    expert = expert_settings(env, expert_steps, n_demos, BUDGETS[budget])
+    name = f"{env} {method} {steps} {expert['name']}"
+    return [
+        {"name": f"{name} seed {seed} {source} mass {mass}", "env": env, "method": method, "seed": seed}
+        | {"source": source, "mass": mass, "steps": steps, "needs": expert}
+        | BUDGETS[budget]
+        for seed in range(n_seeds)
+        for mass in masses
+        for source in sources
+    ]
+
+
+def heavier(env_id: str, mass: float) -> gym.Env[Any, Any]:
+    """Return an environment with all masses multiplied by a factor."""
+    env = gym.make(env_id)
+    unwrapped: Any = env.unwrapped
+    if hasattr(unwrapped, "model"):  # MuJoCo
+        unwrapped.model.body_mass[:] *= mass
+        unwrapped.model.body_inertia[:] *= mass
+    else:
+        unwrapped.m *= mass  # Pendulum
+    return env
+
+
+def with_reward(env: gym.Env[Any, Any], reward_net: RewardNet) -> RewardVecEnvWrapper:
+    """Return an environment whose reward is a network's."""
+
+    def reward(step: VecStep) -> NDArray[np.float32]:
+        return reward_net.predict(step.observations, step.actions, step.next_observations, step.terminated)
+
+    return RewardVecEnvWrapper(DummyVecEnv([lambda: Monitor(env)]), reward)
+
+
+def run(settings: dict[str, Any], run: Run) -> list[Row]:
+    """Train what the row needs, and evaluate it in the environment of its mass."""
+    start = time.monotonic()
+    env_id, seed, steps = settings["env"], settings["seed"], settings["steps"]
+    demos = needed(run.folder, settings) / "demos.npz"
+    source = settings["source"]
+    learner_of = {"learned reward": settings["method"], "learner's policy": settings["method"]}
+    model: Any = None
+    if source != "true reward":
+        method = learner_of.get(source, "bc")
+        model = make_learner(method, env_id, demos, steps, seed).learn(steps)
+        model.save(run.folder / "learner")
+    if source in ("learned reward", "true reward"):
+        env: Any = heavier(env_id, settings["mass"])
+        if source == "learned reward":
+            env = with_reward(env, model.reward_net)
+        arguments = GENERATOR_ARGUMENTS.get(env_id, {}) | {"buffer_size": steps}
+        model = SAC("MlpPolicy", env, seed=seed, device="cpu", **arguments).learn(steps)
+        model.save(run.folder / "model")
+    test = Monitor(heavier(env_id, settings["mass"]))
+    test.reset(seed=10_000)
+    mean, _ = evaluate_policy(model, test, settings["episodes"])
+    settled = {name: settings[name] for name in ("source", "method", "env", "mass", "seed", "steps")}
+    figures = {"return": round(float(np.mean(mean)), 4), "seconds": round(time.monotonic() - start)}
+    return [settled | {"n_demos": settings["needs"]["n_demos"]} | figures]
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
+    return [{name: row[name] for name in ("source", "mass", "seed", "return", "seconds")} for row in rows]
+
+
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=None,
+    seeds={"smoke": 1, "quick": 3},
+    prepare=train_expert,
+    key=KEY,
+)
