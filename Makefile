@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n auto -q
 
-.PHONY: demo format lint type test test-all
+.PHONY: demo docs format lint type test test-all tutorials
 
 demo: .venv/.installed
 	$(BIN)/ardae-rl demo --out runs/demo
@@ -24,6 +24,14 @@ test: .venv/.installed
 
 test-all: .venv/.installed
 	$(PYTEST) -m "slow or not slow"
+
+# Links to other projects are left out where the internet cannot be reached. ARDAE_RL_OFFLINE=1 spares the attempt.
+docs: .venv/.installed
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
+# The site with the outputs of the tutorials, which takes some minutes
+tutorials: export ARDAE_RL_TUTORIALS = cache
+tutorials: docs
 
 # The stamp is written last: an interrupted installation is repeated, a finished one is not.
 .venv/.installed: pyproject.toml constraints.txt

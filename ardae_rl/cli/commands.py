@@ -23,12 +23,13 @@ Threads = Annotated[
 ]
 
 
-def command(app: typer.Typer, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(app: typer.Typer, example: str, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that adds a function to the commands, with the options that all of them have.
 
     The function itself stays as it is, so that commands can call each other.
 
     :param app: Group of the command.
+    :param example: A call of the command, which its help shows, without the leading ``ardae-rl``.
     :param settings: Arguments of ``app.command``.
     """
 
@@ -48,7 +49,7 @@ def command(app: typer.Typer, **settings: Any) -> Callable[[Callable[..., None]]
         parameters = [*(parameter.replace(annotation=hints[parameter.name]) for parameter in own), *added]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {**hints, "debug": Debug, "threads": Threads}
-        app.command(**settings)(run)
+        app.command(epilog=f"Example: ardae-rl {example}", **settings)(run)
         return function
 
     return decorate

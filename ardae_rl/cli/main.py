@@ -60,7 +60,7 @@ Model = Annotated[Path, typer.Option("--model", help="A saved model (.zip), or a
 _CHECKOUT = "git clone it; pip install -e '.[experiments]' in its folder; then there: python -m experiments run"
 
 
-@command(app, context_settings=PASS_THROUGH)
+@command(app, "train --algo sac_ardae --env Pendulum-v1 --seed 1", context_settings=PASS_THROUGH)
 def train(
     ctx: typer.Context,
     algo: Algo,
@@ -106,7 +106,7 @@ def _draw(algo: str, env_id: str, arguments: list[str]) -> None:
         typer.echo(f"wrote {path}")
 
 
-@command(app, context_settings=PASS_THROUGH)
+@command(app, "enjoy --algo sac_ardae --env Pendulum-v1", context_settings=PASS_THROUGH)
 def enjoy(ctx: typer.Context, algo: Algo, env_id: Env, folder: Folder = Path("logs"), exp_id: ExpId = 0) -> None:
     """Watch a trained agent.
 
@@ -118,7 +118,7 @@ def enjoy(ctx: typer.Context, algo: Algo, env_id: Env, folder: Folder = Path("lo
     _play("enjoy", ctx.args, algo, env_id, folder, exp_id)
 
 
-@command(app, context_settings=PASS_THROUGH)
+@command(app, "record --algo sac_ardae --env Pendulum-v1 -n 1000", context_settings=PASS_THROUGH)
 def record(ctx: typer.Context, algo: Algo, env_id: Env, folder: Folder = Path("logs"), exp_id: ExpId = 0) -> None:
     """Record a video of a trained agent into the folder videos/ of its run.
 
@@ -137,7 +137,7 @@ def _play(script: str, arguments: list[str], algo: str, env_id: str, folder: Pat
     zoo.run_script(script, [*fixed, *arguments])
 
 
-@command(app)
+@command(app, "evaluate --algo sac_ardae --env Pendulum-v1 --model logs/sac_ardae/Pendulum-v1_1")
 def evaluate(
     algo: Algo,
     env_id: Env,
@@ -173,7 +173,7 @@ def evaluate(
     typer.echo(result)
 
 
-@command(app)
+@command(app, "collect-demos --algo sac --env Pendulum-v1 --model logs/sac/Pendulum-v1_1 --out demos.npz")
 def collect_demos(
     algo: Algo,
     env_id: Env,
@@ -208,7 +208,7 @@ def collect_demos(
     typer.echo(f"wrote {out}: {len(trajectories)} episodes, mean return {sum(returns) / len(returns):.2f}")
 
 
-@command(app)
+@command(app, "plot logs/sac_ardae/Pendulum-v1_1 logs/sac/Pendulum-v1_1 --output pendulum.png")
 def plot(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders; runs of the same algorithm and environment are averaged.")
@@ -223,7 +223,7 @@ def plot(
     typer.echo(f"wrote {output}")
 
 
-@command(app)
+@command(app, "demo --out runs/demo")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the model, the curve and the evaluation.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of training and evaluation.")] = 0,
@@ -237,7 +237,7 @@ def demo(
     typer.echo(f"wrote {out}/model.zip, {out}/learning_curve.png, {out}/evaluation.json")
 
 
-@command(app)
+@command(app, "reproduce fig3")
 def reproduce(
     name: Annotated[
         str,
@@ -277,7 +277,7 @@ def reproduce(
         typer.echo(f"wrote {path}")
 
 
-@command(app)
+@command(app, "benchmark --envs Pendulum-v1 --algos sac,sac_ardae --steps 20000 --eval-freq 1000 --seeds 3")
 def benchmark(
     suite: Annotated[str, typer.Option(help=f"Environments: {', '.join(SUITES)}.")] = next(iter(SUITES)),
     algos: Annotated[str, typer.Option(help=f"Algorithms, separated by commas: {', '.join(VARIANTS)}.")] = ",".join(
@@ -320,7 +320,7 @@ def benchmark(
         raise typer.Exit(1)
 
 
-@command(app)
+@command(app, "report runs/benchmark")
 def report(
     out: Annotated[Path, typer.Argument(help="Folder of the runs of `ardae-rl benchmark`.")] = Path("runs/benchmark"),
     beside: Annotated[
@@ -333,6 +333,14 @@ def report(
 
     path = write_report(out, _labeled_folders(beside or []))
     typer.echo(f"wrote {path}")
+
+
+@command(app, "doctor > doctor.txt")
+def doctor() -> None:
+    """Print versions, extras, devices and what is missing: the text to paste into an issue."""
+    from ardae_rl.cli.doctor import report as diagnosis
+
+    typer.echo(diagnosis())
 
 
 def _labeled_folders(beside: list[str]) -> dict[str, Path]:

@@ -54,7 +54,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 _TRAINING_SHARE = 0.8  # of a time budget; the rest is for 100 episodes of evaluation, and the video
 
 
-@command(app)
+@command(app, "world-model collect --env CarRacing-v3")
 def collect(
     env_id: Env = _ENV,
     folder: Folder = None,
@@ -70,7 +70,7 @@ def collect(
     typer.echo(f"{len(store)} episodes, {store.n_steps} steps, mean return {store.returns.mean():.1f}: {store.folder}")
 
 
-@command(app)
+@command(app, "world-model vision --env CarRacing-v3")
 def vision(
     env_id: Env = _ENV,
     folder: Folder = None,
@@ -86,7 +86,7 @@ def vision(
     _print(rows[-1])
 
 
-@command(app)
+@command(app, "world-model memory --env CarRacing-v3")
 def memory(
     env_id: Env = _ENV,
     folder: Folder = None,
@@ -103,7 +103,7 @@ def memory(
     _print(rows[-1])
 
 
-@command(app)
+@command(app, "world-model controller --env CarRacing-v3")
 def controller(
     env_id: Env = _ENV,
     folder: Folder = None,
@@ -116,7 +116,7 @@ def controller(
     _learn(env_id, folder, preset, seed, assignments, env_kwargs)
 
 
-@command(app)
+@command(app, "world-model train --env CarRacing-v3 --budget 1h")
 def train(
     env_id: Env = _ENV,
     folder: Folder = None,
@@ -144,7 +144,7 @@ def train(
     dream(env_id, folder, env_kwargs=env_kwargs)
 
 
-@command(app)
+@command(app, "world-model evaluate")
 def evaluate(
     env_id: TrainedEnv = None,
     folder: Folder = None,
@@ -166,7 +166,7 @@ def evaluate(
     typer.echo(result)
 
 
-@command(app)
+@command(app, "world-model dream")
 def dream(
     env_id: TrainedEnv = None,
     folder: Folder = None,
