@@ -65,7 +65,18 @@ def test_conditions_and_source(tmp_path: Path, records: Any) -> None:
 
 @pytest.mark.slow
 def test_site_has_no_warnings(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", ROOT / "docs", tmp_path]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        str(ROOT / "docs"),
+        str(tmp_path),
+    ]
     variables = {**os.environ, "ARDAE_RL_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
