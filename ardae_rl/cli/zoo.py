@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 from ardae_rl.cli.env_kwargs import parsed
 from ardae_rl.common.checks import check_choice
@@ -117,15 +115,7 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
         return
     from ardae_rl.irl import load_trajectories
 
-    try:  # before any work starts
-        trajectories = load_trajectories(source)
-    except (ValueError, EOFError, OSError, BadZipFile, UnpicklingError, KeyError, IndexError) as error:
-        if "`demonstrations`" in str(error):
-            raise
-        raise ValueError(
-            f"`demonstrations` must be an .npz file of `ardae-rl collect-demos`, got {source}, which cannot be read: "
-            "it is empty, cut off, or has something else than numbers"
-        ) from error
+    trajectories = load_trajectories(source)  # before any work starts
     wrapped = any(value.startswith("env_wrapper:") for value in option_values(arguments, *_HYPERPARAMS))
     if env_id is not None and not wrapped and not has_option(arguments, *CONF_FILE):
         env = EnvDescription.of_id(env_id, parsed(option_values(arguments, "--env-kwargs"))).make()

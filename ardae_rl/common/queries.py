@@ -23,6 +23,17 @@ class FiniteObservations(BasePolicy):
         return super().obs_to_tensor(observation)
 
 
+def check_action_space(space: spaces.Space[Any]) -> None:
+    """Check what SB3's algorithms take for granted: that discrete actions start at 0, and that a box is continuous.
+
+    :raises ValueError: If not.
+    """
+    if isinstance(space, spaces.Discrete) and space.start != 0:
+        raise ValueError(f"`action_space` must start at 0, got {space}")
+    if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
+        raise ValueError(f"`action_space` must have real numbers, got {space}")
+
+
 class CheckedPredictions(BaseAlgorithm):
     """Base of algorithms with policies of SB3, which refuse observations that are not finite.
 

@@ -1,8 +1,11 @@
 """Demonstrations in files and in Minari's datasets."""
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from ardae_rl.irl.trajectories import Trajectory, from_named_arrays, named_array
 
 MINARI = "minari:"  # prefix that distinguishes the name of a dataset from the path of a file
 _REQUIRED = ("lengths", "terminated", "actions")
+_UNREADABLE = (ValueError, EOFError, OSError, BadZipFile, UnpicklingError, zlib.error, KeyError, IndexError)
 
 Demonstrations = Sequence[Trajectory] | Path | str  # episodes, or where to load them from
 
@@ -74,10 +78,22 @@ def load_trajectories(source: Path | str) -> list[Trajectory]:
     :raises ValueError: If there is no such file or dataset, or if the file contains something else.
     :raises ImportError: For a Minari dataset, if Minari is not installed.
     """
-    check_demonstrations(source)
-    if str(source).startswith(MINARI):
-        return minari_trajectories(str(source).removeprefix(MINARI))
-    with np.load(source, allow_pickle=False) as file:
+    try:
+        check_demonstrations(source)
+        if str(source).startswith(MINARI):
+            return minari_trajectories(str(source).removeprefix(MINARI))
+        return _read(source)
+    except _UNREADABLE as error:
+        if "`demonstrations`" in str(error):
+            raise
+        raise ValueError(
+            f"`demonstrations` must be an .npz file of trajectories, got {source}, which cannot be read: it is empty, "
+            "cut off, or has something else than numbers"
+        ) from error
+
+
+def _read(path: Path | str) -> list[Trajectory]:
+    with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
     trajectories = []
     stops = np.cumsum(arrays["lengths"])
@@ -147,8 +163,11 @@ def _minari_dataset(dataset_id: str) -> Any:
 
     try:
         return minari.load_dataset(dataset_id)
-    except FileNotFoundError as error:
-        raise ValueError(f"`demonstrations` must be a local dataset of Minari, got {dataset_id!r}: {error}") from error
+    except (FileNotFoundError, ValueError) as error:  # Minari's advice is for its own function
+        raise ValueError(
+            f"`demonstrations` must be a local dataset of Minari, got {dataset_id!r}; `minari list local` shows what "
+            f"is there, and `minari download {dataset_id}` fetches it"
+        ) from error
 
 
 def _is_observation(name: str) -> bool:

@@ -46,7 +46,11 @@ def differentiable_log_prob(
     """Return what :func:`policy_log_prob` returns, with a gradient unless the policy is of SACNF or SACARDAE."""
     policy: Any = model.policy
     if isinstance(policy, ActorCriticPolicy):
-        flat = actions.flatten() if isinstance(model.action_space, spaces.Discrete) else actions.flatten(1)
+        flat = (
+            actions.flatten() if isinstance(model.action_space, spaces.Discrete) else actions.reshape(len(actions), -1)
+        )
+        if isinstance(model.action_space, spaces.MultiBinary):
+            flat = flat.float()
         log_prob: th.Tensor = policy.evaluate_actions(observations, flat)[1]
         return log_prob
     space = model.action_space

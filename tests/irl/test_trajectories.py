@@ -148,3 +148,27 @@ def test_absorbing_states() -> None:
     assert len(with_absorbing_states(cut_off, 5, env.action_space)) == 5
     with pytest.raises(ValueError, match="`horizon` must be >= 5, the length of the trajectory, got 4"):
         with_absorbing_states(cut_off, 4, env.action_space)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "garbled", "text", "objects", "folder"])
+def test_files_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "demos.npz"
+    save_trajectories(path, [Trajectory(np.random.default_rng(0).normal(size=(400, 3)), np.zeros((399, 1)))])
+    data = path.read_bytes()
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    elif damage == "objects":
+        objects: Any = np.array([{}], dtype=object)
+        np.savez(path, lengths=objects, terminated=objects, actions=objects)
+    else:
+        middle = len(data) // 2
+        damaged = {
+            "empty": b"",
+            "cut": data[:middle],
+            "garbled": data[:middle] + bytes(200) + data[middle + 200 :],
+            "text": b"no arrays",
+        }
+        path.write_bytes(damaged[damage])
+    with pytest.raises(ValueError, match=r"`demonstrations` must be an \.npz file of trajectories"):
+        load_trajectories(path)
