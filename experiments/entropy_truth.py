@@ -4,7 +4,7 @@ Nearest neighbors (Kozachenko and Leonenko 1987) need samples only. Their bias, 
 subtracted. A policy with output noise, x = g(ε, s) + c L(s) ε', is a mixture of Gaussians over ε. A mixture of finitely
 many of its components bounds the entropy from both sides in expectation: from below with the component that made the
 sample among them, from above without it. To first order in one over their number, both err by the same amount, so the
-middle is far more accurate than either. For a Gaussian policy and 4096 components, the bounds are 0.1 nats apart in 3
+middle is more accurate than either. For a Gaussian policy and 4096 components, the bounds are 0.1 nats apart in 3
 dimensions and 1.5 in 6 if c = 0.3, 0.02 and 0.2 if c = 0.5, and useless in 17 dimensions.
 """
 

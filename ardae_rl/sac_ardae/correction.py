@@ -4,7 +4,7 @@ import torch as th
 from torch import nn
 
 from ardae_rl.sac_ardae.actor import ImplicitActor
-from ardae_rl.sac_ardae.bounds import mixture_log_densities
+from ardae_rl.sac_ardae.bounds import extrapolated_log_density
 from ardae_rl.sac_ardae.density import EncodedStates
 from ardae_rl.score import ARDAE
 from ardae_rl.score.averages import RunningAverage
@@ -17,13 +17,11 @@ class DensityCorrection(nn.Module):
     """Running mean of the error of the estimated log-density, to be subtracted in all states.
 
     An estimate p̂ that is normalized is too low on average, E ln p̂ = E ln p - KL(p || p̂), so entropies by it are too
-    high. A policy with output noise is a mixture of normal distributions, and a mixture of finitely many of its
-    components bounds E ln p from both sides (:func:`~ardae_rl.sac_ardae.bounds.mixture_log_densities`). Both bounds err
-    by about the same amount, so their middle stands for E ln p. The error of the middle grows with their distance. The
-    correction falls from 2 nats on and is zero from 3, as with many action dimensions.
+    high. A policy with output noise is a mixture of normal distributions, and samples of its components tell E ln p
+    (:func:`~ardae_rl.sac_ardae.bounds.extrapolated_log_density`), with an error that grows with the distance of its
+    bounds. The correction falls from a distance of 2 nats on and is zero from 3, as with many action dimensions.
 
-    Each update takes the middle at 32 actions in one state, with 4096 components. That is noisy, so the mean spans 50
-    updates.
+    Each update takes 32 actions in one state, and 4096 components. That is noisy, so the mean spans 50 updates.
 
     Example:
 
@@ -58,8 +56,8 @@ class DensityCorrection(nn.Module):
         means = actor.generate(state.embedding, actor.sample_noise(state.embedding, _N_COMPONENTS))
         points = actor.add_output_noise(means[:, :_N_ACTIONS], state.frame)
         means, points = state.frame.to_local(means), state.frame.to_local(points)
-        with_own, without_own = (x.mean() for x in mixture_log_densities(means, points, actor.output_noise))
-        estimate = estimator.log_prob(points, state.features).mean()
+        log_density, gap = extrapolated_log_density(means, points, actor.output_noise)
+        error = estimator.log_prob(points, state.features) - log_density
         weight = self.average.next_weight()
-        self.error.lerp_(estimate - 0.5 * (with_own + without_own), weight)
-        self.gap.lerp_(with_own - without_own, weight)
+        self.error.lerp_(error.mean(), weight)
+        self.gap.lerp_(gap.mean(), weight)

@@ -67,6 +67,13 @@ def test_known_error(dim: int, error: float) -> None:
     assert float(correction.offset) == pytest.approx(-error, abs=0.02)
 
 
+def test_known_error_in_six_dimensions() -> None:
+    """Where the middle of the bounds is 0.1 nats too low; the standard error of the mean is 0.03."""
+    correction = correct(6, 0.2)
+    assert 1 < correction.gap < 2
+    assert float(correction.offset) == pytest.approx(-0.2, abs=0.06)
+
+
 def test_wide_bounds_correct_nothing() -> None:
     correction = correct(17, -0.4)
     assert correction.gap > 10
