@@ -159,17 +159,18 @@ class GraphedStep:
 def set_learning_rate(optimizer: th.optim.Optimizer, value: float, graphed: bool) -> None:
     """Set the learning rate as a number, or, for a recorded step, in the tensor that the recording reads.
 
-    :param optimizer: Optimizer whose groups all get the learning rate.
+    :param optimizer: Optimizer whose groups all get the learning rate, times their entry "lr_scale" if they have one.
     :param value: Learning rate.
     :param graphed: Whether the optimizer runs in a recorded step.
     """
     for group in optimizer.param_groups:
+        scaled = value * group.get("lr_scale", 1.0)
         if not graphed:
-            group["lr"] = value
+            group["lr"] = scaled
         elif isinstance(group["lr"], th.Tensor):
-            group["lr"].fill_(value)
+            group["lr"].fill_(scaled)
         else:
-            group["lr"] = th.tensor(value, device=group["params"][0].device)
+            group["lr"] = th.tensor(scaled, device=group["params"][0].device)
         if "capturable" in group:
             group["capturable"] = graphed
 

@@ -33,6 +33,9 @@ _HIDDEN_UNITS = 64  # of a generator whose width no other argument gives
 # Of the frames that every gradient step needs. What they miss of the moments, the estimator learns: a frame of order 2
 # with 12 nodes would make a step 5 to 8 % longer
 _FRAME_ORDER, _FRAME_NODES = 1, 8
+# Learning rate of the generator beside a location, relative to the rest of the actor. A policy's shape has farther to
+# go than its location: sharp or separate modes need large weights
+_GENERATOR_RATE = 3.0
 
 
 class ImplicitActor(SquashedActor):
@@ -158,6 +161,18 @@ class ImplicitActor(SquashedActor):
         generator = th.Generator().manual_seed(0)
         candidates = th.randn(_N_CANDIDATES, noise_dim, generator=generator)
         self.register_buffer("candidate_noise", candidates, persistent=False)
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Return the parameters in groups for an optimizer, with their learning rates and the factors in these.
+
+        :param learning_rate: Learning rate of the actor.
+        """
+        if not self.location_path:
+            return [{"params": list(self.parameters()), "lr": learning_rate, "lr_scale": 1.0}]
+        fast = [*self.noise_layer.parameters(), *self.generator.parameters()]
+        others = [p for p in self.parameters() if not any(p is q for q in fast)]
+        groups = ((others, 1.0), (fast, _GENERATOR_RATE))
+        return [{"params": part, "lr": scale * learning_rate, "lr_scale": scale} for part, scale in groups]
 
     def encode(self, features: th.Tensor) -> th.Tensor:
         """Return embeddings of the states, shape (batch, 2 width + dim): shift and gain for the noise, location."""

@@ -40,7 +40,7 @@ def test_mixtures_bound_the_log_density(dim: int) -> None:
 
 
 def test_extrapolation_is_closer_than_the_middle() -> None:
-    """For a normal distribution in six dimensions, by half of the middle's error and more than three standard errors."""
+    """For a normal distribution in six dimensions, by half of the error and more than three standard errors."""
     th.manual_seed(0)
     means = th.randn(100, 1024, 6)
     points = means[:, :64] + 0.3 * th.randn(100, 64, 6)

@@ -34,6 +34,22 @@ def test_estimator_starts_with_its_own_learning_rate() -> None:
     assert {group["lr"] for group in make().estimator.optimizer.param_groups} == {3e-3}
 
 
+@pytest.mark.parametrize(("location_path", "scales"), [(True, [1.0, 3.0]), (False, [1.0])])
+def test_learning_rates_of_the_actor(location_path: bool, scales: list[float]) -> None:
+    """The generator beside a location learns three times as fast, by any schedule, also after loading."""
+    model = make(learning_rate=lambda progress: 1e-3 * progress, policy_kwargs={"location_path": location_path})
+    optimizer = model.actor.optimizer
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3 * scale for scale in scales]
+    grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in model.actor.parameters())
+    if location_path:
+        fast = {id(parameter) for parameter in optimizer.param_groups[1]["params"]}
+        assert fast == {id(p) for part in (model.actor.noise_layer, model.actor.generator) for p in part.parameters()}
+    model._current_progress_remaining = 0.5
+    model._set_learning_rates()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5e-3 * scale for scale in scales]
+
+
 def test_learning_rate_of_the_estimator() -> None:
     model = make(
         learning_rate=lambda progress: 1e-3 * progress, **score(learning_rate=lambda progress: 1e-2 * progress)
