@@ -97,7 +97,7 @@ class SACARDAEPolicy(SquashedPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         groups = self.actor.parameter_groups(lr_schedule(1))
-        self.actor.optimizer = self.optimizer_class(groups, **self.optimizer_kwargs)  # type: ignore[call-arg]
+        self.actor.optimizer = self.optimizer_class(groups, **self.optimizer_kwargs)
         self.correction: DensityCorrection | None = None
         if self.distance is not None:
             return
