@@ -1,0 +1,80 @@
+"""The gradient steps of actor, critics and temperature against examples worked by hand."""
+
+import math
+from typing import Any
+
+import pytest
+import torch as th
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+
+from ardae_rl.sac_ardae import sac_ardae
+from tests.sac_ardae import small
+
+ALPHA, RATE = 0.5, 0.1
+PRE_TANH = [0.0, 1.0, -2.0, 0.5]
+SCORE = [2.0, -1.0, 0.5, 0.0]
+LOG_PROB = [0.3, -0.2, 0.1, 0.6]
+SLOPE = 3.0  # of Q in the action
+BATCH = ReplayBufferSamples(th.zeros(4, 3), th.zeros(4, 1), th.zeros(4, 3), th.zeros(4, 1), th.zeros(4, 1))
+
+
+def column(values: list[float]) -> th.Tensor:
+    return th.tensor(values).unsqueeze(1)
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["entropy rises", "entropy falls"])
+def test_actor_by_hand(sign: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descend α ln π - Q: the gradient in an action before tanh is (α ∇ln π - 3 (1 - tanh²)) / 4."""
+    model = small.make(ent_coef=ALPHA, clamping_kwargs={"eta": 0})
+    outputs = column(PRE_TANH).unsqueeze(1).requires_grad_()  # (4, 1, 1)
+    score, log_prob = sign * column(SCORE).unsqueeze(1), column(LOG_PROB)
+    monkeypatch.setattr(model.actor, "generate", lambda embedding, noise: outputs)
+    monkeypatch.setattr(model.actor, "add_output_noise", lambda samples, frame: samples)
+    monkeypatch.setattr(model, "action_value", lambda observations, actions: SLOPE * actions)
+    monkeypatch.setattr(sac_ardae, "pre_tanh_score", lambda *_: (score, log_prob))
+    loss, metrics, density = model._actor_loss(model._encode_states(th.zeros(4, 3)), th.zeros(()))
+    (gradient,) = th.autograd.grad(loss, outputs)
+    pairs = zip(PRE_TANH, SCORE, strict=True)
+    expected = [(ALPHA * sign * s - SLOPE * (1 - math.tanh(x) ** 2)) / 4 for x, s in pairs]
+    th.testing.assert_close(gradient.flatten(), th.tensor(expected))
+    values = [SLOPE * math.tanh(x) for x in PRE_TANH]
+    mean_loss = sum(ALPHA * lp - q for lp, q in zip(LOG_PROB, values, strict=True)) / 4
+    assert metrics["actor_loss"].item() == pytest.approx(mean_loss, rel=1e-5)
+    assert metrics["entropy"].item() == pytest.approx(-sum(LOG_PROB) / 4)
+    assert density is log_prob
+
+
+def test_critics_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descend the sum over critics of half the mean squared error: the gradient in Q is (Q - target) / 4."""
+    model = small.make()
+    first, second = (th.nn.Parameter(column(values)) for values in ([1.0, 2.0, 0.0, -1.0], [0.0, 1.0, 1.0, 3.0]))
+    targets = column([2.0, 2.0, -1.0, 1.0])
+    monkeypatch.setattr(model, "target_q_values", lambda data: (targets, (first, second), {}))
+    model.critic.optimizer = th.optim.SGD([first, second], lr=RATE)
+    metrics = model.update_critic(BATCH)
+    # Squared errors: 1 + 0 + 1 + 4 of the first, 4 + 1 + 4 + 4 of the second critic
+    assert metrics["critic_loss"].item() == pytest.approx(0.5 * 6 / 4 + 0.5 * 13 / 4)
+    assert metrics["target_q"].item() == 1
+    th.testing.assert_close(first.data, column([1 + RATE / 4, 2.0, -RATE / 4, -1 + 2 * RATE / 4]))
+    th.testing.assert_close(second.data, column([2 * RATE / 4, 1 + RATE / 4, 1 - 2 * RATE / 4, 3 - 2 * RATE / 4]))
+
+
+@pytest.mark.parametrize(("log_prob", "target", "sign"), [(2.0, -1.0, 1), (0.5, -1.0, -1)])
+def test_temperature_by_hand(log_prob: float, target: float, sign: int) -> None:
+    """With an entropy of -2 below the target of -1, the temperature rises; with one of -0.5, it falls."""
+    model: Any = small.make(ent_coef="auto_0.2", target_entropy=target)
+    model.ent_coef_optimizer = th.optim.SGD([model.log_ent_coef], lr=RATE)
+    metrics = model.update_temperature(th.full((4, 1), log_prob))
+    assert metrics["ent_coef_loss"].item() == pytest.approx(-math.log(0.2) * (log_prob + target))
+    assert metrics["ent_coef"].item() == pytest.approx(0.2 * math.exp(RATE * (log_prob + target)), rel=1e-5)
+    assert math.copysign(1, metrics["ent_coef"].item() - 0.2) == sign
+
+
+def test_critics_see_actions_and_targets_as_they_are() -> None:
+    """The targets carry no gradient, and the actor's step leaves the critics as they are."""
+    model = small.make().learn(12)
+    targets, values, _ = model.target_q_values(model.replay_buffer.sample(4))  # type: ignore[union-attr]
+    assert not targets.requires_grad and all(value.requires_grad for value in values)
+    model.critic.optimizer.zero_grad()
+    model.update_actor(model._encode_states(th.zeros(4, 3)), th.zeros(()))
+    assert all(parameter.grad is None for parameter in model.critic.parameters())
