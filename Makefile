@@ -38,3 +38,7 @@ tutorials: docs
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
 	touch $@
+
+# Long checks that are no tests; their counts are options of `python -m stress`
+stress: .venv/.installed
+	for check in fuzz mutants soak kills; do $(BIN)/python -m stress $$check || exit 1; done

@@ -196,6 +196,10 @@ def run_script(script: str, arguments: list[str]) -> None:
     try:
         with _errors_of_options():
             runpy.run_module(f"rl_zoo3.{script}", run_name="__main__", alter_sys=True)
+    except Exception as error:
+        if type(error).__module__.startswith("wandb."):  # such as that no key is configured
+            raise ValueError(f"--track: {error}") from error
+        raise
     finally:
         sys.argv = command
 

@@ -23,11 +23,15 @@ class FiniteObservations(BasePolicy):
         return super().obs_to_tensor(observation)
 
 
-def check_action_space(space: spaces.Space[Any]) -> None:
-    """Check what SB3's algorithms take for granted: that discrete actions start at 0, and that a box is continuous.
+def check_spaces(model: BaseAlgorithm) -> None:
+    """Check what SB3's algorithms take for granted of the spaces of their environment.
 
-    :raises ValueError: If not.
+    :raises ValueError: For observations without an axis, discrete actions that do not start at 0, and integer boxes of
+        actions.
     """
+    observation_space, space = model.observation_space, model.action_space
+    if isinstance(observation_space, spaces.Box) and observation_space.shape == ():
+        raise ValueError(f"`observation_space` must have at least one axis, got {observation_space}")
     if isinstance(space, spaces.Discrete) and space.start != 0:
         raise ValueError(f"`action_space` must start at 0, got {space}")
     if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ardae_rl.common.algorithms import NamedAlgorithm, check_n_steps
 from ardae_rl.common.policies import SquashedPolicy
+from ardae_rl.common.queries import check_spaces
 from ardae_rl.common.temperature import check_continuous, check_temperature
 from ardae_rl.common.training import MetricMeans, frozen
 
@@ -48,6 +49,7 @@ class SoftActorCritic(NamedAlgorithm, SAC):
 
     def _setup_model(self) -> None:
         check_temperature(self.ent_coef, self.target_entropy)
+        check_spaces(self)
         check_n_steps(self.n_steps, self.replay_buffer_class)
         super()._setup_model()
 

@@ -6,7 +6,6 @@ from typing import Any
 from gymnasium import spaces
 
 from ardae_rl.common.checks import check_choice
-from ardae_rl.common.queries import check_action_space
 
 
 def check_continuous(action_space: spaces.Space[Any]) -> None:
@@ -16,7 +15,6 @@ def check_continuous(action_space: spaces.Space[Any]) -> None:
     """
     if not isinstance(action_space, spaces.Box):
         raise ValueError(f"`action_space` must be a Box (continuous actions), got {action_space}")
-    check_action_space(action_space)
 
 
 def check_temperature(ent_coef: str | float, target_entropy: str | float) -> None:

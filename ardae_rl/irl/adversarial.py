@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.vec_env import VecEnv
 
 from ardae_rl.common.checks import check_count, check_min
-from ardae_rl.common.queries import check_action_space, check_finite
+from ardae_rl.common.queries import check_finite, check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import clone_demonstrations, forget_distribution
 from ardae_rl.irl.discriminator import Discriminator
@@ -143,7 +143,7 @@ class AdversarialIRL(BaseAlgorithm):
         for name in ("demo_batch_size", "disc_interval", "n_disc_updates"):
             check_count(name, getattr(self, name))
         check_min("weight_decay", self.weight_decay, 0)
-        check_action_space(self.action_space)
+        check_spaces(self)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         make_discriminator: Any = self.discriminator_class  # constructors of subclasses differ

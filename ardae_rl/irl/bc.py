@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import (
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from ardae_rl.common.checks import check_count
-from ardae_rl.common.queries import CheckedPredictions, check_action_space
+from ardae_rl.common.queries import CheckedPredictions, check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import likelihood_step
 from ardae_rl.irl.files import Demonstrations
@@ -104,7 +104,7 @@ class BC(CheckedPredictions, BaseAlgorithm):
     def _setup_model(self) -> None:
         check_count("batch_size", self.batch_size)
         check_not_normalized(self.env)
-        check_action_space(self.action_space)
+        check_spaces(self)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         policy: Any = self.policy_class(

@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayB
 from stable_baselines3.sac.policies import SACPolicy
 
 from ardae_rl.common.copies import deep_copy
-from ardae_rl.common.queries import CheckedPredictions, check_action_space
+from ardae_rl.common.queries import CheckedPredictions, check_spaces
 from ardae_rl.irl.files import Demonstrations
 from ardae_rl.irl.preparation import check_given, prepared_demonstrations
 from ardae_rl.irl.trajectories import Trajectory
@@ -98,7 +98,7 @@ class SQIL(CheckedPredictions, SAC):
         super().__init__(policy, env, **kwargs)  # type: ignore[arg-type]
 
     def _setup_model(self) -> None:
-        check_action_space(self.action_space)
+        check_spaces(self)
         self.replay_buffer_class = DemonstrationReplayBuffer
         if isinstance(self.observation_space, spaces.Dict):
             raise ValueError("`env` must have arrays as observations, got a dictionary")

@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from ardae_rl.common.checks import check_between, check_positive
-from ardae_rl.common.queries import check_action_space
+from ardae_rl.common.queries import check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
 from ardae_rl.planning.policy import LatentPlanningPolicy, State
@@ -96,7 +96,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         for name in ("n_collected", "gradient_steps", "batch_size", "sequence_length", "max_grad_norm"):
             check_positive(name, getattr(self, name))
         check_between("random_share", self.random_share, 0, 1)
-        check_action_space(self.action_space)
+        check_spaces(self)
         if self.replay_buffer_class is None:
             with_goal = isinstance(self.observation_space, spaces.Dict)
             self.replay_buffer_class = DictReplayBuffer if with_goal else ReplayBuffer

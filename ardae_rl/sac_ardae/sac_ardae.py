@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ardae_rl.common.algorithms import NamedAlgorithm, check_n_steps
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
+from ardae_rl.common.queries import check_spaces
 from ardae_rl.common.squashed import log_tanh_slope
 from ardae_rl.common.temperature import check_continuous, check_temperature, initial_ent_coef
 from ardae_rl.common.training import GradientLimit, MetricMeans, frozen, polyak_update_foreach
@@ -189,6 +190,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
 
     def _check_arguments(self) -> None:
         check_continuous(self.action_space)
+        check_spaces(self)
         minima = {"n_score_updates": 1, "score_batch_size": 1, "n_action_samples": 2, "score_warmup": 0}
         for name, minimum in minima.items():
             check_count(name, getattr(self, name), minimum)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch as th
 from torch import nn
 
-from ardae_rl.common.checks import check_choice, check_keys, check_min, check_positive
+from ardae_rl.common.checks import check_choice, check_count, check_keys, check_positive
 from ardae_rl.common.compiled import CompiledFunction
 from ardae_rl.common.cpu import cached_chunks
 from ardae_rl.score.averages import RunningAverage
@@ -97,8 +97,8 @@ class ARDAE(nn.Module):
         max_grad_norm: float = 10.0,
     ):
         super().__init__()
-        check_positive("dim", dim)
-        check_min("context_dim", context_dim, 0)
+        check_count("dim", dim)
+        check_count("context_dim", context_dim, 0)
         check_choice("parameterization", parameterization, PARAMETERIZATIONS)
         check_choice("loss", loss, LOSSES)
         check_positive("input_scale", input_scale)

@@ -11,7 +11,10 @@ Numbers = th.Tensor | NDArray[Any]  # of any type
 def as_numbers(name: str, values: Numbers, like: th.Tensor) -> th.Tensor:
     """Return an array or tensor of numbers with the type and on the device of another tensor.
 
+    Only what has another form is checked: tensors of that type come from training loops, which are not to wait.
+
     :raises TypeError: If it is none.
+    :raises ValueError: If some of its numbers are not finite.
     """
     if isinstance(values, th.Tensor) and values.dtype == like.dtype and values.device == like.device:
         return values
@@ -21,6 +24,8 @@ def as_numbers(name: str, values: Numbers, like: th.Tensor) -> th.Tensor:
         raise TypeError(f"`{name}` must be a tensor or an array of numbers, got {type(values).__name__}") from error
     if tensor.dtype == th.bool or tensor.is_complex():
         raise TypeError(f"`{name}` must have real numbers, got {tensor.dtype}")
+    if tensor.is_floating_point():
+        _check_finite(name, tensor)
     return tensor.to(like)
 
 
@@ -36,9 +41,8 @@ def check_samples(samples: th.Tensor, context: th.Tensor | None, dim: int, conte
         raise ValueError(f"`samples` must have shape {expected}, got {tuple(samples.shape)}")
     _check_batch(samples, context)
     for name, tensor in (("samples", samples), ("context", context)):
-        if tensor is not None and not bool(th.isfinite(tensor).all()):
-            n_bad = int((~th.isfinite(tensor)).sum())
-            raise ValueError(f"`{name}` must be finite, got {n_bad} of {tensor.numel()} values that are not")
+        if tensor is not None:
+            _check_finite(name, tensor)
 
 
 def check_points(x: th.Tensor, context: th.Tensor | None, dim: int, context_dim: int) -> None:
@@ -66,6 +70,12 @@ def check_context(context: th.Tensor | None, context_dim: int) -> None:
         raise ValueError(f"`context` must be None with context_dim=0, got a tensor of shape {shape}")
     if context_dim > 0 and (context is None or context.dim() != 2 or context.shape[1] != context_dim):
         raise ValueError(f"`context` must have shape (batch, {context_dim}), got {shape}")
+
+
+def _check_finite(name: str, tensor: th.Tensor) -> None:
+    if not bool(th.isfinite(tensor).all()):
+        n_bad = int((~th.isfinite(tensor)).sum())
+        raise ValueError(f"`{name}` must be finite, got {n_bad} of {tensor.numel()} values that are not")
 
 
 def _check_batch(x: th.Tensor, context: th.Tensor | None) -> None:

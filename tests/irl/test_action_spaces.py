@@ -112,3 +112,14 @@ def test_spaces_that_are_refused(space: spaces.Space[Any], message: str) -> None
             SQIL("MlpPolicy", env, demonstrations(space))
         with pytest.raises(ValueError, match=message):
             small.make(env)
+
+
+def test_observations_without_an_axis_are_refused() -> None:
+    """SB3 has no features extractor for them."""
+    env: Any = AnyActions(BOXES["double"])
+    env.observation_space = spaces.Box(-1, 1, ())
+    for method in (AIRL, BC, SQIL):
+        with pytest.raises(ValueError, match="`observation_space` must have at least one axis, got Box"):
+            method("MlpPolicy", env)
+    with pytest.raises(ValueError, match="`observation_space` must have at least one axis, got Box"):
+        small.make(env)

@@ -61,3 +61,10 @@ def test_a_double_estimator_takes_floats() -> None:
 def test_what_are_no_numbers(values: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         estimator().score(values)
+
+
+def test_numbers_that_are_not_finite() -> None:
+    """Refused where they come from outside; a training loop's own tensors are not waited for."""
+    for query in (estimator().score, estimator().log_prob, estimator().entropy):
+        with pytest.raises(ValueError, match=r"`.*` must be finite, got 1 of 4 values that are not"):
+            query(np.array([[0, np.nan], [0, 0]]))

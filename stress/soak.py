@@ -1,0 +1,100 @@
+"""Memory, files and processes of algorithms that work for long."""
+
+import gc
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch as th
+from stable_baselines3 import SAC
+
+from ardae_rl import AIRL, SACARDAE, WorldModels
+from ardae_rl.irl import collect_demonstrations
+
+_TOLERANCE = 0.05  # of growth over the second half
+_SMALL: dict[str, Any] = {"buffer_size": 1000, "learning_starts": 100, "device": "cpu", "seed": 0}
+
+
+def _sac_ardae() -> Callable[[], Any]:
+    model = SACARDAE("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [32, 32]}, score_warmup=10, **_SMALL)
+    return lambda: model.learn(100, reset_num_timesteps=False)
+
+
+def _airl() -> Callable[[], Any]:
+    demos = collect_demonstrations(SAC("MlpPolicy", "Pendulum-v1", buffer_size=1), gym.make("Pendulum-v1"), 2)
+    kwargs = {"buffer_size": 1000, "learning_starts": 100, "batch_size": 32}
+    model = AIRL("MlpPolicy", "Pendulum-v1", demos, "sac", kwargs, policy_kwargs={"net_arch": [32, 32]}, device="cpu")
+    return lambda: model.learn(200, reset_num_timesteps=False)
+
+
+def _collection() -> Callable[[], Any]:
+    small = {"z_dim": 4, "vision_width": 4, "memory_hidden": 8}
+
+    def make_env() -> gym.Env[Any, Any]:
+        return gym.make("ardae/CarRacingFast-v0", max_episode_steps=20)
+
+    def collect() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            WorldModels(
+                "CnnPolicy",
+                "CarRacing-v3",
+                folder,
+                n_episodes=4,
+                n_envs=2,
+                collection_env=make_env,
+                policy_kwargs=small,
+            ).collect()
+
+    return collect
+
+
+ALGORITHMS = {"SACARDAE": _sac_ardae, "AIRL": _airl, "WorldModels.collect": _collection}
+
+
+def run(count: float, seed: int) -> list[dict[str, Any]]:
+    """Let each algorithm work for ``count`` minutes, and measure what it holds."""
+    th.set_num_threads(1)
+    return [{"algorithm": name, "minutes": count, "seed": seed} | _soak(name, count) for name in ALGORITHMS]
+
+
+def _soak(name: str, minutes: float) -> dict[str, Any]:
+    th.manual_seed(0)
+    work = ALGORITHMS[name]()
+    work()  # what is allocated once
+    begin, halfway = time.monotonic(), None
+    rounds = 0
+    while (elapsed := (time.monotonic() - begin) / 60) < minutes:
+        work()
+        rounds += 1
+        if halfway is None and elapsed > minutes / 2:
+            halfway = _held()
+    final = _held()
+    halfway = halfway or final
+    growth = final["megabytes"] / halfway["megabytes"] - 1
+    leaks = [kind for kind in ("files", "processes", "shared_memory") if final[kind] > halfway[kind]]
+    return (
+        {"rounds": rounds}
+        | final
+        | {
+            "growth_percent": round(100 * growth, 2),
+            "wrong": int(growth > _TOLERANCE) + len(leaks),
+            "note": " ".join(leaks),
+        }
+    )
+
+
+def _held() -> dict[str, float]:
+    """Return resident memory, and the numbers of open files, child processes and entries of shared memory."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {
+        "megabytes": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
+        "files": len(list(Path("/proc/self/fd").iterdir())),
+        "processes": len(children),
+        "shared_memory": len(list(Path("/dev/shm").iterdir())),
+    }
