@@ -11,7 +11,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "sac": {"learning_rate": 1e-3, "batch_size": 128},
     "sac_ardae": {"learning_rate": 1e-3, "batch_size": 128},
 }
-N_STEPS = 8000
+N_STEPS = 10_000
 
 
 @pytest.mark.slow
