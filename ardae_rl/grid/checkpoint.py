@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
@@ -61,8 +61,8 @@ def delete(checkpoint: Path) -> None:
 
 def _buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
     buffer = model.replay_buffer
-    if type(buffer) is not ReplayBuffer:
-        raise TypeError(f"`model` must have a plain ReplayBuffer, got {type(buffer).__name__}")
+    if not isinstance(buffer, ReplayBuffer) or type(buffer) not in (ReplayBuffer, NStepReplayBuffer):
+        raise TypeError(f"`model` must have a ReplayBuffer or NStepReplayBuffer, got {type(buffer).__name__}")
     return buffer
 
 

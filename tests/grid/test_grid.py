@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch as th
 from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import NStepReplayBuffer
 from typer.testing import CliRunner
 
 from ardae_rl.cli.main import app
@@ -84,6 +86,21 @@ def test_a_checkpoint_takes_the_room_of_its_transitions(tmp_path: Path) -> None:
     for buffer in (model.replay_buffer, loaded.replay_buffer):
         assert buffer is not None and buffer.size() == 30
     assert np.array_equal(loaded.replay_buffer.next_observations[:31], model.replay_buffer.next_observations[:31])  # type: ignore[union-attr]
+
+
+def test_a_checkpoint_with_n_step_returns(tmp_path: Path) -> None:
+    """The buffer has the same arrays; samples of the loaded one are those of the first."""
+    model = SAC("MlpPolicy", "Pendulum-v1", seed=0, buffer_size=100, learning_starts=25, n_steps=3, device="cpu")
+    model.learn(30)
+    checkpoint.save(model, {}, tmp_path)
+    loaded, _ = checkpoint.load(SAC, "Pendulum-v1", tmp_path / "checkpoint_30")
+    assert isinstance(loaded.replay_buffer, NStepReplayBuffer) and isinstance(model.replay_buffer, NStepReplayBuffer)
+    samples = []
+    for buffer in (model.replay_buffer, loaded.replay_buffer):
+        np.random.seed(0)
+        samples.append(buffer.sample(8))
+    for before, after in zip(*samples, strict=True):
+        th.testing.assert_close(after, before)
 
 
 def test_a_checkpoint_of_a_full_buffer(tmp_path: Path) -> None:
