@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.grid.environment import check_environment
 from ardae_rl.grid.suites import SUITES, grid
 from ardae_rl.grid.training import EVALUATIONS, train
 from ardae_rl.registry import folder_name
@@ -48,6 +49,8 @@ def benchmark(
     check_choice("suite", suite, tuple(SUITES))
     check_count("jobs", jobs)
     runs = grid(envs or SUITES[suite], algos, n_seeds, steps, eval_freq, eval_episodes)
+    for env in envs or SUITES[suite]:
+        check_environment(env)
     workers = ray_workers(gpus=gpus) if ray else processes(jobs)
     run_missing(train, lambda settings: run_folder(out, settings), runs, workers)
     return [_state(settings, run_folder(out, settings)) for settings in runs]

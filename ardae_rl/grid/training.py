@@ -14,6 +14,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.evaluation import evaluate
 from ardae_rl.grid import checkpoint
+from ardae_rl.grid.environment import keep_environment
 from ardae_rl.registry import algorithm_class, environment_id, imported
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, versions, write_csv
@@ -37,6 +38,7 @@ def train(settings: dict[str, Any], run: Run) -> str:
     if model_file.exists() and not checkpoint.checkpoints(run.folder):
         return f"{settings['name']}: was complete"
     environment_id(settings["env"])  # registers it, which a worker needs, too
+    keep_environment(run.folder, settings["env"])
     keep_freed_memory()
     tables = _Tables(run.folder)
     model = _resumed(settings, run.folder, tables) or _new_model(settings)

@@ -368,13 +368,15 @@ class AdversarialIRL(BaseAlgorithm):
         """Save the replay buffer of an off-policy generator."""
         self.generator.save_replay_buffer(path)
 
-    def load_replay_buffer(self, path: Any) -> None:
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """Load the replay buffer of an off-policy generator. Rewards are computed when transitions are sampled.
 
+        :param path: Path of the file.
+        :param truncate_last_traj: Whether to end the last episode there, if the buffer is one of hindsight.
         :raises ValueError: If the discriminator needs the density of the replay buffer, whose policies are not saved.
         """
         self.discriminator.check_loaded_replay()
-        self.generator.load_replay_buffer(path)
+        self.generator.load_replay_buffer(path, truncate_last_traj)
         self._relabel_replay_buffer()
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from queue import Queue
 from typing import Any
 
@@ -108,7 +109,12 @@ def _save(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
 
 
 def _load(path: Path, parts: Mapping[str, Stateful]) -> int:
-    saved = th.load(path, weights_only=True)
+    try:
+        saved = th.load(path, weights_only=True)
+    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        raise ValueError(
+            f"`folder` must have whole checkpoints, got a damaged {path}; delete it to begin anew"
+        ) from error
     for name, part in parts.items():
         part.load_state_dict(saved["parts"][name])
     th.set_rng_state(saved["random_state"])

@@ -1,9 +1,11 @@
 """A grid of tiny training runs: they resume after being killed, and failures are reported in the table."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from ardae_rl.cli.main import app
 from ardae_rl.grid import checkpoint, training
+from ardae_rl.grid.environment import keep_environment
 from ardae_rl.grid.grid import benchmark, run_folder
 from ardae_rl.grid.suites import SUITES, VARIANTS, grid
 from ardae_rl.registry import environment_id
@@ -197,3 +200,20 @@ def test_suites_are_registered() -> None:
     for envs in SUITES.values():
         for env in envs:
             assert environment_id(env) == env
+
+
+def test_the_environment_is_recorded_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id that stands for something else now does not resume the runs of what it was."""
+    keep_environment(tmp_path, "Pendulum-v1")
+    keep_environment(tmp_path, "Pendulum-v1")
+    assert json.loads((tmp_path / "environment.json").read_text())["id"] == "Pendulum-v1"
+    changed = replace(gym.spec("Pendulum-v1"), kwargs={"g": 5.0})
+    monkeypatch.setitem(gym.registry, "Pendulum-v1", changed)
+    with pytest.raises(ValueError, match=r"`env` must be what it was .* Pendulum-v1 has another kwargs .*, now .*5\.0"):
+        keep_environment(tmp_path, "Pendulum-v1")
+
+
+def test_discrete_actions_are_refused_before_any_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`envs` must have Box actions, got CartPole-v1 with Discrete\(2\)"):
+        benchmark("mujoco", ["sac"], ["CartPole-v1"], jobs=1, out=tmp_path, **TINY)
+    assert not list(tmp_path.iterdir())

@@ -220,3 +220,12 @@ def test_tables(tmp_path: Path) -> None:
     assert [(row["seed"], row["value"]) for row in read_csv(path)] == [("0", "1.5"), ("1", "3.5"), ("2", "4.5")]
     with pytest.raises(ValueError, match="must have the columns"):
         merge_csv(path, [{"seed": 1}], key=["seed"])
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "other", "cut"])
+def test_a_damaged_checkpoint_is_named(content: bytes | None, tmp_path: Path) -> None:
+    list(Walk().steps(Run(tmp_path)))
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:100] if content is None else content)
+    with pytest.raises(ValueError, match=r"got a damaged .*checkpoint\.pt; delete it to begin anew"):
+        list(Walk().steps(Run(tmp_path)))
