@@ -14,7 +14,8 @@ except ModuleNotFoundError as error:
     raise SystemExit(f"ardae-rl: {error.name} is not installed; it comes with: pip install 'ardae-rl[zoo]'") from error
 
 from ardae_rl import evaluation, presets
-from ardae_rl.cli import zoo
+from ardae_rl.cli import agents, zoo
+from ardae_rl.cli.agents import Pretrained
 from ardae_rl.cli.commands import command
 from ardae_rl.cli.env_kwargs import EnvKwargs, parsed
 from ardae_rl.cli.errors import print_error
@@ -48,14 +49,15 @@ def _options(
 # a parser that knows -f would find it inside RL Zoo's -conf.
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-Algo = Annotated[
-    str, typer.Option(help=f"Algorithm: {', '.join(OUR_ALGORITHMS)}, or one of SB3's by RL Zoo's name, e.g. sac.")
-]
-Env = Annotated[str, typer.Option("--env", help="Environment id, e.g. Hopper-v5.")]
+_ALGO = typer.Option(help=f"Algorithm: {', '.join(OUR_ALGORITHMS)}, or one of SB3's by RL Zoo's name, e.g. sac.")
+_ENV = typer.Option("--env", help="Environment id, e.g. Hopper-v5.")
+_MODEL = typer.Option("--model", help="A saved model (.zip), or a run folder of `train`.")
+Algo, Env, Model = Annotated[str, _ALGO], Annotated[str, _ENV], Annotated[Path, _MODEL]
+# Not needed with --pretrained
+AnyAlgo, AnyEnv, AnyModel = Annotated[str | None, _ALGO], Annotated[str | None, _ENV], Annotated[Path | None, _MODEL]
 Folder = Annotated[Path, typer.Option("--folder", "-f", help="Folder that `train` logged to.")]
 ExpId = Annotated[int, typer.Option(help="Number of the run; 0 is the newest run that has a model.")]
 Seed = Annotated[int, typer.Option(help="Seed of the environment and of sampled actions.")]
-Model = Annotated[Path, typer.Option("--model", help="A saved model (.zip), or a run folder of `train`.")]
 
 _CHECKOUT = "git clone it; pip install -e '.[experiments]' in its folder; then there: python -m experiments run"
 
@@ -107,7 +109,14 @@ def _draw(algo: str, env_id: str, arguments: list[str]) -> None:
 
 
 @command(app, "enjoy --algo sac_ardae --env Pendulum-v1", context_settings=PASS_THROUGH)
-def enjoy(ctx: typer.Context, algo: Algo, env_id: Env, folder: Folder = Path("logs"), exp_id: ExpId = 0) -> None:
+def enjoy(
+    ctx: typer.Context,
+    algo: AnyAlgo = None,
+    env_id: AnyEnv = None,
+    folder: Folder = Path("logs"),
+    exp_id: ExpId = 0,
+    pretrained: Pretrained = None,
+) -> None:
     """Watch a trained agent.
 
     All other options are RL Zoo's: -n STEPS, --no-render, --load-best, --stochastic and the rest of
@@ -115,22 +124,46 @@ def enjoy(ctx: typer.Context, algo: Algo, env_id: Env, folder: Folder = Path("lo
     """
     if not zoo.has_display() and not zoo.has_option(ctx.args, "--no-render"):
         raise ValueError("there is no display; use `ardae-rl record`, or --no-render")
-    _play("enjoy", ctx.args, algo, env_id, folder, exp_id)
+    _play("enjoy", ctx.args, algo, env_id, folder, exp_id, pretrained)
 
 
 @command(app, "record --algo sac_ardae --env Pendulum-v1 -n 1000", context_settings=PASS_THROUGH)
-def record(ctx: typer.Context, algo: Algo, env_id: Env, folder: Folder = Path("logs"), exp_id: ExpId = 0) -> None:
-    """Record a video of a trained agent into the folder videos/ of its run.
+def record(
+    ctx: typer.Context,
+    algo: AnyAlgo = None,
+    env_id: AnyEnv = None,
+    folder: Folder = Path("logs"),
+    exp_id: ExpId = 0,
+    pretrained: Pretrained = None,
+) -> None:
+    """Record a video of a trained agent into the folder videos/ of its run; of a pretrained one, into videos/ here.
 
     All other options are RL Zoo's: -n STEPS, -o FOLDER, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.record_video --help`.
     """
-    typer.echo(f"recording {algo} on {env_id}")
-    _play("record_video", ctx.args, algo, env_id, folder, exp_id)
+    typer.echo(f"recording {pretrained or f'{algo} on {env_id}'}")
+    arguments = list(ctx.args)
+    if pretrained is not None and not zoo.has_option(arguments, "-o", "--output-folder"):
+        arguments += ["-o", "videos"]
+    _play("record_video", arguments, algo, env_id, folder, exp_id, pretrained)
 
 
-def _play(script: str, arguments: list[str], algo: str, env_id: str, folder: Path, exp_id: int) -> None:
-    """Run a script of RL Zoo on the chosen run, or on the newest one that has the model."""
+def _play(
+    script: str,
+    arguments: list[str],
+    algo: str | None,
+    env_id: str | None,
+    folder: Path,
+    exp_id: int,
+    pretrained: str | None,
+) -> None:
+    """Run a script of RL Zoo on a pretrained model, on the chosen run, or on the newest one that has the model."""
+    model = agents.described(pretrained, algo=algo, env_id=env_id)
+    if model is not None:
+        with agents.as_run(model) as (log_folder, env_kwargs):
+            _play(script, [*env_kwargs, *arguments], model.algo, model.env_id, log_folder, 1, None)
+        return
+    assert algo is not None and env_id is not None
     env_id = zoo.check_names(algo, env_id, arguments)
     run = zoo.find_run(folder, algo, env_id, exp_id, arguments)
     fixed = ["--algo", algo, "--env", env_id, "--folder", str(folder), "--exp-id", str(run)]
@@ -139,22 +172,31 @@ def _play(script: str, arguments: list[str], algo: str, env_id: str, folder: Pat
 
 @command(app, "evaluate --algo sac_ardae --env Pendulum-v1 --model logs/sac_ardae/Pendulum-v1_1")
 def evaluate(
-    algo: Algo,
-    env_id: Env,
-    path: Model,
+    algo: AnyAlgo = None,
+    env_id: AnyEnv = None,
+    path: AnyModel = None,
     n_episodes: Annotated[int, typer.Option("--episodes", help="Number of episodes.")] = 20,
     seed: Seed = 0,
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample the actions.")] = False,
     output: Annotated[Path | None, typer.Option(help="File to write the result to, as JSON.")] = None,
     allow_wrappers: Annotated[bool, typer.Option(help="Accept an id registered with additional wrappers.")] = False,
     env_kwargs: EnvKwargs = None,
+    pretrained: Pretrained = None,
 ) -> None:
     """Evaluate an agent on the official, unmodified environment, with the arguments that it was trained with."""
+    model = agents.described(pretrained, algo=algo, env_id=env_id, path=path)
+    if model is not None:
+        algo, env_id = model.algo, model.env_id
+    assert algo is not None and env_id is not None
     algorithm_class(algo)
     environment_id(env_id)
-    file, statistics = evaluation.find_model(path)
+    if model is not None:
+        file, statistics, kwargs = model.file(), None, model.env_kwargs
+    else:
+        assert path is not None
+        file, statistics, kwargs = agents.model_file(path)
     agent = evaluation.load_for_evaluation(algo, file)
-    kwargs = evaluation.trained_env_kwargs(path) if env_kwargs is None else parsed(env_kwargs)
+    kwargs = kwargs if env_kwargs is None else parsed(env_kwargs)
     with progress_bar("evaluation: episodes", n_episodes, True) as update:
         result = evaluation.evaluate(
             agent,
@@ -167,7 +209,7 @@ def evaluate(
             env_kwargs=kwargs,
             on_episode=update,
         )
-    result = replace(result, algo=algo, model=str(file))
+    result = replace(result, algo=algo, model=pretrained or str(file))
     if output is not None:
         result.write(output)
     typer.echo(result)
@@ -333,6 +375,15 @@ def report(
 
     path = write_report(out, _labeled_folders(beside or []))
     typer.echo(f"wrote {path}")
+
+
+@command(app, "models")
+def models() -> None:
+    """List the trained models that come with the package, for --pretrained of `enjoy`, `record` and `evaluate`."""
+    from ardae_rl.pretrained import pretrained_models
+
+    for name, model in pretrained_models().items():
+        typer.echo(f"{name}: {model.summary()}")
 
 
 @command(app, "doctor > doctor.txt")

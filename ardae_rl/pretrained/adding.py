@@ -1,0 +1,56 @@
+"""Add a trained model to the package."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch as th
+
+from ardae_rl.evaluation import evaluate, find_model, load_for_evaluation, trained_env_kwargs
+from ardae_rl.pretrained.catalog import FOLDER, PretrainedModel, checksum
+
+
+def add_model(
+    name: str, algo: str, env_id: str, path: Path, command: str, n_episodes: int = 100, folder: Path = FOLDER
+) -> PretrainedModel:
+    """Copy a model without the state of its optimizers, evaluate the copy, and describe it.
+
+    :param name: Name of the model.
+    :param algo: Name of its algorithm.
+    :param env_id: Id of its environment.
+    :param path: The .zip, or the folder of RL Zoo's run.
+    :param command: Command that trained it.
+    :param n_episodes: Number of episodes of the evaluation.
+    :param folder: Folder of the models.
+    :raises ValueError: For a model of another algorithm, or with normalized observations.
+    """
+    file, statistics = find_model(path)
+    if statistics is not None:
+        raise ValueError(f"`path` must be a model without VecNormalize, which is not part of the .zip, got {path}")
+    env_kwargs = trained_env_kwargs(path)
+    model = load_for_evaluation(algo, file)
+    for part in _optimizers(model):
+        part.state.clear()
+    target = folder / name / "model.zip"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    model.save(target)
+    result = evaluate(load_for_evaluation(algo, target), env_id, n_episodes, env_kwargs=env_kwargs)
+    record = asdict(replace(result, algo=algo, model=target.name))
+    description = PretrainedModel(name, algo, env_id, env_kwargs, command, checksum(target), record)
+    description.write(target.parent)
+    return description
+
+
+def _optimizers(model: Any) -> list[th.optim.Optimizer]:
+    """Return the optimizers that SB3 saves with a model."""
+    names, _ = model._get_torch_save_params()
+    found = []
+    for name in names:
+        part = model
+        for attribute in name.split("."):
+            part = getattr(part, attribute)
+        if isinstance(part, th.optim.Optimizer):
+            found.append(part)
+    return found

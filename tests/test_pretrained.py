@@ -1,0 +1,94 @@
+"""Trained models: intact, as good as their descriptions say, and to be added and shared."""
+
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ardae_rl.cli.main import app
+from ardae_rl.evaluation import evaluate
+from ardae_rl.pretrained import load_from_hub, load_pretrained, pretrained_models, push_to_hub
+from ardae_rl.pretrained.adding import add_model
+from ardae_rl.pretrained.catalog import FOLDER, checksum
+from tests.conftest import Command, untrained
+
+NAMES = sorted(pretrained_models())
+NAME = "sac_ardae-pendulum"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_episode_is_that_of_the_description(name: str) -> None:
+    description = pretrained_models()[name]
+    model = load_pretrained(name)
+    result = evaluate(model, description.env_id, 1, env_kwargs=description.env_kwargs)
+    assert result.returns[0] == pytest.approx(description.evaluation["returns"][0], abs=5)
+    assert description.command.startswith("ardae-rl ")
+
+
+def test_models_are_small() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*.zip")) < 25 * 2**20
+
+
+def test_damage_is_noticed(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER / NAME, tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "model.zip").open("ab") as file:
+        file.write(b" ")
+    for use in (load_from_hub, lambda folder: push_to_hub(folder, str(tmp_path))):
+        with pytest.raises(ValueError, match=r"`name` must be a model whose file is intact"):
+            use(str(tmp_path))
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(ValueError, match=r"`name` must be one of '.*sac_ardae-pendulum.*', got 'no'"):
+        load_pretrained("no")
+
+
+def test_adding(tmp_path: Path) -> None:
+    model = untrained("sac", learning_starts=10).learn(15)
+    model.save(tmp_path / "trained.zip")
+    added = add_model("mine", "sac", "Pendulum-v1", tmp_path / "trained.zip", "ardae-rl train", 1, tmp_path)
+    assert added.sha256 == checksum(tmp_path / "mine/model.zip")
+    assert (tmp_path / "mine/model.zip").stat().st_size < (tmp_path / "trained.zip").stat().st_size
+    observation = np.ones(3, np.float32)
+    actions = [agent.predict(observation, deterministic=True)[0] for agent in (model, added.load(tmp_path / "mine"))]
+    np.testing.assert_array_equal(*actions)
+
+
+def test_hub_is_called_with_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Hub that is a folder, behind the functions of huggingface_sb3."""
+
+    def upload(repo_id: str, filename: str, commit_message: str) -> None:
+        shutil.copy2(filename, tmp_path / Path(filename).name)
+
+    hub: Any = SimpleNamespace(push_to_hub=upload, load_from_hub=lambda repo_id, name: str(tmp_path / name))
+    monkeypatch.setitem(sys.modules, "huggingface_sb3", hub)
+    push_to_hub(FOLDER / NAME, "user/name")
+    assert load_from_hub("user/name").num_timesteps == load_pretrained(NAME).num_timesteps
+
+
+def test_commands(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    listed = run(app, ["models"])
+    assert NAME in listed.stdout and "mean return -" in listed.stdout
+    evaluated = run(app, ["evaluate", "--pretrained", NAME, "--episodes", "1"])
+    assert "Pendulum-v1, 1 episodes" in evaluated.stdout
+    for arguments, words in (
+        (["--pretrained", "no"], "--pretrained must be one of"),
+        ([], "Missing option '--algo', which only --pretrained can replace"),
+        (["--pretrained", NAME, "--env", "Hopper-v5"], "--env must be 'Pendulum-v1'"),
+        (["--pretrained", NAME, "--algo", "sac"], "--algo must be 'sac_ardae'"),
+    ):
+        refused = run(app, ["evaluate", *arguments])
+        assert refused.exit_code == 2 and words in refused.stderr, refused.stderr
+
+
+@pytest.mark.slow
+def test_video(ardae_rl: Command, tmp_path: Path) -> None:
+    done = ardae_rl("record", "--pretrained", NAME, "-n", 20, "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*.mp4"))
