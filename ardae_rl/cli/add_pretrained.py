@@ -1,4 +1,4 @@
-"""Add a trained model to the package: ``python -m ardae_rl.cli.add_pretrained NAME --algo ... --env ... --model ...``."""
+"""Add a trained model to the package: ``python -m ardae_rl.cli.add_pretrained NAME --algo ALGO ...``."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def push_to_hub(folder: str | Path, repo_id: str, message: str = "Add a model of
     >>> push_to_hub(FOLDER / "sac_ardae-pendulum", copy)  # "user/name" on the Hub
     >>> model = load_from_hub(copy)
 
-    :param folder: Folder with ``model.zip`` and ``model.json``, as :func:`~ardae_rl.pretrained.adding.add_model` writes them.
+    :param folder: Folder with ``model.zip`` and ``model.json``, as ``ardae_rl.pretrained.adding`` writes them.
     :param repo_id: Repository on the Hub, "user/name", which is created if it does not exist; or an existing folder.
     :param message: Message of the commit.
     :raises ValueError: If the file is not the one that its description is of.
