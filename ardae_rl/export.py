@@ -37,6 +37,9 @@ class DeterministicPolicy(nn.Module):
     :raises ValueError: For observations that are dictionaries.
     """
 
+    low: th.Tensor | None
+    high: th.Tensor | None
+
     def __init__(self, policy: BasePolicy) -> None:
         super().__init__()
         if not isinstance(policy.observation_space, spaces.Box):
@@ -124,7 +127,7 @@ def _exportable() -> Iterator[None]:
         th.distributions.Distribution.set_default_validate_args(False)  # a check depends on the values
         for name, function in replacements.items():
             setattr(th.linalg, name, function)
-        th.cdist = _cdist
+        th.cdist = _cdist  # type: ignore[assignment]
         setattr(th.Tensor, "diagonal", lambda matrix, **dims: _Diagonal(matrix, diagonal(matrix, **dims)))  # noqa: B010
         yield
     finally:

@@ -55,8 +55,9 @@ def test_adding(tmp_path: Path) -> None:
     assert added.sha256 == checksum(tmp_path / "mine/model.zip")
     assert (tmp_path / "mine/model.zip").stat().st_size < (tmp_path / "trained.zip").stat().st_size
     observation = np.ones(3, np.float32)
-    actions = [agent.predict(observation, deterministic=True)[0] for agent in (model, added.load(tmp_path / "mine"))]
-    np.testing.assert_array_equal(*actions)
+    agents = (model, added.load(tmp_path / "mine"))
+    first, second = (agent.predict(observation, deterministic=True)[0] for agent in agents)
+    np.testing.assert_array_equal(first, second)
 
 
 def test_hub_is_called_with_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,13 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 _ALGO = typer.Option(help=f"Algorithm: {', '.join(OUR_ALGORITHMS)}, or one of SB3's by RL Zoo's name, e.g. sac.")
 _ENV = typer.Option("--env", help="Environment id, e.g. Hopper-v5.")
 _MODEL = typer.Option("--model", help="A saved model (.zip), or a run folder of `train`.")
-Algo, Env, Model = Annotated[str, _ALGO], Annotated[str, _ENV], Annotated[Path, _MODEL]
+Algo = Annotated[str, _ALGO]
+Env = Annotated[str, _ENV]
+Model = Annotated[Path, _MODEL]
 # Not needed with --pretrained
-AnyAlgo, AnyEnv, AnyModel = Annotated[str | None, _ALGO], Annotated[str | None, _ENV], Annotated[Path | None, _MODEL]
+AnyAlgo = Annotated[str | None, _ALGO]
+AnyEnv = Annotated[str | None, _ENV]
+AnyModel = Annotated[Path | None, _MODEL]
 Folder = Annotated[Path, typer.Option("--folder", "-f", help="Folder that `train` logged to.")]
 ExpId = Annotated[int, typer.Option(help="Number of the run; 0 is the newest run that has a model.")]
 Seed = Annotated[int, typer.Option(help="Seed of the environment and of sampled actions.")]
