@@ -43,6 +43,7 @@ from experiments.mazes.training import (
 TEMPERATURES: dict[str, dict[str, float]] = {
     maze: dict.fromkeys(METHODS, 0.0) | {"td3": 0.2, "sac_ardae-distance": 0.8} for maze in MAZES
 }
+EXPLORE = 0.3  # share of the steps with randomly held actions
 KEY = ("maze", "method", "temperature", "reward", "explore", "updates", "seed", "steps", "step")
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"scale": 0, "fill": 16, "checks": 2, "episodes": 5, "last_episodes": 6, "max_steps": 6},
@@ -60,7 +61,7 @@ def runs(
     mazes: tuple[str, ...] = MAZES,
     methods: tuple[str, ...] = tuple(METHODS),
     reward: str = "sparse",
-    explore: float = 0.0,
+    explore: float = EXPLORE,
     updates: int = UPDATES,
 ) -> list[dict[str, Any]]:
     mazes = checked("mazes", mazes, MAZES)
@@ -80,7 +81,7 @@ def settings(
     temperature: float,
     seed: int,
     reward: str = "sparse",
-    explore: float = 0.0,
+    explore: float = EXPLORE,
     updates: int = UPDATES,
 ) -> dict[str, Any]:
     """Return the settings of one training.

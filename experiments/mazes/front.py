@@ -12,7 +12,7 @@ from typing import Any
 from ardae_envs.mazes import MAZES
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result
-from experiments.mazes.compare import KEY, checked, last_rows, run, settings
+from experiments.mazes.compare import EXPLORE, KEY, checked, last_rows, run, settings
 from experiments.mazes.plots import draw_fronts
 from experiments.mazes.training import METHODS, UPDATES
 
@@ -27,7 +27,7 @@ def runs(
     noises: tuple[float, ...] = (0.1, 0.3),
     betas: tuple[float, ...] = (0.2, 0.4, 0.8),
     reward: str = "sparse",
-    explore: float = 0.0,
+    explore: float = EXPLORE,
     updates: int = UPDATES,
 ) -> list[dict[str, Any]]:
     mazes = checked("mazes", mazes, MAZES)

@@ -53,7 +53,7 @@ def runs(
     mazes: tuple[str, ...] = ("simple", "medium"),
     starts: tuple[str, ...] = tuple(STARTS),
     reward: str = "sparse",
-    explore: float = 0.0,
+    explore: float = compare.EXPLORE,
     updates: int = UPDATES,
 ) -> list[dict[str, Any]]:
     mazes, starts = compare.checked("mazes", mazes, MAZES), compare.checked("starts", starts, tuple(STARTS))
