@@ -68,7 +68,8 @@ def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkey
     for name in ("evaluations.csv", "metrics.csv"):
         assert numbers(tmp_path / "cut", name) == numbers(tmp_path / "whole", name)
     assert [row["step"] for row in read_csv(tmp_path / "whole" / "evaluations.csv")] == ["30", "60", "90"]
-    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["evaluations.csv", "metrics.csv", "model.zip"]
+    files = ["environment.json", "evaluations.csv", "metrics.csv", "model.zip"]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == files
     assert float(read_csv(tmp_path / "whole" / "metrics.csv")[-1]["critic_loss"]) > 0
     model = (tmp_path / "cut" / "model.zip").read_bytes()
     training.train(settings, Run(tmp_path / "cut"))

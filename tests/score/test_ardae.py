@@ -331,7 +331,7 @@ def test_scale_equivariance() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dim": 0}, "`dim` must be positive, got 0"),
+        ({"dim": 0}, "`dim` must be >= 1, got 0"),
         ({"context_dim": -1}, "`context_dim` must be >= 0, got -1"),
         ({"parameterization": "scalar"}, "`parameterization` must be one of 'energy', 'score', got 'scalar'"),
         ({"loss": "mse"}, "`loss` must be one of 'cv', 'own_noise', 'ardae', got 'mse'"),
