@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ardae_rl.pretrained.adding import add_model
 
 
-def main() -> None:
-    """Add a model by the arguments of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name")
-    for option in ("algo", "env", "model", "command"):
-        parser.add_argument(f"--{option}", required=True)
-    parser.add_argument("--episodes", type=int, default=100)
-    options = parser.parse_args()
-    arguments = (options.name, options.algo, options.env, Path(options.model), options.command, options.episodes)
-    print(add_model(*arguments).summary())
+def main(
+    name: Annotated[str, typer.Argument(help="Name of the model in the package.")],
+    algo: Annotated[str, typer.Option(help="Name of its algorithm.")],
+    env_id: Annotated[str, typer.Option("--env", help="Id of its environment.")],
+    path: Annotated[Path, typer.Option("--model", help="The .zip, or the folder of its run.")],
+    command: Annotated[str, typer.Option(help="Command that trained it.")],
+    n_episodes: Annotated[int, typer.Option("--episodes", help="Number of episodes of the evaluation.")] = 100,
+) -> None:
+    """Add a trained model to the package."""
+    typer.echo(add_model(name, algo, env_id, path, command, n_episodes).summary())
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -30,8 +30,7 @@ _OUTPUT_NOISE = 0.3
 # Actions among which the deterministic one is looked for
 _N_CANDIDATES = 128
 _HIDDEN_UNITS = 64  # of a generator whose width no other argument gives
-# Of the frames that every gradient step needs. What they miss of the moments, the estimator learns: a frame of order 2
-# with 12 nodes would make a step 5 to 8 % longer
+# Of the frames that every gradient step needs, so that they have to be cheap. The estimator learns what they miss
 _FRAME_ORDER, _FRAME_NODES = 1, 8
 # Learning rate of the generator beside a location, relative to the rest of the actor. A policy's shape has farther to
 # go than its location: sharp or separate modes need large weights

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from ardae_envs.frames import crop_bar, resize
 from ardae_rl.common.checks import check_count
+from ardae_rl.world_models.vision import SIZE
 
 Array = NDArray[Any]
 State = tuple[Array, ...]  # arrays with n rows each
@@ -28,6 +30,14 @@ def channels_last(observations: Any, space: spaces.Space[Any]) -> NDArray[np.uin
         dims = ", ".join(map(str, shape))
         raise ValueError(f"`observation` must be uint8 of shape (n, {dims}), got {frames.dtype} of {frames.shape}")
     return frames
+
+
+def to_vision_input(frames: NDArray[np.uint8], cropped_rows: int) -> NDArray[np.uint8]:
+    """Crop and resize frames (n, height, width, 3) to the vision model's inputs, (n, 64, 64, 3).
+
+    :param cropped_rows: Number of rows cut off the bottom.
+    """
+    return resize(crop_bar(frames, cropped_rows), SIZE)
 
 
 class FramePolicy(BasePolicy):

@@ -9,15 +9,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from ardae_envs.frames import crop_bar, resize
 from ardae_rl.common.checks import check_between, check_choice
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
-from ardae_rl.world_models.frame_policy import FramePolicy, State
+from ardae_rl.world_models.frame_policy import FramePolicy, State, to_vision_input
 from ardae_rl.world_models.implicit_vision import ImplicitConvVAE
 from ardae_rl.world_models.memory import MemoryRNN
 from ardae_rl.world_models.memory import State as MemoryState
-from ardae_rl.world_models.vision import SIZE, ConvVAE
+from ardae_rl.world_models.vision import ConvVAE
 
 CONTROLLER_INPUTS = ("z", "zh", "zc", "zch")
 POSTERIORS = ("gaussian", "implicit")
@@ -116,7 +115,7 @@ class WorldModelPolicy(FramePolicy):
 
     def preprocess(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Crop and resize frames (n, height, width, 3) to V's inputs, (n, 64, 64, 3)."""
-        return resize(crop_bar(frames, self.cropped_rows), SIZE)
+        return to_vision_input(frames, self.cropped_rows)
 
     def act(
         self,

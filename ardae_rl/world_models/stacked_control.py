@@ -11,10 +11,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from ardae_envs.frames import crop_bar, resize
 from ardae_rl.common.checks import check_count
 from ardae_rl.world_models.action_map import make_action_map
-from ardae_rl.world_models.frame_policy import FramePolicy, State
+from ardae_rl.world_models.frame_policy import FramePolicy, State, to_vision_input
 from ardae_rl.world_models.vision import SIZE, ConvVAE
 
 Array = NDArray[Any]
@@ -51,12 +50,7 @@ class ControllerView(gym.Wrapper[Any, Any, Any, Any]):
         return self._view(frame), *rest  # type: ignore[return-value]
 
     def _view(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return view(frame[None], self.cropped_rows)[0]
-
-
-def view(frames: NDArray[np.uint8], cropped_rows: int) -> NDArray[np.uint8]:
-    """Crop and resize frames (n, height, width, 3) to V's inputs, (n, 64, 64, 3)."""
-    return resize(crop_bar(frames, cropped_rows), SIZE)
+        return to_vision_input(frame[None], self.cropped_rows)[0]
 
 
 class StackedVision(BaseFeaturesExtractor):
@@ -122,6 +116,8 @@ class StackedPolicy(FramePolicy):
     :raises ValueError: If the actor's actions do not fit the environment's.
     """
 
+    n_parameters = 0  # of a candidate, for an evaluator
+
     def __init__(
         self,
         actor: BasePolicy,
@@ -148,7 +144,7 @@ class StackedPolicy(FramePolicy):
         if state is not None:
             earlier = state[0][..., 3:]
             stack[..., :-3] = np.where(episode_start[:, None, None, None], 0, earlier)
-        stack[..., -3:] = view(frames, self.cropped_rows)
+        stack[..., -3:] = to_vision_input(frames, self.cropped_rows)
         outputs, _ = self.actor.predict(stack.transpose(0, 3, 1, 2), deterministic=deterministic)
         return self.action_map.actions(outputs), (stack,)
 
@@ -158,8 +154,6 @@ class StackedPolicy(FramePolicy):
         """Decide deterministically, for an evaluator whose candidates have no parameters."""
         with th.no_grad():
             return self.decide(observations, state, episode_start, deterministic=True)
-
-    n_parameters = 0
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {

@@ -61,7 +61,7 @@ METHODS = {
 # Arguments of all methods; the others are the algorithms' own defaults
 SHARED: dict[str, Any] = {
     "gamma": 0.99,
-    "n_steps": 5,  # a goal is a hundred steps from the start, and its value has to get there
+    "n_steps": 5,  # the reward comes at the goal, and its value has to reach the start
     "batch_size": 256,
     "buffer_size": 300_000,
     "learning_starts": 0,  # the buffer is filled beforehand
