@@ -74,6 +74,17 @@ def test_known_error_in_six_dimensions() -> None:
     assert float(correction.offset) == pytest.approx(-0.2, abs=0.06)
 
 
+def test_first_updates_count_equally() -> None:
+    """Ten with an error of 1, then ten without."""
+    th.manual_seed(0)
+    correction = DensityCorrection()
+    frame = AffineFrame(th.zeros(1, 1, 1), 2 * th.eye(1)[None])
+    state = EncodedStates(th.zeros(1, 1), th.zeros(1, 1), th.zeros(1, 1), frame)
+    for error in [1.0] * 10 + [0.0] * 10:
+        correction.update(NormalActor(1), WrongEstimator(error), state)  # type: ignore[arg-type]
+    assert float(correction.error) == pytest.approx(0.5, abs=0.05)
+
+
 def test_wide_bounds_correct_nothing() -> None:
     correction = correct(17, -0.4)
     assert correction.gap > 10
