@@ -1,6 +1,7 @@
 """The command: names, errors, and RL Zoo's scripts with runs of a few hundred steps."""
 
 import json
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def test_wrong_argument_is_one_line(
     arguments: tuple[str, ...], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
     for name in ("empty.npz", "text.npz", "text.zip", "file"):
         Path(name).write_text("" if name == "empty.npz" else "none")
     np.savez("object.npz", lengths=[1], terminated=[True], actions=np.array([None]), observations=np.zeros((2, 3)))
