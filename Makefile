@@ -4,8 +4,8 @@ PYTEST := $(BIN)/python -m pytest -n auto -q
 
 .PHONY: demo docs format lint type test test-all tutorials
 
-demo: .venv/.installed
-	$(BIN)/ardae-rl demo --out runs/demo
+demo: .venv-demo/.installed
+	.venv-demo/bin/ardae-rl demo --out runs/demo
 
 format: .venv/.installed
 	$(BIN)/ruff format .
@@ -37,6 +37,12 @@ tutorials: docs
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
+	touch $@
+
+# What the demo needs, and no more
+.venv-demo/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install --quiet -c constraints.txt -e ".[demo]"
 	touch $@
 
 # Long checks that are no tests; their counts are options of `python -m stress`
