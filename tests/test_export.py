@@ -1,22 +1,20 @@
 """Exported policies compute the actions of `predict`."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from ardae_rl import SACARDAE, SACNF
-from ardae_rl.export import (
-    DeterministicPolicy,
-    _cholesky_ex,
-    _solve_triangular,
-    export_onnx,
-    export_program,
-)
+from ardae_rl import DVBF, SACARDAE, SACNF, WorldModels
+from ardae_rl.export import DeterministicPolicy, WorldModelDecision, export_onnx, export_program
+from ardae_rl.export.replacements import cholesky_ex, solve_triangular
+from ardae_rl.world_models import WorldModelPolicy
 
 MODELS: dict[str, Any] = {
     "sac_ardae": lambda: SACARDAE("MlpPolicy", "Pendulum-v1", buffer_size=10, seed=0),
@@ -66,16 +64,82 @@ def test_linear_algebra() -> None:
     factor = th.randn(3, 4, 4, generator=th.Generator().manual_seed(0))
     matrix, right = factor @ factor.mT + th.eye(4), th.randn(3, 4, 2, generator=th.Generator().manual_seed(1))
     lower = th.linalg.cholesky(matrix)
-    th.testing.assert_close(_cholesky_ex(matrix).L, lower)
+    th.testing.assert_close(cholesky_ex(matrix).L, lower)
     for upper, triangle in ((False, lower), (True, lower.mT)):
         solution = th.linalg.solve_triangular(triangle, right, upper=upper)
-        th.testing.assert_close(_solve_triangular(triangle, right, upper=upper), solution)
+        th.testing.assert_close(solve_triangular(triangle, right, upper=upper), solution)
 
 
 def test_dictionaries_are_refused() -> None:
-    from gymnasium import spaces
-
     policy = SACNF("MlpPolicy", "Pendulum-v1", buffer_size=10).policy
     policy.observation_space = spaces.Dict({"a": spaces.Box(-1, 1, (2,))})
     with pytest.raises(ValueError, match=r"`policy` must have observations in a Box"):
         DeterministicPolicy(policy)
+
+
+CAR = spaces.Box(np.array([-1, 0, 0], np.float32), np.array([1, 1, 1], np.float32))
+ACTIONS = {"car": CAR, "discrete": spaces.Discrete(3, start=1), "matrix": spaces.Box(-2, 5, (2, 2), np.float32)}
+
+
+def world_model_policy(space: spaces.Space[Any], posterior: str = "gaussian") -> WorldModelPolicy:
+    """Return a policy with random parameters large enough for latents and actions that differ."""
+    th.manual_seed(0)
+    frames = spaces.Box(0, 255, (96, 80, 3), np.uint8)
+    sizes: dict[str, Any] = {"z_dim": 4, "vision_width": 4, "memory_hidden": 8}
+    policy = WorldModelPolicy(frames, space, posterior=posterior, cropped_rows=12, controller_input="zch", **sizes)
+    for weights in (*policy.vision.encoder.parameters(), policy.controller_parameters):
+        weights.data.normal_(0, 0.3)
+    return policy
+
+
+def drive(decision: Any, policy: WorldModelPolicy) -> tuple[list[Any], list[Any]]:
+    """Return the actions of a decision and of ``decide`` at the same random tiles, each with its own state."""
+    rng = np.random.default_rng(0)
+    state, reference = tuple(np.zeros((3, 8), np.float32) for _ in range(2)), None
+    found, expected = [], []
+    for step in range(5):
+        frames = rng.integers(0, 256, (3, 24, 20, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
+        action, *state = decision(frames, *state)
+        exact, reference = policy.decide(frames, reference, np.full(3, step == 0), deterministic=True)
+        found.append(np.asarray(action))
+        expected.append(exact)
+    return found, expected
+
+
+@pytest.mark.parametrize("space", ACTIONS.values(), ids=ACTIONS)
+def test_world_model_decision(space: spaces.Space[Any]) -> None:
+    policy = world_model_policy(space)
+    module = WorldModelDecision(policy)
+    with th.no_grad():
+        found, expected = drive(lambda *inputs: module(*(th.as_tensor(part) for part in inputs)), policy)
+    np.testing.assert_allclose(found, expected, atol=0.01)  # pixels may be rounded to another integer
+    assert np.ptp(np.stack(expected), axis=0).max() > 0.3, "the actions differ"
+
+
+@pytest.mark.parametrize("space", [ACTIONS["car"], ACTIONS["discrete"]], ids=["car", "discrete"])
+def test_world_models_to_onnx(space: spaces.Space[Any], tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    policy = world_model_policy(space)
+    model: Any = SimpleNamespace(policy=policy)
+    session = runtime.InferenceSession(
+        str(export_onnx(model, tmp_path / "driver.onnx", batch_size=3)), providers=["CPUExecutionProvider"]
+    )
+
+    def decision(frames: Any, h: Any, c: Any) -> Any:
+        return session.run(["action", "next_h", "next_c"], {"observation": frames, "h": h, "c": c})
+
+    found, expected = drive(decision, policy)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_implicit_posteriors_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`policy` must have a Gaussian posterior, got 'implicit'"):
+        WorldModelDecision(world_model_policy(CAR, "implicit"))
+
+
+@pytest.mark.parametrize("algorithm", [DVBF, WorldModels])
+def test_planners_and_other_memories_are_refused(algorithm: Any) -> None:
+    """The policies themselves: only a decision of ``WorldModels`` can be exported."""
+    env, name = ("CarRacing-v3", "CnnPolicy") if algorithm is WorldModels else ("Pendulum-v1", "MlpPolicy")
+    with pytest.raises(ValueError, match=r"`policy` must map an observation to an action without planning or a state"):
+        DeterministicPolicy(algorithm(name, env).policy)

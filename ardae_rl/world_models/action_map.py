@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -31,6 +32,14 @@ class ActionMap(ABC):
     def inputs(self, actions: Array) -> Floats:
         """Return the memory's inputs (n, memory_dim) for actions (n, ...)."""
 
+    @abstractmethod
+    def tensor_actions(self, outputs: th.Tensor) -> th.Tensor:
+        """Return what :meth:`actions` does, for tensors."""
+
+    @abstractmethod
+    def tensor_inputs(self, actions: th.Tensor) -> th.Tensor:
+        """Return what :meth:`inputs` does, for tensors."""
+
 
 class Scaled(ActionMap):
     """Rescales each output to the range of its axis.
@@ -52,6 +61,14 @@ class Scaled(ActionMap):
     def inputs(self, actions: Array) -> Floats:
         return actions.reshape(len(actions), -1).astype(np.float32)
 
+    def tensor_actions(self, outputs: th.Tensor) -> th.Tensor:
+        low, high = outputs.new_tensor(self._low), outputs.new_tensor(self._high)
+        actions = low + 0.5 * (outputs + 1) * (high - low)
+        return actions.clamp(low, high).view(-1, *self._space.shape)
+
+    def tensor_inputs(self, actions: th.Tensor) -> th.Tensor:
+        return actions.flatten(1)
+
 
 class SteerAndPedal(Scaled):
     """Maps two outputs to CarRacing's three actions, see :func:`~ardae_envs.actions.steer_and_pedal`."""
@@ -64,6 +81,10 @@ class SteerAndPedal(Scaled):
 
     def actions(self, outputs: Floats) -> Array:
         return steer_and_pedal(outputs)
+
+    def tensor_actions(self, outputs: th.Tensor) -> th.Tensor:
+        steering, pedal = outputs.unbind(-1)
+        return th.stack([steering, pedal.clamp(0, 1), (-pedal).clamp(0, 1)], -1)
 
 
 class OneAxis(ActionMap):
@@ -80,6 +101,12 @@ class OneAxis(ActionMap):
 
     def inputs(self, actions: Array) -> Floats:
         return np.eye(self.memory_dim, dtype=np.float32)[actions.reshape(-1) - self._start]
+
+    def tensor_actions(self, outputs: th.Tensor) -> th.Tensor:
+        return (outputs >= outputs.new_tensor(self._thresholds)).sum(-1) + self._start
+
+    def tensor_inputs(self, actions: th.Tensor) -> th.Tensor:
+        return th.eye(self.memory_dim, device=actions.device)[actions - self._start]
 
 
 def make_action_map(name: str, space: spaces.Space[Any]) -> ActionMap:
