@@ -28,11 +28,11 @@ class DVBF(ModelBasedAlgorithm):
     :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm`; ``policy_kwargs`` chooses posterior, transition and
     planner (:class:`~ardae_rl.dvbf.policies.DVBFPolicy`).
 
-        Example:
+    Example:
 
-        >>> from ardae_rl import DVBF
-        >>> model = DVBF("MlpPolicy", "Pendulum-v1", n_collected=100, gradient_steps=5, batch_size=8)
-        >>> model = model.learn(100)
+    >>> from ardae_rl import DVBF
+    >>> model = DVBF("MlpPolicy", "Pendulum-v1", n_collected=100, gradient_steps=5, batch_size=8)
+    >>> model = model.learn(100)
 
     :param policy: "MlpPolicy" for vectors, or "CnnPolicy" for images.
     :param env: The environment to learn from.

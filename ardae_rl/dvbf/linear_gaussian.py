@@ -20,16 +20,16 @@ class LinearGaussianSSM:
     x_{t+1}. The class gives the Kalman filter, the Rauch-Tung-Striebel smoother, the joint posterior and the
     likelihood, and satisfies :class:`~ardae_rl.dvbf.elbo.StateSpaceModel`: use it to check posteriors and bounds.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.dvbf import LinearGaussianSSM
-        >>> one = torch.eye(1)
-        >>> model = LinearGaussianSSM(a=0.9 * one, b=one, c=one, q=0.1 * one, r=one, m0=torch.zeros(1), p0=one)
-        >>> controls = torch.zeros(4, 10, 1)
-        >>> states, observations = model.sample(controls)
-        >>> model.kalman_filter(observations, controls).mean.shape
-        torch.Size([4, 11, 1])
+    >>> import torch
+    >>> from ardae_rl.dvbf import LinearGaussianSSM
+    >>> one = torch.eye(1)
+    >>> model = LinearGaussianSSM(a=0.9 * one, b=one, c=one, q=0.1 * one, r=one, m0=torch.zeros(1), p0=one)
+    >>> controls = torch.zeros(4, 10, 1)
+    >>> states, observations = model.sample(controls)
+    >>> model.kalman_filter(observations, controls).mean.shape
+    torch.Size([4, 11, 1])
 
     :param a: A, (d, d).
     :param b: B, (d, act_dim).

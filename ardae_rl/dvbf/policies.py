@@ -35,13 +35,13 @@ class DVBFPolicy(LatentPlanningPolicy):
     The current state is inferred by the posterior from the last ``window`` observations and actions, which form the
     policy's memory.
 
-        Example:
+    Example:
 
-        >>> import gymnasium as gym
-        >>> from ardae_rl.dvbf import DVBFPolicy
-        >>> env = gym.make("Pendulum-v1")
-        >>> policy = DVBFPolicy(env.observation_space, env.action_space, lambda _: 1e-3, horizon=3)
-        >>> action, state = policy.predict(env.reset(seed=0)[0])
+    >>> import gymnasium as gym
+    >>> from ardae_rl.dvbf import DVBFPolicy
+    >>> env = gym.make("Pendulum-v1")
+    >>> policy = DVBFPolicy(env.observation_space, env.action_space, lambda _: 1e-3, horizon=3)
+    >>> action, state = policy.predict(env.reset(seed=0)[0])
 
     :param observation_space: A ``Box`` of vectors, or of uint8 images.
     :param action_space: A bounded ``Box`` with one axis.

@@ -30,12 +30,12 @@ class E2C(ModelBasedAlgorithm):
     state space: use an environment whose episodes start anywhere, such as one wrapped in
     ``ardae_envs.start_anywhere.StartAnywhere``.
 
-        Example:
+    Example:
 
-        >>> from ardae_rl import E2C
-        >>> import ardae_envs
-        >>> model = E2C("MultiInputPolicy", "ardae/PlanarObstacles-v0", n_collected=100, gradient_steps=5, batch_size=8)
-        >>> model = model.learn(100)
+    >>> from ardae_rl import E2C
+    >>> import ardae_envs
+    >>> model = E2C("MultiInputPolicy", "ardae/PlanarObstacles-v0", n_collected=100, gradient_steps=5, batch_size=8)
+    >>> model = model.learn(100)
 
     :param policy: "MultiInputPolicy" for dictionaries with the images "observation" and "desired_goal", or "CnnPolicy"
         for images alone, which plans for the learned reward.

@@ -22,11 +22,11 @@ OUTLIER = -14.0  # log-density, relative to the mode of the Gaussian, of a next 
 class E2CLoss:
     """The settings of the loss: weights of the terms beside the reconstructions, whose weight is 1.
 
-        Example:
+    Example:
 
-        >>> from ardae_rl.e2c import E2CLoss
-        >>> E2CLoss(contrastive_weight=100.0).transition_weight
-        0.25
+    >>> from ardae_rl.e2c import E2CLoss
+    >>> E2CLoss(contrastive_weight=100.0).transition_weight
+    0.25
 
     :param prior_weight: Weight of KL(q(z_t|x_t) || N(0, I)).
     :param transition_weight: λ, the weight of KL(N(Aμ + Bu + o, AΣAᵀ + H) || q(z_{t+1}|x_{t+1})).

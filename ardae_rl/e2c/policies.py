@@ -26,14 +26,14 @@ class E2CPolicy(LatentPlanningPolicy):
 
     With dictionary observations, plans lead to the image ``desired_goal``; otherwise they maximize the learned reward.
 
-        Example:
+    Example:
 
-        >>> import gymnasium as gym
-        >>> import ardae_envs
-        >>> from ardae_rl.e2c import E2CPolicy
-        >>> env = gym.make("ardae/PlanarObstacles-v0")
-        >>> policy = E2CPolicy(env.observation_space, env.action_space, lambda _: 1e-3, horizon=3)
-        >>> action, state = policy.predict(env.reset(seed=0)[0])
+    >>> import gymnasium as gym
+    >>> import ardae_envs
+    >>> from ardae_rl.e2c import E2CPolicy
+    >>> env = gym.make("ardae/PlanarObstacles-v0")
+    >>> policy = E2CPolicy(env.observation_space, env.action_space, lambda _: 1e-3, horizon=3)
+    >>> action, state = policy.predict(env.reset(seed=0)[0])
 
     :param observation_space: uint8 images of shape (channels, height, width), or a dictionary with such images as
         "observation" and "desired_goal".

@@ -50,13 +50,13 @@ class LocallyLinearTransition(nn.Module):
     the pair (z, z') has the covariance Σ Aᵀ (for a fixed A). An independent draw from N(Aμ + Bu + o, AΣAᵀ) instead
     would have the same marginal distribution, but no covariance with z.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.e2c import LocallyLinearTransition
-        >>> transition = LocallyLinearTransition(z_dim=2, action_dim=1)
-        >>> transition.step(torch.zeros(5, 2), torch.ones(5, 1)).shape
-        torch.Size([5, 2])
+    >>> import torch
+    >>> from ardae_rl.e2c import LocallyLinearTransition
+    >>> transition = LocallyLinearTransition(z_dim=2, action_dim=1)
+    >>> transition.step(torch.zeros(5, 2), torch.ones(5, 1)).shape
+    torch.Size([5, 2])
 
     :param z_dim: Dimension d of the latent.
     :param action_dim: Dimension of the actions.

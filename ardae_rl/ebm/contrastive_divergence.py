@@ -18,15 +18,15 @@ class MarkovChainEBM(nn.Module):
     References: Hinton (2002), Training products of experts by minimizing contrastive divergence; Tieleman (2008) for
     persistent chains. The chains are Langevin dynamics; the density is not normalized.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.ebm import MarkovChainEBM
-        >>> data = 0.5 * torch.randn(1000, 2) + 1
-        >>> model = MarkovChainEBM(dim=2, persistent=True)
-        >>> model.fit(data, n_steps=10, batch_size=64)  # thousands of steps in earnest
-        >>> model.energy(data).shape
-        torch.Size([1000])
+    >>> import torch
+    >>> from ardae_rl.ebm import MarkovChainEBM
+    >>> data = 0.5 * torch.randn(1000, 2) + 1
+    >>> model = MarkovChainEBM(dim=2, persistent=True)
+    >>> model.fit(data, n_steps=10, batch_size=64)  # thousands of steps in earnest
+    >>> model.energy(data).shape
+    torch.Size([1000])
 
     :param dim: Dimension of the data.
     :param persistent: Whether chains continue from their last state; otherwise they start at data in each step.

@@ -26,15 +26,15 @@ class EnergyBasedGAN(nn.Module):
     Reference: Finn et al. (2016), https://arxiv.org/abs/1611.03852, Section 4. ``log_prob`` is normalized by the
     discriminator's Z, which is the true partition function if p_θ is the data's distribution.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl import EnergyBasedGAN
-        >>> data = 0.5 * torch.randn(1000, 2) + 1
-        >>> model = EnergyBasedGAN(dim=2, sampler="implicit")
-        >>> metrics = model.fit(data, n_steps=10, batch_size=64)  # thousands of steps in earnest
-        >>> model.log_prob(data).shape, model.sample(5).shape
-        (torch.Size([1000]), torch.Size([5, 2]))
+    >>> import torch
+    >>> from ardae_rl import EnergyBasedGAN
+    >>> data = 0.5 * torch.randn(1000, 2) + 1
+    >>> model = EnergyBasedGAN(dim=2, sampler="implicit")
+    >>> metrics = model.fit(data, n_steps=10, batch_size=64)  # thousands of steps in earnest
+    >>> model.log_prob(data).shape, model.sample(5).shape
+    (torch.Size([1000]), torch.Size([5, 2]))
 
     :param dim: Dimension of the data.
     :param sampler: "flow" (needs zuko), "implicit" (an implicit sampler with AR-DAE), or an

@@ -14,16 +14,16 @@ _N_BISECTIONS = 100
 class PartitionFunction(nn.Module):
     """ln Z of p_θ = e^{-c} / Z, for a discriminator of the form p_θ / (p_θ + q).
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.ebm import PartitionFunction
-        >>> partition = PartitionFunction("sampler")
-        >>> normal = torch.distributions.Normal(0.0, 2.0)  # q
-        >>> x = normal.sample((10_000,))
-        >>> partition.update(x, x, 0.5 * x**2, normal.log_prob(x))  # this kind ignores demonstrations
-        >>> abs(float(partition.log_z) - 0.5 * torch.log(torch.tensor(2 * torch.pi)).item()) < 0.1
-        True
+    >>> import torch
+    >>> from ardae_rl.ebm import PartitionFunction
+    >>> partition = PartitionFunction("sampler")
+    >>> normal = torch.distributions.Normal(0.0, 2.0)  # q
+    >>> x = normal.sample((10_000,))
+    >>> partition.update(x, x, 0.5 * x**2, normal.log_prob(x))  # this kind ignores demonstrations
+    >>> abs(float(partition.log_z) - 0.5 * torch.log(torch.tensor(2 * torch.pi)).item()) < 0.1
+    True
 
     :param kind: "mixture" (the Z that minimizes the discriminator's loss, which is also the fixed point of importance
         sampling from ½ p + ½ q), "sampler" (importance sampling from q alone, which is unbiased for Z but has a large

@@ -23,15 +23,15 @@ class ILQR:
     are not convex, the regularization is raised until the problem has a solution. It also grows where no step size
     reduces the cost, and shrinks where one does. Each row stops on its own.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.planning import ILQR
-        >>> from ardae_rl.planning.goal import GoalProblem
-        >>> problem = GoalProblem(dynamics=lambda z, u: z + 0.1 * u, action_dim=2)
-        >>> start = GoalProblem.state(torch.zeros(1, 2), torch.ones(1, 2))
-        >>> ILQR(horizon=5).plan(problem, start).actions.shape
-        torch.Size([1, 5, 2])
+    >>> import torch
+    >>> from ardae_rl.planning import ILQR
+    >>> from ardae_rl.planning.goal import GoalProblem
+    >>> problem = GoalProblem(dynamics=lambda z, u: z + 0.1 * u, action_dim=2)
+    >>> start = GoalProblem.state(torch.zeros(1, 2), torch.ones(1, 2))
+    >>> ILQR(horizon=5).plan(problem, start).actions.shape
+    torch.Size([1, 5, 2])
 
     :param horizon: Number of steps of a plan.
     :param n_iterations: Maximum number of iterations.

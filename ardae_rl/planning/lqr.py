@@ -51,13 +51,13 @@ def finite_horizon_lqr(
     The dynamics are x' = A x + B u + c. The cost is the sum over T steps of ½ xᵀQx + ½ uᵀRu + uᵀSx + qᵀx + rᵀu, plus
     ½ xᵀPx + pᵀx at the end. n problems are solved at once. Terms that are not given are zero.
 
-        Example:
+    Example:
 
-        >>> import torch
-        >>> from ardae_rl.planning import finite_horizon_lqr
-        >>> one = torch.ones(1, 3, 1, 1)  # x' = x + u, cost x² + u², three steps
-        >>> finite_horizon_lqr(one, one, 2 * one, 2 * one, one[:, 0]).feedback.shape
-        torch.Size([1, 3, 1, 1])
+    >>> import torch
+    >>> from ardae_rl.planning import finite_horizon_lqr
+    >>> one = torch.ones(1, 3, 1, 1)  # x' = x + u, cost x² + u², three steps
+    >>> finite_horizon_lqr(one, one, 2 * one, 2 * one, one[:, 0]).feedback.shape
+    torch.Size([1, 3, 1, 1])
 
     :param a: A, (n, T, state_dim, state_dim).
     :param b: B, (n, T, state_dim, action_dim).

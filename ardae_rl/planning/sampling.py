@@ -62,10 +62,10 @@ class _Sampling:
 class CEM(_Sampling):
     """The cross-entropy method: mean and deviation become those of the best samples (Rubinstein 1999).
 
-        Example:
+    Example:
 
-        >>> from ardae_rl.planning import CEM
-        >>> planner = CEM(horizon=10, n_samples=64, n_elites=8)
+    >>> from ardae_rl.planning import CEM
+    >>> planner = CEM(horizon=10, n_samples=64, n_elites=8)
 
     :param horizon: Number of steps of a plan.
     :param n_samples: Number of sequences per problem and iteration.
@@ -91,10 +91,10 @@ class CEM(_Sampling):
 class MPPI(_Sampling):
     """Model predictive path integral control: the mean of samples weighted by exp(-cost / λ) (Williams et al. 2017).
 
-        Example:
+    Example:
 
-        >>> from ardae_rl.planning import MPPI
-        >>> planner = MPPI(horizon=10, n_samples=64)
+    >>> from ardae_rl.planning import MPPI
+    >>> planner = MPPI(horizon=10, n_samples=64)
 
     :param horizon: Number of steps of a plan.
     :param n_samples: Number of sequences per problem and iteration.
