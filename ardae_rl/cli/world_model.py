@@ -18,7 +18,6 @@ from ardae_rl.common.checks import check_positive
 from ardae_rl.environments import EnvDescription
 from ardae_rl.evaluation import evaluate as run_evaluation
 from ardae_rl.registry import folder_name
-from ardae_rl.runs.files import locked
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.runs.tables import write_csv
 
@@ -252,8 +251,9 @@ def _configured(
     arguments = presets.overridden({**arguments, "n_timesteps": n_timesteps}, assignments or [])
     n_timesteps = arguments.pop("n_timesteps")
     check_positive("n_timesteps", n_timesteps)
-    with locked(folder):
-        yield WorldModels(env=description.make(), folder=folder, seed=seed, verbose=1, **arguments), int(n_timesteps)
+    model = WorldModels(env=description.make(), folder=folder, seed=seed, verbose=1, **arguments)
+    with model.exclusive():
+        yield model, int(n_timesteps)
 
 
 def _load(folder: Path) -> WorldModels:

@@ -3,10 +3,11 @@
 import math
 import shutil
 import tempfile
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -22,6 +23,7 @@ from ardae_rl.common.copies import deep_copy
 from ardae_rl.common.records import qualified_name
 from ardae_rl.environments import EnvDescription, env_record
 from ardae_rl.runs import progress
+from ardae_rl.runs.files import locked
 from ardae_rl.runs.run import History, Run
 from ardae_rl.runs.tables import write_csv
 from ardae_rl.world_models.collection import collection_policy, open_store
@@ -45,9 +47,24 @@ from ardae_rl.world_models.stage import steps_in_round
 from ardae_rl.world_models.vision_stage import VisionStage
 
 SelfWorldModels = TypeVar("SelfWorldModels", bound="WorldModels")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 SEARCHES = ("environment", "dream")
 _DEFAULT_DREAM_STEPS = 1000  # length of an episode in a dream if the environment's episodes have no limit
+
+
+def _exclusively(
+    method: Callable[Concatenate[SelfWorldModels, Arguments], Result],
+) -> Callable[Concatenate[SelfWorldModels, Arguments], Result]:
+    """Keep other processes out of the model's folder while a method runs."""
+
+    @wraps(method)
+    def run(self: SelfWorldModels, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with self.exclusive():
+            return method(self, *args, **kwargs)
+
+    return run
 
 
 class WorldModels(BaseAlgorithm):
@@ -81,7 +98,7 @@ class WorldModels(BaseAlgorithm):
     In a round of ``learn``, episodes are collected (by random policies; in later rounds by the controller too), V is
     trained on their frames, M on their latents, and C is evolved by CMA-ES to maximize the return. Every stage writes
     its checkpoints and a CSV file of its metrics into the folder. An interrupted training resumes there, in the same
-    round; settings that differ from those of the checkpoints are refused.
+    round; settings that differ from those of the checkpoints are refused. One process at a time works in a folder.
 
     The environments for collection and search are made anew, with the arguments, time limits and wrappers of ``env``.
     They must be given for an environment that is not registered, or has a wrapper that does not record its arguments.
@@ -118,6 +135,7 @@ class WorldModels(BaseAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"CnnPolicy": WorldModelPolicy}
     policy: WorldModelPolicy
+    _has_lock = False
 
     def __init__(
         self,
@@ -189,6 +207,7 @@ class WorldModels(BaseAlgorithm):
         super().set_env(env, force_reset)
         self._describe_env()
 
+    @_exclusively
     def learn(
         self: SelfWorldModels,
         total_timesteps: int,
@@ -228,6 +247,7 @@ class WorldModels(BaseAlgorithm):
         """As in SB3; the state is the memory's, (h, c)."""
         return self.policy.predict(observation, state, episode_start, deterministic)
 
+    @_exclusively
     def collect(self, callback: BaseCallback | None = None) -> bool:
         """Collect the episodes of this round that are still missing; return False if the callback stopped it."""
         store, n, seed = self.store(), self.n_episodes, self.seed or 0
@@ -256,6 +276,7 @@ class WorldModels(BaseAlgorithm):
         self.num_timesteps = before + int(store.lengths[first:end].sum()) * self.policy.action_repeat
         return continues
 
+    @_exclusively
     def train_vision(self) -> History:
         """Train V on all frames so far; see :class:`~ardae_rl.world_models.vision_stage.VisionStage` for the rows."""
         run, stage = self._run(), self.vision_stage
@@ -272,6 +293,7 @@ class WorldModels(BaseAlgorithm):
         write_csv(run.folder / "vision.csv", rows)
         return rows
 
+    @_exclusively
     def train_memory(self) -> History:
         """Train M on the latents of all frames; see :class:`~ardae_rl.world_models.memory_stage.MemoryStage`."""
         run, stage = self._run(), self.memory_stage
@@ -289,6 +311,7 @@ class WorldModels(BaseAlgorithm):
         write_csv(run.folder / "memory.csv", rows)
         return rows
 
+    @_exclusively
     def evolve_controller(
         self, until: int, callback: BaseCallback | None = None, log_interval: int = 1
     ) -> tuple[Evolution, bool]:
@@ -323,6 +346,22 @@ class WorldModels(BaseAlgorithm):
         self.num_timesteps = before + self._env_steps(evolution.rows[-1])
         self.iteration += continues
         return evolution, continues
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other processes out of the folder, for longer than ``learn`` and the stages do by themselves.
+
+        :raises FolderInUseError: If another process works in the folder.
+        """
+        if self._has_lock:
+            yield
+            return
+        with locked(self.folder):
+            self._has_lock = True
+            try:
+                yield
+            finally:
+                self._has_lock = False
 
     def store(self) -> FrameStore:
         """Open the store of all rounds' episodes."""
@@ -444,6 +483,7 @@ class WorldModels(BaseAlgorithm):
     def __deepcopy__(self: SelfWorldModels, memo: dict[int, Any]) -> SelfWorldModels:
         """Return a copy, which has a temporary folder of its own if this model has one."""
         copied = deep_copy(self, memo, shared=("_temporary",))
+        copied._has_lock = False
         if self._temporary is not None:
             copied._temporary = _temporary_folder()
             copied.folder = Path(copied._temporary.name)
@@ -452,7 +492,7 @@ class WorldModels(BaseAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         temporary = ["folder"] if self._temporary is not None else []  # a loaded model has its own
-        return [*super()._excluded_save_params(), "_temporary", *temporary]
+        return [*super()._excluded_save_params(), "_temporary", "_has_lock", *temporary]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []

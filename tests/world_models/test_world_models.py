@@ -1,5 +1,6 @@
 """The algorithm as an SB3 user meets it, at tiny sizes on the real environment."""
 
+import copy
 import gc
 import json
 import shutil
@@ -20,6 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 import ardae_envs  # noqa: F401
 from ardae_rl.runs import progress
+from ardae_rl.runs.files import FolderInUseError
 from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.environments import make_repeating
 from ardae_rl.world_models.memory_stage import MemoryStage
@@ -171,6 +173,29 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
     assert evolution.rows[-1]["generation"] == 2
     for a, b in zip(parameters(whole), parameters(last), strict=True):
         th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    """Another one is refused by ``learn`` and by each stage, also from within a callback; afterwards it is not."""
+    refused: list[str] = []
+
+    def on_step(*_: Any) -> bool:
+        other = copy.deepcopy(first)
+        for method in (other.collect, other.train_vision, other.train_memory, lambda: other.evolve_controller(1)):
+            with pytest.raises(FolderInUseError, match="another process is working in"):
+                method()
+        with pytest.raises(FolderInUseError):
+            other.learn(1)
+        refused.append("all")
+        return False
+
+    first = model(tmp_path / "one")
+    first.learn(150, callback=on_step)
+    assert refused == ["all"]
+    with first.exclusive(), pytest.raises(FolderInUseError), model(tmp_path / "one").exclusive():
+        pass
+    first.save(tmp_path / "model")
+    WorldModels.load(tmp_path / "model").collect()
 
 
 def test_held_actions(tmp_path: Path) -> None:
