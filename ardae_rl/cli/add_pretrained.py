@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ardae_rl.cli.errors import one_line_errors
 from ardae_rl.pretrained.adding import add_model
 
 
@@ -19,7 +20,8 @@ def main(
     n_episodes: Annotated[int, typer.Option("--episodes", help="Number of episodes of the evaluation.")] = 100,
 ) -> None:
     """Add a trained model to the package."""
-    typer.echo(add_model(name, algo, env_id, path, command, n_episodes).summary())
+    with one_line_errors(main):
+        typer.echo(add_model(name, algo, env_id, path, command, n_episodes).summary())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import typer
 from gymnasium.error import Error as GymnasiumError
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from typer.models import ArgumentInfo, OptionInfo
 
 from ardae_rl.runs.files import FolderInUseError
@@ -78,18 +79,19 @@ def one_line(error: BaseException) -> str | None:
 
 
 def _near_names(message: str) -> str:
-    """Return the arguments of an algorithm that resemble one that it does not have."""
-    found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", message)
-    if found is None:
-        return ""
-    for cls in _subclasses(BaseAlgorithm):  # type: ignore[type-abstract]
-        if cls.__name__ == found[1]:
-            matches = difflib.get_close_matches(found[2], inspect.signature(cls).parameters, n=3)
-            return f"; close matches: {', '.join(matches)}" if matches else ""
-    return ""
+    """Return the arguments of an algorithm or a policy, or the choices, that resemble one that there is not."""
+    name, known = "", ()
+    if found := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", message):
+        classes = [cls for base in (BaseAlgorithm, BasePolicy) for cls in _subclasses(base)]
+        signatures = [inspect.signature(cls) for cls in classes if cls.__name__ == found[1]]
+        name, known = found[2], tuple(signatures[0].parameters) if signatures else ()
+    elif found := re.search(r"must be one of (.*), got '([^']*)'$", message):
+        name, known = found[2], tuple(re.findall(r"'([^']*)'", found[1]))
+    matches = difflib.get_close_matches(name, known, n=3)
+    return f"; close matches: {', '.join(matches)}" if matches else ""
 
 
-def _subclasses(cls: type[BaseAlgorithm]) -> Iterator[type[BaseAlgorithm]]:
+def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
     for subclass in cls.__subclasses__():
         yield subclass
         yield from _subclasses(subclass)

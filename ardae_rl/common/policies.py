@@ -34,7 +34,10 @@ def record_arguments(init: Init) -> Init:
     @functools.wraps(init)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         if "constructor_arguments" not in self.__dict__:  # a subclass's constructor has recorded its own
-            bound = signature.bind(self, *args, **kwargs)
+            try:
+                bound = signature.bind(self, *args, **kwargs)
+            except TypeError as error:  # which does not say whose arguments they are
+                raise TypeError(f"{type(self).__name__}.__init__() {error}") from None
             bound.apply_defaults()
             _, *arguments = bound.arguments.items()
             self.constructor_arguments = {}

@@ -77,6 +77,18 @@ def test_the_library_names_no_option_of_the_command() -> None:
             "SAC.__init__() got an unexpected keyword argument 'learnin_rate'; close matches: learning_rate",
         ),
         (
+            TypeError("SACARDAEPolicy.__init__() got an unexpected keyword argument 'net_arc'"),
+            "SACARDAEPolicy.__init__() got an unexpected keyword argument 'net_arc'",
+        ),
+        (
+            TypeError("SACARDAEPolicy.__init__() got an unexpected keyword argument 'score_kwarg'"),
+            "SACARDAEPolicy.__init__() got an unexpected keyword argument 'score_kwarg'; close matches: score_kwargs",
+        ),
+        (
+            ValueError("`algo` must be one of 'sac', 'sac_ardae', 'ppo', got 'sac_adrae'"),
+            "`algo` must be one of 'sac', 'sac_ardae', 'ppo', got 'sac_adrae'; close matches: sac_ardae",
+        ),
+        (
             AssertionError(
                 "The algorithm only supports (<class 'gymnasium.spaces.box.Box'>,) as action spaces but Discrete(2) "
                 "was provided"

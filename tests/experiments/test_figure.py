@@ -116,8 +116,8 @@ def test_every_experiment_has_settings_for_its_budgets() -> None:
         for budget, n_seeds in experiment.seeds.items():
             try:
                 runs = experiment.runs(budget, n_seeds)
-            except ValueError as error:  # of experiments that evaluate what other commands have trained
-                assert "`folder` must have" in str(error)
+            except (ValueError, FileNotFoundError) as error:  # need files that other commands make, or MNIST's
+                assert "`folder` must have" in str(error) or "of MNIST" in str(error)
                 continue
             assert len({settings["name"] for settings in runs}) == len(runs) > 0
 

@@ -48,6 +48,18 @@ def read_idx(path: Path, checksum: str | None = None) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * n_dims).reshape(shape)
 
 
+def check_files(folder: Path, binarization: str) -> None:
+    """Check that the files are there, before any work starts.
+
+    :param folder: Folder of the files.
+    :param binarization: "dynamic" or "fixed".
+    :raises FileNotFoundError: If one is missing.
+    """
+    if not _has_fixed_files(folder, binarization):
+        for name in IMAGE_FILES:
+            _find(folder, name)
+
+
 def load_images(folder: Path, *, check: bool = True) -> tuple[th.Tensor, th.Tensor]:
     """Return the training images (60,000, 784) and the test images (10,000, 784), with values in [0, 1].
 
@@ -87,7 +99,7 @@ def load_split(folder: Path, binarization: str, seed: int = 0, *, check: bool = 
     :param check: Whether to compare the checksums of MNIST.
     """
     check_choice("binarization", binarization, BINARIZATIONS)
-    if binarization == "fixed" and all((folder / name).exists() for name in FIXED_FILES):
+    if _has_fixed_files(folder, binarization):
         return Split(*(_read_amat(folder / name) for name in FIXED_FILES))
     images, test = load_images(folder, check=check)
     generator = th.Generator().manual_seed(seed)
@@ -133,6 +145,10 @@ def batches(images: th.Tensor, batch_size: int, seed: int, start: int = 0) -> It
             if k >= first:  # the draws before it are repeated, so that a resumed run sees the same images
                 yield batch
         start = (epoch + 1) * per_epoch
+
+
+def _has_fixed_files(folder: Path, binarization: str) -> bool:
+    return binarization == "fixed" and all((folder / name).exists() for name in FIXED_FILES)
 
 
 def _find(folder: Path, name: str) -> Path:

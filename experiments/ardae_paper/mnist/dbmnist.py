@@ -4,10 +4,12 @@ Test ln p(x) by importance sampling from the Laplace approximation of p(z|x), be
 lower bound and annealed importance sampling. The sixth method is the implicit posterior with the paper's estimator.
 """
 
+from pathlib import Path
 from typing import Any
 
 from ardae_rl.common.checks import check_choice
 from experiments.ardae_paper.mnist.budgets import run_settings
+from experiments.ardae_paper.mnist.data import check_files
 from experiments.ardae_paper.mnist.methods import METHODS
 from experiments.ardae_paper.mnist.networks import ARCHITECTURES
 from experiments.ardae_paper.mnist.table import KEY, draw, run, summary
@@ -25,10 +27,15 @@ def runs(
     methods: tuple[str, ...] = tuple(METHODS),
     device: str = "cpu",
 ) -> list[dict[str, Any]]:
-    """Return the settings by architecture, method and seed."""
+    """Return the settings by architecture, method and seed.
+
+    :raises FileNotFoundError: If a file of MNIST is missing.
+    """
     for name, values, known in (("architectures", architectures, ARCHITECTURES), ("methods", methods, METHODS)):
         for value in values:
             check_choice(name, value, tuple(known))
+    if budget != "smoke":
+        check_files(Path(data), "dynamic")
     common = {"binarization": "dynamic", "with_validation_images": False, "data": data, "device": device}
     return [
         run_settings(budget, architecture, method, seed) | common

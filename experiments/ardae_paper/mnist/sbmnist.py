@@ -4,10 +4,12 @@ As in the paper, the network is trained on the images for validation too. The pi
 (2011) if the folder has their files, otherwise they are drawn once from a seed.
 """
 
+from pathlib import Path
 from typing import Any
 
 from ardae_rl.common.checks import check_choice
 from experiments.ardae_paper.mnist.budgets import run_settings
+from experiments.ardae_paper.mnist.data import check_files
 from experiments.ardae_paper.mnist.methods import METHODS
 from experiments.ardae_paper.mnist.networks import ARCHITECTURES
 from experiments.ardae_paper.mnist.table import KEY, draw, run, summary
@@ -25,10 +27,15 @@ def runs(
     methods: tuple[str, ...] = ("gaussian", "ivi_ardae"),
     device: str = "cpu",
 ) -> list[dict[str, Any]]:
-    """Return the settings by method and seed."""
+    """Return the settings by method and seed.
+
+    :raises FileNotFoundError: If a file of MNIST is missing.
+    """
     check_choice("architecture", architecture, tuple(ARCHITECTURES))
     for method in methods:
         check_choice("methods", method, tuple(METHODS))
+    if budget != "smoke":
+        check_files(Path(data), "fixed")
     common = {"binarization": "fixed", "with_validation_images": True, "data": data, "device": device}
     return [
         run_settings(budget, architecture, method, seed)

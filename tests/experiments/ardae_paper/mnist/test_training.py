@@ -11,7 +11,7 @@ from ardae_rl.sac_ardae.moments import hermite_rule, one_layer_moments
 from experiments.ardae_paper.mnist import dbmnist, sbmnist
 from experiments.ardae_paper.mnist.autoencoder import make_autoencoder
 from experiments.ardae_paper.mnist.budgets import BUDGETS, run_settings
-from experiments.ardae_paper.mnist.data import Split
+from experiments.ardae_paper.mnist.data import IMAGE_FILES, Split
 from experiments.ardae_paper.mnist.images import draw_images
 from experiments.ardae_paper.mnist.methods import METHODS, make_trainee
 from experiments.ardae_paper.mnist.posteriors import HierarchicalPosterior, ImplicitPosterior
@@ -138,15 +138,20 @@ def test_evaluation_summary_and_drawing(tmp_path: Path) -> None:
     assert (tmp_path / "table.png").stat().st_size > 20_000
 
 
-def test_settings_of_all_budgets() -> None:
+def test_settings_of_all_budgets(tmp_path: Path) -> None:
+    data = str(tmp_path)
+    for name in IMAGE_FILES:
+        with pytest.raises(FileNotFoundError, match=f"has no file {name}"):
+            dbmnist.runs("quick", 1, data=data)
+        (tmp_path / f"{name}.gz").touch()
     for budget in BUDGETS:
         settings = [
-            *dbmnist.runs(budget, 2, architectures=("mlp", "conv", "resconv")),
-            *sbmnist.runs(budget, 1, architecture="resconv"),
+            *dbmnist.runs(budget, 2, data=data, architectures=("mlp", "conv", "resconv")),
+            *sbmnist.runs(budget, 1, data=data, architecture="resconv"),
         ]
         for each in settings:
             if budget != "paper" or each["architecture"] == "mlp":
                 make_trainee(each["architecture"], each["method"], each["networks"], each["entropy"])
-    assert len({each["name"] for each in dbmnist.runs("quick", 2)}) == 2 * len(METHODS)
+    assert len({each["name"] for each in dbmnist.runs("quick", 2, data=data)}) == 2 * len(METHODS)
     with pytest.raises(ValueError, match=r"`methods` must be one of .* got 'gan'"):
         dbmnist.runs("quick", 1, methods=("gan",))
