@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from ardae_rl.cli import main, world_model
 from ardae_rl.cli.commands import set_threads
 from ardae_rl.cli.errors import one_line_errors, option_names
+from ardae_rl.sac_ardae.policies import SACARDAEPolicy
 from ardae_rl.version import __version__
 
 PACKAGE = Path(main.__file__).parents[1]
@@ -77,16 +78,16 @@ def test_the_library_names_no_option_of_the_command() -> None:
             "SAC.__init__() got an unexpected keyword argument 'learnin_rate'; close matches: learning_rate",
         ),
         (
-            TypeError("SACARDAEPolicy.__init__() got an unexpected keyword argument 'net_arc'"),
+            TypeError(f"{SACARDAEPolicy.__name__}.__init__() got an unexpected keyword argument 'net_arc'"),
             "SACARDAEPolicy.__init__() got an unexpected keyword argument 'net_arc'",
         ),
         (
-            TypeError("SACARDAEPolicy.__init__() got an unexpected keyword argument 'score_kwarg'"),
+            TypeError(f"{SACARDAEPolicy.__name__}.__init__() got an unexpected keyword argument 'score_kwarg'"),
             "SACARDAEPolicy.__init__() got an unexpected keyword argument 'score_kwarg'; close matches: score_kwargs",
         ),
         (
             ValueError("`algo` must be one of 'sac', 'sac_ardae', 'ppo', got 'sac_adrae'"),
-            "`algo` must be one of 'sac', 'sac_ardae', 'ppo', got 'sac_adrae'; close matches: sac_ardae",
+            "--algo must be one of 'sac', 'sac_ardae', 'ppo', got 'sac_adrae'; close matches: sac_ardae",
         ),
         (
             AssertionError(
