@@ -80,7 +80,8 @@ def one_line(error: BaseException) -> str | None:
 
 def _near_names(message: str) -> str:
     """Return the arguments of an algorithm or a policy, or the choices, that resemble one that there is not."""
-    name, known = "", ()
+    name = ""
+    known: tuple[str, ...] = ()
     if found := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", message):
         classes = [cls for base in (BaseAlgorithm, BasePolicy) for cls in _subclasses(base)]
         signatures = [inspect.signature(cls) for cls in classes if cls.__name__ == found[1]]
