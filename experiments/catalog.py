@@ -42,6 +42,7 @@ EXPERIMENTS = {
     "imitation_transfer": "experiments.imitation_transfer",
     "latent_control": "experiments.latent_control",
     "stacked_control": "experiments.stacked_control",
+    "vision_probe": "experiments.vision_probe",
     "world_model_ablation": "experiments.world_model_ablation",
     "dream_temperature": "experiments.dream_temperature",
     "take_cover": "experiments.take_cover",
