@@ -107,7 +107,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
         predicted = th.cat([network(part) for part in inputs(held_out.frames).split(256)])
     wanted = (held_out.targets - mean) / std
     r2 = 1 - (predicted - wanted).square().mean(0) / wanted.var(0, unbiased=False)
-    row: Row = {name: settings[name] for name in KEY}
+    row = {name: settings[name] for name in KEY}
     return [row | {name: round(float(value), 3) for name, value in zip(TARGETS, r2, strict=True)}]
 
 
