@@ -10,6 +10,7 @@ import torch as th
 from gymnasium import spaces
 
 from ardae_rl import SACARDAE
+from ardae_rl.common.compiled import set_learning_rate
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.sac_ardae.sac_ardae import CORRECTION_INTERVAL
 
@@ -89,6 +90,8 @@ class KnownReward(SACARDAE):
             means.add(self.update_score(states, warmup + self.n_score_updates))
             if update % CORRECTION_INTERVAL == 0:
                 self.update_correction(random_states(1))
+            self.actor.slow_down(self.actor.optimizer, update)
+            set_learning_rate(self.actor.optimizer, self.lr_schedule(1), graphed=False)
             metrics, _ = self.update_actor(states, th.tensor(float(update)))
             means.add(metrics)
             if (update + 1) % check_every == 0:

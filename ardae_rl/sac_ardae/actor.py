@@ -32,9 +32,10 @@ _N_CANDIDATES = 128
 _HIDDEN_UNITS = 64  # of a generator whose width no other argument gives
 # Of the frames that every gradient step needs, so that they have to be cheap. The estimator learns what they miss
 _FRAME_ORDER, _FRAME_NODES = 1, 8
-# Learning rate of the generator beside a location, relative to the rest of the actor. A policy's shape has farther to
-# go than its location: sharp or separate modes need large weights
-_GENERATOR_RATE = 3.0
+# First learning rate of the generator beside a location, relative to the rest of the actor, and the number of updates
+# after which it is halfway down to the same. A policy's shape has farther to go than its location, because sharp or
+# separate modes need large weights; later, the estimator follows a slower policy more closely
+_GENERATOR_RATE, _HALFWAY = 3.0, 2000
 
 
 class ImplicitActor(SquashedActor):
@@ -162,16 +163,26 @@ class ImplicitActor(SquashedActor):
         self.register_buffer("candidate_noise", candidates, persistent=False)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Return the parameters in groups for an optimizer, with their learning rates and the factors in these.
+        """Return the parameters in groups for an optimizer: the generator beside a location is a group of its own.
 
         :param learning_rate: Learning rate of the actor.
         """
         if not self.location_path:
-            return [{"params": list(self.parameters()), "lr": learning_rate, "lr_scale": 1.0}]
-        fast = [*self.noise_layer.parameters(), *self.generator.parameters()]
-        others = [p for p in self.parameters() if not any(p is q for q in fast)]
-        groups = ((others, 1.0), (fast, _GENERATOR_RATE))
-        return [{"params": part, "lr": scale * learning_rate, "lr_scale": scale} for part, scale in groups]
+            return [{"params": list(self.parameters()), "lr": learning_rate}]
+        generator = [*self.noise_layer.parameters(), *self.generator.parameters()]
+        others = [p for p in self.parameters() if not any(p is q for q in generator)]
+        fast = {"params": generator, "lr": _GENERATOR_RATE * learning_rate, "lr_scale": _GENERATOR_RATE}
+        return [{"params": others, "lr": learning_rate}, fast]
+
+    def slow_down(self, optimizer: th.optim.Optimizer, n_updates: int) -> None:
+        """Set the factor in the generator's learning rate, which falls from 3 to 1.
+
+        :param optimizer: Optimizer of the groups from :meth:`parameter_groups`.
+        :param n_updates: Number of updates so far.
+        """
+        for group in optimizer.param_groups:
+            if self.location_path and group["params"][0] is self.noise_layer.weight:
+                group["lr_scale"] = 1 + (_GENERATOR_RATE - 1) / (1 + n_updates / _HALFWAY)
 
     def encode(self, features: th.Tensor) -> th.Tensor:
         """Return embeddings of the states, shape (batch, 2 width + dim): shift and gain for the noise, location."""

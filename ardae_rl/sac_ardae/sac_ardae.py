@@ -290,6 +290,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         learning_rate = self.lr_schedule(progress)
         self.logger.record("train/learning_rate", learning_rate)
         graphed = isinstance(self.update_networks, GraphedStep)
+        self.actor.slow_down(self.actor.optimizer, self._n_updates)
         for optimizer in (self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer):
             if optimizer is not None:
                 set_learning_rate(optimizer, learning_rate, graphed)

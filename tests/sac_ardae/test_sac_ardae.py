@@ -36,7 +36,7 @@ def test_estimator_starts_with_its_own_learning_rate() -> None:
 
 @pytest.mark.parametrize(("location_path", "scales"), [(True, [1.0, 3.0]), (False, [1.0])])
 def test_learning_rates_of_the_actor(location_path: bool, scales: list[float]) -> None:
-    """The generator beside a location learns three times as fast, by any schedule."""
+    """The generator beside a location learns three times as fast at first, by any schedule, and less so later."""
     model = make(learning_rate=lambda progress: 1e-3 * progress, policy_kwargs={"location_path": location_path})
     optimizer = model.actor.optimizer
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3 * scale for scale in scales]
@@ -47,8 +47,11 @@ def test_learning_rates_of_the_actor(location_path: bool, scales: list[float]) -
         assert fast == {id(p) for part in (model.actor.noise_layer, model.actor.generator) for p in part.parameters()}
     model.learn(12)
     model._current_progress_remaining = 0.5
-    model.train(gradient_steps=1, batch_size=8)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.5e-3 * scale for scale in scales]
+    for n_updates, scale in ((0, 3), (2000, 2), (6000, 1.5), (10**9, 1)):
+        model._n_updates = n_updates
+        model.train(gradient_steps=1, batch_size=8)
+        expected = [1.0, scale] if location_path else [1.0]
+        assert [group["lr"] / 0.5e-3 for group in optimizer.param_groups] == pytest.approx(expected, rel=1e-5)
 
 
 def test_learning_rate_of_the_estimator() -> None:
