@@ -32,8 +32,8 @@ def export_program(model: BaseAlgorithm, batch_size: int = 1) -> th.export.Expor
     >>> program.module()(th.zeros(1, 3)).shape
     torch.Size([1, 1])
 
-    :param model: Model whose observations are not dictionaries, and whose policy neither plans nor, but for
-        ``WorldModels``, has a recurrent state.
+    :param model: Model of ``WorldModels``, or one whose policy maps a vector or an image to an action, without planning
+        and without a recurrent state.
     :param batch_size: Number of observations that the program takes.
     :raises ValueError: For a policy that cannot be exported.
     """
@@ -58,8 +58,8 @@ def export_onnx(model: BaseAlgorithm, path: str | Path, batch_size: int = 1) -> 
     >>> from ardae_rl.export import export_onnx
     >>> path = export_onnx(SACNF("MlpPolicy", "Pendulum-v1", buffer_size=10), "policy.onnx")
 
-    :param model: Model whose observations are not dictionaries, and whose policy neither plans nor, but for
-        ``WorldModels``, has a recurrent state.
+    :param model: Model of ``WorldModels``, or one whose policy maps a vector or an image to an action, without planning
+        and without a recurrent state.
     :param path: File to write.
     :param batch_size: Number of observations that the network takes.
     :raises ValueError: For a policy that cannot be exported.
