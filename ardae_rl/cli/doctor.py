@@ -18,6 +18,7 @@ from ardae_rl.runs.versions import package_versions
 EXTRAS = {
     "zoo": ("rl_zoo3", "sb3_contrib", "moviepy", "pandas", "pygame", "yaml", "requests", "rich", "tqdm", "typer"),
     "plots": ("matplotlib", "scipy"),
+    "demo": ("matplotlib", "yaml", "rich", "tqdm", "typer"),
     "mujoco": ("mujoco",),
     "box2d": ("Box2D", "pygame", "numba"),
     "doom": ("vizdoom",),
