@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_choice, close_matches
 from ardae_rl.common.optional import require
 
 
@@ -114,8 +114,7 @@ def environment_id(env_id: str) -> str:
         except ModuleNotFoundError as error:
             raise ValueError(f"`env_id` must start with a module to import, got {env_id!r}: {error}") from error
     if registered_id not in gym.registry:
-        matches = _close_matches(registered_id)
-        hint = f"; close matches: {', '.join(matches)}" if matches else ""
+        hint = close_matches(_similar_ids(registered_id))
         raise ValueError(f"`env_id` must be registered with Gymnasium, got {env_id!r}{hint}")
     return registered_id
 
@@ -125,7 +124,7 @@ def folder_name(env_id: str) -> str:
     return env_id.replace("/", "-")
 
 
-def _close_matches(env_id: str) -> list[str]:
+def _similar_ids(env_id: str) -> list[str]:
     """Return the registered ids that resemble ``env_id``, ignoring case and namespaces."""
     by_key: dict[str, str] = {}
     for registered in gym.registry:

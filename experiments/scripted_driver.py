@@ -10,6 +10,8 @@ import numpy as np
 from gymnasium.envs.box2d.car_racing import TRACK_WIDTH
 from numpy.typing import NDArray
 
+from ardae_envs.poles import wrapped_angle
+
 AHEAD = (10, 15, 20)  # tiles
 _LOOKAHEAD, _HORIZON = 6, 25  # tiles ahead that it steers towards, and whose bends it slows down for
 _MAX_SPEED, _MIN_SPEED, _SLOWING = 50.0, 25.0, 25.0
@@ -38,9 +40,9 @@ def road_view(env: Any) -> RoadView:
     tile = nearest_tile(env)
     _, direction, tile_x, tile_y = env.track[tile]
     offset = ((x - tile_x) * math.cos(direction) + (y - tile_y) * math.sin(direction)) / TRACK_WIDTH
-    bends = tuple(_wrapped(env.track[(tile + n) % len(env.track)][1] - direction) for n in AHEAD)
+    bends = tuple(wrapped_angle(env.track[(tile + n) % len(env.track)][1] - direction) for n in AHEAD)
     speed = math.hypot(*env.car.hull.linearVelocity)
-    return RoadView(offset, _wrapped(env.car.hull.angle - direction), bends, speed)
+    return RoadView(offset, wrapped_angle(env.car.hull.angle - direction), bends, speed)
 
 
 def nearest_tile(env: Any) -> int:
@@ -67,9 +69,9 @@ class ScriptedDriver:
         _, _, ahead_x, ahead_y = track[(tile + _LOOKAHEAD) % len(track)]
         wanted = math.atan2(x - ahead_x, ahead_y - y)
         hull = env.car.hull
-        steering = _DAMPING * hull.angularVelocity - _GAIN * _wrapped(wanted - hull.angle)
+        steering = _DAMPING * hull.angularVelocity - _GAIN * wrapped_angle(wanted - hull.angle)
         direction = track[tile][1]
-        bends = [abs(_wrapped(track[(tile + n) % len(track)][1] - direction)) for n in range(_HORIZON)]
+        bends = [abs(wrapped_angle(track[(tile + n) % len(track)][1] - direction)) for n in range(_HORIZON)]
         speed = math.hypot(*hull.linearVelocity)
         pedal = 0.1 * (max(_MIN_SPEED, _MAX_SPEED - _SLOWING * max(bends)) - speed)
         pedal = min(pedal, max(0.2, 1 - abs(steering)))  # full gas in a bend makes the car slide
@@ -79,8 +81,3 @@ class ScriptedDriver:
             self._remaining -= 1
             steering = self._push
         return np.clip([steering, pedal], -1, 1).astype(np.float32)
-
-
-def _wrapped(angle: float) -> float:
-    """Return the angle in [-π, π)."""
-    return (angle + math.pi) % (2 * math.pi) - math.pi

@@ -24,6 +24,7 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.stacked_control import ControllerView, StackedVision
+from ardae_rl.world_models.vision import as_images
 from experiments.figure import Figure, needed
 from experiments.scripted_driver import TARGETS, ScriptedDriver, road_view
 from experiments.world_model import TINY, base_settings
@@ -136,7 +137,7 @@ class _Images(nn.Module):
     """Turns stacks of frames, (n, 64, 64, channels), uint8, into images in [0, 1] with channels first."""
 
     def forward(self, frames: th.Tensor) -> th.Tensor:
-        return frames.permute(0, 3, 1, 2).float() / 255
+        return as_images(frames)
 
 
 def _head(n_in: int) -> nn.Module:

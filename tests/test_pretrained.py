@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from ardae_rl.cli import add_pretrained
 from ardae_rl.cli.main import app
 from ardae_rl.evaluation import evaluate
 from ardae_rl.pretrained import load_from_hub, load_pretrained, pretrained_models, push_to_hub
@@ -93,3 +95,11 @@ def test_video(ardae_rl: Command, tmp_path: Path) -> None:
     done = ardae_rl("record", "--pretrained", NAME, "-n", 20, "-o", tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("*.mp4"))
+
+
+def test_adding_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stop:
+        add_pretrained.main("new", "sac_ardae", "Pendulum-v1", tmp_path / "no.zip", "ardae-rl train")
+    assert stop.value.exit_code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --model must be a .zip")

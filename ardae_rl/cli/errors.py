@@ -15,6 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from typer.models import ArgumentInfo, OptionInfo
 
+from ardae_rl.common.checks import close_matches
 from ardae_rl.runs.files import FolderInUseError
 
 USER_ERRORS = (
@@ -88,8 +89,7 @@ def _near_names(message: str) -> str:
         name, known = found[2], tuple(signatures[0].parameters) if signatures else ()
     elif found := re.search(r"must be one of (.*), got '([^']*)'$", message):
         name, known = found[2], tuple(re.findall(r"'([^']*)'", found[1]))
-    matches = difflib.get_close_matches(name, known, n=3)
-    return f"; close matches: {', '.join(matches)}" if matches else ""
+    return close_matches(difflib.get_close_matches(name, known, n=3))
 
 
 def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ardae_rl.cli.env_kwargs import parsed
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_choice, close_matches
 from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.demonstrations import check_demonstrations_fit
 from ardae_rl.common.optional import require
@@ -215,7 +215,7 @@ def _errors_of_options() -> Iterator[None]:
         unknown = re.match(r"unrecognized arguments: (-\S+)", message)
         options = [name for action in parser._actions for name in action.option_strings]
         matches = difflib.get_close_matches(unknown[1].split("=")[0], options, n=3) if unknown else []
-        raise ValueError(message + (f"; close matches: {', '.join(matches)}" if matches else ""))
+        raise ValueError(message + close_matches(matches))
 
     def store_checked(action: Any, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         try:

@@ -4,6 +4,11 @@ import math
 from collections.abc import Collection, Iterable
 
 
+def close_matches(matches: Collection[str]) -> str:
+    """Return the end of an error that names what was probably meant; an empty text if nothing resembles it."""
+    return f"; close matches: {', '.join(matches)}" if matches else ""
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Check that an argument is one of several choices.
 

@@ -104,9 +104,9 @@ class WorldModelDecision(nn.Module):
         :param c: Cell state of the memory, in the same shape.
         """
         policy = self.policy
-        images = frames[:, : self.rows.shape[1]].permute(0, 3, 1, 2).float()
-        images = (self.rows @ images @ self.columns.mT).round().clamp(0, 255) / 255
-        z = policy.vision.posterior(policy.vision.encoder(images)).chunk(2, -1)[0]
+        cropped = frames[:, : self.rows.shape[1]].permute(0, 3, 1, 2).float()
+        pixels = (self.rows @ cropped @ self.columns.mT).round().clamp(0, 255)
+        z, _ = policy.vision.encode(pixels.permute(0, 2, 3, 1))
         outputs = policy.controller(policy.controller_parameters, policy.features(z, (h, c)))
         actions = policy.action_map.tensor_actions(outputs)
         return actions, *policy.memory.step(z, policy.action_map.tensor_inputs(actions), (h, c))

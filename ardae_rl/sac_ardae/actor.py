@@ -32,9 +32,9 @@ _N_CANDIDATES = 128
 _HIDDEN_UNITS = 64  # of a generator whose width no other argument gives
 # Of the frames that every gradient step needs, so that they have to be cheap. The estimator learns what they miss
 _FRAME_ORDER, _FRAME_NODES = 1, 8
-# First learning rate of the generator beside a location, relative to the rest of the actor, and the number of updates
-# after which it is halfway down to the same. A policy's shape has farther to go than its location, because sharp or
-# separate modes need large weights; later, the estimator follows a slower policy more closely
+# Initial learning rate of the generator beside a location, relative to that of the rest of the actor, and the number of
+# updates after which half of the excess is gone. A policy's shape has farther to go than its location, because sharp or
+# separate modes need large weights; later, the estimator can follow a slower policy more closely
 _GENERATOR_RATE, _HALFWAY = 3.0, 2000
 
 

@@ -164,7 +164,7 @@ class PendulumPixels(PixelPole):
 
     def next_state(self, state: Floats, action: float) -> Floats:
         angle, speed = _integrated(_pendulum, state, self.max_force * action)
-        return np.array([_wrapped(angle), np.clip(speed, -self._MAX_SPEED, self._MAX_SPEED)])
+        return np.array([wrapped_angle(angle), np.clip(speed, -self._MAX_SPEED, self._MAX_SPEED)])
 
     def draw(self, state: Floats) -> NDArray[np.uint8]:
         middle, length = np.full(2, self.size / 2), self.size / 2 - 2
@@ -213,7 +213,7 @@ class CartPolePixels(PixelPole):
     def next_state(self, state: Floats, action: float) -> Floats:
         angle, angular_speed, x, speed = _integrated(_cart_pole, state, self.max_force * action)
         angular_speed, speed = np.array([angular_speed, speed]).clip(-self._MAX_SPEED, self._MAX_SPEED)
-        return np.array([_wrapped(angle), angular_speed, x, speed])
+        return np.array([wrapped_angle(angle), angular_speed, x, speed])
 
     def draw(self, state: Floats) -> NDArray[np.uint8]:
         size, (angle, _, x, _) = self.size, state
@@ -257,7 +257,8 @@ def _integrated(derivative: Derivative, state: Floats, force: float) -> Floats:
     return state
 
 
-def _wrapped(angle: float) -> float:
+def wrapped_angle(angle: float) -> float:
+    """Return the angle in [-π, π)."""
     return float((angle + np.pi) % (2 * np.pi) - np.pi)
 
 

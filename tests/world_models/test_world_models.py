@@ -268,7 +268,7 @@ def test_temporary_folder(tmp_path: Path) -> None:
     folder = agent.folder
     agent.collect()
     agent.save(tmp_path / "model")
-    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["frames"]
+    assert {path.name for path in folder.iterdir()} == {"frames", ".lock"}
     del agent
     gc.collect()
     assert not folder.exists()
