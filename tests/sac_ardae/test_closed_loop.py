@@ -34,3 +34,10 @@ def test_finds_the_optimum(train: Callable[..., dict[str, float]]) -> None:
     assert result["std_ratio"] == pytest.approx(1, abs=0.1)
     assert result["saturated"] < 0.02
     assert result["log_prob_minus_optimum"] == pytest.approx(0, abs=0.1)
+
+
+def test_the_generator_slows_down_as_in_training() -> None:
+    model = closed_loop.make_model("one mode", seed=0, batch_size=8, score_warmup=1)
+    list(model.updates(3, check_every=3))
+    rates = [group["lr"] / 3e-4 for group in model.actor.optimizer.param_groups]
+    assert rates == pytest.approx([1, 1 + 2 / (1 + 2 / 2000)], rel=1e-6)
