@@ -373,11 +373,17 @@ def report(
         list[str] | None,
         typer.Option(metavar="LABEL=FOLDER", help="Another benchmark to compare with, e.g. of an earlier version."),
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Use the evaluations up to this step, e.g. to compare with shorter runs.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Write report.md and two figures about the finished runs of a benchmark."""
     from ardae_rl.grid.report import report as write_report
 
-    path = write_report(out, _labeled_folders(beside or []))
+    path = write_report(out, _labeled_folders(beside or []), steps)
     typer.echo(f"wrote {path}")
 
 

@@ -48,23 +48,44 @@ class Curve(NamedTuple):
     metrics: dict[str, str]
 
 
-def read_curves(out: Path) -> list[Curve]:
+def read_curves(out: Path, steps: int | None = None) -> list[Curve]:
     """Return the curves of a folder's finished runs.
 
-    :raises ValueError: If there are none.
+    :param out: Folder of the runs.
+    :param steps: Environment steps after which a curve is cut off. ``None``: it is whole.
+    :raises ValueError: If there are no finished runs, or a run's first evaluation is later than ``steps``.
     """
     curves = []
     for settings, folder in finished_runs(out):
-        rows = read_csv(folder / EVALUATIONS)
-        steps, returns, wall, cpu = (
+        rows, metrics = (_until(steps, read_csv(folder / name), folder) for name in (EVALUATIONS, METRICS))
+        at, returns, wall, cpu = (
             np.array([float(row.get(name, row["wall_seconds"])) for row in rows])
             for name in ("step", "mean_return", "wall_seconds", "cpu_seconds")
         )
-        metrics = read_csv(folder / METRICS)[-1]
-        curves.append(Curve(settings["env"], settings["algo"], settings["seed"], steps, returns, wall, cpu, metrics))
+        curves.append(Curve(settings["env"], settings["algo"], settings["seed"], at, returns, wall, cpu, metrics[-1]))
     if not curves:
         raise ValueError(f"`out` must have finished runs of `ardae-rl benchmark`, got {out}, which has none")
     return curves
+
+
+def _until(steps: int | None, rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
+    if steps is not None and int(rows[0]["step"]) > steps:
+        raise ValueError(f"`steps` must be >= {rows[0]['step']}, the first evaluation of {folder}, got {steps}")
+    return [row for row in rows if steps is None or int(row["step"]) <= steps]
+
+
+def check_same_steps(curves: Sequence[Curve]) -> None:
+    """Check that the curves of an environment end at the same step, so that their last values can be compared.
+
+    :raises ValueError: If they do not.
+    """
+    for env in names(curves)[0]:
+        ends = sorted({int(c.steps[-1]) for c in curves if c.env == env})
+        if len(ends) > 1:
+            raise ValueError(
+                f"`steps` must be a step at which all runs of {env} were evaluated, for otherwise their curves end at "
+                f"different steps: {', '.join(map(str, ends))}"
+            )
 
 
 def names(curves: Sequence[Curve]) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ardae_rl.common.optional import require
 from ardae_rl.grid.comparison import improvement_table, interquartile_table, paired_table
-from ardae_rl.grid.curves import Array, Curve, names, normalized_scores, read_curves
+from ardae_rl.grid.curves import Array, Curve, check_same_steps, names, normalized_scores, read_curves
 from ardae_rl.grid.figures import draw_curves, draw_profiles
 from ardae_rl.grid.grid import failed_runs
 from ardae_rl.grid.statistics import (
@@ -21,21 +21,24 @@ from ardae_rl.grid.statistics import (
 _BASELINE = "sac"
 
 
-def report(out: Path, beside: Mapping[str, Path] | None = None) -> Path:
+def report(out: Path, beside: Mapping[str, Path] | None = None, steps: int | None = None) -> Path:
     """Write ``report.md``, ``learning_curves.png`` and ``profiles.png`` into the folder of the runs.
 
     :param out: Folder of the runs.
     :param beside: Folders of other benchmarks, such as one of an earlier version, by the label that their algorithms
         get: "sac (before)".
+    :param steps: Environment steps after which all curves are cut off, to compare runs of different lengths. ``None``:
+        they are whole.
     :return: Path of the report.
-    :raises ValueError: If a folder has no finished runs.
+    :raises ValueError: If a folder has no finished runs, or the runs of an environment end at different steps.
     :raises ImportError: If matplotlib or scipy is not installed.
     """
     require("matplotlib", "plots")
     require("scipy", "plots")
-    curves = read_curves(out)
+    curves = read_curves(out, steps)
     for label, folder in (beside or {}).items():
-        curves += [curve._replace(algo=f"{curve.algo} ({label})") for curve in read_curves(folder)]
+        curves += [curve._replace(algo=f"{curve.algo} ({label})") for curve in read_curves(folder, steps)]
+    check_same_steps(curves)
     draw_curves(curves, out / "learning_curves.png")
     scores = normalized_scores(curves)
     draw_profiles(scores, out / "profiles.png")

@@ -142,10 +142,10 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     last = float(read_csv(out / "Pendulum-v1" / "sac_0" / "evaluations.csv")[-1]["mean_return"])
     assert f"Pendulum-v1 │ sac │ 0 │ 40 │ {last} │ finished" in table
     assert "failed: RuntimeError: on purpose" in table
-    first = (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text()
+    table = (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text()
     result = CliRunner().invoke(app, arguments)
     assert "2 runs, 1 of them finished before" in result.output
-    assert (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text() == first
+    assert (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text() == table
 
     result = CliRunner().invoke(app, ["report", str(out)])
     assert result.exit_code == 0, result.output
@@ -162,6 +162,12 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     assert f"| sac (before) | {last:.1f} [{last:.1f}, {last:.1f}] |" in text
     assert "| sac - sac (before) | 0.0 [0.0, 0.0], n = 1 |" in text
     assert "| sac (before) | 0.50 [0.50, 0.50] |  |" in text
+    first = float(read_csv(out / "Pendulum-v1" / "sac_0" / "evaluations.csv")[0]["mean_return"])
+    result = CliRunner().invoke(app, ["report", str(out), "--steps", "39"])
+    assert result.exit_code == 0, result.output
+    assert f"| sac | {first:.1f} ± 0.0 |" in (out / "report.md").read_text()
+    result = CliRunner().invoke(app, ["report", str(out), "--steps", "19"])
+    assert "--steps must be >= 20, the first evaluation of" in " ".join(result.stderr.split())
     result = CliRunner().invoke(app, ["report", str(out), "--beside", str(out)])
     assert "--beside must have the form LABEL=FOLDER" in " ".join(result.stderr.split())
 

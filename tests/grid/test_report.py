@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ardae_rl.grid.comparison import improvement_table, interquartile_table, paired_table
-from ardae_rl.grid.curves import Curve, normalized_scores, read_curves
+from ardae_rl.grid.curves import Curve, check_same_steps, normalized_scores, read_curves
 from ardae_rl.grid.figures import smoothed
 from ardae_rl.grid.report import SUMMARIES, _comparisons, at_half, final_return
 from ardae_rl.grid.statistics import (
@@ -130,6 +130,13 @@ def test_smoothing() -> None:
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must have finished runs"):
         read_curves(tmp_path)
+
+
+def test_curves_of_an_environment_end_at_the_same_step() -> None:
+    short, long = curve("A", "sac", 0, [1.0]), curve("B", "sac", 0, [1.0, 2.0])
+    check_same_steps([short, long])
+    with pytest.raises(ValueError, match=r"runs of A were evaluated, .* at different steps: 10, 20$"):
+        check_same_steps([short, long, long._replace(env="A", seed=1)])
 
 
 def test_mean_difference() -> None:
