@@ -1,4 +1,6 @@
 """Long checks that are no tests: commands that are killed, memory over time, random input, faults put in by hand.
 
-``python -m stress kills|soak|fuzz|mutants`` writes a table as CSV; ``make stress`` makes all of them at small sizes.
+The tests of Stable-Baselines3 and sb3-contrib with our algorithms are here as well. ``python -m stress CHECK`` writes
+the table of ``kills``, ``soak``, ``fuzz``, ``mutants`` or ``sb3`` as CSV; ``make stress`` makes them all, at small
+sizes.
 """

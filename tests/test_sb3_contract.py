@@ -20,6 +20,7 @@ from stable_baselines3.common.envs import BitFlippingEnv, FakeImageEnv, Identity
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.her import HerReplayBuffer
@@ -408,6 +409,31 @@ def test_normalized_environment(make: Make) -> None:
     evaluate_policy(model, env, n_eval_episodes=1)
 
 
+class BatchNormExtractor(FlattenExtractor):
+    """Normalizes observations by the batch, and drops some of them."""
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        super().__init__(observation_space)
+        self.normalize = nn.Sequential(nn.BatchNorm1d(self.features_dim), nn.Dropout(0.5))
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        features: th.Tensor = self.normalize(super().forward(observations))
+        return features
+
+
+def test_features_that_depend_on_the_mode(make: Make) -> None:
+    """Batch normalization learns its statistics during training, and outside of it actions are reproducible."""
+    model = make(policy_kwargs={"features_extractor_class": BatchNormExtractor})
+    before = parameters(model)
+    model.learn(30)
+    names = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    assert {name.split(".")[0] for name in names} == {"actor", *critic_names(model)}
+    assert [name for name in names if th.equal(before[name], parameters(model)[name])] == []
+    obs = model.observation_space.sample()
+    first, second = (model.predict(obs, deterministic=True)[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
 @pytest.mark.parametrize(
     ("n_envs", "arguments", "n_updates"),
     [
@@ -744,7 +770,7 @@ def test_policy_kwargs_that_sb3_has_had(make: Make) -> None:
 @pytest.mark.parametrize("make", MAKERS, indirect=True)
 @pytest.mark.parametrize("buffer", [RelabellingReplayBuffer, DemonstrationReplayBuffer, ReplayBuffer])
 def test_returns_of_several_steps_need_their_buffer(make: Make, buffer: type[ReplayBuffer]) -> None:
-    with pytest.raises(ValueError, match=f"`n_steps` must be 1 with a {buffer.__name__}, got 3"):
+    with pytest.warns(UserWarning, match=f"`n_steps=3` is ignored .*`{buffer.__name__}`"):
         make(n_steps=3, replay_buffer_class=buffer)
     arguments: dict[str, Any] = {"replay_buffer_kwargs": {"n_steps": 3, "gamma": 0.99}}
     with pytest.warns(UserWarning, match="`n_steps=3` is ignored"):  # SB3 takes the arguments of the buffer

@@ -1,10 +1,32 @@
 """The long checks are made of what is there: faults can be put in, and calls are judged as they should be."""
 
+from pathlib import Path
+
 import pytest
 
 from stress.fuzz import ENTRANCES, _is_documented, _is_finite, run
 from stress.kills import COMMANDS
 from stress.mutants import MUTANTS, ROOT, Mutant, mutated
+from stress.sb3_suites import SUITES, compared, refusal
+
+_THEIR_TESTS = """
+import pytest
+from stable_baselines3 import SAC, TD3
+
+@pytest.mark.parametrize("algorithm", [SAC, TD3])
+def test_of_several_algorithms(algorithm):
+    assert algorithm.__name__ != "SACNF", "ours alone"
+
+@pytest.mark.parametrize("use_sde", [False, True])
+def test_of_one(use_sde):
+    SAC("MlpPolicy", "Pendulum-v1", use_sde=use_sde, buffer_size=1)
+
+def test_that_fails_with_theirs():
+    assert SAC is None
+
+def test_of_something_else():
+    assert False
+"""
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)
@@ -23,3 +45,26 @@ def test_a_few_random_calls() -> None:
     rows = run(len(ENTRANCES), seed=1)
     assert [row["calls"] for row in rows] == [1] * len(ENTRANCES) and sum(row["wrong"] for row in rows) == 0
     assert COMMANDS
+
+
+def test_their_tests_with_our_class(tmp_path: Path) -> None:
+    """Only tests of the replaced class count, and of these only failures that are ours alone and not refusals."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_of_sb3.py").write_text(_THEIR_TESTS)
+    row = compared(tmp_path, "stable-baselines3", "stable_baselines3:SAC", "ardae_rl:SACNF")
+    assert {name: row[name] for name in ("class", "passed", "failed_with_theirs", "refused", "wrong")} == {
+        "class": "SACNF for SAC",
+        "passed": 1,
+        "failed_with_theirs": 1,
+        "refused": 1,
+        "wrong": 1,
+    }
+    assert row["reasons"].startswith("no generalized state-dependent exploration")
+    assert row["note"].startswith("tests/test_of_sb3.py::test_of_several_algorithms[SACNF]: failed: AssertionError")
+
+
+def test_only_refusals_on_purpose_are_excused() -> None:
+    box = "ValueError: `action_space` must be a Box (continuous actions), got Discrete(2)"
+    assert refusal(f"test_spaces[CartPole-v1-SACARDAE]: failed: {box}") == "a ValueError where SB3 asserts"
+    assert refusal("test_predict[CartPole-v1-SACARDAE]: failed: ValueError: shapes") == ""
+    assert len(SUITES) == 4

@@ -1,19 +1,9 @@
-"""What algorithms add to SB3's ``learn``, and to its checks of arguments."""
+"""What algorithms add to SB3's ``learn``."""
 
 from typing import Self
 
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import MaybeCallback
-
-
-def check_n_steps(n_steps: int, replay_buffer_class: type[ReplayBuffer] | None) -> None:
-    """Check that a replay buffer returns the n-step returns that are asked for, which SB3 ignores with a warning.
-
-    :raises ValueError: For n-step returns and a replay buffer of single steps.
-    """
-    if n_steps > 1 and replay_buffer_class is not None and not issubclass(replay_buffer_class, NStepReplayBuffer):
-        raise ValueError(f"`n_steps` must be 1 with a {replay_buffer_class.__name__}, got {n_steps!r}")
 
 
 class NamedAlgorithm(BaseAlgorithm):

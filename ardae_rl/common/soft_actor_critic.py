@@ -10,7 +10,7 @@ from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.sac.sac import SAC
 from torch.nn import functional as F
 
-from ardae_rl.common.algorithms import NamedAlgorithm, check_n_steps
+from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.policies import SquashedPolicy
 from ardae_rl.common.queries import check_spaces
 from ardae_rl.common.temperature import check_continuous, check_temperature
@@ -50,7 +50,6 @@ class SoftActorCritic(NamedAlgorithm, SAC):
     def _setup_model(self) -> None:
         check_temperature(self.ent_coef, self.target_entropy)
         check_spaces(self)
-        check_n_steps(self.n_steps, self.replay_buffer_class)
         super()._setup_model()
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:

@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBuff
 from stable_baselines3.common.utils import get_parameters_by_name, polyak_update
 from torch.nn import functional as F
 
-from ardae_rl.common.algorithms import NamedAlgorithm, check_n_steps
+from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
 from ardae_rl.common.queries import check_spaces
@@ -195,7 +195,6 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         for name, minimum in minima.items():
             check_count(name, getattr(self, name), minimum)
         check_min("actor_gradient_limit", self.actor_gradient_limit, 0)
-        check_n_steps(self.n_steps, self.replay_buffer_class)
         check_temperature(self.ent_coef, self.target_entropy)
 
     def _check_density(self) -> None:
@@ -360,9 +359,11 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
                 first: PyTorchObs = {key: value[:1] for key, value in observations.items()}
             else:
                 first = observations[:1]
+            self.policy.set_training_mode(False)  # batch normalization cannot train on a single state
             with th.no_grad():
                 state = self.policy.encode_states(first)
             self.policy.correction.update(self.actor, self.estimator, state)
+            self.policy.set_training_mode(True)
 
     def update_critic_alone(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
         """Make one of the gradient steps in which critics with a policy delay leave the policy as it is."""

@@ -1,0 +1,56 @@
+"""A plugin of pytest that puts one algorithm of the package in the place of another library's, and selects its tests.
+
+``SUBSTITUTION`` names both as ``module:Class``, then the file of the results:
+``stable_baselines3:SAC ardae_rl:SACARDAE results.json``.
+"""
+
+import importlib
+import inspect
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+_THEIRS, _OURS, _RESULTS = os.environ["SUBSTITUTION"].split(" ", 2)
+_MODULE, _NAME = _THEIRS.split(":")
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+_CLASS = _imported(_OURS)
+setattr(importlib.import_module(_MODULE), _NAME, _CLASS)
+_results: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that train the class: by their arguments, or else by their code."""
+    items[:] = [item for item in items if isinstance(item, pytest.Function) and _uses_the_class(item)]
+
+
+def _uses_the_class(item: pytest.Function) -> bool:
+    arguments = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    classes = [value for value in arguments if inspect.isclass(value) and issubclass(value, BaseAlgorithm)]
+    if classes:
+        return _CLASS in classes
+    return re.search(rf"\b{_NAME}\b", inspect.getsource(item.function)) is not None
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Record the outcome, with the last line of the error."""
+    if report.failed or report.when == "call":
+        _results[report.nodeid] = report.longreprtext.strip().splitlines()[-1] if report.failed else report.outcome
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if report.failed and crash is not None:
+            _results[report.nodeid] = f"failed: {crash.message.splitlines()[0]}"
+
+
+def pytest_sessionfinish() -> None:
+    """Write the outcomes by test."""
+    Path(_RESULTS).write_text(json.dumps(_results))
