@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from ardae_rl.runs.tables import read_csv
 from stress.fuzz import ENTRANCES, _is_documented, _is_finite, run
 from stress.kills import COMMANDS
 from stress.mutants import MUTANTS, ROOT, Mutant, mutated
+from stress.mutation import EQUIVALENT, TESTS, Fault, rows_by_folder, sample
 from stress.sb3_suites import SUITES, compared, refusal
 
 _THEIR_TESTS = """
@@ -33,6 +35,32 @@ def test_of_something_else():
 def test_faults_are_in_the_code_as_it_is(mutant: Mutant) -> None:
     assert mutated((ROOT / mutant.file).read_text(), mutant).count(mutant.replacement) >= 1
     assert (ROOT / mutant.tests).exists()
+
+
+def test_random_faults_change_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is in one line, and its tests are there. The same seed draws the same ones."""
+    pytest.importorskip("cosmic_ray")
+    monkeypatch.setattr("stress.mutation.TESTS", {"ardae_rl/latent": "tests/latent"})
+    faults = sample(8, seed=0)
+    assert len(set(faults)) == 8 and faults == sample(8, seed=0)
+    for fault in faults:
+        assert fault.before in (ROOT / fault.file).read_text() and fault.before != fault.after
+        assert fault.file.startswith("ardae_rl/latent") and (ROOT / fault.tests).is_dir()
+
+
+def test_mutation_score() -> None:
+    """Three faults, of which one is equivalent and one survives: half of two."""
+    assert all((ROOT / name).exists() and (ROOT / tests).exists() for name, tests in TESTS.items())
+    faults = [Fault("ardae_rl/irl/airl.py", 1, f"a{k}", f"b{k}", "", "tests/irl") for k in range(3)]
+    outcomes = dict(zip(faults, ("found", "survived", "survived"), strict=True))
+    rows = {row.pop("code"): row for row in rows_by_folder(outcomes, {faults[1].key})}
+    assert rows["all"] == rows["ardae_rl/irl"] == {"faults": 3, "equivalent": 1, "survived": 1, "score": 50.0}
+    assert rows["ardae_rl/ebm"]["score"] == ""
+
+
+def test_equivalent_faults_are_in_the_code_as_it_is() -> None:
+    for row in read_csv(EQUIVALENT):
+        assert row["before"] in (ROOT / row["file"]).read_text() and row["reason"]
 
 
 def test_judgement_of_errors() -> None:

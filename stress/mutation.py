@@ -1,0 +1,221 @@
+"""Small faults at random places of the code: the score is the rate of those that the tests of the code find.
+
+cosmic-ray makes them: another operator, number or condition, no decorator, a loop without rounds. Faults that change
+nothing that a caller could see are listed in ``equivalent.csv``, with the reason.
+"""
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, permutations
+from pathlib import Path
+from queue import Queue
+from typing import Any, NamedTuple
+
+from ardae_rl.common.checks import check_count
+from ardae_rl.common.optional import require
+from ardae_rl.runs.progress import progress_bar
+from ardae_rl.runs.tables import merge_csv, print_table, read_csv
+
+ROOT = Path(__file__).parents[1]
+EQUIVALENT = Path(__file__).with_name("equivalent.csv")
+# The tests of a folder or file; pictures and commands are left out
+TESTS = {
+    "ardae_rl/score": "tests/score",
+    "ardae_rl/sac_ardae": "tests/sac_ardae",
+    "ardae_rl/sac_nf": "tests/sac_nf",
+    "ardae_rl/common/critics": "tests/common/critics",
+    "ardae_rl/common/soft_actor_critic.py": "tests/sac_gaussian",
+    "ardae_rl/irl": "tests/irl",
+    "ardae_rl/ebm": "tests/ebm",
+    "ardae_rl/e2c": "tests/e2c",
+    "ardae_rl/dvbf": "tests/dvbf",
+    "ardae_rl/latent": "tests/latent",
+    "ardae_rl/planning": "tests/planning",
+    "ardae_rl/world_models": "tests/world_models",
+    "ardae_rl/runs": "tests/runs",
+}
+_LEFT_OUT = ("plots.py", "film.py", "search_space.py", "__init__.py")
+_OPERATORS = (
+    *(f"ReplaceBinaryOperator_{a}_{b}" for a, b in permutations(("Add", "Sub", "Mul", "Div"), 2)),
+    *("ReplaceBinaryOperator_Pow_Mul", "ReplaceBinaryOperator_FloorDiv_Mul", "ReplaceBinaryOperator_Mod_Add"),
+    *(f"ReplaceComparisonOperator_{a}" for a in ("Eq_NotEq", "NotEq_Eq", "Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt")),
+    *("ReplaceComparisonOperator_Is_IsNot", "ReplaceComparisonOperator_IsNot_Is"),
+    *("ReplaceUnaryOperator_USub_UAdd", "ReplaceUnaryOperator_Delete_Not", "AddNot", "NumberReplacer"),
+    *("ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr", "ReplaceOrWithAnd"),
+    *("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "RemoveDecorator", "ZeroIterationForLoop"),
+)
+_MINUTES = 10  # after which the tests count as stuck, and the fault as found
+
+
+class Fault(NamedTuple):
+    """A fault at one place of a file: the file's code with it, and the lines that it changes."""
+
+    file: str
+    line: int
+    before: str
+    after: str
+    code: str
+    tests: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What identifies the fault in the list of equivalent ones, in which there are no numbers of lines."""
+        return self.file, self.before, self.after
+
+
+def sample(n: int, seed: int) -> list[Fault]:
+    """Return ``n`` faults at places that are drawn without replacement, each with a random operator of its place."""
+    rng = random.Random(seed)
+    places = [(file, tests, *place) for file, tests in _files() for place in sorted(_places(ROOT / file).items())]
+    drawn = (_fault(file, tests, *rng.choice(ways)) for file, tests, _, ways in rng.sample(places, len(places)))
+    return list(islice((fault for fault in drawn if fault is not None), n))
+
+
+def _files() -> Iterator[tuple[str, str]]:
+    for name, tests in TESTS.items():
+        path = ROOT / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            if file.name not in _LEFT_OUT:
+                yield str(file.relative_to(ROOT)), tests
+
+
+def _places(path: Path) -> dict[tuple[int, int], list[tuple[str, int]]]:
+    """Return the operators that apply to each place (line, column), with the number of their occurrence."""
+    from cosmic_ray.ast import ast_nodes, get_ast_from_path
+    from cosmic_ray.plugins import get_operator
+
+    tree = get_ast_from_path(path)
+    found: dict[tuple[int, int], list[tuple[str, int]]] = {}
+    for name in _OPERATORS:
+        operator = get_operator(f"core/{name}")()
+        places = [place for node in ast_nodes(tree) for place in operator.mutation_positions(node)]
+        for occurrence, (start, _) in enumerate(places):
+            found.setdefault(start, []).append((name, occurrence))
+    return found
+
+
+def _fault(file: str, tests: str, operator: str, occurrence: int) -> Fault | None:
+    """Return a fault, or nothing if it is none: the code means the same, or a separator was taken for an operator."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    source = (ROOT / file).read_text()
+    code = mutate_code(source, get_operator(f"core/{operator}")(), occurrence)
+    if code is None or not _is_another_program(code, source):
+        return None
+    pairs = zip(source.splitlines(), [*code.splitlines(), ""], strict=False)
+    line, before, after = next((k, a.strip(), b.strip()) for k, (a, b) in enumerate(pairs, start=1) if a != b)
+    return Fault(file, line, before, after, code, tests)
+
+
+def _is_another_program(code: str, source: str) -> bool:
+    try:
+        return ast.dump(ast.parse(code)) != ast.dump(ast.parse(source))
+    except SyntaxError:
+        return False
+
+
+class _Copies:
+    """Copies of the project, so that several faults are tried at once."""
+
+    def __init__(self, folder: Path, n: int) -> None:
+        self._free: Queue[Path] = Queue()
+        for index in range(n):
+            copy = folder / str(index)
+            for name in ("ardae_rl", "envs", "experiments", "stress", "tests", "zoo_configs"):
+                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(ROOT / "pyproject.toml", copy)
+            self._free.put(copy)
+
+    def outcome(self, fault: Fault) -> str:
+        """Run the tests with a fault in a free copy, and return "found", "stuck" or "survived"."""
+        copy = self._free.get()
+        path = copy / fault.file
+        original = path.read_text()
+        path.write_text(fault.code)
+        try:
+            return _outcome(fault.tests, copy)
+        finally:
+            path.write_text(original)
+            self._free.put(copy)
+
+
+def _outcome(tests: str, copy: Path) -> str:
+    path = os.pathsep.join(map(str, (copy, copy / "envs")))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
+    try:
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, timeout=60 * _MINUTES, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "stuck"
+    return "survived" if done.returncode == 0 else "found"
+
+
+def rows_by_folder(outcomes: dict[Fault, str], equivalent: set[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """Return the scores by folder and of all: found faults, in percent of those that are not equivalent."""
+    rows = []
+    for name in [*TESTS, "all"]:
+        judged = {f: o for f, o in outcomes.items() if name == "all" or f.file.startswith(name)}
+        survived = [fault for fault, outcome in judged.items() if outcome == "survived"]
+        missed = [fault for fault in survived if fault.key not in equivalent]
+        n = len(judged) - len(survived) + len(missed)
+        row = {"code": name, "faults": len(judged), "equivalent": len(survived) - len(missed), "survived": len(missed)}
+        rows.append(row | {"score": round(100 * (1 - len(missed) / n), 1) if n else ""})
+    return rows
+
+
+def main() -> None:
+    """Try a sample of faults; what was tried before is not tried again. End with status 1 if the score is too low."""
+    parser = argparse.ArgumentParser(prog="python -m stress.mutation", description=__doc__)
+    parser.add_argument("-n", "--count", type=int, default=300, help="Number of faults.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/stress/mutation.csv"), help="Table of the faults.")
+    options = parser.parse_args()
+    check_count("count", options.count)
+    check_count("jobs", options.jobs)
+    require("cosmic_ray", "dev")
+    faults = sample(options.count, options.seed)
+    outcomes = _tried(faults, options.out, options.jobs)
+    equivalent = {(row["file"], row["before"], row["after"]) for row in read_csv(EQUIVALENT)}
+    for fault, outcome in outcomes.items():
+        if outcome == "survived" and fault.key not in equivalent:
+            print(f"{fault.file}:{fault.line}: {fault.before}  ->  {fault.after}")
+    rows = rows_by_folder(outcomes, equivalent)
+    print_table(rows, f"{options.out}")
+    sys.exit(rows[-1]["score"] < 92)
+
+
+def _tried(faults: list[Fault], out: Path, jobs: int) -> dict[Fault, str]:
+    columns = ("file", "line", "before", "after", "tests")
+    known = {tuple(row[name] for name in columns): row["outcome"] for row in read_csv(out)}
+
+    def cells(fault: Fault) -> tuple[str, ...]:
+        return tuple(str(getattr(fault, name)) for name in columns)
+
+    outcomes = {fault: known[cells(fault)] for fault in faults if cells(fault) in known}
+    new = [fault for fault in faults if fault not in outcomes]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(jobs) as pool,
+        progress_bar("faults", len(new), shown=True) as show,
+    ):
+        for fault, outcome in zip(new, pool.map(_Copies(Path(folder), jobs).outcome, new), strict=True):
+            outcomes[fault] = outcome
+            merge_csv(out, [dict(zip(columns, cells(fault), strict=True)) | {"outcome": outcome}], columns)
+            show(len(outcomes) - len(faults) + len(new))
+    return outcomes
+
+
+if __name__ == "__main__":
+    main()
