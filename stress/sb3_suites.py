@@ -16,6 +16,8 @@ _ROOT = Path(__file__).parents[1]
 SUITES = (
     ("stable-baselines3", "stable_baselines3:SAC", "ardae_rl:SACARDAE"),
     ("stable-baselines3", "stable_baselines3:SAC", "ardae_rl:SACNF"),
+    ("sb3-contrib", "sb3_contrib:TQC", "ardae_rl:SACARDAE"),
+    ("sb3-contrib", "sb3_contrib:TQC", "ardae_rl:SACNF"),
     ("sb3-contrib", "sb3_contrib:CrossQ", "ardae_rl:SACARDAE"),
     ("sb3-contrib", "sb3_contrib:CrossQ", "ardae_rl:SACNF"),
 )

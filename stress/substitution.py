@@ -4,6 +4,7 @@
 ``stable_baselines3:SAC ardae_rl:SACARDAE results.json``.
 """
 
+import functools
 import importlib
 import inspect
 import json
@@ -16,6 +17,7 @@ import pytest
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 _THEIRS, _OURS, _RESULTS = os.environ["SUBSTITUTION"].split(" ", 2)
+_THEIR_OWN = {"n_quantiles", "renorm_warmup_steps"}  # policy arguments of TQC and CrossQ, which no other policy has
 _MODULE, _NAME = _THEIRS.split(":")
 
 
@@ -26,7 +28,18 @@ def _imported(name: str) -> Any:
 
 _CLASS = _imported(_OURS)
 setattr(importlib.import_module(_MODULE), _NAME, _CLASS)
+_init = _CLASS.__init__
 _results: dict[str, str] = {}
+
+
+@functools.wraps(_init)
+def _init_without_their_own_arguments(self: Any, *args: Any, **kwargs: Any) -> None:
+    if kwargs.get("policy_kwargs"):
+        kwargs["policy_kwargs"] = {k: v for k, v in kwargs["policy_kwargs"].items() if k not in _THEIR_OWN}
+    _init(self, *args, **kwargs)
+
+
+_CLASS.__init__ = _init_without_their_own_arguments
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
