@@ -212,7 +212,7 @@ def _count(row: dict[str, Any], name: str, key: str) -> None:
 
 def _is_documented(error: Exception) -> bool:
     """Return whether an error names an argument in the package's form, or is a clear one of another package."""
-    if isinstance(error, gym.error.Error):
+    if isinstance(error, gym.error.Error) or "can't allocate memory" in str(error):  # which depends on the machine
         return True
     if not isinstance(error, DOCUMENTED):
         return False

@@ -574,12 +574,19 @@ def test_discrete_actions_are_refused(make: Make, env: Any) -> None:
         ({"ent_coef": "0.1"}, "`ent_coef` must be .*, got '0.1'"),
         ({"ent_coef": -0.1}, "`ent_coef` must be .*, got -0.1"),
         ({"ent_coef": math.nan}, "`ent_coef` must be .*, got nan"),
+        ({"ent_coef": []}, r"`ent_coef` must be .*, got \[\]"),
         ({"target_entropy": "low"}, "`target_entropy` must be one of 'auto', got 'low'"),
+        ({"target_entropy": None}, "`target_entropy` must be a number, got None"),
+        ({"target_entropy": math.inf}, "`target_entropy` must be finite, got inf"),
+        ({"batch_size": 0}, "`batch_size` must be >= 1, got 0"),
+        ({"batch_size": math.nan}, "`batch_size` must be a number, got nan"),
+        ({"tau": 1.5}, "`tau` must be between 0 and 1, got 1.5"),
+        ({"gamma": -0.1}, "`gamma` must be between 0 and 1, got -0.1"),
     ],
     ids=str,
 )
-def test_bad_temperatures(make: Make, arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
+def test_bad_arguments(make: Make, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message) as error:
         make(**arguments)
     assert "\n" not in str(error.value)
 

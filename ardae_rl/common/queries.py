@@ -17,25 +17,38 @@ class FiniteObservations(BasePolicy):
     def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
         """As in SB3.
 
-        :raises ValueError: If the observation is not finite.
+        :raises ValueError: If the observation is not finite, or no dictionary where the space is one.
         """
-        check_finite("observation", observation)
+        check_observation(observation, self.observation_space)
         return super().obs_to_tensor(observation)
 
 
 def check_spaces(model: BaseAlgorithm) -> None:
     """Check what SB3's algorithms take for granted of the spaces of their environment.
 
-    :raises ValueError: For observations without an axis, discrete actions that do not start at 0, and integer boxes of
-        actions.
+    :raises ValueError: For observations without an axis, discrete observations or actions that do not start at 0, and
+        integer boxes of actions.
     """
-    observation_space, space = model.observation_space, model.action_space
-    if isinstance(observation_space, spaces.Box) and observation_space.shape == ():
-        raise ValueError(f"`observation_space` must have at least one axis, got {observation_space}")
-    if isinstance(space, spaces.Discrete) and space.start != 0:
-        raise ValueError(f"`action_space` must start at 0, got {space}")
+    for name, part in _parts("observation_space", model.observation_space).items():
+        if isinstance(part, spaces.Box) and part.shape == ():
+            raise ValueError(f"`{name}` must have at least one axis, got {part}")
+        _check_start(name, part)
+    space = model.action_space
+    _check_start("action_space", space)
     if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
         raise ValueError(f"`action_space` must have real numbers, got {space}")
+
+
+def _parts(name: str, space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
+    """Return a space, or the spaces in a dictionary, under the names that errors have for them."""
+    if not isinstance(space, spaces.Dict):
+        return {name: space}
+    return {f"{name}[{key!r}]": part for key, part in space.spaces.items()}
+
+
+def _check_start(name: str, space: spaces.Space[Any]) -> None:
+    if isinstance(space, spaces.Discrete) and space.start != 0:
+        raise ValueError(f"`{name}` must start at 0, got {space}")
 
 
 class CheckedPredictions(BaseAlgorithm):
@@ -49,10 +62,24 @@ class CheckedPredictions(BaseAlgorithm):
     ) -> tuple[Any, Any]:
         """Return actions and the next state, as in SB3.
 
-        :raises ValueError: If the observation is not finite.
+        :raises ValueError: If the observation is not finite, or no dictionary where the space is one.
         """
-        check_finite("observation", observation)
+        check_observation(observation, self.observation_space)
         return super().predict(observation, state, episode_start, deterministic)
+
+
+def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
+    """Check what SB3 takes for granted of an observation.
+
+    :raises ValueError: If it is not finite, or no dictionary with the keys of a ``Dict`` space.
+    """
+    if isinstance(space, spaces.Dict):
+        keys = observation.keys() if isinstance(observation, dict) else set()
+        if not keys >= space.spaces.keys():
+            got = f"the keys {', '.join(map(repr, keys))}" if keys else f"{type(observation).__name__}"
+            expected = ", ".join(map(repr, space.spaces))
+            raise ValueError(f"`observation` must be a dictionary with the keys {expected}, got {got}")
+    check_finite("observation", observation)
 
 
 def check_finite(name: str, values: Any) -> None:
@@ -103,10 +130,13 @@ def query_actions(actions: Any, space: spaces.Box, n: int, device: th.device) ->
     :param n: Number of observations.
     :param device: Device of the tensor.
     :raises ValueError: For other shapes, and values that are not finite.
+    :raises TypeError: For something else than an array.
     """
+    dim = math.prod(space.shape)
+    if not isinstance(actions, list | tuple) and not hasattr(actions, "__array__"):
+        raise TypeError(f"`actions` must be an array of shape ({n}, {dim}), got a {type(actions).__name__}")
     check_finite("actions", actions)
     tensor = th.as_tensor(actions, dtype=th.float32, device=device)
-    dim = math.prod(space.shape)
     shapes = [(n, dim), (n, *space.shape), *([(dim,), space.shape] if n == 1 else [])]
     if tuple(tensor.shape) not in shapes:
         raise ValueError(f"`actions` must have shape ({n}, {dim}), got {tuple(tensor.shape)}")

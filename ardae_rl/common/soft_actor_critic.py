@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.policies import SquashedPolicy
 from ardae_rl.common.queries import check_spaces
-from ardae_rl.common.temperature import check_continuous, check_temperature
+from ardae_rl.common.temperature import check_continuous, check_temperature, check_updates
 from ardae_rl.common.training import MetricMeans, frozen
 
 
@@ -49,6 +49,7 @@ class SoftActorCritic(NamedAlgorithm, SAC):
 
     def _setup_model(self) -> None:
         check_temperature(self.ent_coef, self.target_entropy)
+        check_updates(self)
         check_spaces(self)
         super()._setup_model()
 

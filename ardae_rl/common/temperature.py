@@ -1,11 +1,13 @@
 """Checks of arguments that all maximum-entropy algorithms have."""
 
 import math
+from numbers import Real
 from typing import Any
 
 from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_between, check_choice, check_count, check_number
 
 
 def check_continuous(action_space: spaces.Space[Any]) -> None:
@@ -17,14 +19,30 @@ def check_continuous(action_space: spaces.Space[Any]) -> None:
         raise ValueError(f"`action_space` must be a Box (continuous actions), got {action_space}")
 
 
+def check_updates(model: OffPolicyAlgorithm) -> None:
+    """Check what the gradient steps use and SB3 takes as it is.
+
+    :raises ValueError: For a value out of its range.
+    :raises TypeError: For a value that is no number.
+    """
+    check_count("batch_size", model.batch_size)
+    check_between("tau", model.tau, 0, 1)
+    check_between("gamma", model.gamma, 0, 1)
+
+
 def check_temperature(ent_coef: str | float, target_entropy: str | float) -> None:
     """Check the initial temperature and the target of the entropy.
 
     :raises ValueError: For a value out of its range.
+    :raises TypeError: For a target that is neither text nor a number.
     """
     initial_ent_coef(ent_coef)
     if isinstance(target_entropy, str):
         check_choice("target_entropy", target_entropy, ("auto",))
+        return
+    check_number("target_entropy", target_entropy)
+    if math.isinf(target_entropy):
+        raise ValueError(f"`target_entropy` must be finite, got {target_entropy!r}")
 
 
 def initial_ent_coef(ent_coef: str | float) -> float:
@@ -40,7 +58,7 @@ def initial_ent_coef(ent_coef: str | float) -> float:
             initial = 0.0
         valid = prefix == "auto" and 0 < initial < math.inf
     else:
-        initial = float(ent_coef)
+        initial = float(ent_coef) if isinstance(ent_coef, Real) else -1.0
         valid = 0 <= initial < math.inf
     if not valid:
         raise ValueError(f"`ent_coef` must be a number >= 0, 'auto' or 'auto_<positive number>', got {ent_coef!r}")

@@ -14,7 +14,11 @@ from ardae_rl.irl.trajectories import Trajectory, from_named_arrays, named_array
 
 MINARI = "minari:"  # prefix that distinguishes the name of a dataset from the path of a file
 _REQUIRED = ("lengths", "terminated", "actions")
-_UNREADABLE = (ValueError, EOFError, OSError, BadZipFile, UnpicklingError, zlib.error, KeyError, IndexError)
+# What NumPy and zipfile raise for files that are damaged, encrypted or of another kind
+_UNREADABLE = (
+    *(ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError, RuntimeError),
+    *(OSError, EOFError, BadZipFile, UnpicklingError, zlib.error),
+)
 
 Demonstrations = Sequence[Trajectory] | Path | str  # episodes, or where to load them from
 
@@ -136,7 +140,7 @@ def check_demonstrations(source: Path | str) -> None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             missing = sorted(set(_REQUIRED) - set(arrays))
-    except (ValueError, TypeError, AttributeError) as error:  # a pickle, or a single array
+    except (*_UNREADABLE, AttributeError) as error:  # AttributeError for a single array
         raise ValueError(f"`demonstrations` must be an .npz file of trajectories, got {path}") from error
     if missing:
         raise ValueError(

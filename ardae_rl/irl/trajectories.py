@@ -34,6 +34,7 @@ class Trajectory:
     :param rewards: Rewards, shape (T,), if they are known.
     :param terminated: Whether the last observation is a terminal state; False if a time limit truncated the episode.
     :raises ValueError: For arrays whose lengths do not match, and for an episode without steps.
+    :raises TypeError: For something else than arrays.
     """
 
     observations: Observations
@@ -42,6 +43,9 @@ class Trajectory:
     terminated: bool = False
 
     def __post_init__(self) -> None:
+        for name, value in {"actions": self.actions, **named_arrays(self.observations)}.items():
+            if np.ndim(value) == 0:
+                raise TypeError(f"`{name}` must be an array, got a {type(value).__name__}")
         n = len(self.actions)
         if n == 0:
             raise ValueError("`actions` must have at least one row, got 0")

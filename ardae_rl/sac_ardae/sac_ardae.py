@@ -18,7 +18,7 @@ from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
 from ardae_rl.common.queries import check_spaces
 from ardae_rl.common.squashed import log_tanh_slope
-from ardae_rl.common.temperature import check_continuous, check_temperature, initial_ent_coef
+from ardae_rl.common.temperature import check_continuous, check_temperature, check_updates, initial_ent_coef
 from ardae_rl.common.training import GradientLimit, MetricMeans, frozen, polyak_update_foreach
 from ardae_rl.sac_ardae.actor import ImplicitActor
 from ardae_rl.sac_ardae.bounds import EntropyCheck, gaussian_entropy
@@ -196,6 +196,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             check_count(name, getattr(self, name), minimum)
         check_min("actor_gradient_limit", self.actor_gradient_limit, 0)
         check_temperature(self.ent_coef, self.target_entropy)
+        check_updates(self)
 
     def _check_density(self) -> None:
         learned = isinstance(self.ent_coef, str)

@@ -74,6 +74,10 @@ def test_dictionaries() -> None:
     batch = {key: np.stack([value, value]) for key, value in single.items()}
     one = model.policy.log_prob(single, env.action_space.sample())
     assert one.shape == () and model.policy.log_prob(batch, [env.action_space.sample()] * 2).shape == (2,)
+    form: Any
+    for form, got in ((np.zeros(2), "ndarray"), ({"vec": single["vec"]}, "the keys 'vec'"), (None, "NoneType")):
+        with pytest.raises(ValueError, match=f"must be a dictionary with the keys 'img', 'vec', got {got}"):
+            model.policy.predict(form)
 
 
 class Grid(gym.Env[Any, Any]):
@@ -101,6 +105,9 @@ def test_query_actions() -> None:
     assert query_actions([0.5], space, 1, th.device("cpu")).tolist() == [[0.5]]
     with pytest.raises(ValueError, match=r"`actions` must have shape \(2, 1\), got \(1,\)"):
         query_actions([0.5], space, 2, th.device("cpu"))
+    for value, kind in (({"a": 0.5}, "dict"), (None, "NoneType"), (0.5, "float")):
+        with pytest.raises(TypeError, match=rf"`actions` must be an array of shape \(1, 1\), got a {kind}"):
+            query_actions(value, space, 1, th.device("cpu"))
 
 
 def test_check_finite() -> None:

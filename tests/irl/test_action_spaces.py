@@ -114,12 +114,23 @@ def test_spaces_that_are_refused(space: spaces.Space[Any], message: str) -> None
             small.make(env)
 
 
-def test_observations_without_an_axis_are_refused() -> None:
-    """SB3 has no features extractor for them."""
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (spaces.Box(-1, 1, ()), "`observation_space` must have at least one axis, got Box"),
+        (spaces.Discrete(3, start=1), r"`observation_space` must start at 0, got Discrete\(3, start=1\)"),
+        (spaces.Dict({"a": spaces.Box(-1, 1, ())}), r"`observation_space\['a'\]` must have at least one axis"),
+        (spaces.Dict({"a": spaces.Discrete(2, start=1)}), r"`observation_space\['a'\]` must start at 0"),
+    ],
+    ids=str,
+)
+def test_observations_that_are_refused(space: spaces.Space[Any], message: str) -> None:
+    """SB3 has no features extractor for them, or fails at the largest value."""
     env: Any = AnyActions(BOXES["double"])
-    env.observation_space = spaces.Box(-1, 1, ())
+    env.observation_space = space
+    policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
     for method in (AIRL, BC, SQIL):
-        with pytest.raises(ValueError, match="`observation_space` must have at least one axis, got Box"):
-            method("MlpPolicy", env)
-    with pytest.raises(ValueError, match="`observation_space` must have at least one axis, got Box"):
-        small.make(env)
+        with pytest.raises(ValueError, match=message):
+            method(policy, env)
+    with pytest.raises(ValueError, match=message):
+        small.make(env, policy)

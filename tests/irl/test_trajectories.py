@@ -1,5 +1,6 @@
 """Demonstrations: collected from models, in files, in Minari's datasets."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,14 @@ def test_bad_input(tmp_path: Path) -> None:
         Trajectory(np.zeros((4, 1)), np.zeros((3, 1)), np.zeros(2))
     with pytest.raises(ValueError, match="`actions` must have at least one row, got 0"):
         Trajectory(np.zeros((1, 1)), np.zeros((0, 1)))
+    arguments: Any
+    for arguments, message in (
+        ((None, np.zeros((3, 1))), "`observations` must be an array, got a NoneType"),
+        (({"a": 1.5}, np.zeros((3, 1))), "`observations/a` must be an array, got a float"),
+        ((np.zeros((4, 1)), {"a": np.zeros((3, 1))}), "`actions` must be an array, got a dict"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            Trajectory(*arguments)
     with pytest.raises(ValueError, match="`trajectories` must have at least one trajectory, got none"):
         save_trajectories(tmp_path / "a.npz", [])
     with pytest.raises(ValueError, match="`trajectories` must all have rewards or all have none, got 1 of 2 with"):
@@ -150,7 +159,7 @@ def test_absorbing_states() -> None:
         with_absorbing_states(cut_off, 4, env.action_space)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "garbled", "text", "objects", "folder"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "garbled", "text", "objects", "folder", "version"])
 def test_files_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "demos.npz"
     save_trajectories(path, [Trajectory(np.random.default_rng(0).normal(size=(400, 3)), np.zeros((399, 1)))])
@@ -168,6 +177,8 @@ def test_files_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
             "cut": data[:middle],
             "garbled": data[:middle] + bytes(200) + data[middle + 200 :],
             "text": b"no arrays",
+            # Of an archive for a later version of zip, which is the 7th byte of an entry of its directory
+            "version": re.sub(rb"(?s)(PK\x01\x02..).", lambda found: found[1] + b"\xff", data),
         }
         path.write_bytes(damaged[damage])
     with pytest.raises(ValueError, match=r"`demonstrations` must be an \.npz file of trajectories"):
