@@ -72,13 +72,19 @@ def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
     """Check what SB3 takes for granted of an observation.
 
     :raises ValueError: If it is not finite, or no dictionary with the keys of a ``Dict`` space.
+    :raises TypeError: For an image or a part of a dictionary that is no array.
     """
+    parts = {"observation": observation} if len(space.shape or ()) == 3 else {}
     if isinstance(space, spaces.Dict):
         keys = observation.keys() if isinstance(observation, dict) else set()
         if not keys >= space.spaces.keys():
             got = f"the keys {', '.join(map(repr, keys))}" if keys else f"{type(observation).__name__}"
             expected = ", ".join(map(repr, space.spaces))
             raise ValueError(f"`observation` must be a dictionary with the keys {expected}, got {got}")
+        parts = {f"observation[{key!r}]": observation[key] for key in space.spaces}
+    for name, part in parts.items():
+        if not hasattr(part, "__array__"):
+            raise TypeError(f"`{name}` must be an array, got a {type(part).__name__}")
     check_finite("observation", observation)
 
 
