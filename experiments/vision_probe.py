@@ -22,8 +22,9 @@ from ardae_envs.action_repeat import ActionRepeat
 from ardae_rl.common.checks import check_choice
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
+from ardae_rl.world_models.controller_envs import ControllerView
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.stacked_control import ControllerView, StackedVision
+from ardae_rl.world_models.stacked_control import StackedVision
 from ardae_rl.world_models.vision import as_images
 from experiments.figure import Figure, needed
 from experiments.scripted_driver import TARGETS, ScriptedDriver, road_view

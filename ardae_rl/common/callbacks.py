@@ -1,9 +1,10 @@
 """Callbacks for any algorithm of SB3."""
 
+import math
 import time
 from collections.abc import Callable
 
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 
 class StopAfter(BaseCallback):
@@ -16,8 +17,21 @@ class StopAfter(BaseCallback):
         super().__init__()
         self.end = time.monotonic() + seconds
 
+    @property
+    def seconds_left(self) -> float:
+        """Time that is left, >= 0."""
+        return max(0.0, self.end - time.monotonic())
+
     def _on_step(self) -> bool:
         return time.monotonic() < self.end
+
+
+def seconds_left(callback: BaseCallback | None) -> float:
+    """Return the time that the :class:`StopAfter` in a callback, or in a list of them, leave; infinity without one."""
+    if isinstance(callback, StopAfter):
+        return callback.seconds_left
+    parts = callback.callbacks if isinstance(callback, CallbackList) else []
+    return min(map(seconds_left, parts), default=math.inf)
 
 
 class ShowSteps(BaseCallback):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -11,6 +12,7 @@ from ardae_rl.common.optional import require
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.world_models.dream import Dream
 from ardae_rl.world_models.environments import Source, make_repeating
+from ardae_rl.world_models.frame_policy import State
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.vision import as_frames
 
@@ -68,24 +70,44 @@ def _images(
     policy.set_training_mode(False)
     made = make_repeating(env, policy.action_repeat)
     observation, _ = made.reset(seed=seed)
-    parameters = policy.controller_parameters
+    real, dreaming = _Controller(policy), _Controller(policy)
     start = policy.latents(observation[None])
     # A posterior without any spread: the dream begins with this latent, not with a sample
     dream = Dream(policy, (start, th.full_like(start, -th.inf)), temperature)
     generator = th.Generator().manual_seed(seed)
-    dreamed, memory = dream.begin([generator]), policy.memory.initial_state(1)
+    dreamed = dream.begin([generator])
     images: list[NDArray[np.uint8]] = []
     for step in range(n_steps):
         z = policy.latents(observation[None])
         decoded = as_frames(policy.vision.decode(th.cat([z, dreamed.z]))).cpu().numpy()
-        images.append(np.concatenate([policy.preprocess(observation[None])[0], *decoded], axis=1))
-        actions = policy.control(parameters, policy.features(z, memory))
-        memory = policy.remember(z, actions, memory)
-        dream_actions = policy.control(parameters, policy.features(dreamed.z, dreamed.memory))
-        dreamed, _, _ = dream.step(dreamed, dream_actions, generator)
-        observation, _, terminated, truncated, _ = made.step(actions[0])
+        view = policy.preprocess(observation[None])
+        images.append(np.concatenate([view[0], *decoded], axis=1))
+        dreamed, _, _ = dream.step(dreamed, dreaming(decoded[1:], dreamed.z), generator)
+        observation, _, terminated, truncated, _ = made.step(real(view, z)[0])
         update(step + 1)
         if terminated or truncated:
             break
     made.close()
     return images
+
+
+class _Controller:
+    """The controller of a policy in an episode, by what it sees: views or their latents.
+
+    :param policy: Policy with the controller.
+    """
+
+    def __init__(self, policy: WorldModelPolicy) -> None:
+        self.policy = policy
+        self.memory = policy.memory.initial_state(1)
+        self.stack: State | None = None
+
+    def __call__(self, view: NDArray[np.uint8], z: th.Tensor) -> NDArray[Any]:
+        """Return the action (1, ...) for a view (1, 64, 64, 3) with the latent z (1, z_dim)."""
+        if self.policy.driver is not None:
+            start = np.array([self.stack is None])
+            actions, self.stack = self.policy.driver.decide_views(view, self.stack, start, deterministic=True)
+            return actions
+        actions = self.policy.control(self.policy.controller_parameters, self.policy.features(z, self.memory))
+        self.memory = self.policy.remember(z, actions, self.memory)
+        return actions

@@ -39,9 +39,12 @@ class WorldModelVecEnv(VecEnvWrapper):
         :class:`~ardae_envs.action_repeat.ActionRepeat`.
     :param policy: Policy whose vision model and memory are used. They are not trained.
     :param deterministic: Whether latents are the posteriors' means instead of samples.
+    :raises ValueError: For a policy whose controller sees frames.
     """
 
     def __init__(self, venv: VecEnv, policy: WorldModelPolicy, deterministic: bool = True) -> None:
+        if policy.driver is not None:
+            raise ValueError("`policy` must have a controller of latents, got one with controller_input='frames'")
         features = spaces.Box(-np.inf, np.inf, (policy.n_features,), np.float32)
         outputs = spaces.Box(-1.0, 1.0, (policy.action_map.n_outputs,), np.float32)
         super().__init__(venv, features, outputs)

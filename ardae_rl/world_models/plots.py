@@ -26,14 +26,33 @@ def draw_learning(round_folder: Path, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")
-    *fits, search = figure.subplots(1, 3)
+    *fits, controller = figure.subplots(1, 3)
     for axes, (stage, name) in zip(fits, _FITS.items(), strict=True):
         axes.plot(*_columns(round_folder / f"{stage}.csv", "step", name))
         axes.set(title=stage, xlabel="gradient steps", ylabel=name.replace("_", " "))
-    _draw_search(search, round_folder / "controller.csv")
+    _draw_controller(controller, round_folder / "controller.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     return path
+
+
+def _draw_controller(axes: "Axes", table: Path) -> None:
+    """Draw a search by CMA-ES, or a training by PPO."""
+    is_training = "training_return" in read_csv(table)[0]
+    (_draw_training if is_training else _draw_search)(axes, table)
+    axes.set(title="controller", ylabel="return")
+    axes.legend(fontsize="small")
+
+
+def _draw_training(axes: "Axes", table: Path) -> None:
+    decisions, averaged, training, held_out, error = _columns(
+        table, "n_steps", "averaged", "training_return", "held_out_mean", "held_out_error"
+    )
+    axes.plot(decisions, training, color="0.6", lw=1, label="training, last 100 episodes")
+    for value, color, label in ((0, "C0", "latest weights"), (1, "C1", "average of the weights")):
+        rows = averaged == value
+        axes.errorbar(decisions[rows], held_out[rows], error[rows], color=color, capsize=2, label=f"{label}, held-out")
+    axes.set(xlabel="decisions")
 
 
 def _draw_search(axes: "Axes", table: Path) -> None:
@@ -51,8 +70,7 @@ def _draw_search(axes: "Axes", table: Path) -> None:
         capsize=2,
         label="the search's mean, held-out seeds",
     )
-    axes.set(title="controller", xlabel="generations", ylabel="return")
-    axes.legend(fontsize="small")
+    axes.set(xlabel="generations")
 
 
 def _columns(table: Path, *names: str) -> list[np.ndarray]:

@@ -9,16 +9,17 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from ardae_rl.common.checks import check_between, check_choice
+from ardae_rl.common.checks import check_between, check_choice, check_count
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
 from ardae_rl.world_models.frame_policy import FramePolicy, State, to_vision_input
 from ardae_rl.world_models.implicit_vision import ImplicitConvVAE
 from ardae_rl.world_models.memory import MemoryRNN
 from ardae_rl.world_models.memory import State as MemoryState
+from ardae_rl.world_models.stacked_control import StackedPolicy, actor_arguments, make_actor
 from ardae_rl.world_models.vision import ConvVAE
 
-CONTROLLER_INPUTS = ("z", "zh", "zc", "zch")
+CONTROLLER_INPUTS = ("z", "zh", "zc", "zch", "frames")
 POSTERIORS = ("gaussian", "implicit")
 Array = NDArray[Any]
 
@@ -47,8 +48,10 @@ class WorldModelPolicy(FramePolicy):
     :param n_components: Number of components of M's mixture.
     :param mixture_form: ``"per_dimension"`` or ``"joint"``, see :class:`~ardae_rl.world_models.mixture.Mixture`.
     :param controller_input: C's inputs, from the latent z, the hidden state h and the cell state c: ``"z"``,
-        ``"zh"``, ``"zc"`` or ``"zch"``.
+        ``"zh"``, ``"zc"`` or ``"zch"``; or ``"frames"``, the last frames through convolutions like V's, which are C's
+        own, for a C that PPO trains (``driver``).
     :param controller_hidden: Widths of C's hidden layers; none for the linear controller of the paper.
+    :param n_frames: Number of frames that a C with ``controller_input="frames"`` sees.
     :param action_map: ``"auto"``, ``"identity"``, ``"steer_and_pedal"`` or ``"one_axis"``, see
         :func:`~ardae_rl.world_models.action_map.make_action_map`.
     :param cropped_rows: Number of rows cut off the bottom of each frame (12 for CarRacing's bar of indicators).
@@ -69,6 +72,7 @@ class WorldModelPolicy(FramePolicy):
         mixture_form: str = "per_dimension",
         controller_input: str = "zh",
         controller_hidden: Sequence[int] = (),
+        n_frames: int = 4,
         action_map: str = "auto",
         cropped_rows: int = 0,
         action_repeat: int = 1,
@@ -82,7 +86,8 @@ class WorldModelPolicy(FramePolicy):
         check_between("cropped_rows", cropped_rows, 0, shape[0] - 1)
         check_choice("controller_input", controller_input, CONTROLLER_INPUTS)
         check_choice("posterior", posterior, POSTERIORS)
-        self.arguments = {
+        check_count("n_frames", n_frames)
+        self.arguments: dict[str, Any] = {
             "z_dim": z_dim,
             "vision_width": vision_width,
             "posterior": posterior,
@@ -92,13 +97,15 @@ class WorldModelPolicy(FramePolicy):
             "mixture_form": mixture_form,
             "controller_input": controller_input,
             "controller_hidden": tuple(controller_hidden),
+            "n_frames": n_frames,
             "action_map": action_map,
             "cropped_rows": cropped_rows,
             "action_repeat": action_repeat,
         }
         self.controller_input, self.cropped_rows = controller_input, cropped_rows
         self.action_map = make_action_map(action_map, action_space)
-        self.n_features = z_dim + memory_hidden * (len(controller_input) - 1)
+        self.driver = self._make_driver() if controller_input == "frames" else None
+        self.n_features = z_dim + memory_hidden * sum(controller_input.count(state) for state in "hc")
         self.vision = (
             ConvVAE(z_dim, vision_width, free_nats)
             if posterior == "gaussian"
@@ -110,8 +117,13 @@ class WorldModelPolicy(FramePolicy):
 
     @property
     def n_parameters(self) -> int:
-        """Number of parameters of the controller."""
-        return self.controller.n_parameters
+        """Number of parameters of the controller that are searched for; none of a driver's, which PPO trains."""
+        return self.controller.n_parameters if self.driver is None else 0
+
+    @property
+    def driver_arguments(self) -> dict[str, Any]:
+        """Arguments of the driver's actor, which is a policy of SB3."""
+        return actor_arguments(self.arguments["vision_width"], self.arguments["controller_hidden"])
 
     def preprocess(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Crop and resize frames (n, height, width, 3) to V's inputs, (n, 64, 64, 3)."""
@@ -134,7 +146,14 @@ class WorldModelPolicy(FramePolicy):
         :param deterministic: Whether the latent is the posterior's mean instead of a sample.
         :return: Actions (n, ...), and the state after them.
         """
+        if self.driver is not None:
+            return self.driver.decide(observations, state, episode_start, deterministic)
         return self._act(self._tensor(parameters), observations, state, episode_start, deterministic)
+
+    def start_driver(self) -> None:
+        """Give the driver V's convolutions for the newest frame, and zeros for the others."""
+        assert self.driver is not None
+        self.driver.actor.features_extractor.start_from(self.vision.encoder.state_dict())  # type: ignore[operator]
 
     def features(self, z: th.Tensor, state: MemoryState) -> th.Tensor:
         """Return the controller's inputs (n, n_features) for latents and the memory's state before them."""
@@ -157,6 +176,8 @@ class WorldModelPolicy(FramePolicy):
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
+        if self.driver is not None:
+            return self.driver.decide(frames, state, episode_start, deterministic)
         return self._act(self.controller_parameters.detach(), frames, state, episode_start, deterministic)
 
     def memory_state(self, state: State | None, episode_start: NDArray[np.bool_], n: int) -> MemoryState:
@@ -170,6 +191,14 @@ class WorldModelPolicy(FramePolicy):
         keep = self._tensor(~episode_start).unsqueeze(-1)
         h, c = (self._tensor(part) * keep for part in state)
         return h, c
+
+    def _make_driver(self) -> StackedPolicy:
+        arguments = self.arguments
+        actor = make_actor(
+            arguments["n_frames"], self.action_map.n_outputs, arguments["vision_width"], arguments["controller_hidden"]
+        )
+        mapping = (self.cropped_rows, arguments["action_map"])
+        return StackedPolicy(actor, self.observation_space, self.action_space, *mapping)
 
     @th.no_grad()
     def _act(

@@ -1,8 +1,8 @@
 """Controllers that see the last few frames through V's convolutions, which an SB3 algorithm trains further."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -11,46 +11,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
+from ardae_rl.common.beta import BetaPolicy
 from ardae_rl.common.checks import check_count
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.frame_policy import FramePolicy, State, to_vision_input
 from ardae_rl.world_models.vision import SIZE, ConvVAE
 
 Array = NDArray[Any]
-
-
-class ControllerView(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment as a controller has it: frames of 64 x 64 pixels, and outputs in [-1, 1] that become actions.
-
-    Example:
-
-    >>> import gymnasium as gym
-    >>> from ardae_rl.world_models.stacked_control import ControllerView
-    >>> env = ControllerView(gym.make("CarRacing-v3"))
-    >>> env.observation_space.shape, env.action_space.shape  # steering and one pedal
-    ((64, 64, 3), (2,))
-
-    :param env: Environment whose observations are frames of bytes, (height, width, 3).
-    :param cropped_rows: Number of rows cut off the bottom of each frame.
-    :param action_map: As in :class:`~ardae_rl.world_models.policies.WorldModelPolicy`.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any], cropped_rows: int = 0, action_map: str = "auto") -> None:
-        super().__init__(env)
-        self.cropped_rows, self.action_map = cropped_rows, make_action_map(action_map, env.action_space)
-        self.observation_space = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
-        self.action_space = spaces.Box(-1.0, 1.0, (self.action_map.n_outputs,), np.float32)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        frame, info = self.env.reset(seed=seed, options=options)
-        return self._view(frame), info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        frame, *rest = self.env.step(self.action_map.actions(np.asarray(action, np.float32)[None])[0])
-        return self._view(frame), *rest  # type: ignore[return-value]
-
-    def _view(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return to_vision_input(frame[None], self.cropped_rows)[0]
 
 
 class StackedVision(BaseFeaturesExtractor):
@@ -134,17 +101,23 @@ class StackedPolicy(FramePolicy):
         if shapes[0] is None or shapes[0][1:] != (SIZE, SIZE) or shapes[1] != (self.action_map.n_outputs,):
             expected = f"(3 n, {SIZE}, {SIZE}) and ({self.action_map.n_outputs},)"
             raise ValueError(f"`actor` must have observations and actions of shapes {expected}, got {shapes}")
-        self.actor, self.n_channels = actor, shapes[0][0]
+        self.actor, self.n_frames = actor, shapes[0][0] // 3
 
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
         """As in the base class. The state is the stack of views, (n, 64, 64, 3 n_frames); older ones are black."""
-        stack = np.zeros((len(frames), SIZE, SIZE, self.n_channels), np.uint8)
+        return self.decide_views(to_vision_input(frames, self.cropped_rows), state, episode_start, deterministic)
+
+    def decide_views(
+        self, views: NDArray[np.uint8], state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
+    ) -> tuple[Array, State]:
+        """As :meth:`decide`, for frames as the vision model has them, (n, 64, 64, 3)."""
+        stack = np.zeros((len(views), SIZE, SIZE, 3 * self.n_frames), np.uint8)
         if state is not None:
             earlier = state[0][..., 3:]
             stack[..., :-3] = np.where(episode_start[:, None, None, None], 0, earlier)
-        stack[..., -3:] = to_vision_input(frames, self.cropped_rows)
+        stack[..., -3:] = views
         outputs, _ = self.actor.predict(stack.transpose(0, 3, 1, 2), deterministic=deterministic)
         return self.action_map.actions(outputs), (stack,)
 
@@ -164,3 +137,29 @@ class StackedPolicy(FramePolicy):
             "action_map": self.action_map_name,
             "action_repeat": self.action_repeat,
         }
+
+
+def actor_arguments(width: int, hidden: Sequence[int]) -> dict[str, Any]:
+    """Return the arguments of SB3's policies whose features are a :class:`StackedVision`.
+
+    :param width: Number of channels of its first layer.
+    :param hidden: Widths of the hidden layers of actor and critic.
+    """
+    return {
+        "features_extractor_class": StackedVision,
+        "features_extractor_kwargs": {"width": width},
+        "net_arch": list(hidden),
+    }
+
+
+def make_actor(n_frames: int, n_outputs: int, width: int, hidden: Sequence[int]) -> BetaPolicy:
+    """Return an untrained actor for a :class:`StackedPolicy`.
+
+    :param n_frames: Number of frames in a stack.
+    :param n_outputs: Number of outputs of the action map.
+    :param width: As in :func:`actor_arguments`.
+    :param hidden: As in :func:`actor_arguments`.
+    """
+    stacks = spaces.Box(0, 255, (3 * n_frames, SIZE, SIZE), np.uint8)
+    outputs = spaces.Box(-1.0, 1.0, (n_outputs,), np.float32)
+    return BetaPolicy(stacks, outputs, lambda _: 0.0, **actor_arguments(width, hidden))

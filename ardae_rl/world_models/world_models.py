@@ -4,7 +4,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
@@ -17,7 +17,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeImage
 
-from ardae_rl.common.callbacks import ShowSteps
+from ardae_rl.common.callbacks import ShowSteps, seconds_left
 from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.copies import deep_copy
 from ardae_rl.common.records import qualified_name
@@ -27,6 +27,7 @@ from ardae_rl.runs.files import locked
 from ardae_rl.runs.run import History, Run
 from ardae_rl.runs.tables import write_csv
 from ardae_rl.world_models.collection import collection_policy, open_store
+from ardae_rl.world_models.controller_envs import make_training_venv
 from ardae_rl.world_models.data import FrameStore, LatentStore, collect
 from ardae_rl.world_models.dream import Dream
 from ardae_rl.world_models.environments import (
@@ -41,6 +42,7 @@ from ardae_rl.world_models.environments import (
 from ardae_rl.world_models.evolution import Evaluator, Evolution
 from ardae_rl.world_models.memory_stage import MemoryStage, encode_frames
 from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.ppo_stage import PPOStage
 from ardae_rl.world_models.resume import check_settings, is_recorded
 from ardae_rl.world_models.search_stage import SearchStage, dream_starts, make_dream_evaluator, make_evaluator
 from ardae_rl.world_models.stage import steps_in_round
@@ -50,7 +52,8 @@ SelfWorldModels = TypeVar("SelfWorldModels", bound="WorldModels")
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-SEARCHES = ("environment", "dream")
+# How the controller is trained: evolved in the environment or in dreams, or by PPO in the environment
+SEARCHES = ("environment", "dream", "ppo")
 _DEFAULT_DREAM_STEPS = 1000  # length of an episode in a dream if the environment's episodes have no limit
 
 
@@ -96,9 +99,13 @@ class WorldModels(BaseAlgorithm):
     (3,)
 
     In a round of ``learn``, episodes are collected (by random policies; in later rounds by the controller too), V is
-    trained on their frames, M on their latents, and C is evolved by CMA-ES to maximize the return. Every stage writes
-    its checkpoints and a CSV file of its metrics into the folder. An interrupted training resumes there, in the same
-    round; settings that differ from those of the checkpoints are refused. One process at a time works in a folder.
+    trained on their frames, M on their latents, and C is evolved by CMA-ES to maximize the return. With
+    ``search="ppo"`` and ``controller_input="frames"`` in ``policy_kwargs``, C sees the last frames through convolutions
+    that start from V's, and PPO trains it.
+
+    Every stage writes its checkpoints and a CSV file of its metrics into the folder. An interrupted training resumes
+    there, in the same round; settings that differ from those of the checkpoints are refused. One process at a time
+    works in a folder.
 
     The environments for collection and search are made anew, with the arguments, time limits and wrappers of ``env``.
     They must be given for an environment that is not registered, or has a wrapper that does not record its arguments.
@@ -114,13 +121,14 @@ class WorldModels(BaseAlgorithm):
     :param collection_env: Id of the environment to collect in, or a function that makes it. By default ``env`` itself;
         for CarRacing-v3 a faster one with random starts.
     :param search: Where the controller is evolved: in the ``"environment"``, or in the ``"dream"`` of V and M, whose
-        steps are not counted.
+        steps are not counted. ``"ppo"`` trains it in the environment by PPO.
     :param search_env: Id of the environment to search in, or a function that makes it, picklable if there are workers.
         By default ``env`` itself; for CarRacing-v3 a faster one.
     :param vision_kwargs: Settings of V's training, see :class:`~ardae_rl.world_models.vision_stage.VisionStage`.
     :param memory_kwargs: Settings of M's training, see :class:`~ardae_rl.world_models.memory_stage.MemoryStage`.
-    :param search_kwargs: Settings of the search, see :class:`~ardae_rl.world_models.search_stage.SearchStage`.
-    :param n_envs: Number of environments that each process plays at once.
+    :param search_kwargs: Settings of the search, see :class:`~ardae_rl.world_models.search_stage.SearchStage`; with
+        ``search="ppo"`` those of :class:`~ardae_rl.world_models.ppo_stage.PPOStage`.
+    :param n_envs: Number of environments that each process plays at once, and of those that PPO trains in.
     :param n_workers: Number of worker processes of the search; 0 to search in this process.
     :param stats_window_size: As in SB3.
     :param tensorboard_log: Folder for TensorBoard.
@@ -162,7 +170,8 @@ class WorldModels(BaseAlgorithm):
     ) -> None:
         self.vision_stage = VisionStage.from_kwargs(vision_kwargs)
         self.memory_stage = MemoryStage.from_kwargs(memory_kwargs)
-        self.search_stage = SearchStage.from_kwargs(search_kwargs)
+        self.search_stage = SearchStage.from_kwargs(None if search == "ppo" else search_kwargs)
+        self.ppo_stage = PPOStage.from_kwargs(search_kwargs) if search == "ppo" else None
         super().__init__(
             policy,
             env,
@@ -198,6 +207,12 @@ class WorldModels(BaseAlgorithm):
         self._describe_env()
         policy: Any = self.policy_class(self.observation_space, self.action_space, **self.policy_kwargs)
         self.policy = policy.to(self.device)
+        if (self.policy.driver is not None) != (self.search == "ppo"):
+            controller_input = self.policy.controller_input
+            raise ValueError(
+                "`search` must be 'ppo' with policy_kwargs={'controller_input': 'frames'}, and only then, got "
+                f"{self.search!r} and {controller_input!r}"
+            )
         n_components = self.policy.memory.n_components
         if self.memory_stage.z_loss == "gaussian_kl" and n_components != 1:
             raise ValueError(f"`policy_kwargs['n_components']` must be 1 for 'gaussian_kl', got {n_components}")
@@ -322,6 +337,8 @@ class WorldModels(BaseAlgorithm):
         :return: The evolution, and False if the callback stopped it.
         """
         before, continues, run = self.num_timesteps, True, self._run()
+        if self.ppo_stage is not None:
+            raise ValueError("`search` must be 'environment' or 'dream' to evolve a controller, got 'ppo'")
 
         def after_generation(evolution: Evolution, _: Any) -> bool:
             nonlocal continues
@@ -346,6 +363,57 @@ class WorldModels(BaseAlgorithm):
         self.num_timesteps = before + self._env_steps(evolution.rows[-1])
         self.iteration += continues
         return evolution, continues
+
+    @_exclusively
+    def train_driver(self, until: int, callback: BaseCallback | None = None) -> tuple[History, bool]:
+        """Train C by PPO, which completes the round.
+
+        :param until: Number of environment steps so far at which the training ends, after at least one update. Steps
+            on held-out seeds count in ``num_timesteps``, but do not end it.
+        :return: The rows of the evaluations, and False if the callback stopped the training.
+        """
+        before, continues, run, stage = self.num_timesteps, True, self._run(), self.ppo_stage
+        if stage is None:
+            raise ValueError(f"`search` must be 'ppo' to train a driver, got {self.search!r}")
+        if self.iteration == 0 and stage.from_vision:
+            self.policy.start_driver()
+        seed, seconds = (self.seed or 0) + self.iteration, seconds_left(callback)
+
+        def after_update(row: dict[str, float]) -> bool:
+            nonlocal continues
+            self.num_timesteps = before + self._env_steps(row)
+            self._record("controller", row.items(), self.num_timesteps)
+            continues = self._notify(callback, stage="search", row=row)
+            return continues
+
+        makers = [env_maker(env, self.policy.action_repeat) for env in (self._search_env(), self._collection_env())]
+        venv = make_training_venv(
+            makers,
+            self.n_parallel_envs,
+            n_frames=self.policy.arguments["n_frames"],
+            cropped_rows=self.policy.cropped_rows,
+            action_map=self.policy.arguments["action_map"],
+            patience=stage.patience,
+            bonus=(stage.bonus, stage.bonus_info) if stage.bonus else None,
+            gamma=stage.gamma,
+            in_processes=self.n_workers > 0,
+            seed=seed,
+        )
+        with closing(venv), self._evaluator() as evaluator:
+            rows = stage(
+                self.policy,
+                venv,
+                evaluator,
+                run,
+                n_decisions=max(1, (until - before) // self.policy.action_repeat),
+                share_left=lambda: seconds_left(callback) / seconds if math.isfinite(seconds) else 1.0,
+                seed=seed,
+                context=self._search_context(),
+                callback=after_update,
+            )
+        self.num_timesteps = before + self._env_steps(rows[-1])
+        self.iteration += continues
+        return rows, continues
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -377,6 +445,8 @@ class WorldModels(BaseAlgorithm):
             return False
         self.train_vision()
         self.train_memory()
+        if self.ppo_stage is not None:
+            return self.train_driver(until, callback)[1]
         return self.evolve_controller(until, callback, log_interval)[1]
 
     def _run(self) -> Run:
@@ -389,9 +459,10 @@ class WorldModels(BaseAlgorithm):
 
     def _evaluator(self) -> Evaluator:
         stage = self.search_stage
-        if self.search == "environment":
+        if self.search != "dream":
             make_env = env_maker(self._search_env(), self.policy.action_repeat)
-            return make_evaluator(self.policy, make_env, self.n_parallel_envs, self.n_workers, stage.patience)
+            patience = stage.patience if self.ppo_stage is None else None
+            return make_evaluator(self.policy, make_env, self.n_parallel_envs, self.n_workers, patience)
         described = self.env_description
         limit = (None if described is None else described.max_episode_steps) or _DEFAULT_DREAM_STEPS
         starts, done_factor = dream_starts(self.latents()), self.memory_stage.done_factor
@@ -450,7 +521,7 @@ class WorldModels(BaseAlgorithm):
             )
         settings = self._env_settings()
         if self.iteration:  # the controller plays, too
-            settings = self._search_context() | self.search_stage.settings()
+            settings = self._search_context() | (self.ppo_stage or self.search_stage).settings()
         check_settings(store.folder, stage, settings)
 
     def _record_fit(self, stage: str, earlier_steps: int, row: dict[str, float]) -> None:

@@ -78,7 +78,7 @@ def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
         (["vision", "--set", "n_timesteps=many"], "`n_timesteps` must be a number, got 'many'"),
         (["vision", "--set", "memory_kwargs.n_steps=many"], "`memory_kwargs['n_steps']` must be a number, got 'many'"),
         (["vision", "--env", "CarRacing-v33"], "--env must be registered with Gymnasium, got 'CarRacing-v33'"),
-        (["vision", "--preset", "huge"], "--preset must be None for world_models, which has no presets, got 'huge'"),
+        (["vision", "--preset", "huge"], "--preset must be one of 'ppo', got 'huge'"),
         (
             ["train", "--budget", "1 hour"],
             "--budget must be a positive number with a unit of s, m or h, such as 90m, got '1 hour'",

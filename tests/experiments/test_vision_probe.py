@@ -10,7 +10,7 @@ from gymnasium.envs.box2d.car_racing import TRACK_WIDTH
 
 import ardae_envs  # noqa: F401
 from ardae_envs.action_repeat import ActionRepeat
-from ardae_rl.world_models.stacked_control import ControllerView
+from ardae_rl.world_models.controller_envs import ControllerView
 from experiments import scripted_driver
 from experiments.scripted_driver import AHEAD, ScriptedDriver, nearest_tile, road_view
 

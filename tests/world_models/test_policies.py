@@ -36,7 +36,8 @@ def test_actions_are_in_the_space(space: spaces.Space[Any], controller_input: st
     model = policy(space, controller_input=controller_input, cropped_rows=12)
     actions, state = model.predict(frames(5))
     assert len(actions) == 5 and all(space.contains(action) for action in actions)
-    assert state is not None and [part.shape for part in state] == [(5, 8), (5, 8)]
+    shapes = [(5, 64, 64, 12)] if controller_input == "frames" else [(5, 8), (5, 8)]
+    assert state is not None and [part.shape for part in state] == shapes
     single, _ = model.predict(frames(5)[0], deterministic=True)
     assert space.contains(single)
 
@@ -54,7 +55,7 @@ def test_state() -> None:
     np.testing.assert_allclose(alone, later[:1], atol=1e-6)
 
 
-@pytest.mark.parametrize("names", CONTROLLER_INPUTS)
+@pytest.mark.parametrize("names", sorted(set(CONTROLLER_INPUTS) - {"frames"}))
 def test_features(names: str) -> None:
     """The latent, then the memory's states that the name says, each of its own."""
     values = {"z": th.randn(2, 4), "h": th.randn(2, 8), "c": th.randn(2, 8)}
@@ -139,7 +140,7 @@ def test_drives_the_official_environment() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"controller_input": "h"}, "`controller_input` must be one of 'z', 'zh', 'zc', 'zch', got 'h'"),
+        ({"controller_input": "h"}, "`controller_input` must be one of 'z', 'zh', 'zc', 'zch', 'frames', got 'h'"),
         ({"posterior": "flow"}, "`posterior` must be one of 'gaussian', 'implicit', got 'flow'"),
         ({"cropped_rows": 96}, "`cropped_rows` must be between 0 and 95, got 96"),
         ({"action_map": "both"}, "`action_map` must be one of 'auto', .* got 'both'"),

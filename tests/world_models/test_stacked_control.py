@@ -13,8 +13,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTransposeImage
 
 from ardae_rl.common.beta import BetaPolicy
+from ardae_rl.world_models.controller_envs import ControllerView
 from ardae_rl.world_models.evolution import RolloutEvaluator
-from ardae_rl.world_models.stacked_control import ControllerView, StackedPolicy, StackedVision
+from ardae_rl.world_models.stacked_control import StackedPolicy, StackedVision
 from ardae_rl.world_models.vision import ConvVAE, as_images
 
 N_FRAMES, WIDTH, LENGTH = 3, 4, 5

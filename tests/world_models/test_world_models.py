@@ -288,7 +288,7 @@ def test_transposed_environments(tmp_path: Path) -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match=r"`memory_kwargs\['z_loss'\]` must be one of 'nll', 'bound', .* got 'mse'"):
         model(memory_kwargs={"z_loss": "mse"})
-    with pytest.raises(ValueError, match="`search` must be one of 'environment', 'dream', got 'both'"):
+    with pytest.raises(ValueError, match="`search` must be one of 'environment', 'dream', 'ppo', got 'both'"):
         model(search="both")
     with pytest.raises(ValueError, match="`n_episodes` must be >= 1, got 0"):
         model(n_episodes=0)

@@ -1,0 +1,190 @@
+"""The third stage of World Models, for controllers of stacked frames: PPO through V's convolutions."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
+
+from ardae_rl.common.beta import BetaPolicy
+from ardae_rl.common.checks import check_between, check_count, check_min, check_positive
+from ardae_rl.common.training import Stateful
+from ardae_rl.runs.run import History, Run
+from ardae_rl.world_models.evolution import Evaluator
+from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.selection import Selection
+from ardae_rl.world_models.stage import Stage
+
+_FINAL_CLIP_RANGE = 0.5  # relative to the initial one
+
+
+@dataclass(frozen=True)
+class PPOStage(Stage):
+    """Trains a policy's driver by PPO, with a learning rate that falls to 0, and selects the best weights.
+
+    Now and then, the latest weights and a running average of them play the same held-out episodes. At the end, the best
+    five of all play further ones, and the best of these is kept.
+
+    :param n_steps: Number of decisions in each environment between two updates.
+    :param batch_size: Number of decisions in a batch.
+    :param n_epochs: Number of passes over the decisions in an update.
+    :param learning_rate: Initial learning rate.
+    :param clip_range: Initial clip range; it falls to half of its value.
+    :param target_kl: Divergence from the policy before the update at which an update ends early.
+    :param gamma: Discount factor of a decision.
+    :param patience: An episode terminates after this many decisions without a positive reward; None for never.
+    :param bonus: Reward that is added in training where the environment's info says ``bonus_info``.
+    :param bonus_info: Key of the info, such as CarRacing's "lap_finished".
+    :param evaluate_every: Number of decisions between two evaluations on held-out seeds.
+    :param n_held_out: Number of held-out seeds.
+    :param n_tested: Number of seeds on which the best are compared at the end.
+    :param averaging: Share of the latest weights in the running average, at each update.
+    :param from_vision: Whether the driver's convolutions start from V's; otherwise they are random.
+    :raises ValueError: For a value outside of its range.
+    :raises TypeError: For a value that is not a number.
+    """
+
+    name: ClassVar[str] = "controller"
+    argument: ClassVar[str] = "search_kwargs"
+
+    n_steps: int = 256
+    batch_size: int = 512
+    n_epochs: int = 4
+    learning_rate: float = 3e-4
+    clip_range: float = 0.2
+    target_kl: float = 0.02
+    gamma: float = 0.99
+    patience: int | None = None
+    bonus: float = 0.0
+    bonus_info: str = "lap_finished"
+    evaluate_every: int = 100_000
+    n_held_out: int = 64
+    n_tested: int = 200
+    averaging: float = 0.1
+    from_vision: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("n_steps", "batch_size", "n_epochs", "evaluate_every", "n_held_out", "n_tested"):
+            check_count(self._named(field), getattr(self, field))
+        for field in ("learning_rate", "clip_range", "target_kl"):
+            check_positive(self._named(field), getattr(self, field))
+        for field in ("gamma", "averaging"):
+            check_between(self._named(field), getattr(self, field), 0, 1)
+        check_min(self._named("bonus"), self.bonus, 0)
+        if self.patience is not None:
+            check_count(self._named("patience"), self.patience)
+
+    def __call__(
+        self,
+        policy: WorldModelPolicy,
+        venv: VecNormalize,
+        evaluator: Evaluator,
+        run: Run,
+        *,
+        n_decisions: int,
+        share_left: Callable[[], float] = lambda: 1.0,
+        seed: int = 0,
+        context: Mapping[str, Any] | None = None,
+        callback: Callable[[dict[str, float]], bool] = lambda row: True,
+    ) -> History:
+        """Train the driver of ``policy``, or resume an interrupted training, in new episodes.
+
+        :param venv: Environments of :func:`~ardae_rl.world_models.controller_envs.make_training_venv`.
+        :param evaluator: Plays the held-out episodes with copies of ``policy``.
+        :param n_decisions: Number of decisions, which is rounded up to whole updates.
+        :param share_left: Returns the share of the training that a time limit leaves.
+        :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
+        :param callback: Called after each update with the numbers of decisions and the returns so far; the training
+            ends when it returns False.
+        :return: A row for each evaluation.
+        :raises ValueError: If the run was begun with other settings.
+        """
+        self.check_resumed(run, seed, context)
+        assert policy.driver is not None
+        agent = self._agent(policy, venv, seed)
+        averaged = deepcopy(agent.policy)
+        selection = Selection(policy, evaluator, run.folder, self.n_held_out, self.n_tested)
+        parts: dict[str, Stateful] = {"agent": _AgentState(agent, venv), "averaged": averaged, "rows": selection.rows}
+        per_update = self.n_steps * venv.num_envs
+        n_updates, every = -(-n_decisions // per_update), max(1, self.evaluate_every // per_update)
+        for update in run.steps(n_updates, parts, checkpoint=self.name, every=every):
+            self._improve(agent, min(1 - update / n_updates, share_left()))
+            _move(averaged, agent.policy, self.averaging)
+            row = {"n_steps": float(agent.num_timesteps), "training_return": _mean_return(agent)}
+            continues = callback({**row, **selection.best, "n_held_out_steps": selection.n_steps})
+            if not continues or (update + 1) % every == 0 or update + 1 == n_updates:
+                selection.add(agent.policy, {**row, "averaged": 0.0})
+                selection.add(averaged, {**row, "averaged": 1.0})
+            if not continues:
+                break
+        selection.finish()
+        return selection.rows
+
+    def _agent(self, policy: WorldModelPolicy, venv: VecNormalize, seed: int) -> PPO:
+        """Return a PPO whose policy has the weights of the driver."""
+        assert policy.driver is not None
+        agent = PPO(
+            BetaPolicy,
+            venv,
+            n_steps=self.n_steps,
+            batch_size=min(self.batch_size, self.n_steps * venv.num_envs),
+            n_epochs=self.n_epochs,
+            learning_rate=partial(_linear, self.learning_rate, 0.0),
+            clip_range=partial(_linear, self.clip_range, _FINAL_CLIP_RANGE * self.clip_range),
+            target_kl=self.target_kl,
+            gamma=self.gamma,
+            seed=seed,
+            device=policy.device,
+            policy_kwargs=policy.driver_arguments,
+        )
+        agent.policy.load_state_dict(policy.driver.actor.state_dict())
+        agent.set_logger(Logger(folder=None, output_formats=[]))
+        return agent
+
+    def _improve(self, agent: PPO, share_left: float) -> None:
+        """Let PPO collect decisions and make an update, as in its ``learn``."""
+        assert agent.env is not None
+        _, callback = agent._setup_learn(0, None, reset_num_timesteps=False)
+        agent.collect_rollouts(agent.env, callback, agent.rollout_buffer, self.n_steps)
+        agent._current_progress_remaining = share_left
+        agent.train()
+
+
+class _AgentState:
+    """What PPO changes: weights, optimizer, the scale of the rewards, and the number of decisions."""
+
+    def __init__(self, agent: PPO, venv: VecNormalize) -> None:
+        self.agent, self.returns = agent, venv.ret_rms
+
+    def state_dict(self) -> dict[str, Any]:
+        scale = [float(self.returns.mean), float(self.returns.var), float(self.returns.count)]
+        return {"parameters": self.agent.get_parameters(), "returns": scale, "n_steps": self.agent.num_timesteps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.agent.set_parameters(state_dict["parameters"], device=self.agent.device)
+        mean, variance, self.returns.count = state_dict["returns"]
+        self.returns.mean, self.returns.var = np.array(mean), np.array(variance)
+        self.agent.num_timesteps = state_dict["n_steps"]
+
+
+@th.no_grad()
+def _move(averaged: nn.Module, latest: nn.Module, share: float) -> None:
+    for target, parameter in zip(averaged.parameters(), latest.parameters(), strict=True):
+        target.lerp_(parameter, share)
+
+
+def _linear(first: float, last: float, share_left: float) -> float:
+    return last + (first - last) * share_left
+
+
+def _mean_return(agent: PPO) -> float:
+    """Return the mean return of the last 100 episodes of the training; NaN before the first one."""
+    episodes = agent.ep_info_buffer or ()
+    return float(np.mean([episode["r"] for episode in episodes])) if episodes else float("nan")

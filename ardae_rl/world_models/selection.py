@@ -1,0 +1,90 @@
+"""Which weights of a training are kept: the best of several in episodes that select, and of these in others."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from torch import nn
+
+from ardae_rl.runs.run import History
+from ardae_rl.runs.tables import write_csv
+from ardae_rl.world_models.evolution import Evaluator
+from ardae_rl.world_models.policies import WorldModelPolicy
+
+# First seeds of the episodes that select and that test. Evaluations of the agent use others, from 10,000 on
+SELECTED, TESTED = 20_000, 30_000
+N_CANDIDATES = 5
+
+
+class Selection:
+    """Evaluates weights of a policy's driver on held-out seeds, and keeps the best of them as files.
+
+    :param policy: Policy with a driver.
+    :param evaluator: Plays episodes with copies of the policy.
+    :param folder: Folder for the weights, and for the tables ``controller.csv`` and ``controller_tested.csv``.
+    :param n_held_out: Number of held-out seeds.
+    :param n_tested: Number of seeds on which the best are compared at the end.
+    """
+
+    def __init__(
+        self, policy: WorldModelPolicy, evaluator: Evaluator, folder: Path, n_held_out: int, n_tested: int
+    ) -> None:
+        self.policy, self.evaluator, self.folder = policy, evaluator, folder
+        self.n_held_out, self.n_tested = n_held_out, n_tested
+        self.rows = History()
+
+    @property
+    def n_steps(self) -> int:
+        """Number of decisions on held-out seeds so far."""
+        return int(self.rows[-1]["n_held_out_steps"]) if self.rows else 0
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The best mean return on the held-out seeds so far, as a column; none before the first evaluation."""
+        return {"best_held_out_mean": max(row["held_out_mean"] for row in self.rows)} if self.rows else {}
+
+    def add(self, actor: nn.Module, row: Mapping[str, float]) -> None:
+        """Evaluate an actor, and add a row to the table: what is given, then the returns and their number of steps.
+
+        :param actor: Actor with the weights.
+        :param row: What tells the weights from others.
+        """
+        returns, n_steps = self._play(actor.state_dict(), SELECTED, self.n_held_out)
+        results = {"held_out_mean": float(returns.mean()), "held_out_minimum": float(returns.min())}
+        results["held_out_error"] = float(returns.std() / np.sqrt(len(returns)))
+        self.rows.append({**row, **results, "n_held_out_steps": self.n_steps + n_steps})
+        th.save(actor.state_dict(), self._file(len(self.rows) - 1))
+        write_csv(self.folder / "controller.csv", self.rows)
+        for number in self._ranking()[N_CANDIDATES:]:
+            self._file(number).unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Let the best play further episodes, and leave the best of them in the policy."""
+        tested = []
+        for number in self._ranking()[:N_CANDIDATES]:
+            weights = th.load(self._file(number), map_location=self.policy.device, weights_only=True)
+            returns, _ = self._play(weights, TESTED, self.n_tested)
+            tested.append((float(returns.mean()), number))
+        rows = [{**self.rows[number], "tested_mean": mean} for mean, number in tested]
+        write_csv(self.folder / "controller_tested.csv", rows)
+        self._load(th.load(self._file(max(tested)[1]), map_location=self.policy.device, weights_only=True))
+
+    def _ranking(self) -> list[int]:
+        """Return the numbers of the rows, the best first."""
+        return sorted(range(len(self.rows)), key=lambda number: -self.rows[number]["held_out_mean"])
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"controller_{number}.pt"
+
+    def _play(self, weights: dict[str, th.Tensor], first: int, n: int) -> tuple[NDArray[np.float64], int]:
+        """Return the returns of n episodes, and their number of decisions."""
+        self._load(weights)
+        self.evaluator.update(self.policy.state_dict())
+        results = self.evaluator.evaluate(np.zeros((1, 0)), range(first, first + n))
+        return results.returns[0], results.n_steps
+
+    def _load(self, weights: dict[str, th.Tensor]) -> None:
+        assert self.policy.driver is not None
+        self.policy.driver.actor.load_state_dict(weights)

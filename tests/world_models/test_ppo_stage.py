@@ -1,0 +1,228 @@
+"""A driver trained by PPO through V's convolutions, as the controller of World Models."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from ardae_rl.common.callbacks import StopAfter
+from ardae_rl.export import WorldModelDecision
+from ardae_rl.runs.tables import read_csv
+from ardae_rl.world_models import WorldModelPolicy, WorldModels
+from ardae_rl.world_models.controller_envs import Bonus, make_training_venv
+from ardae_rl.world_models.film import film
+from ardae_rl.world_models.latent_control import WorldModelVecEnv
+from ardae_rl.world_models.plots import draw_learning
+from ardae_rl.world_models.ppo_stage import PPOStage
+from ardae_rl.world_models.vision import as_images
+from tests.world_models.brightness import Brightness
+
+SMALL: dict[str, Any] = {
+    "env": Brightness(),
+    "collection_env": Brightness,
+    "search_env": Brightness,
+    "search": "ppo",
+    "n_episodes": 2,
+    "n_envs": 2,
+    "vision_kwargs": {"n_steps": 2},
+    "memory_kwargs": {"n_steps": 2, "sequence_length": 4},
+    "search_kwargs": {"n_steps": 8, "batch_size": 8, "evaluate_every": 16, "n_held_out": 2, "n_tested": 2},
+    "policy_kwargs": {"z_dim": 4, "vision_width": 4, "memory_hidden": 8, "controller_input": "frames"}
+    | {"controller_hidden": [8], "n_frames": 2},
+    "seed": 0,
+    "device": "cpu",
+}
+
+
+def model(folder: Path | None = None, **arguments: Any) -> WorldModels:
+    merged = {name: SMALL[name] | value for name, value in arguments.items() if isinstance(value, dict)}
+    return WorldModels("CnnPolicy", folder=folder, **(SMALL | arguments | merged))
+
+
+def weights(agent: WorldModels) -> list[th.Tensor]:
+    assert agent.policy.driver is not None
+    return [parameter.detach().clone() for parameter in agent.policy.driver.parameters()]
+
+
+def assert_same(one: list[th.Tensor], other: list[th.Tensor]) -> None:
+    for a, b in zip(one, other, strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_learn_save_load(tmp_path: Path) -> None:
+    """The kept weights are the best of those that were tested, and a loaded model drives as the saved one."""
+    agent = model(tmp_path).learn(60)
+    folder = tmp_path / "round_0"
+    rows, tested = read_csv(folder / "controller.csv"), read_csv(folder / "controller_tested.csv")
+    collected = agent.store().n_steps
+    n_updates = -(-(60 - collected) // 16)
+    assert [float(row["n_steps"]) for row in rows] == [16.0 * (1 + k // 2) for k in range(2 * n_updates)]
+    assert [row["averaged"] for row in rows[:2]] == ["0.0", "1.0"] and len(tested) == min(5, len(rows))
+    assert agent.num_timesteps == collected + 16 * n_updates + int(float(rows[-1]["n_held_out_steps"]))
+    best = max(tested, key=lambda row: float(row["tested_mean"]))
+    kept = th.load(folder / f"controller_{rows.index({k: best[k] for k in rows[0]})}.pt", weights_only=True)
+    assert agent.policy.driver is not None and agent.iteration == 1
+    assert_same(list(kept.values()), list(agent.policy.driver.actor.state_dict().values()))
+    agent.save(tmp_path / "model")
+    loaded = WorldModels.load(tmp_path / "model", env=Brightness(), device="cpu")
+    assert_same(weights(agent), weights(loaded))
+    frames = np.random.default_rng(0).integers(256, size=(2, *Brightness().observation_space.shape), dtype=np.uint8)
+    np.testing.assert_array_equal(*(one.predict(frames, deterministic=True)[0] for one in (agent, loaded)))
+    returns, _ = evaluate_policy(loaded, Brightness(), n_eval_episodes=1, warn=False)
+    assert np.isfinite(returns)
+    assert draw_learning(folder, tmp_path / "learning.png").stat().st_size > 10_000
+    assert film(agent.policy, Brightness, tmp_path / "film.mp4", n_steps=3).stat().st_size > 0
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    """From 1.96, the return of doing nothing, to near the best of 4.12."""
+    search = {"n_steps": 32, "batch_size": 32, "learning_rate": 3e-3, "evaluate_every": 128, "patience": None}
+    agent = model(tmp_path, n_envs=4, search_kwargs=search, policy_kwargs={"controller_hidden": [32]}).learn(2500)
+    rows = read_csv(tmp_path / "round_0" / "controller.csv")
+    returns, _ = evaluate_policy(agent, Brightness(), n_eval_episodes=1, warn=False)
+    assert float(rows[0]["held_out_mean"]) < 3.3 and np.mean(returns) > 3.9
+
+
+def test_a_second_round_goes_on_with_the_driver(tmp_path: Path) -> None:
+    """It drives half of the new episodes, and does not begin from V again."""
+    agent = model(tmp_path).learn(40)
+    first, start = weights(agent), agent.policy.start_driver
+    agent.policy.start_driver = lambda: pytest.fail("the driver begins from V again")  # type: ignore[method-assign]
+    agent.learn(40, reset_num_timesteps=False)
+    assert agent.iteration == 2 and len(agent.store()) == 4 and callable(start)
+    assert any(not th.equal(a, b) for a, b in zip(first, weights(agent), strict=True))
+
+
+class Interrupt(BaseCallback):
+    """Fails in the update after some."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def _on_step(self) -> bool:
+        if self.locals["stage"] == "search":
+            self.after -= 1
+            if self.after < 0:
+                raise KeyboardInterrupt
+        return True
+
+
+def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
+    """Evaluations before the interruption stay as they were, and the number of decisions is that of a whole run."""
+    with pytest.raises(KeyboardInterrupt):
+        model(tmp_path).learn(100, Interrupt(after=2))
+    before = read_csv(tmp_path / "round_0" / "controller.csv")
+    agent = model(tmp_path).learn(100)
+    after = read_csv(tmp_path / "round_0" / "controller.csv")
+    assert len(before) == 4 and after[:4] == before
+    assert float(after[-1]["n_steps"]) == 16 * -(-(100 - agent.store().n_steps) // 16)
+    with pytest.raises(ValueError, match=r"`search_kwargs\['gamma'\]` must be 0.99, with which .* was made, got 0.9"):
+        model(tmp_path, search_kwargs={"gamma": 0.9}).learn(100)
+
+
+class Clock(StopAfter):
+    """Loses a fifth of its time at each update."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.left = 1.0
+
+    def _on_step(self) -> bool:
+        self.left -= 0.2 * (self.locals["stage"] == "search")
+        return self.left > 0.1
+
+    @property
+    def seconds_left(self) -> float:
+        return self.left
+
+
+def test_learning_rate_falls_with_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time limit ends the training, with an evaluation, when the learning rate has fallen."""
+    agent, clock = model(tmp_path, search_kwargs={"evaluate_every": 32}), Clock()
+    rates: list[float] = []
+
+    def train(agent: PPO) -> None:
+        original(agent)
+        rates.append(agent.policy.optimizer.param_groups[0]["lr"])
+
+    original = PPO.train
+    monkeypatch.setattr(PPO, "train", train)
+    agent.learn(10**6, clock)
+    assert rates == pytest.approx([3e-4, 2.4e-4, 1.8e-4, 1.2e-4, 0.6e-4])
+    assert agent.iteration == 0 and len(read_csv(tmp_path / "round_0" / "controller.csv")) == 6
+
+
+def test_starts_at_the_features_of_v() -> None:
+    agent = model()
+    policy = agent.policy
+    assert policy.driver is not None
+    policy.start_driver()
+    frames = th.randint(256, (2, 64, 64, 3), dtype=th.uint8)
+    stack = th.cat([th.rand(2, 3, 64, 64), as_images(frames)], 1)
+    extractor: Any = policy.driver.actor.features_extractor
+    th.testing.assert_close(extractor(stack), policy.vision.encoder(as_images(frames)))
+
+
+class Lap(gym.Env[Any, Any]):
+    """Two steps to the end; then the info says so. All rewards are 1, or -1."""
+
+    observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, reward: float = 1.0) -> None:
+        self.reward = reward
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self._t = 0
+        return np.zeros((64, 64, 3), np.uint8), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._t += 1
+        end = self._t == 2
+        return np.full((64, 64, 3), self._t, np.uint8), self.reward, end, False, {"over": end}
+
+
+def test_bonus() -> None:
+    env = Bonus(Lap(), 50.0, "over")
+    env.reset()
+    assert [env.step(0)[1] for _ in range(2)] == [1.0, 51.0]
+
+
+def test_training_environments() -> None:
+    """Makers take turns, frames are stacked, patience terminates, and returns are counted with the bonus."""
+    makers = [Lap, lambda: Lap(-1.0)]
+    venv = make_training_venv(makers, 3, n_frames=2, patience=1, bonus=(50.0, "over"))
+    observations: Any = venv.reset()
+    assert observations.shape == (3, 6, 64, 64) and venv.action_space.shape == (1,)
+    actions = np.zeros((3, 1), np.float32)
+    _, _, done, infos = venv.step(actions)
+    assert done.tolist() == [False, True, False] and not infos[1]["TimeLimit.truncated"]
+    _, _, done, infos = venv.step(actions)
+    assert done.tolist() == [True, True, True]
+    assert [info["episode"]["r"] for info in infos] == [52.0, -1.0, 52.0]
+    assert infos[0]["terminal_observation"][:, 0, 0].tolist() == [1, 1, 1, 2, 2, 2]
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match=r"`search` must be 'ppo' with .*'frames'}, and only then, got 'ppo' and 'zh'"):
+        model(policy_kwargs={"controller_input": "zh"})
+    with pytest.raises(ValueError, match="and only then, got 'dream' and 'frames'"):
+        model(search="dream", search_kwargs=None)
+    with pytest.raises(ValueError, match=r"`search_kwargs` must only have the keys 'n_steps', .* got 'sigma'"):
+        model(search_kwargs={"sigma": 0.1})
+    with pytest.raises(ValueError, match=r"`search_kwargs\['bonus'\]` must be >= 0, got -1"):
+        PPOStage(bonus=-1)
+    with pytest.raises(ValueError, match="`search` must be 'environment' or 'dream' to evolve a controller, got 'ppo'"):
+        model().evolve_controller(10)
+    policy: WorldModelPolicy = model().policy
+    for use in (lambda: WorldModelDecision(policy), lambda: WorldModelVecEnv(model().get_env(), policy)):  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="`policy` must have a controller of latents"):
+            use()
