@@ -13,7 +13,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
@@ -24,8 +23,7 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from ardae_rl.world_models.controller_envs import ControllerView
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.stacked_control import StackedVision
-from ardae_rl.world_models.vision import as_images
+from ardae_rl.world_models.stacked_control import StackedVision, stacks_space
 from experiments.figure import Figure, needed
 from experiments.scripted_driver import TARGETS, ScriptedDriver, road_view
 from experiments.world_model import TINY, base_settings
@@ -119,10 +117,10 @@ def represent(name: str, policy: WorldModelPolicy, width: int) -> tuple[Any, nn.
     if name.startswith("latent"):
         n_in = n_frames * policy.vision.z_dim
         return lambda frames: _latents(policy, frames, n_frames), _head(n_in)
-    extractor = StackedVision(spaces.Box(0, 255, (3 * n_frames, 64, 64), np.uint8), width)
+    extractor = StackedVision(stacks_space(n_frames), width)
     if not name.endswith("random"):
         extractor.start_from(policy.vision.encoder.state_dict())
-    network = nn.Sequential(_Images(), extractor, _head(extractor.features_dim))
+    network = nn.Sequential(_Stacks(), extractor, _head(extractor.features_dim))
     return lambda frames: th.from_numpy(frames[..., -3 * n_frames :]), network
 
 
@@ -134,11 +132,11 @@ def _latents(policy: WorldModelPolicy, frames: NDArray[np.uint8], n_frames: int)
     return z.unflatten(0, (-1, n_frames)).flatten(1)
 
 
-class _Images(nn.Module):
-    """Turns stacks of frames, (n, 64, 64, channels), uint8, into images in [0, 1] with channels first."""
+class _Stacks(nn.Module):
+    """Turns stacks of frames, (n, 64, 64, channels), uint8, into vectors."""
 
     def forward(self, frames: th.Tensor) -> th.Tensor:
-        return as_images(frames)
+        return frames.flatten(1).float()
 
 
 def _head(n_in: int) -> nn.Module:

@@ -13,15 +13,17 @@ from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
     VecEnv,
+    VecEnvWrapper,
     VecFrameStack,
     VecNormalize,
-    VecTransposeImage,
 )
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from ardae_envs.patience import Patience
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.environments import MakeEnv
 from ardae_rl.world_models.frame_policy import to_vision_input
+from ardae_rl.world_models.stacked_control import stacks_space
 from ardae_rl.world_models.vision import SIZE
 
 
@@ -59,6 +61,41 @@ class ControllerView(gym.Wrapper[Any, Any, Any, Any]):
         return to_vision_input(frame[None], self.cropped_rows)[0]
 
 
+class FlatStacks(VecEnvWrapper):
+    """Stacks of the last views of environments, as vectors.
+
+    They are for :class:`~ardae_rl.world_models.stacked_control.StackedVision`. SB3 would turn images into floats, divide
+    them and put their channels first, which takes as long as a quarter of the gradient steps. It leaves vectors alone.
+
+    Example:
+
+    >>> import gymnasium as gym
+    >>> from stable_baselines3.common.vec_env import DummyVecEnv
+    >>> from ardae_rl.world_models.controller_envs import ControllerView, FlatStacks
+    >>> venv = FlatStacks(DummyVecEnv([lambda: ControllerView(gym.make("CarRacing-v3"))]), n_frames=4)
+    >>> venv.reset().shape  # 64 * 64 * 3 * 4
+    (1, 49152)
+
+    :param venv: Environments whose observations are views.
+    :param n_frames: Number of views in a stack, the newest one last.
+    """
+
+    def __init__(self, venv: VecEnv, n_frames: int) -> None:
+        stacked = VecFrameStack(venv, n_frames)
+        super().__init__(stacked, stacks_space(n_frames))
+
+    def reset(self) -> NDArray[np.uint8]:
+        observations: NDArray[np.uint8] = self.venv.reset()  # type: ignore[assignment]
+        return observations.reshape(self.num_envs, -1)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        for info in infos:
+            if "terminal_observation" in info:
+                info["terminal_observation"] = info["terminal_observation"].reshape(-1)
+        return observations.reshape(self.num_envs, -1), rewards, dones, infos  # type: ignore[union-attr]
+
+
 class Bonus(gym.Wrapper[Any, Any, Any, Any]):
     """Adds a reward where the info says so; for training only.
 
@@ -89,7 +126,7 @@ def make_training_venv(
     in_processes: bool = False,
     seed: int = 0,
 ) -> VecNormalize:
-    """Return environments whose observations are stacks of views, (3 n_frames, 64, 64), with rewards of unit scale.
+    """Return environments whose observations are :class:`FlatStacks` of views, with rewards of unit scale.
 
     :param makers: Make environments in which a step is a decision; they take turns.
     :param n_envs: Number of environments.
@@ -106,7 +143,7 @@ def make_training_venv(
     makes = [partial(_training_env, makers[i % len(makers)], *arguments) for i in range(n_envs)]
     venv: VecEnv = SubprocVecEnv(makes) if in_processes else DummyVecEnv(makes)  # type: ignore[arg-type]
     venv.seed(seed)
-    return VecNormalize(VecTransposeImage(VecFrameStack(venv, n_frames)), norm_obs=False, gamma=gamma)
+    return VecNormalize(FlatStacks(venv, n_frames), norm_obs=False, gamma=gamma)
 
 
 def _training_env(

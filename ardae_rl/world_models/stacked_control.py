@@ -21,37 +21,33 @@ Array = NDArray[Any]
 
 
 class StackedVision(BaseFeaturesExtractor):
-    """V's convolutions over a stack of frames, for the observations of ``VecFrameStack`` and ``VecTransposeImage``.
+    """V's convolutions over a stack of views, for the observations of
+    :class:`~ardae_rl.world_models.controller_envs.FlatStacks`.
 
     :meth:`start_from` copies V's weights, with zeros for all frames but the newest. So training starts at V's features
     of that frame, and learns to see motion from the others.
 
     Example:
 
-    >>> import numpy as np
     >>> import torch as th
-    >>> from gymnasium import spaces
-    >>> from ardae_rl.world_models.stacked_control import StackedVision
+    >>> from ardae_rl.world_models.stacked_control import StackedVision, stacks_space
     >>> from ardae_rl.world_models.vision import ConvVAE
-    >>> extractor = StackedVision(spaces.Box(0, 255, (12, 64, 64), np.uint8), width=4)
+    >>> extractor = StackedVision(stacks_space(n_frames=4), width=4)
     >>> extractor.start_from(ConvVAE(z_dim=8, width=4).encoder.state_dict())
-    >>> extractor(th.rand(2, 12, 64, 64)).shape
+    >>> extractor(255 * th.rand(2, 64 * 64 * 12)).shape
     torch.Size([2, 128])
 
-    :param observation_space: Stacked frames with channels first, (3 n_frames, 64, 64).
+    :param observation_space: Space of the stacks, see :func:`stacks_space`.
     :param width: Number of channels of the first layer.
     :raises ValueError: For another observation space.
     """
 
     def __init__(self, observation_space: spaces.Box, width: int = 32) -> None:
         check_count("width", width)
-        n_channels, *size = observation_space.shape
-        if size != [SIZE, SIZE] or n_channels % 3:
-            raise ValueError(f"`observation_space` must be of shape (3 n, {SIZE}, {SIZE}), got {observation_space}")
+        n_frames = frames_in(observation_space)
         super().__init__(observation_space, 32 * width)
         self.encoder = ConvVAE(1, width).encoder
-        first = nn.Conv2d(n_channels, width, 4, 2)
-        self.encoder[0] = first.to(memory_format=th.channels_last)  # type: ignore[call-overload]
+        self.encoder[0] = _ByteConv2d(3 * n_frames, width, 4, 2).to(memory_format=th.channels_last)  # type: ignore[call-overload]
 
     def start_from(self, encoder: dict[str, th.Tensor]) -> None:
         """Copy the weights of V's convolutions.
@@ -67,14 +63,39 @@ class StackedVision(BaseFeaturesExtractor):
         self.encoder.load_state_dict(encoder | {"0.weight": weight})
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        features: th.Tensor = self.encoder(observations.contiguous(memory_format=th.channels_last))
+        images = observations.view(len(observations), SIZE, SIZE, -1).permute(0, 3, 1, 2)  # channels last in memory
+        features: th.Tensor = self.encoder(images)
         return features
+
+
+class _ByteConv2d(nn.Conv2d):
+    """A convolution of images in [0, 255] by weights for images in [0, 1], which saves a pass over the images."""
+
+    def forward(self, images: th.Tensor) -> th.Tensor:
+        return self._conv_forward(images, self.weight / 255, self.bias)
+
+
+def stacks_space(n_frames: int) -> spaces.Box:
+    """Return the space of stacks of views, (64 * 64 * 3 n_frames,): rows, columns, then the channels of all frames."""
+    return spaces.Box(0, 255, (SIZE * SIZE * 3 * n_frames,), np.uint8)
+
+
+def frames_in(space: spaces.Space[Any]) -> int:
+    """Return the number of frames in the stacks of a space.
+
+    :raises ValueError: If it is no space of stacks.
+    """
+    (size,) = space.shape if space.shape and len(space.shape) == 1 else (0,)
+    n_frames, rest = divmod(size, SIZE * SIZE * 3)
+    if n_frames < 1 or rest:
+        raise ValueError(f"`observation_space` must be of shape ({SIZE} * {SIZE} * 3 n,), got {space}")
+    return n_frames
 
 
 class StackedPolicy(FramePolicy):
     """A policy on the environment's own frames, from an actor that was trained on stacks of views.
 
-    :param actor: SB3 policy for stacks of frames with channels first, (3 n_frames, 64, 64), and actions in [-1, 1].
+    :param actor: SB3 policy for stacks of views, see :func:`stacks_space`, and actions in [-1, 1].
     :param observation_space: Frames of bytes, (height, width, 3).
     :param action_space: Action space of the environment.
     :param cropped_rows: As in training, see :class:`ControllerView`.
@@ -97,11 +118,10 @@ class StackedPolicy(FramePolicy):
         super().__init__(observation_space, action_space, action_repeat)
         self.cropped_rows, self.action_map_name = cropped_rows, action_map
         self.action_map = make_action_map(action_map, action_space)
-        shapes = actor.observation_space.shape, actor.action_space.shape
-        if shapes[0] is None or shapes[0][1:] != (SIZE, SIZE) or shapes[1] != (self.action_map.n_outputs,):
-            expected = f"(3 n, {SIZE}, {SIZE}) and ({self.action_map.n_outputs},)"
-            raise ValueError(f"`actor` must have observations and actions of shapes {expected}, got {shapes}")
-        self.actor, self.n_frames = actor, shapes[0][0] // 3
+        expected = (self.action_map.n_outputs,)
+        if actor.action_space.shape != expected:
+            raise ValueError(f"`actor` must have actions of shape {expected}, got {actor.action_space}")
+        self.actor, self.n_frames = actor, frames_in(actor.observation_space)
 
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
@@ -118,7 +138,7 @@ class StackedPolicy(FramePolicy):
             earlier = state[0][..., 3:]
             stack[..., :-3] = np.where(episode_start[:, None, None, None], 0, earlier)
         stack[..., -3:] = views
-        outputs, _ = self.actor.predict(stack.transpose(0, 3, 1, 2), deterministic=deterministic)
+        outputs, _ = self.actor.predict(stack.reshape(len(stack), -1), deterministic=deterministic)
         return self.action_map.actions(outputs), (stack,)
 
     def act(
@@ -160,6 +180,5 @@ def make_actor(n_frames: int, n_outputs: int, width: int, hidden: Sequence[int])
     :param width: As in :func:`actor_arguments`.
     :param hidden: As in :func:`actor_arguments`.
     """
-    stacks = spaces.Box(0, 255, (3 * n_frames, SIZE, SIZE), np.uint8)
     outputs = spaces.Box(-1.0, 1.0, (n_outputs,), np.float32)
-    return BetaPolicy(stacks, outputs, lambda _: 0.0, **actor_arguments(width, hidden))
+    return BetaPolicy(stacks_space(n_frames), outputs, lambda _: 0.0, **actor_arguments(width, hidden))

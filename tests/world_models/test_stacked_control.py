@@ -10,12 +10,12 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTransposeImage
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from ardae_rl.common.beta import BetaPolicy
-from ardae_rl.world_models.controller_envs import ControllerView
+from ardae_rl.world_models.controller_envs import ControllerView, FlatStacks
 from ardae_rl.world_models.evolution import RolloutEvaluator
-from ardae_rl.world_models.stacked_control import StackedPolicy, StackedVision
+from ardae_rl.world_models.stacked_control import StackedPolicy, StackedVision, actor_arguments, stacks_space
 from ardae_rl.world_models.vision import ConvVAE, as_images
 
 N_FRAMES, WIDTH, LENGTH = 3, 4, 5
@@ -43,16 +43,9 @@ class Noise(gym.Env[Any, Any]):
 
 @pytest.fixture(scope="module")
 def agent() -> PPO:
-    venv = VecTransposeImage(VecFrameStack(DummyVecEnv([lambda: ControllerView(Noise())] * 2), N_FRAMES))
-    policy_kwargs = {
-        "features_extractor_class": StackedVision,
-        "features_extractor_kwargs": {"width": WIDTH},
-        "net_arch": [8],
-    }
-    agent = PPO(
-        BetaPolicy, venv, n_steps=8, batch_size=8, n_epochs=1, seed=0, device="cpu", policy_kwargs=policy_kwargs
-    )
-    return agent.learn(16)
+    venv = FlatStacks(DummyVecEnv([lambda: ControllerView(Noise())] * 2), N_FRAMES)
+    arguments: dict[str, Any] = {"policy_kwargs": actor_arguments(WIDTH, [8]), "seed": 0, "device": "cpu"}
+    return PPO(BetaPolicy, venv, n_steps=8, batch_size=8, n_epochs=1, **arguments).learn(16)
 
 
 def _same(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -66,11 +59,11 @@ def stacked_policy(agent: PPO, action_repeat: int = 1) -> StackedPolicy:
 def test_starts_at_the_features_of_the_newest_frame() -> None:
     th.manual_seed(0)
     vision = ConvVAE(z_dim=2, width=WIDTH)
-    extractor = StackedVision(spaces.Box(0, 255, (3 * N_FRAMES, 64, 64), np.uint8), WIDTH)
+    extractor = StackedVision(stacks_space(N_FRAMES), WIDTH)
     extractor.start_from(vision.encoder.state_dict())
-    frames = th.randint(256, (2, 64, 64, 3), dtype=th.uint8)
-    stack = th.cat([th.rand(2, 3 * (N_FRAMES - 1), 64, 64), as_images(frames)], 1)
-    th.testing.assert_close(extractor(stack), vision.encoder(as_images(frames)))
+    frames = th.randint(256, (2, 64, 64, 3 * N_FRAMES), dtype=th.uint8)
+    stack = frames.flatten(1).float()
+    th.testing.assert_close(extractor(stack), vision.encoder(as_images(frames[..., -3:])))
     assert extractor.features_dim == extractor(stack).shape[1]
     # The older frames take part in training
     extractor(stack).square().sum().backward()
@@ -81,7 +74,7 @@ def test_plays_as_it_was_trained(agent: PPO) -> None:
     """Decisions on frames equal those of the actor on the stacks of ``VecFrameStack``, over ends of episodes."""
     policy = stacked_policy(agent)
     views, frames = [ControllerView(Noise()) for _ in range(2)], [Noise() for _ in range(2)]
-    venv = VecTransposeImage(VecFrameStack(DummyVecEnv([partial(_same, view) for view in views]), N_FRAMES))
+    venv = FlatStacks(DummyVecEnv([partial(_same, view) for view in views]), N_FRAMES)
     for i, env in enumerate(frames):
         views[i].reset(seed=i)
         env.reset(seed=i)
@@ -120,10 +113,11 @@ def test_evaluator_drives_it(agent: PPO) -> None:
 
 
 def test_bad_arguments(agent: PPO) -> None:
-    with pytest.raises(ValueError, match=r"`observation_space` must be of shape \(3 n, 64, 64\)"):
-        StackedVision(spaces.Box(0, 255, (4, 64, 64), np.uint8))
-    extractor = StackedVision(spaces.Box(0, 255, (9, 64, 64), np.uint8), WIDTH)
+    for shape in ((4, 64, 64), (64 * 64 * 4,), (0,)):
+        with pytest.raises(ValueError, match=r"`observation_space` must be of shape \(64 \* 64 \* 3 n,\), got Box"):
+            StackedVision(spaces.Box(0, 255, shape, np.uint8))
+    extractor = StackedVision(stacks_space(N_FRAMES), WIDTH)
     with pytest.raises(ValueError, match="`encoder` must have the width 4, got 8"):
         extractor.start_from(ConvVAE(2, 8).encoder.state_dict())
-    with pytest.raises(ValueError, match="`actor` must have observations and actions of shapes"):
+    with pytest.raises(ValueError, match=r"`actor` must have actions of shape \(3,\), got Box"):
         StackedPolicy(agent.policy, Noise.observation_space, spaces.Box(-1, 1, (3,)))
