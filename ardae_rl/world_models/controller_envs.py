@@ -64,8 +64,8 @@ class ControllerView(gym.Wrapper[Any, Any, Any, Any]):
 class FlatStacks(VecEnvWrapper):
     """Stacks of the last views of environments, as vectors.
 
-    They are for :class:`~ardae_rl.world_models.stacked_control.StackedVision`. SB3 would turn images into floats, divide
-    them and put their channels first, which takes as long as a quarter of the gradient steps. It leaves vectors alone.
+    They are for :class:`~ardae_rl.world_models.stacked_control.StackedVision`. SB3 would put the channels of images
+    first and divide them, which takes a quarter of the time of an update. It leaves vectors alone.
 
     Example:
 
