@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from ardae_rl.common.beta import BetaPolicy
@@ -37,10 +38,15 @@ class StackedVision(BaseFeaturesExtractor):
     >>> extractor(255 * th.rand(2, 64 * 64 * 12)).shape
     torch.Size([2, 128])
 
+    With ``in_bfloat16`` set, the convolutions compute in this format, which some processors have units for. Pixels have 8
+    bits, and are exact in it.
+
     :param observation_space: Space of the stacks, see :func:`stacks_space`.
     :param width: Number of channels of the first layer.
     :raises ValueError: For another observation space.
     """
+
+    in_bfloat16 = False
 
     def __init__(self, observation_space: spaces.Box, width: int = 32) -> None:
         check_count("width", width)
@@ -64,7 +70,19 @@ class StackedVision(BaseFeaturesExtractor):
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         images = observations.view(len(observations), SIZE, SIZE, -1).permute(0, 3, 1, 2)  # channels last in memory
-        features: th.Tensor = self.encoder(images)
+        images = images.to(th.bfloat16 if self.in_bfloat16 else th.float32)
+        with th.autocast(images.device.type, th.bfloat16, enabled=self.in_bfloat16):
+            features: th.Tensor = self.encoder(images)
+        return features.float()
+
+
+class StackedActor(BetaPolicy):
+    """An actor whose :class:`StackedVision` takes bytes, because SB3's conversion to floats would be a further copy."""
+
+    def extract_features(  # type: ignore[override]
+        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None
+    ) -> th.Tensor | tuple[th.Tensor, th.Tensor]:
+        features: th.Tensor = self.features_extractor(obs)
         return features
 
 
@@ -172,7 +190,7 @@ def actor_arguments(width: int, hidden: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def make_actor(n_frames: int, n_outputs: int, width: int, hidden: Sequence[int]) -> BetaPolicy:
+def make_actor(n_frames: int, n_outputs: int, width: int, hidden: Sequence[int]) -> StackedActor:
     """Return an untrained actor for a :class:`StackedPolicy`.
 
     :param n_frames: Number of frames in a stack.
@@ -181,4 +199,4 @@ def make_actor(n_frames: int, n_outputs: int, width: int, hidden: Sequence[int])
     :param hidden: As in :func:`actor_arguments`.
     """
     outputs = spaces.Box(-1.0, 1.0, (n_outputs,), np.float32)
-    return BetaPolicy(stacks_space(n_frames), outputs, lambda _: 0.0, **actor_arguments(width, hidden))
+    return StackedActor(stacks_space(n_frames), outputs, lambda _: 0.0, **actor_arguments(width, hidden))

@@ -190,6 +190,31 @@ class Lap(gym.Env[Any, Any]):
         return np.full((64, 64, 3), self._t, np.uint8), self.reward, end, False, {"over": end}
 
 
+def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
+    """And it is not in the weights: what is kept is evaluated in single precision."""
+    extractors: list[Any] = []
+
+    original = PPO.train
+
+    def train(agent: PPO) -> None:
+        extractors.append(agent.policy.features_extractor)
+        original(agent)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PPO, "train", train)
+        patch.setattr("ardae_rl.world_models.ppo_stage.th.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
+        agent = model(tmp_path, search_kwargs={"bfloat16": True}).learn(20)
+        assert extractors and all(extractor.in_bfloat16 for extractor in extractors)
+        patch.setattr("ardae_rl.world_models.ppo_stage.th.ops.mkldnn._is_mkldnn_bf16_supported", lambda: False)
+        extractors.clear()
+        with pytest.warns(UserWarning, match="no units for bfloat16"):
+            model(tmp_path / "other", search_kwargs={"bfloat16": True}).learn(20)
+        assert extractors and not any(extractor.in_bfloat16 for extractor in extractors)
+    assert agent.policy.driver is not None
+    kept: Any = agent.policy.driver.actor.features_extractor
+    assert not kept.in_bfloat16
+
+
 def test_bonus() -> None:
     env = Bonus(Lap(), 50.0, "over")
     env.reset()

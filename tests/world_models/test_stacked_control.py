@@ -70,6 +70,23 @@ def test_starts_at_the_features_of_the_newest_frame() -> None:
     assert (extractor.encoder[0].weight.grad[:, :3] != 0).any()
 
 
+def test_bfloat16() -> None:
+    """Features and gradients are those of single precision, up to rounding. Bytes and floats give the same ones."""
+    th.manual_seed(0)
+    extractor = StackedVision(stacks_space(N_FRAMES), WIDTH)
+    stacks = th.randint(256, (8, 64 * 64 * 3 * N_FRAMES), dtype=th.uint8)
+    results = []
+    for extractor.in_bfloat16 in (False, True):
+        features = extractor(stacks)
+        th.testing.assert_close(extractor(stacks.float()), features)
+        extractor.zero_grad()
+        features.square().sum().backward()
+        results.append((features.detach(), extractor.encoder[0].weight.grad.clone()))
+    for single, half in zip(*results, strict=True):
+        assert half.dtype == th.float32 and not th.equal(half, single)
+        assert float((half - single).norm() / single.norm()) < 0.02
+
+
 def test_plays_as_it_was_trained(agent: PPO) -> None:
     """Decisions on frames equal those of the actor on the stacks of ``VecFrameStack``, over ends of episodes."""
     policy = stacked_policy(agent)
