@@ -26,7 +26,8 @@ class StackedVision(BaseFeaturesExtractor):
     :class:`~ardae_rl.world_models.controller_envs.FlatStacks`.
 
     :meth:`start_from` copies V's weights, with zeros for all frames but the newest. So training starts at V's features
-    of that frame, and learns to see motion from the others.
+    of that frame, and learns to see motion from the others. If ``in_bfloat16`` is set, the convolutions compute in this
+    format, which some processors have units for; pixels are exact in it.
 
     Example:
 
@@ -37,9 +38,6 @@ class StackedVision(BaseFeaturesExtractor):
     >>> extractor.start_from(ConvVAE(z_dim=8, width=4).encoder.state_dict())
     >>> extractor(255 * th.rand(2, 64 * 64 * 12)).shape
     torch.Size([2, 128])
-
-    With ``in_bfloat16`` set, the convolutions compute in this format, which some processors have units for. Pixels have 8
-    bits, and are exact in it.
 
     :param observation_space: Space of the stacks, see :func:`stacks_space`.
     :param width: Number of channels of the first layer.
