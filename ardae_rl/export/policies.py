@@ -79,8 +79,8 @@ class WorldModelDecision(nn.Module):
     >>> action.shape, h.shape
     (torch.Size([1, 3]), torch.Size([1, 8]))
 
-    :param policy: Policy whose vision model has a Gaussian posterior, and whose controller is not a driver.
-    :raises ValueError: For another posterior, or a driver.
+    :param policy: Policy whose vision model has a Gaussian posterior, and whose controller sees latents.
+    :raises ValueError: For another posterior, or a controller of frames.
     """
 
     rows: th.Tensor
@@ -90,7 +90,7 @@ class WorldModelDecision(nn.Module):
         super().__init__()
         if policy.arguments["posterior"] != "gaussian":
             raise ValueError(f"`policy` must have a Gaussian posterior, got {policy.arguments['posterior']!r}")
-        if policy.driver is not None:
+        if policy.stacked_policy is not None:
             raise ValueError("`policy` must have a controller of latents, got one with controller_input='frames'")
         policy.set_training_mode(False)
         self.policy = policy

@@ -104,9 +104,9 @@ class _Controller:
 
     def __call__(self, view: NDArray[np.uint8], z: th.Tensor) -> NDArray[Any]:
         """Return the action (1, ...) for a view (1, 64, 64, 3) with the latent z (1, z_dim)."""
-        if self.policy.driver is not None:
+        if self.policy.stacked_policy is not None:
             start = np.array([self.stack is None])
-            actions, self.stack = self.policy.driver.decide_views(view, self.stack, start, deterministic=True)
+            actions, self.stack = self.policy.stacked_policy.decide_views(view, self.stack, start, deterministic=True)
             return actions
         actions = self.policy.control(self.policy.controller_parameters, self.policy.features(z, self.memory))
         self.memory = self.policy.remember(z, actions, self.memory)

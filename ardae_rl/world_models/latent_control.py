@@ -43,7 +43,7 @@ class WorldModelVecEnv(VecEnvWrapper):
     """
 
     def __init__(self, venv: VecEnv, policy: WorldModelPolicy, deterministic: bool = True) -> None:
-        if policy.driver is not None:
+        if policy.stacked_policy is not None:
             raise ValueError("`policy` must have a controller of latents, got one with controller_input='frames'")
         features = spaces.Box(-np.inf, np.inf, (policy.n_features,), np.float32)
         outputs = spaces.Box(-1.0, 1.0, (policy.action_map.n_outputs,), np.float32)

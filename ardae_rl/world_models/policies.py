@@ -49,7 +49,7 @@ class WorldModelPolicy(FramePolicy):
     :param mixture_form: ``"per_dimension"`` or ``"joint"``, see :class:`~ardae_rl.world_models.mixture.Mixture`.
     :param controller_input: C's inputs, from the latent z, the hidden state h and the cell state c: ``"z"``,
         ``"zh"``, ``"zc"`` or ``"zch"``; or ``"frames"``, the last frames through convolutions like V's, which are C's
-        own, for a C that PPO trains (``driver``).
+        own, for a C that PPO trains (``stacked_policy``).
     :param controller_hidden: Widths of C's hidden layers; none for the linear controller of the paper.
     :param n_frames: Number of frames that a C with ``controller_input="frames"`` sees.
     :param action_map: ``"auto"``, ``"identity"``, ``"steer_and_pedal"`` or ``"one_axis"``, see
@@ -104,7 +104,7 @@ class WorldModelPolicy(FramePolicy):
         }
         self.controller_input, self.cropped_rows = controller_input, cropped_rows
         self.action_map = make_action_map(action_map, action_space)
-        self.driver = self._make_driver() if controller_input == "frames" else None
+        self.stacked_policy = self._make_stacked_policy() if controller_input == "frames" else None
         self.n_features = z_dim + memory_hidden * sum(controller_input.count(state) for state in "hc")
         self.vision = (
             ConvVAE(z_dim, vision_width, free_nats)
@@ -117,12 +117,12 @@ class WorldModelPolicy(FramePolicy):
 
     @property
     def n_parameters(self) -> int:
-        """Number of parameters of the controller that are searched for; none of a driver's, which PPO trains."""
-        return self.controller.n_parameters if self.driver is None else 0
+        """Number of parameters of the controller that are searched for; 0 if PPO trains it."""
+        return self.controller.n_parameters if self.stacked_policy is None else 0
 
     @property
-    def driver_arguments(self) -> dict[str, Any]:
-        """Arguments of the driver's actor, which is a policy of SB3."""
+    def actor_arguments(self) -> dict[str, Any]:
+        """Arguments of a controller of frames, which is a policy of SB3."""
         return actor_arguments(self.arguments["vision_width"], self.arguments["controller_hidden"])
 
     def preprocess(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -146,14 +146,14 @@ class WorldModelPolicy(FramePolicy):
         :param deterministic: Whether the latent is the posterior's mean instead of a sample.
         :return: Actions (n, ...), and the state after them.
         """
-        if self.driver is not None:
-            return self.driver.decide(observations, state, episode_start, deterministic)
+        if self.stacked_policy is not None:
+            return self.stacked_policy.decide(observations, state, episode_start, deterministic)
         return self._act(self._tensor(parameters), observations, state, episode_start, deterministic)
 
-    def start_driver(self) -> None:
-        """Give the driver V's convolutions for the newest frame, and zeros for the others."""
-        assert self.driver is not None
-        self.driver.actor.features_extractor.start_from(self.vision.encoder.state_dict())  # type: ignore[operator]
+    def start_from_vision(self) -> None:
+        """Give a controller of frames V's convolutions for the newest frame, and zeros for the others."""
+        assert self.stacked_policy is not None
+        self.stacked_policy.actor.features_extractor.start_from(self.vision.encoder.state_dict())  # type: ignore[operator]
 
     def features(self, z: th.Tensor, state: MemoryState) -> th.Tensor:
         """Return the controller's inputs (n, n_features) for latents and the memory's state before them."""
@@ -176,8 +176,8 @@ class WorldModelPolicy(FramePolicy):
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
-        if self.driver is not None:
-            return self.driver.decide(frames, state, episode_start, deterministic)
+        if self.stacked_policy is not None:
+            return self.stacked_policy.decide(frames, state, episode_start, deterministic)
         return self._act(self.controller_parameters.detach(), frames, state, episode_start, deterministic)
 
     def memory_state(self, state: State | None, episode_start: NDArray[np.bool_], n: int) -> MemoryState:
@@ -192,7 +192,7 @@ class WorldModelPolicy(FramePolicy):
         h, c = (self._tensor(part) * keep for part in state)
         return h, c
 
-    def _make_driver(self) -> StackedPolicy:
+    def _make_stacked_policy(self) -> StackedPolicy:
         arguments = self.arguments
         actor = make_actor(
             arguments["n_frames"], self.action_map.n_outputs, arguments["vision_width"], arguments["controller_hidden"]

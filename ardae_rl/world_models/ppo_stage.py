@@ -28,7 +28,7 @@ _FINAL_CLIP_RANGE = 0.5  # relative to the initial one
 
 @dataclass(frozen=True)
 class PPOStage(Stage):
-    """Trains a policy's driver by PPO, with a learning rate that falls to 0, and selects the best weights.
+    """Trains a controller of frames by PPO, with a learning rate that falls to 0, and selects the best weights.
 
     Now and then, the latest weights and a running average of them play the same held-out episodes. At the end, the best
     five of all play further ones, and the best of these is kept.
@@ -47,7 +47,7 @@ class PPOStage(Stage):
     :param n_held_out: Number of held-out seeds.
     :param n_tested: Number of seeds on which the best are compared at the end.
     :param averaging: Share of the latest weights in the running average, at each update.
-    :param from_vision: Whether the driver's convolutions start from V's; otherwise they are random.
+    :param from_vision: Whether the convolutions start from V's; otherwise they are random.
     :param bfloat16: Whether PPO computes the convolutions in this format, for 1.7 times its speed on processors that
         have units for it; on others this is ignored, with a warning. Evaluations are in single precision.
     :raises ValueError: For a value outside of its range.
@@ -98,7 +98,7 @@ class PPOStage(Stage):
         context: Mapping[str, Any] | None = None,
         callback: Callable[[dict[str, float]], bool] = lambda row: True,
     ) -> History:
-        """Train the driver of ``policy``, or resume an interrupted training, in new episodes.
+        """Train the controller of ``policy``, or resume an interrupted training, in new episodes.
 
         :param venv: Environments of :func:`~ardae_rl.world_models.controller_envs.make_training_venv`.
         :param evaluator: Plays the held-out episodes with copies of ``policy``.
@@ -111,7 +111,7 @@ class PPOStage(Stage):
         :raises ValueError: If the run was begun with other settings.
         """
         self.check_resumed(run, seed, context)
-        assert policy.driver is not None
+        assert policy.stacked_policy is not None
         agent = self._agent(policy, venv, seed)
         averaged = deepcopy(agent.policy)
         selection = Selection(policy, evaluator, run.folder, self.n_held_out, self.n_tested)
@@ -132,8 +132,8 @@ class PPOStage(Stage):
         return selection.rows
 
     def _agent(self, policy: WorldModelPolicy, venv: VecNormalize, seed: int) -> PPO:
-        """Return a PPO whose policy has the weights of the driver."""
-        assert policy.driver is not None
+        """Return a PPO whose policy has the weights of the controller."""
+        assert policy.stacked_policy is not None
         agent = PPO(
             StackedActor,
             venv,
@@ -146,9 +146,9 @@ class PPOStage(Stage):
             gamma=self.gamma,
             seed=seed,
             device=policy.device,
-            policy_kwargs=policy.driver_arguments,
+            policy_kwargs=policy.actor_arguments,
         )
-        agent.policy.load_state_dict(policy.driver.actor.state_dict())
+        agent.policy.load_state_dict(policy.stacked_policy.actor.state_dict())
         extractor: Any = agent.policy.features_extractor
         extractor.in_bfloat16 = self.bfloat16 and _computes_bfloat16(policy.device)
         agent.set_logger(Logger(folder=None, output_formats=[]))

@@ -19,9 +19,9 @@ N_CANDIDATES = 5
 
 
 class Selection:
-    """Evaluates weights of a policy's driver on held-out seeds, and keeps the best of them as files.
+    """Evaluates weights of a controller of frames on held-out seeds, and keeps the best of them as files.
 
-    :param policy: Policy with a driver.
+    :param policy: Policy with such a controller.
     :param evaluator: Plays episodes with copies of the policy.
     :param folder: Folder for the weights, and for the tables ``controller.csv`` and ``controller_tested.csv``.
     :param n_held_out: Number of held-out seeds.
@@ -86,5 +86,5 @@ class Selection:
         return results.returns[0], results.n_steps
 
     def _load(self, weights: dict[str, th.Tensor]) -> None:
-        assert self.policy.driver is not None
-        self.policy.driver.actor.load_state_dict(weights)
+        assert self.policy.stacked_policy is not None
+        self.policy.stacked_policy.actor.load_state_dict(weights)

@@ -207,7 +207,7 @@ class WorldModels(BaseAlgorithm):
         self._describe_env()
         policy: Any = self.policy_class(self.observation_space, self.action_space, **self.policy_kwargs)
         self.policy = policy.to(self.device)
-        if (self.policy.driver is not None) != (self.search == "ppo"):
+        if (self.policy.stacked_policy is not None) != (self.search == "ppo"):
             controller_input = self.policy.controller_input
             raise ValueError(
                 "`search` must be 'ppo' with policy_kwargs={'controller_input': 'frames'}, and only then, got "
@@ -365,7 +365,7 @@ class WorldModels(BaseAlgorithm):
         return evolution, continues
 
     @_exclusively
-    def train_driver(self, until: int, callback: BaseCallback | None = None) -> tuple[History, bool]:
+    def train_controller(self, until: int, callback: BaseCallback | None = None) -> tuple[History, bool]:
         """Train C by PPO, which completes the round.
 
         :param until: Number of environment steps so far at which the training ends, after at least one update. Steps
@@ -374,9 +374,9 @@ class WorldModels(BaseAlgorithm):
         """
         before, continues, run, stage = self.num_timesteps, True, self._run(), self.ppo_stage
         if stage is None:
-            raise ValueError(f"`search` must be 'ppo' to train a driver, got {self.search!r}")
+            raise ValueError(f"`search` must be 'ppo' to train a controller by gradients, got {self.search!r}")
         if self.iteration == 0 and stage.from_vision:
-            self.policy.start_driver()
+            self.policy.start_from_vision()
         seed, seconds = (self.seed or 0) + self.iteration, seconds_left(callback)
 
         def after_update(row: dict[str, float]) -> bool:
@@ -446,7 +446,7 @@ class WorldModels(BaseAlgorithm):
         self.train_vision()
         self.train_memory()
         if self.ppo_stage is not None:
-            return self.train_driver(until, callback)[1]
+            return self.train_controller(until, callback)[1]
         return self.evolve_controller(until, callback, log_interval)[1]
 
     def _run(self) -> Run:

@@ -1,4 +1,4 @@
-"""A driver trained by PPO through V's convolutions, as the controller of World Models."""
+"""Controllers of frames, which PPO trains through V's convolutions."""
 
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ def model(folder: Path | None = None, **arguments: Any) -> WorldModels:
 
 
 def weights(agent: WorldModels) -> list[th.Tensor]:
-    assert agent.policy.driver is not None
-    return [parameter.detach().clone() for parameter in agent.policy.driver.parameters()]
+    assert agent.policy.stacked_policy is not None
+    return [parameter.detach().clone() for parameter in agent.policy.stacked_policy.parameters()]
 
 
 def assert_same(one: list[th.Tensor], other: list[th.Tensor]) -> None:
@@ -68,8 +68,8 @@ def test_learn_save_load(tmp_path: Path) -> None:
     assert agent.num_timesteps == collected + 16 * n_updates + int(float(rows[-1]["n_held_out_steps"]))
     best = max(tested, key=lambda row: float(row["tested_mean"]))
     kept = th.load(folder / f"controller_{rows.index({k: best[k] for k in rows[0]})}.pt", weights_only=True)
-    assert agent.policy.driver is not None and agent.iteration == 1
-    assert_same(list(kept.values()), list(agent.policy.driver.actor.state_dict().values()))
+    assert agent.policy.stacked_policy is not None and agent.iteration == 1
+    assert_same(list(kept.values()), list(agent.policy.stacked_policy.actor.state_dict().values()))
     agent.save(tmp_path / "model")
     loaded = WorldModels.load(tmp_path / "model", env=Brightness(), device="cpu")
     assert_same(weights(agent), weights(loaded))
@@ -90,11 +90,11 @@ def test_it_learns(tmp_path: Path) -> None:
     assert float(rows[0]["held_out_mean"]) < 3.3 and np.mean(returns) > 3.9
 
 
-def test_a_second_round_goes_on_with_the_driver(tmp_path: Path) -> None:
+def test_a_second_round_goes_on_with_the_controller(tmp_path: Path) -> None:
     """It drives half of the new episodes, and does not begin from V again."""
     agent = model(tmp_path).learn(40)
-    first, start = weights(agent), agent.policy.start_driver
-    agent.policy.start_driver = lambda: pytest.fail("the driver begins from V again")  # type: ignore[method-assign]
+    first, start = weights(agent), agent.policy.start_from_vision
+    agent.policy.start_from_vision = lambda: pytest.fail("the controller begins from V again")  # type: ignore[method-assign]
     agent.learn(40, reset_num_timesteps=False)
     assert agent.iteration == 2 and len(agent.store()) == 4 and callable(start)
     assert any(not th.equal(a, b) for a, b in zip(first, weights(agent), strict=True))
@@ -163,10 +163,10 @@ def test_learning_rate_falls_with_the_time(tmp_path: Path, monkeypatch: pytest.M
 def test_starts_at_the_features_of_v() -> None:
     agent = model()
     policy = agent.policy
-    assert policy.driver is not None
-    policy.start_driver()
+    assert policy.stacked_policy is not None
+    policy.start_from_vision()
     frames = th.randint(256, (2, 64, 64, 6), dtype=th.uint8)
-    extractor: Any = policy.driver.actor.features_extractor
+    extractor: Any = policy.stacked_policy.actor.features_extractor
     features = extractor(frames.flatten(1).float())
     th.testing.assert_close(features, policy.vision.encoder(as_images(frames[..., -3:])))
 
@@ -210,8 +210,8 @@ def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="no units for bfloat16"):
             model(tmp_path / "other", search_kwargs={"bfloat16": True}).learn(20)
         assert extractors and not any(extractor.in_bfloat16 for extractor in extractors)
-    assert agent.policy.driver is not None
-    kept: Any = agent.policy.driver.actor.features_extractor
+    assert agent.policy.stacked_policy is not None
+    kept: Any = agent.policy.stacked_policy.actor.features_extractor
     assert not kept.in_bfloat16
 
 
