@@ -6,6 +6,9 @@ import torch as th
 from gymnasium import spaces
 from torch.nn import functional as F
 
+_MARGIN = 1e-6  # between actions in [-1, 1] and their bounds, where densities become infinite
+_LOWEST_LOG_SLOPE = math.log(1 - (1 - _MARGIN) ** 2)
+
 
 def scale_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
     """Return the environment's actions rescaled to [-1, 1], shape (batch, action_dim).
@@ -42,7 +45,19 @@ def clip_inside_bounds(actions: th.Tensor, action_space: spaces.Box, margin: flo
 
 def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
     """Return Σ ln(1 - tanh² x) over the last dimension, which stays exact where 1 - tanh² x underflows."""
-    return (2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))).sum(-1)
+    return _log_tanh_slopes(pre_tanh).sum(-1)
+
+
+def saturation_excess(pre_tanh: th.Tensor) -> th.Tensor:
+    """Return how far Σ ln(1 - tanh² x) lies below its value with saturated actions a millionth from their bounds, >= 0.
+
+    Log-densities grow without limit as actions approach their bounds, although these actions no longer differ. An
+    algorithm that rewards entropy subtracts this from them, so that its critics do not learn such rewards. (SB3's SAC
+    adds a millionth to the slopes, which has about the same limit.)
+
+    :param pre_tanh: Actions before tanh, shape (..., action_dim).
+    """
+    return (_LOWEST_LOG_SLOPE - _log_tanh_slopes(pre_tanh)).clamp(min=0).sum(-1)
 
 
 def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
@@ -52,13 +67,17 @@ def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
         They are kept away from the bounds by a millionth of half the range.
     :param action_space: Action space of the environment.
     """
-    return th.atanh(scale_actions(actions, action_space).clamp(-1 + 1e-6, 1 - 1e-6))
+    return th.atanh(scale_actions(actions, action_space).clamp(-1 + _MARGIN, 1 - _MARGIN))
 
 
 def log_half_range(action_space: spaces.Box, device: th.device) -> th.Tensor:
     """Return the log-Jacobian of rescaling [-1, 1] to the action bounds, Σ ln((high - low) / 2)."""
     low, high = _bounds(action_space, device)
     return th.log((high - low) / 2).sum()
+
+
+def _log_tanh_slopes(pre_tanh: th.Tensor) -> th.Tensor:
+    return 2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))
 
 
 def _bounds(action_space: spaces.Box, device: th.device) -> tuple[th.Tensor, th.Tensor]:

@@ -17,7 +17,7 @@ from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
 from ardae_rl.common.queries import check_spaces
-from ardae_rl.common.squashed import log_tanh_slope
+from ardae_rl.common.squashed import log_tanh_slope, saturation_excess
 from ardae_rl.common.temperature import check_continuous, check_temperature, check_updates, initial_ent_coef
 from ardae_rl.common.training import GradientLimit, MetricMeans, frozen, polyak_update_foreach
 from ardae_rl.sac_ardae.actor import ImplicitActor
@@ -397,6 +397,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         if self.backup_entropy:
             if self.policy.distance is None:
                 log_prob = pre_tanh_log_prob(self.estimator, next_states, pre_tanh, self.policy.log_prob_offset)
+                log_prob = log_prob - saturation_excess(pre_tanh)
             else:
                 log_prob = -self.policy.distance(th.tanh(pre_tanh))
             bonus = -self.ent_coef_value * log_prob
@@ -467,7 +468,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             metrics["entropy"] = -log_prob.mean()
             if self.actor.has_exact_frame and self.policy.distance is None:
                 gaussian = gaussian_entropy(self.actor.action_dim, 1 + self.actor.output_noise**2)
-                log_volume = states.frame.log_det() + log_tanh_slope(pre_tanh.detach())
+                log_slope = log_tanh_slope(pre_tanh.detach()) + saturation_excess(pre_tanh.detach())
+                log_volume = states.frame.log_det() + log_slope
                 metrics["entropy_bound"] = gaussian + log_volume.mean()
         return actor_loss, metrics, log_prob
 
@@ -482,6 +484,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         with_log_prob = self.log_ent_coef is not None or self.estimator.density_is_free
         offset = self.policy.log_prob_offset
         score, log_prob = pre_tanh_score(self.estimator, states, pre_tanh, with_log_prob, offset)
+        if log_prob is not None:
+            log_prob = log_prob - saturation_excess(pre_tanh.detach())
         return entropy_surrogate(pre_tanh, score), log_prob
 
     @th.compiler.disable

@@ -12,7 +12,7 @@ from torch.distributions import Normal
 
 from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.policies import SquashedActor, record_arguments
-from ardae_rl.common.squashed import log_tanh_slope
+from ardae_rl.common.squashed import log_tanh_slope, saturation_excess
 from ardae_rl.sac_nf.flows import FLOWS, make_flow
 
 
@@ -77,11 +77,15 @@ class FlowActor(SquashedActor):
         return th.tanh(x)
 
     def action_log_prob(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
-        """Sample actions in [-1, 1], shape (batch, action_dim), with log-densities, (batch,); both differentiable."""
+        """Sample actions in [-1, 1], shape (batch, action_dim), with log-densities, (batch,); both differentiable.
+
+        The log-densities are limited at the bounds, but their gradients are not.
+        """
         base, context = self.base(obs)
         z = base.rsample()
         x, log_det = self.flow(z, context)
-        return th.tanh(x), base.log_prob(z).sum(-1) - log_det - log_tanh_slope(x)
+        log_prob = base.log_prob(z).sum(-1) - log_det - log_tanh_slope(x)
+        return th.tanh(x), log_prob - saturation_excess(x.detach())
 
     def log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:
         """Return the log-density of actions in [-1, 1], shape (batch,).

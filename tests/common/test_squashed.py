@@ -6,7 +6,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
-from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions
+from ardae_rl.common.squashed import log_half_range, log_tanh_slope, pre_tanh_actions, saturation_excess
 
 
 def test_log_tanh_slope_is_exact() -> None:
@@ -20,6 +20,18 @@ def test_log_tanh_slope_is_exact() -> None:
     th.testing.assert_close(
         log_tanh_slope(small.unsqueeze(-1)), (1 - small.tanh().square()).log(), rtol=1e-9, atol=1e-9
     )
+
+
+def test_saturated_actions_have_a_limited_density() -> None:
+    """The sum of slope and excess is exact up to a millionth from the bounds, and constant from there on."""
+    x = th.tensor([[0.0, 7.0], [3.0, -50.0], [-1000.0, 1000.0]])
+    limited = log_tanh_slope(x) + saturation_excess(x)
+    lowest = math.log(2e-6)
+    slopes = [math.log(1 - math.tanh(value) ** 2) for value in (0.0, 7.0, 3.0)]
+    th.testing.assert_close(
+        limited, th.tensor([slopes[0] + slopes[1], slopes[2] + lowest, 2 * lowest]), rtol=0, atol=1e-3
+    )
+    assert saturation_excess(x[0]) == 0
 
 
 def test_actions_before_tanh() -> None:

@@ -1,11 +1,13 @@
 """The critics' targets against an example worked by hand, and the update of the target critics."""
 
+import math
 from typing import Any
 
 import pytest
 import torch as th
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
+from ardae_rl.common.squashed import log_tanh_slope
 from ardae_rl.sac_ardae import sac_ardae
 from tests.sac_ardae.small import make
 
@@ -39,6 +41,21 @@ def test_target_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     th.testing.assert_close(targets, th.tensor(expected).unsqueeze(1), rtol=0, atol=1e-5)
     th.testing.assert_close(metrics["entropy"], -LOG_PROB.mean())
+
+
+def test_saturated_actions_are_not_worth_more_than_those_near_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A density of 1 before tanh is one of 1 / 2e-6 a millionth from the bounds, and counts as this beyond."""
+    model = make(gamma=GAMMA, ent_coef=ALPHA)
+    pre_tanh = th.tensor([[1000.0], [-50.0], [9.0], [0.0]])
+    monkeypatch.setattr(model.actor, "sample", lambda embedding, n_samples, frame: pre_tanh.unsqueeze(1))
+    monkeypatch.setattr(model, "critic_target", lambda observations, actions: (th.zeros(4, 1),) * 2)
+    monkeypatch.setattr(sac_ardae, "pre_tanh_log_prob", lambda estimator, states, x, offset: -log_tanh_slope(x))
+    batch = ReplayBufferSamples(th.zeros(4, 3), th.zeros(4, 1), NEXT_OBSERVATIONS, th.zeros(4, 1), th.zeros(4, 1))
+    targets, _, metrics = model.target_q_values(batch)
+    bonus = math.log(2e-6)
+    expected = th.tensor([[bonus], [bonus], [bonus], [0.0]])
+    th.testing.assert_close(targets, GAMMA * ALPHA * expected, rtol=1e-4, atol=1e-5)
+    th.testing.assert_close(metrics["entropy"], expected.mean(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"policy_kwargs": {"share_features_extractor": True}}], ids=str)
