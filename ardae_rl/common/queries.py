@@ -71,7 +71,7 @@ class CheckedPredictions(BaseAlgorithm):
 def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
     """Check what SB3 takes for granted of an observation.
 
-    :raises ValueError: If it is not finite, or no dictionary with the keys of a ``Dict`` space.
+    :raises ValueError: If it is not finite, no dictionary with the keys of a ``Dict`` space, or one of another space.
     :raises TypeError: For an image or a part of a dictionary that is no array.
     """
     parts = {"observation": observation} if len(space.shape or ()) == 3 else {}
@@ -82,6 +82,8 @@ def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
             expected = ", ".join(map(repr, space.spaces))
             raise ValueError(f"`observation` must be a dictionary with the keys {expected}, got {got}")
         parts = {f"observation[{key!r}]": observation[key] for key in space.spaces}
+    elif isinstance(observation, dict):
+        raise ValueError(f"`observation` must be of the space {space}, got a dictionary")
     for name, part in parts.items():
         if not hasattr(part, "__array__"):
             raise TypeError(f"`{name}` must be an array, got a {type(part).__name__}")

@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.vec_env import VecEnv
 
 from ardae_rl.common.checks import check_count, check_min
-from ardae_rl.common.queries import check_finite, check_spaces
+from ardae_rl.common.queries import check_finite, check_observation, check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import clone_demonstrations, forget_distribution
 from ardae_rl.irl.discriminator import Discriminator
@@ -256,9 +256,9 @@ class AdversarialIRL(BaseAlgorithm):
     ) -> tuple[Any, Any]:
         """Return actions of the generator, and its state.
 
-        :raises ValueError: For observations that are not finite.
+        :raises ValueError: For observations that are not finite, or not of the space.
         """
-        check_finite("observation", observation)
+        check_observation(observation, self.observation_space)
         actions, state = self.generator.predict(observation, state, episode_start, deterministic)
         return actions, state
 

@@ -78,6 +78,8 @@ def test_dictionaries() -> None:
     for form, got in ((np.zeros(2), "ndarray"), ({"vec": single["vec"]}, "the keys 'vec'"), (None, "NoneType")):
         with pytest.raises(ValueError, match=f"must be a dictionary with the keys 'img', 'vec', got {got}"):
             model.policy.predict(form)
+    with pytest.raises(ValueError, match=r"`observation` must be of the space Box\(.*, got a dictionary"):
+        policy_of("sac_nf").predict({"a": np.zeros(3)})
     with pytest.raises(TypeError, match=r"`observation\['vec'\]` must be an array, got a list"):
         model.policy.predict({**single, "vec": list(single["vec"])})  # type: ignore[dict-item]
 
