@@ -191,11 +191,29 @@ MUTANTS = [
 def run(count: float, seed: int) -> list[dict[str, Any]]:
     """Try the first ``count`` faults."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in ("ardae_rl", "envs", "tests", "zoo_configs"):
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
+        copy = copy_project(Path(folder))
         return [_row(mutant, copy) for mutant in MUTANTS[: int(count)]]
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy what the tests need into a folder, and return it."""
+    for name in ("ardae_rl", "envs", "experiments", "stress", "tests", "zoo_configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def run_tests(tests: str, copy: Path, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run tests of a copy of the project up to the first failure.
+
+    :raises subprocess.TimeoutExpired: If they take longer than ``seconds``.
+    """
+    path = os.pathsep.join(map(str, (copy, copy / "envs")))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
+    return subprocess.run(
+        command, cwd=copy, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+    )
 
 
 def _row(mutant: Mutant, copy: Path) -> dict[str, Any]:
@@ -220,10 +238,7 @@ def mutated(source: str, mutant: Mutant) -> str:
 
 
 def _fails(tests: str, copy: Path) -> bool:
-    path = os.pathsep.join(map(str, (copy, copy / "envs")))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    done = run_tests(tests, copy)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"pytest {tests} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.returncode == 1

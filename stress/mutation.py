@@ -6,9 +6,7 @@ nothing that a caller could see are listed in ``equivalent.csv``, with the reaso
 
 import argparse
 import ast
-import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,8 +21,8 @@ from ardae_rl.common.checks import check_count
 from ardae_rl.common.optional import require
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.runs.tables import merge_csv, print_table, read_csv
+from stress.mutants import ROOT, copy_project, run_tests
 
-ROOT = Path(__file__).parents[1]
 EQUIVALENT = Path(__file__).with_name("equivalent.csv")
 # The tests of a folder or file; pictures and commands are left out
 TESTS = {
@@ -129,11 +127,7 @@ class _Copies:
     def __init__(self, folder: Path, n: int) -> None:
         self._free: Queue[Path] = Queue()
         for index in range(n):
-            copy = folder / str(index)
-            for name in ("ardae_rl", "envs", "experiments", "stress", "tests", "zoo_configs"):
-                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-            shutil.copy(ROOT / "pyproject.toml", copy)
-            self._free.put(copy)
+            self._free.put(copy_project(folder / str(index)))
 
     def outcome(self, fault: Fault) -> str:
         """Run the tests with a fault in a free copy, and return "found", "stuck" or "survived"."""
@@ -142,23 +136,12 @@ class _Copies:
         original = path.read_text()
         path.write_text(fault.code)
         try:
-            return _outcome(fault.tests, copy)
+            return "survived" if run_tests(fault.tests, copy, 60 * _MINUTES).returncode == 0 else "found"
+        except subprocess.TimeoutExpired:
+            return "stuck"
         finally:
             path.write_text(original)
             self._free.put(copy)
-
-
-def _outcome(tests: str, copy: Path) -> str:
-    path = os.pathsep.join(map(str, (copy, copy / "envs")))
-    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
-    try:
-        done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, timeout=60 * _MINUTES, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return "stuck"
-    return "survived" if done.returncode == 0 else "found"
 
 
 def rows_by_folder(outcomes: dict[Fault, str], equivalent: set[tuple[str, str, str]]) -> list[dict[str, Any]]:

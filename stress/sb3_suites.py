@@ -69,7 +69,7 @@ def compared(source: Path, distribution: str, theirs: str, ours: str) -> dict[st
 
 
 def refusal(failure: str) -> str:
-    """Return why a test's failure is none of ours, or an empty text if it is one."""
+    """Return the reason for a failure that is intended, or an empty text for any other."""
     return next((reason for pattern, reason in EXPECTED.items() if re.search(pattern, failure)), "")
 
 

@@ -27,7 +27,7 @@ class StopAfter(BaseCallback):
 
 
 def seconds_left(callback: BaseCallback | None) -> float:
-    """Return the time that the :class:`StopAfter` in a callback, or in a list of them, leave; infinity without one."""
+    """Return how long a :class:`StopAfter` among the callbacks lets the training go on; infinity if there is none."""
     if isinstance(callback, StopAfter):
         return callback.seconds_left
     parts = callback.callbacks if isinstance(callback, CallbackList) else []

@@ -17,7 +17,7 @@ class FiniteObservations(BasePolicy):
     def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
         """As in SB3.
 
-        :raises ValueError: If the observation is not finite, or no dictionary where the space is one.
+        :raises ValueError: If the observation is not finite, or is a dictionary that the space is not, or the reverse.
         """
         check_observation(observation, self.observation_space)
         return super().obs_to_tensor(observation)
@@ -62,7 +62,7 @@ class CheckedPredictions(BaseAlgorithm):
     ) -> tuple[Any, Any]:
         """Return actions and the next state, as in SB3.
 
-        :raises ValueError: If the observation is not finite, or no dictionary where the space is one.
+        :raises ValueError: If the observation is not finite, or is a dictionary that the space is not, or the reverse.
         """
         check_observation(observation, self.observation_space)
         return super().predict(observation, state, episode_start, deterministic)
@@ -71,7 +71,7 @@ class CheckedPredictions(BaseAlgorithm):
 def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
     """Check what SB3 takes for granted of an observation.
 
-    :raises ValueError: If it is not finite, no dictionary with the keys of a ``Dict`` space, or one of another space.
+    :raises ValueError: If it is not finite, lacks keys of a ``Dict`` space, or is a dictionary for another space.
     :raises TypeError: For an image or a part of a dictionary that is no array.
     """
     parts = {"observation": observation} if len(space.shape or ()) == 3 else {}
@@ -138,7 +138,7 @@ def query_actions(actions: Any, space: spaces.Box, n: int, device: th.device) ->
     :param n: Number of observations.
     :param device: Device of the tensor.
     :raises ValueError: For other shapes, and values that are not finite.
-    :raises TypeError: For something else than an array.
+    :raises TypeError: If they are not an array.
     """
     dim = math.prod(space.shape)
     if not isinstance(actions, list | tuple) and not hasattr(actions, "__array__"):

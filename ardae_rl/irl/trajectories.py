@@ -34,7 +34,7 @@ class Trajectory:
     :param rewards: Rewards, shape (T,), if they are known.
     :param terminated: Whether the last observation is a terminal state; False if a time limit truncated the episode.
     :raises ValueError: For arrays whose lengths do not match, and for an episode without steps.
-    :raises TypeError: For something else than arrays.
+    :raises TypeError: For values that are not arrays.
     """
 
     observations: Observations

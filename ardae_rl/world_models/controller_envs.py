@@ -65,7 +65,7 @@ class FlatStacks(VecEnvWrapper):
     """Stacks of the last views of environments, as vectors.
 
     They are for :class:`~ardae_rl.world_models.stacked_control.StackedVision`. SB3 would put the channels of images
-    first and divide them, which takes a quarter of the time of an update. It leaves vectors alone.
+    first and divide them, which copies them twice in every update. It leaves vectors alone.
 
     Example:
 

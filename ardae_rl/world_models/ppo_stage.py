@@ -41,15 +41,15 @@ class PPOStage(Stage):
     :param target_kl: Divergence from the policy before the update at which an update ends early.
     :param gamma: Discount factor of a decision.
     :param patience: An episode terminates after this many decisions without a positive reward; None for never.
-    :param bonus: Reward that is added in training where the environment's info says ``bonus_info``.
+    :param bonus: Reward that is added, in training only, to steps whose info has a true value for ``bonus_info``.
     :param bonus_info: Key of the info, such as CarRacing's "lap_finished".
     :param evaluate_every: Number of decisions between two evaluations on held-out seeds.
     :param n_held_out: Number of held-out seeds.
     :param n_tested: Number of seeds on which the best are compared at the end.
     :param averaging: Share of the latest weights in the running average, at each update.
     :param from_vision: Whether the convolutions start from V's; otherwise they are random.
-    :param bfloat16: Whether PPO computes the convolutions in this format, for 1.7 times its speed on processors that
-        have units for it; on others this is ignored, with a warning. Evaluations are in single precision.
+    :param bfloat16: Whether PPO computes the convolutions in this format, which is faster on processors that have units
+        for it; on others this is ignored, with a warning. Evaluations are in single precision.
     :raises ValueError: For a value outside of its range.
     :raises TypeError: For a value that is not a number.
     """

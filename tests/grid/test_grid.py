@@ -1,6 +1,7 @@
 """A grid of tiny training runs: they resume after being killed, and failures are reported in the table."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ardae_rl.grid.grid import benchmark, run_folder
 from ardae_rl.grid.suites import SUITES, VARIANTS, grid
 from ardae_rl.registry import environment_id
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import read_csv
+from ardae_rl.runs.tables import read_csv, write_csv
 
 QUICK = ("sac", "sac_nf", "sac_ardae-unclamped", "sac_ardae-bases4", "tqc", "crossq", "sac-crossq", "tqc-simba")
 TINY: dict[str, Any] = {"n_seeds": 1, "steps": 90, "eval_freq": 30, "eval_episodes": 1}
@@ -163,9 +164,19 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     assert "| sac - sac (before) | 0.0 [0.0, 0.0], n = 1 |" in text
     assert "| sac (before) | 0.50 [0.50, 0.50] |  |" in text
     first = float(read_csv(out / "Pendulum-v1" / "sac_0" / "evaluations.csv")[0]["mean_return"])
-    result = CliRunner().invoke(app, ["report", str(out), "--steps", "39"])
+    for steps in ("20", "39"):
+        result = CliRunner().invoke(app, ["report", str(out), "--steps", steps])
+        assert result.exit_code == 0, result.output
+        assert f"| sac | {first:.1f} ± 0.0 |" in (out / "report.md").read_text()
+    shorter = shutil.copytree(out, tmp_path / "shorter")
+    for name in ("evaluations.csv", "metrics.csv"):
+        path = shorter / "Pendulum-v1" / "sac_0" / name
+        write_csv(path, read_csv(path)[:1])
+    result = CliRunner().invoke(app, ["report", str(out), "--beside", f"shorter={shorter}"])
+    assert result.exit_code == 2
+    assert "--steps must be a step at which all runs of Pendulum-v1 were" in " ".join(result.stderr.split())
+    result = CliRunner().invoke(app, ["report", str(out), "--beside", f"shorter={shorter}", "--steps", "20"])
     assert result.exit_code == 0, result.output
-    assert f"| sac | {first:.1f} ± 0.0 |" in (out / "report.md").read_text()
     result = CliRunner().invoke(app, ["report", str(out), "--steps", "19"])
     assert "--steps must be >= 20, the first evaluation of" in " ".join(result.stderr.split())
     result = CliRunner().invoke(app, ["report", str(out), "--beside", str(out)])

@@ -7,6 +7,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
+from ardae_rl.common.squashed import log_tanh_slope
 from ardae_rl.sac_ardae import sac_ardae
 from tests.sac_ardae import small
 
@@ -43,6 +44,24 @@ def test_actor_by_hand(sign: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert metrics["entropy"].item() == pytest.approx(-sum(LOG_PROB) / 4)
     assert density is not None
     th.testing.assert_close(density, log_prob)
+
+
+def test_actor_reports_a_limited_density_of_saturated_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The temperature learns from it. Before tanh, the density is 1; the gradient keeps the whole slope."""
+    model = small.make(ent_coef=ALPHA, clamping_kwargs={"eta": 0})
+    outputs = column([1000.0, -50.0, 0.0, 9.0]).unsqueeze(1).requires_grad_()
+    monkeypatch.setattr(model.actor, "generate", lambda embedding, noise: outputs)
+    monkeypatch.setattr(model.actor, "add_output_noise", lambda samples, frame: samples)
+    monkeypatch.setattr(model, "action_value", lambda observations, actions: 0 * actions)
+    exact = -log_tanh_slope(outputs.detach())
+    monkeypatch.setattr(sac_ardae, "pre_tanh_score", lambda *_: (2 * outputs.detach().tanh(), exact))
+    loss, metrics, density = model._actor_loss(model._encode_states(th.zeros(4, 3)), th.zeros(()))
+    limit = -math.log(2e-6)
+    assert density is not None
+    th.testing.assert_close(density, column([limit, limit, 0.0, limit]), rtol=1e-5, atol=1e-5)
+    assert metrics["entropy"].item() == pytest.approx(-3 * limit / 4, rel=1e-5)
+    (gradient,) = th.autograd.grad(loss, outputs)
+    th.testing.assert_close(gradient.flatten(), ALPHA * th.tensor([2.0, -2.0, 0.0, 2.0]) / 4)
 
 
 def test_critics_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

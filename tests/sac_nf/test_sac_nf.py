@@ -43,6 +43,18 @@ def test_densities_agree(flow: str, state_dependent_std: bool) -> None:
     th.testing.assert_close(asked[inside], log_prob[inside] - math.log(2 * 0.25), rtol=1e-3, atol=0.02)
 
 
+def test_saturated_actions_have_a_limited_density() -> None:
+    """The sampled actions lie 50 and 1000 beyond the bounds. Only the value is limited, not the gradient, 2 tanh x."""
+    policy = random_policy("radial", n_flows=1)
+    with th.no_grad():
+        policy.actor.mu.weight.zero_()
+        policy.actor.mu.bias.copy_(th.tensor([50.0, -1000.0]))
+    _, log_prob = policy.actor.action_log_prob(th.zeros(5, 3))
+    assert log_prob.max() < -2 * math.log(2e-6) + 5
+    (gradient,) = th.autograd.grad(log_prob.mean(), policy.actor.mu.bias)
+    th.testing.assert_close(gradient, th.tensor([2.0, -2.0]), rtol=0.1, atol=0)
+
+
 @all_flows
 def test_density_integrates_to_one_over_the_actions(flow: str) -> None:
     policy = random_policy(flow, spaces.Box(-2, 2, (1,)))

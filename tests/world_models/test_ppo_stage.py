@@ -24,6 +24,11 @@ from ardae_rl.world_models.ppo_stage import PPOStage
 from ardae_rl.world_models.vision import as_images
 from tests.world_models.brightness import Brightness
 
+
+class BrightnessToCollect(Brightness):
+    """Another class, to tell the environments apart."""
+
+
 SMALL: dict[str, Any] = {
     "env": Brightness(),
     "collection_env": Brightness,
@@ -88,6 +93,35 @@ def test_it_learns(tmp_path: Path) -> None:
     rows = read_csv(tmp_path / "round_0" / "controller.csv")
     returns, _ = evaluate_policy(agent, Brightness(), n_eval_episodes=1, warn=False)
     assert float(rows[0]["held_out_mean"]) < 3.3 and np.mean(returns) > 3.9
+
+
+def test_running_average(tmp_path: Path) -> None:
+    """It is the latest weights if it takes all of them, and lags behind if it takes a part."""
+    for share, agree in ((1.0, True), (0.1, False)):
+        model(tmp_path / str(share), search_kwargs={"averaging": share}).learn(60)
+        rows = read_csv(tmp_path / str(share) / "round_0" / "controller.csv")
+        latest, averaged = ([row["held_out_mean"] for row in rows[first::2]] for first in (0, 1))
+        assert len(latest) > 1 and [a == b for a, b in zip(latest, averaged, strict=True)] == [agree] * len(latest)
+
+
+def test_settings_of_the_training_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the stage and of the policy; the environments of search and collection take turns."""
+    given: dict[str, Any] = {}
+
+    def make(makers: Any, n_envs: int, **settings: Any) -> Any:
+        given.update(settings, makers=makers, n_envs=n_envs)
+        return make_training_venv(makers, n_envs, **settings)
+
+    monkeypatch.setattr("ardae_rl.world_models.world_models.make_training_venv", make)
+    search = {"patience": 3, "bonus": 7.0, "bonus_info": "over", "gamma": 0.9}
+    model(tmp_path, collection_env=BrightnessToCollect, search_kwargs=search).learn(20)
+    assert [type(make_env()) for make_env in given.pop("makers")] == [Brightness, BrightnessToCollect]
+    assert given == {"n_envs": 2, "n_frames": 2, "cropped_rows": 0, "action_map": "auto", "patience": 3} | {
+        "bonus": (7.0, "over"),
+        "gamma": 0.9,
+        "in_processes": False,
+        "seed": 0,
+    }
 
 
 def test_a_second_round_goes_on_with_the_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
