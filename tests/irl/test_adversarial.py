@@ -321,6 +321,13 @@ def test_unusable_demonstrations_and_environments() -> None:
 
 
 @pytest.mark.parametrize("generator", ["sac", "ppo"])
+@pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
+def test_policies_for_dictionaries(generator: str, policy: str) -> None:
+    with pytest.raises(ValueError, match=rf"`policy` must be 'MultiInputPolicy' for dictionaries .*, got '{policy}'"):
+        AIRL(policy, Counting(as_dict=True), generator=generator)
+
+
+@pytest.mark.parametrize("generator", ["sac", "ppo"])
 def test_load_with_demonstrations_in_a_file(generator: str, tmp_path: Path) -> None:
     """As ``train -i`` does: everything that made the model is given again."""
     model = make(AIRL, generator).learn(20)
