@@ -76,15 +76,22 @@ class FlowActor(SquashedActor):
         x, _ = self.flow(base.mean if deterministic else base.rsample(), context)
         return th.tanh(x)
 
+    def sample(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
+        """Sample actions before tanh, shape (batch, action_dim), and return their log-densities in [-1, 1], (batch,).
+
+        Both are differentiable.
+        """
+        base, context = self.base(obs)
+        z = base.rsample()
+        x, log_det = self.flow(z, context)
+        return x, base.log_prob(z).sum(-1) - log_det - log_tanh_slope(x)
+
     def action_log_prob(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
         """Sample actions in [-1, 1], shape (batch, action_dim), with log-densities, (batch,); both differentiable.
 
         The log-densities are limited at the bounds, but their gradients are not.
         """
-        base, context = self.base(obs)
-        z = base.rsample()
-        x, log_det = self.flow(z, context)
-        log_prob = base.log_prob(z).sum(-1) - log_det - log_tanh_slope(x)
+        x, log_prob = self.sample(obs)
         return th.tanh(x), log_prob - saturation_excess(x.detach())
 
     def log_prob(self, obs: PyTorchObs, pre_tanh: th.Tensor) -> th.Tensor:

@@ -50,7 +50,7 @@ class SACNFPolicy(SquashedPolicy):
         return self.actor.log_prob(obs, pre_tanh)
 
     def sample_log_prob(self, obs: PyTorchObs, n_samples: int) -> th.Tensor:
-        return th.stack([self.actor.action_log_prob(obs)[1] for _ in range(n_samples)], dim=1)
+        return th.stack([self.actor.sample(obs)[1] for _ in range(n_samples)], dim=1)
 
 
 MlpPolicy = SACNFPolicy

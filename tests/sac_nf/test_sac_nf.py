@@ -44,7 +44,10 @@ def test_densities_agree(flow: str, state_dependent_std: bool) -> None:
 
 
 def test_saturated_actions_have_a_limited_density() -> None:
-    """The sampled actions lie 50 and 1000 beyond the bounds. Only the value is limited, not the gradient, 2 tanh x."""
+    """The sampled actions lie 50 and 1000 beyond the bounds. Only the value is limited, not the gradient, 2 tanh x.
+
+    The entropy has no limit: ln(1 - tanh² x) is about 2 (ln 2 - |x|).
+    """
     policy = random_policy("radial", n_flows=1)
     with th.no_grad():
         policy.actor.mu.weight.zero_()
@@ -53,6 +56,7 @@ def test_saturated_actions_have_a_limited_density() -> None:
     assert log_prob.max() < -2 * math.log(2e-6) + 5
     (gradient,) = th.autograd.grad(log_prob.mean(), policy.actor.mu.bias)
     th.testing.assert_close(gradient, th.tensor([2.0, -2.0]), rtol=0.1, atol=0)
+    assert policy.entropy(th.zeros(1, 3)).item() == pytest.approx(-2 * (50 + 1000), abs=20)
 
 
 @all_flows
