@@ -35,7 +35,7 @@ _FRAME_ORDER, _FRAME_NODES = 1, 8
 # Initial learning rate of the generator beside a location, relative to that of the rest of the actor, and the number of
 # updates after which half of the excess is gone. A policy's shape has farther to go than its location, because sharp or
 # separate modes need large weights; later, the estimator can follow a slower policy more closely
-_GENERATOR_RATE, _HALFWAY = 3.0, 2000
+_GENERATOR_RATE, _HALFWAY = 3.0, 10_000
 
 
 class ImplicitActor(SquashedActor):

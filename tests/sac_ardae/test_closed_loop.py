@@ -40,4 +40,4 @@ def test_the_generator_slows_down_as_in_training() -> None:
     model = closed_loop.make_model("one mode", seed=0, batch_size=8, score_warmup=1)
     list(model.updates(3, check_every=3))
     rates = [group["lr"] / 3e-4 for group in model.actor.optimizer.param_groups]
-    assert rates == pytest.approx([1, 1 + 2 / (1 + 2 / 2000)], rel=1e-6)
+    assert rates == pytest.approx([1, 1 + 2 / (1 + 2 / 10_000)], rel=1e-6)
