@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n auto -q
 
-.PHONY: demo docs format lint type test test-all tutorials
+.PHONY: demo docs format lint stress test test-all tutorials type
 
 demo: .venv-demo/.installed
 	.venv-demo/bin/ardae-rl demo --out runs/demo

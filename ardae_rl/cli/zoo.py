@@ -15,6 +15,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.vec_env import DummyVecEnv
+
 from ardae_rl.cli.env_kwargs import parsed
 from ardae_rl.common.checks import check_choice, close_matches
 from ardae_rl.common.cpu import keep_freed_memory
@@ -114,11 +116,13 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
             )
         return
     from ardae_rl.irl import load_trajectories
+    from ardae_rl.irl.trajectories import match_absorbing_states
 
     trajectories = load_trajectories(source)  # before any work starts
     wrapped = any(value.startswith("env_wrapper:") for value in option_values(arguments, *_HYPERPARAMS))
     if env_id is not None and not wrapped and not has_option(arguments, *CONF_FILE):
-        env = EnvDescription.of_id(env_id, parsed(option_values(arguments, "--env-kwargs"))).make()
+        env = DummyVecEnv([EnvDescription.of_id(env_id, parsed(option_values(arguments, "--env-kwargs"))).make])
+        trajectories = match_absorbing_states(trajectories, env)
         check_demonstrations_fit(trajectories, env.observation_space, env.action_space)
         env.close()
     add_hyperparameter(arguments, f"demonstrations:{source!r}")

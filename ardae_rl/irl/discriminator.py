@@ -193,7 +193,8 @@ class TransitionDiscriminator(Discriminator[Samples]):
             self.mixture.window = buffer.buffer_size * buffer.n_envs
 
     def is_ready(self, disc_interval: int) -> bool:
-        return sum(len(step.actions) for step in self.recent) >= min(self.n_recent, disc_interval)
+        n_samples = sum(len(step.actions) for step in self.recent)
+        return n_samples >= disc_interval or len(self.recent) == self.recent.maxlen
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Samples, Samples]:
         demo_transitions = concatenate(demos)

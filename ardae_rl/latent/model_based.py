@@ -168,6 +168,19 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
             self._planning_state = state
         return actions, self.policy.scale_action(actions)
 
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Store a step, and keep which episodes begin with the next one, which plans depend on."""
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._last_episode_starts = dones
+
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_planning_state"]
 

@@ -110,7 +110,7 @@ def _save(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
 
 def _load(path: Path, parts: Mapping[str, Stateful]) -> int:
     try:
-        saved = th.load(path, weights_only=True)
+        saved = th.load(path, map_location="cpu", weights_only=True)  # each part copies to its own device
     except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
         raise ValueError(
             f"`folder` must have whole checkpoints, got a damaged {path}; delete it to begin anew"

@@ -115,7 +115,7 @@ class PPOStage(Stage):
         agent = self._agent(policy, venv, seed)
         averaged = deepcopy(agent.policy)
         selection = Selection(policy, evaluator, run.folder, self.n_held_out, self.n_tested)
-        parts: dict[str, Stateful] = {"agent": _AgentState(agent, venv), "averaged": averaged, "rows": selection.rows}
+        parts: dict[str, Stateful] = {"agent": _AgentState(agent, venv), "averaged": averaged, "selection": selection}
         per_update = self.n_steps * venv.num_envs
         n_updates, every = -(-n_decisions // per_update), max(1, self.evaluate_every // per_update)
         for update in run.steps(n_updates, parts, checkpoint=self.name, every=every):

@@ -1,7 +1,9 @@
 """Which weights of a training are kept: the best of several in episodes that select, and of these in others."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -19,11 +21,11 @@ N_CANDIDATES = 5
 
 
 class Selection:
-    """Evaluates weights of a controller of frames on held-out seeds, and keeps the best of them as files.
+    """Evaluates weights of a controller of frames on held-out seeds, and keeps the best of them in its state.
 
     :param policy: Policy with such a controller.
     :param evaluator: Plays episodes with copies of the policy.
-    :param folder: Folder for the weights, and for the tables ``controller.csv`` and ``controller_tested.csv``.
+    :param folder: Folder for the tables ``controller.csv`` and ``controller_tested.csv``.
     :param n_held_out: Number of held-out seeds.
     :param n_tested: Number of seeds on which the best are compared at the end.
     """
@@ -34,6 +36,7 @@ class Selection:
         self.policy, self.evaluator, self.folder = policy, evaluator, folder
         self.n_held_out, self.n_tested = n_held_out, n_tested
         self.rows = History()
+        self.weights: dict[int, dict[str, th.Tensor]] = {}  # of the best rows, by their numbers
 
     @property
     def n_steps(self) -> int:
@@ -55,28 +58,32 @@ class Selection:
         results = {"held_out_mean": float(returns.mean()), "held_out_minimum": float(returns.min())}
         results["held_out_error"] = float(returns.std() / np.sqrt(len(returns)))
         self.rows.append({**row, **results, "n_held_out_steps": self.n_steps + n_steps})
-        th.save(actor.state_dict(), self._file(len(self.rows) - 1))
         write_csv(self.folder / "controller.csv", self.rows)
+        self.weights[len(self.rows) - 1] = deepcopy(actor.state_dict())
         for number in self._ranking()[N_CANDIDATES:]:
-            self._file(number).unlink(missing_ok=True)
+            self.weights.pop(number, None)
 
     def finish(self) -> None:
         """Let the best play further episodes, and leave the best of them in the policy."""
         tested = []
         for number in self._ranking()[:N_CANDIDATES]:
-            weights = th.load(self._file(number), map_location=self.policy.device, weights_only=True)
-            returns, _ = self._play(weights, TESTED, self.n_tested)
+            returns, _ = self._play(self.weights[number], TESTED, self.n_tested)
             tested.append((float(returns.mean()), number))
         rows = [{**self.rows[number], "tested_mean": mean} for mean, number in tested]
         write_csv(self.folder / "controller_tested.csv", rows)
-        self._load(th.load(self._file(max(tested)[1]), map_location=self.policy.device, weights_only=True))
+        self._load(self.weights[max(tested)[1]])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the table and the weights of its best rows, as a part of a checkpoint."""
+        return {"rows": list(self.rows), "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.rows[:], self.weights = state_dict["rows"], state_dict["weights"]
 
     def _ranking(self) -> list[int]:
         """Return the numbers of the rows, the best first."""
         return sorted(range(len(self.rows)), key=lambda number: -self.rows[number]["held_out_mean"])
-
-    def _file(self, number: int) -> Path:
-        return self.folder / f"controller_{number}.pt"
 
     def _play(self, weights: dict[str, th.Tensor], first: int, n: int) -> tuple[NDArray[np.float64], int]:
         """Return the returns of n episodes, and their number of decisions."""

@@ -406,7 +406,7 @@ class WorldModels(BaseAlgorithm):
                 evaluator,
                 run,
                 n_decisions=max(1, (until - before) // self.policy.action_repeat),
-                share_left=lambda: seconds_left(callback) / seconds if math.isfinite(seconds) else 1.0,
+                share_left=lambda: seconds_left(callback) / seconds if 0 < seconds < math.inf else float(seconds > 0),
                 seed=seed,
                 context=self._search_context(),
                 callback=after_update,

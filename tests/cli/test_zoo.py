@@ -7,10 +7,12 @@ import gymnasium as gym
 import optuna
 import pytest
 import yaml
+from stable_baselines3 import SAC
 
 from ardae_rl import presets
 from ardae_rl.cli import zoo
 from ardae_rl.evaluation import playback_class
+from ardae_rl.irl import collect_demonstrations, save_trajectories
 from ardae_rl.registry import OUR_ALGORITHMS, STOCK_ALGORITHMS, algorithm_class, environment_id
 from tests.conftest import untrained
 
@@ -158,6 +160,17 @@ def test_a_hyperparameter_is_added_to_those_of_the_user(before: list[str], after
     """A second such option would replace the user's."""
     zoo.add_hyperparameter(before, "d:1")
     assert before == after
+
+
+def test_demonstrations_without_absorbing_states(tmp_path: Path) -> None:
+    """They fit an environment that has them, as they do in Python."""
+    demos = collect_demonstrations(SAC("MlpPolicy", "Hopper-v5", buffer_size=10), gym.make("Hopper-v5"), 1)
+    save_trajectories(tmp_path / "demos.npz", demos)
+    arguments: list[str] = []
+    zoo.add_demonstrations("gail", str(tmp_path / "demos.npz"), arguments, "ardae/HopperAbsorbing-v5")
+    assert arguments[0] == "-params"
+    with pytest.raises(ValueError, match="must have rows of shape"):
+        zoo.add_demonstrations("gail", str(tmp_path / "demos.npz"), [], "HalfCheetah-v5")
 
 
 @pytest.mark.parametrize("option", ["-params", "--hyperparams"])

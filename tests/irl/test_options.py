@@ -49,6 +49,15 @@ def test_replayed_samples() -> None:
     assert counts[0] == 10 and sum(counts) == 60
 
 
+def test_rounds_of_environments_that_do_not_divide_the_samples() -> None:
+    """Of 20 recent samples, three environments keep 18; these have to be enough for a round."""
+    arguments: dict[str, Any] = {"disc_interval": 20, "discriminator_kwargs": {"n_recent": 20}}
+    model = make(AIRL, env=make_vec_env(Counting, n_envs=3), demos=demonstrations(), **arguments)
+    before = [parameter.detach().clone() for parameter in model.reward_net.parameters()]
+    model.learn(60)
+    assert any(not th.equal(a, b) for a, b in zip(before, model.reward_net.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("form", ["softplus", "logit", "log"])
 def test_forms_of_the_reward(form: str) -> None:
     model = make(GAIL, discriminator_kwargs={"reward": form})

@@ -34,3 +34,18 @@ def test_share_of_random_actions(random_share: float, monkeypatch: pytest.Monkey
     assert np.array_equal(actions, planned) == (random_share == 0)
     np.testing.assert_allclose(scaled, actions / 2, rtol=1e-5)
     np.testing.assert_allclose(model._planning_state[0][:, 0], scaled)
+
+
+def test_plans_are_told_where_episodes_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that plans and the window of observations go on within an episode."""
+    model: Any = agent().learn(60)
+    predict, starts = model.policy.predict, []
+
+    def recorded(obs: Any, state: Any, episode_start: Any) -> Any:
+        starts.append(bool(episode_start[0]))
+        return predict(obs, state, episode_start)
+
+    monkeypatch.setattr(model.policy, "predict", recorded)
+    horizon = model.env.envs[0].spec.max_episode_steps
+    model.learn(2 * horizon, reset_num_timesteps=False)
+    assert horizon < len(starts) and 1 <= sum(starts) <= 3

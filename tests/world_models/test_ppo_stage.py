@@ -21,6 +21,7 @@ from ardae_rl.world_models.film import film
 from ardae_rl.world_models.latent_control import WorldModelVecEnv
 from ardae_rl.world_models.plots import draw_learning
 from ardae_rl.world_models.ppo_stage import PPOStage
+from ardae_rl.world_models.selection import Selection
 from ardae_rl.world_models.vision import as_images
 from tests.world_models.brightness import Brightness
 
@@ -72,7 +73,9 @@ def test_learn_save_load(tmp_path: Path) -> None:
     assert [row["averaged"] for row in rows[:2]] == ["0.0", "1.0"] and len(tested) == min(5, len(rows))
     assert agent.num_timesteps == collected + 16 * n_updates + int(float(rows[-1]["n_held_out_steps"]))
     best = max(tested, key=lambda row: float(row["tested_mean"]))
-    kept = th.load(folder / f"controller_{rows.index({k: best[k] for k in rows[0]})}.pt", weights_only=True)
+    saved = th.load(folder / "controller.pt", weights_only=True)["parts"]["selection"]["weights"]
+    assert len(saved) == len(tested)
+    kept = saved[rows.index({k: best[k] for k in rows[0]})]
     assert agent.policy.stacked_policy is not None and agent.iteration == 1
     assert_same(list(kept.values()), list(agent.policy.stacked_policy.actor.state_dict().values()))
     agent.save(tmp_path / "model")
@@ -285,3 +288,52 @@ def test_bad_arguments() -> None:
     for use in (lambda: WorldModelDecision(policy), lambda: WorldModelVecEnv(model().get_env(), policy)):  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="`policy` must have a controller of latents"):
             use()
+
+
+class Stop(BaseCallback):
+    """Ends the training after some updates."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def _on_step(self) -> bool:
+        self.after -= self.locals["stage"] == "search"
+        return self.after > 0
+
+
+def test_resumes_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best weights of its checkpoint are still there, although the evaluations at the stop were better.
+
+    Returns grow from one evaluation to the next until the stop, and are low after it.
+    """
+    play, returns = Selection._play, iter([*range(1, 9), *[0] * 100])
+
+    def scripted(selection: Selection, *arguments: Any) -> Any:
+        played, n_steps = play(selection, *arguments)
+        return np.full_like(played, next(returns)), n_steps
+
+    monkeypatch.setattr(Selection, "_play", scripted)
+    monkeypatch.setattr(Selection, "finish", lambda selection: None)
+    model(tmp_path, search_kwargs={"evaluate_every": 48}).learn(10**6, Stop(after=11))
+    monkeypatch.undo()
+    monkeypatch.setattr(Selection, "_play", scripted)
+    agent = model(tmp_path, search_kwargs={"evaluate_every": 48}).learn(250)
+    rows = read_csv(tmp_path / "round_0" / "controller.csv")
+    tested = read_csv(tmp_path / "round_0" / "controller_tested.csv")
+    assert agent.iteration == 1 and float(rows[-1]["n_steps"]) == 16 * -(-(250 - agent.store().n_steps) // 16)
+    assert [float(row["held_out_mean"]) for row in tested] == [6, 5, 4, 3, 2]
+
+
+class PassedLimit(StopAfter):
+    """A limit that passed while V and M were trained, which call no callback."""
+
+    def _on_step(self) -> bool:
+        return self.locals["stage"] != "search"
+
+
+def test_a_time_limit_that_has_passed(tmp_path: Path) -> None:
+    """It ends the training after one update."""
+    agent = model(tmp_path).learn(10**6, PassedLimit(0))
+    assert agent.iteration == 0
+    assert {float(row["n_steps"]) for row in read_csv(tmp_path / "round_0" / "controller.csv")} == {16.0}
