@@ -258,8 +258,13 @@ class TransitionDiscriminator(Discriminator[Samples]):
             metrics = {"reward_change": change, "proximal_weight": self.proximal.weight.clone()}
         if self.regularization.normalize_rewards:
             self._n_rounds += 1
-            self.reward_scale.lerp_(rewards.std().clamp_min(_MIN_REWARD_STD), max(1 / self._n_rounds, _SCALE_RATE))
+            std = self.generator_reward(rewards).std().clamp_min(_MIN_REWARD_STD)
+            self.reward_scale.lerp_(std, max(1 / self._n_rounds, _SCALE_RATE))
         return metrics
+
+    def generator_reward(self, outputs: th.Tensor) -> th.Tensor:
+        """Return the generator's rewards before they are normalized, given what the reward network returns."""
+        return outputs
 
     def _draw(self, samples: Samples) -> Samples:
         """Draw a batch with replacement."""

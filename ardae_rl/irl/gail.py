@@ -52,7 +52,10 @@ class GAILDiscriminator(TransitionDiscriminator):
 
     @th.no_grad()
     def reward(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
-        return REWARDS[self.reward_form](self.reward_net(*transitions)) / self.reward_scale
+        return self.generator_reward(self.reward_net(*transitions)) / self.reward_scale
+
+    def generator_reward(self, outputs: th.Tensor) -> th.Tensor:
+        return REWARDS[self.reward_form](outputs)
 
 
 class GAIL(AdversarialIRL):

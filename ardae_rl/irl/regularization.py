@@ -93,7 +93,7 @@ class Regularization:
         if self.mixup > 0:
             share = th.distributions.Beta(self.mixup, self.mixup).sample(demos.log_q.shape).to(demos.log_q)
             decisions = logits(interpolate(demos, samples, share))
-            loss = 2 * cross_entropy(decisions, smoothing + (1 - 2 * smoothing) * share).mean()
+            loss = cross_entropy(decisions, smoothing + (1 - 2 * smoothing) * share).mean()
             with th.no_grad():
                 demo_logits, sample_logits = logits(demos), logits(samples)
         else:

@@ -26,7 +26,9 @@ def make_transitions(
     """Return arrays, as environments return them, as tensors on the device of a network."""
     before, after = (network.obs_to_tensor(part)[0] for part in (observations, next_observations))
     is_terminal = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=network.device)
-    return Transitions(before, th.as_tensor(np.array(actions), device=network.device), after, is_terminal)
+    taken = th.as_tensor(np.array(actions), device=network.device)
+    taken = taken.float() if taken.is_floating_point() else taken
+    return Transitions(before, taken, after, is_terminal)
 
 
 def demonstrated_transitions(demonstrations: Sequence[Trajectory], network: BaseModel) -> list[Transitions]:

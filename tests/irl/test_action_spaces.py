@@ -72,6 +72,17 @@ def test_boxes(method: type[Any], generator: str, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("generator", ["sac", "ppo"])
+def test_mixtures_of_double_precision(generator: str) -> None:
+    """Actions of demonstrations are as precise as those of samples, so that both can be mixed."""
+    space = BOXES["double"]
+    kwargs = {"regularization": {"mixup": 1.0, "gradient_penalty": 1.0}}
+    env, demos = AnyActions(space), demonstrations(space)
+    check_learns(
+        AIRL("MlpPolicy", env, demos, generator, GENERATORS[generator], discriminator_kwargs=kwargs, **ARGUMENTS)
+    )
+
+
 @pytest.mark.parametrize("name", BOXES)
 def test_boxes_of_baselines(name: str) -> None:
     space = BOXES[name]

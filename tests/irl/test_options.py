@@ -59,6 +59,16 @@ def test_rounds_of_environments_that_do_not_divide_the_samples() -> None:
 
 
 @pytest.mark.parametrize("form", ["softplus", "logit", "log"])
+def test_normalized_rewards_have_unit_variance(form: str) -> None:
+    """Whatever form they have; the first round sets the scale."""
+    kwargs = {"reward": form, "regularization": {"normalize_rewards": True}}
+    model = make(GAIL, discriminator_kwargs=kwargs, demo_batch_size=2000)
+    _, samples = make(GAIL).learn(60).discriminator.training_data(model._demos, model.generator)
+    model.discriminator.finish_round(samples)
+    assert model.reward(samples.transitions).std().item() == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize("form", ["softplus", "logit", "log"])
 def test_forms_of_the_reward(form: str) -> None:
     model = make(GAIL, discriminator_kwargs={"reward": form})
     batch = concatenate(model._demos)
