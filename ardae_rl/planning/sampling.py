@@ -118,8 +118,13 @@ class MPPI(_Sampling):
 
     def _move(self, samples: th.Tensor, costs: th.Tensor, std: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         finite = costs.isfinite()
-        spread = th.where(finite, costs, 0.0).std(1, keepdim=True).clamp_min(1e-12)
-        weights = (-(costs - costs.amin(1, keepdim=True)) / (self.temperature * spread)).softmax(1)
+        n_finite = finite.sum(1, keepdim=True)
+        mean = th.where(finite, costs, 0.0).sum(1, keepdim=True) / n_finite
+        variance = th.where(finite, costs - mean, 0.0).square().sum(1, keepdim=True) / (n_finite - 1).clamp_min(1)
+        spread = variance.sqrt().clamp_min(1e-12)
+        scaled = th.where(finite, (costs - mean) / (self.temperature * spread), th.inf)
+        # Samples without any finite cost count alike
+        weights = th.where(n_finite > 0, -scaled, 0.0).softmax(1)
         return (weights[..., None, None] * samples).sum(1), std
 
 

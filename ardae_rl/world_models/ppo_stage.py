@@ -110,7 +110,7 @@ class PPOStage(Stage):
         :return: A row for each evaluation.
         :raises ValueError: If the run was begun with other settings.
         """
-        self.check_resumed(run, seed, context)
+        self.check_resumed(run, seed, {**(context or {}), "n_envs": venv.num_envs})  # updates are counted, not steps
         assert policy.stacked_policy is not None
         agent = self._agent(policy, venv, seed)
         averaged = deepcopy(agent.policy)
@@ -181,7 +181,8 @@ class _AgentState:
 
 
 def _computes_bfloat16(device: th.device) -> bool:
-    if device.type != "cpu" or th.ops.mkldnn._is_mkldnn_bf16_supported():
+    # oneDNN also computes it without such units, but more slowly than single precision
+    if device.type != "cpu" or th.cpu._is_avx512_bf16_supported() or th.cpu._is_amx_tile_supported():
         return True
     warnings.warn("this processor has no units for bfloat16: PPO computes in single precision", stacklevel=2)
     return False

@@ -154,6 +154,19 @@ def swings() -> th.Tensor:
     return th.stack([angles, th.linspace(-2, 2, 24, dtype=th.float64)], 1)
 
 
+def test_mppi_leaves_infinite_costs_out() -> None:
+    """The weights are those without these samples; if no cost is finite, all samples count alike."""
+    planner, samples = MPPI(1, n_samples=8), th.linspace(0, 1, 8).view(1, 8, 1, 1)
+    costs = 1000 + (samples - 0.5).square().view(1, 8)
+    costs[0, 3] = th.inf
+    rest = [k for k in range(8) if k != 3]
+    moved, _ = planner._move(samples, costs, th.ones(1, 1, 1))
+    expected, _ = planner._move(samples[:, rest], costs[:, rest], th.ones(1, 1, 1))
+    th.testing.assert_close(moved, expected)
+    moved, _ = planner._move(samples, th.full((1, 8), th.inf), th.ones(1, 1, 1))
+    assert moved.item() == pytest.approx(0.5)
+
+
 def test_ilqr_improves_where_costs_are_not_convex() -> None:
     """The default number of iterations is spent on iterations, not on regularization; none gives up."""
     problem, start = Pendulum(), swings()

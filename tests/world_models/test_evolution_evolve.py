@@ -32,7 +32,7 @@ def test_learns_to_balance() -> None:
     assert result.best_return > 190 and result.best_return == max(_held_out(result))
 
 
-def _evolve(n: int, at: Run | None = None, **arguments: Any) -> tuple[Evolution, CMAES]:
+def _evolve(n: int | None, at: Run | None = None, **arguments: Any) -> tuple[Evolution, CMAES]:
     es = CMAES(8, population_size=6, seed=1)
     settings: dict[str, Any] = {"seeds_per_generation": 3, "evaluate_every": 4, "held_out_seeds": range(5), "seed": 2}
     return evolve(es, drifting(patience=2), n, run=at, **settings | arguments), es
@@ -104,6 +104,16 @@ def test_seeds() -> None:
 def test_ends_when_the_callback_says_so() -> None:
     evolution, es = _evolve(10, callback=lambda evolution, es: es.generation < 3)
     assert es.generation == 3 and len(evolution.rows) == 4
+
+
+def test_the_last_mean_is_evaluated_at_a_stop() -> None:
+    """Otherwise a short evolution without a number of generations would return its initial mean."""
+    arguments: dict[str, Any] = {"evaluate_every": 10, "callback": lambda evolution, es: es.generation < 3}
+    evolution, _ = _evolve(None, **arguments)
+    evaluated = [math.isfinite(row["held_out_mean"]) for row in evolution.rows]
+    assert evaluated == [True, False, False, True]
+    assert evolution.best_return == max(evolution.rows[k]["held_out_mean"] for k in (0, 3))
+    assert evolution.rows[3]["n_held_out_steps"] == 2 * evolution.rows[0]["n_held_out_steps"]
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,8 @@ def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     assert float(after[-1]["n_steps"]) == 16 * -(-(100 - agent.store().n_steps) // 16)
     with pytest.raises(ValueError, match=r"`search_kwargs\['gamma'\]` must be 0.99, with which .* was made, got 0.9"):
         model(tmp_path, search_kwargs={"gamma": 0.9}).learn(100)
+    with pytest.raises(ValueError, match=r"`n_envs` must be 2, with which .* was made, got 4"):
+        model(tmp_path, n_envs=4).learn(100)
 
 
 class Clock(StopAfter):
@@ -239,10 +241,11 @@ def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PPO, "train", train)
-        patch.setattr("ardae_rl.world_models.ppo_stage.th.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
+        patch.setattr("ardae_rl.world_models.ppo_stage.th.cpu._is_avx512_bf16_supported", lambda: True)
         agent = model(tmp_path, search_kwargs={"bfloat16": True}).learn(20)
         assert extractors and all(extractor.in_bfloat16 for extractor in extractors)
-        patch.setattr("ardae_rl.world_models.ppo_stage.th.ops.mkldnn._is_mkldnn_bf16_supported", lambda: False)
+        for units in ("avx512_bf16", "amx_tile"):
+            patch.setattr(f"ardae_rl.world_models.ppo_stage.th.cpu._is_{units}_supported", lambda: False)
         extractors.clear()
         with pytest.warns(UserWarning, match="no units for bfloat16"):
             model(tmp_path / "other", search_kwargs={"bfloat16": True}).learn(20)

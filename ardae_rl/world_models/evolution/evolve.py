@@ -73,21 +73,28 @@ class Evolution:
         """
         row = {"generation": float(es.generation), "sigma": es.sigma}
         row |= dict.fromkeys(("mean_fitness", "max_fitness", "held_out_mean", "held_out_error", "given_up"), math.nan)
-        for name, played in (("n_steps", candidates), ("n_held_out_steps", held_out)):
-            row[name] = (self.rows[-1][name] if self.rows else 0.0) + (0 if played is None else played.n_steps)
+        for name in ("n_steps", "n_held_out_steps"):
+            row[name] = self.rows[-1][name] if self.rows else 0.0
         if candidates is not None:
             finite = candidates.fitness[np.isfinite(candidates.fitness)]
+            row["n_steps"] += candidates.n_steps
             row |= {"mean_fitness": float(finite.mean()), "max_fitness": float(finite.max())}
             row["given_up"] = float(candidates.given_up[candidates.lengths > 0].mean())
-        if held_out is not None:
-            returns = held_out.returns[0]
-            row["held_out_mean"] = float(returns.mean())
-            row["held_out_error"] = (
-                float(returns.std(ddof=1) / math.sqrt(len(returns))) if len(returns) > 1 else math.nan
-            )
-            if row["held_out_mean"] > self.best_return:
-                self.best_mean, self.best_return = es.mean, row["held_out_mean"]
         self.rows.append(row)
+        if held_out is not None:
+            self.add_held_out(es, held_out)
+
+    def add_held_out(self, es: CMAES, held_out: Returns) -> None:
+        """Add an evaluation of the mean to the last row.
+
+        :param held_out: Results of the mean on the held-out seeds.
+        """
+        row, returns = self.rows[-1], held_out.returns[0]
+        row["n_held_out_steps"] += held_out.n_steps
+        row["held_out_mean"] = float(returns.mean())
+        row["held_out_error"] = float(returns.std(ddof=1) / math.sqrt(len(returns))) if len(returns) > 1 else math.nan
+        if row["held_out_mean"] > self.best_return:
+            self.best_mean, self.best_return = es.mean, row["held_out_mean"]
 
 
 def evolve(
@@ -164,6 +171,8 @@ def evolve(
         due = (generation + 1) % evaluate_every == 0 or generation + 1 == last
         evolution.add(es, played, held_out() if due else None)
         if callback is not None and callback(evolution, es) is False:
+            if not due:
+                evolution.add_held_out(es, held_out())
             break
     return evolution
 
