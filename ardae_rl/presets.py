@@ -68,10 +68,15 @@ def owner(config: Path) -> str | None:
 
 
 def used_block(config: Path, env_id: str) -> str:
-    """Return a line that says which block of a file is used for an environment: its own one, or ``default``."""
+    """Return a line that says which block of a file is used for an environment: its own one, or ``default``.
+
+    :raises ValueError: If the file has neither.
+    """
     blocks = _read(config)
     if env_id in blocks:
         return f"{config.name}: hyper-parameters of block {env_id!r}"
+    if not blocks.keys() & {"default", "atari"}:  # RL Zoo's block for games
+        raise ValueError(f"`env` must be one of {', '.join(blocks)}, for which {config.name} is, got {env_id!r}")
     name = re.sub(r"-v\d+$", "", env_id)
     versions = [key for key in blocks if re.fullmatch(re.escape(name) + r"-v\d+", key)]
     hint = f" (it has {', '.join(versions)})" if versions else ""
@@ -93,7 +98,8 @@ def constructor_arguments(algo: str, env_id: str, preset: str | None = None) -> 
     :param algo: Name of the algorithm, e.g. ``"sac_ardae"``.
     :param env_id: Id of the environment.
     :param preset: Name of a preset, e.g. ``"paper"``.
-    :raises ValueError: For an unknown preset, or a block that uses Python expressions, as some files of RL Zoo do.
+    :raises ValueError: For an unknown preset, an environment that it has no block for, or a block that uses Python
+        expressions, as some files of RL Zoo do.
     """
     config = config_file(algo, preset)
     blocks = _read(config)

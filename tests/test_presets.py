@@ -73,6 +73,12 @@ def test_notice_says_which_block() -> None:
     assert "\n" not in notice
 
 
+def test_a_file_without_a_default() -> None:
+    words = r"`env` must be one of HalfCheetah-v5, ardae/HopperAbsorbing-v5, .* gail_dac\.yml is, got 'Pendulum-v1'"
+    with pytest.raises(ValueError, match=words):
+        presets.constructor_arguments("gail", "Pendulum-v1", "dac")
+
+
 def in_file(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
     (folder / "sac_nf_mine.yml").write_text(text)
     monkeypatch.setattr(presets, "config_dir", lambda: folder)

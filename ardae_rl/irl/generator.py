@@ -86,7 +86,10 @@ def generator_arguments(
         arguments["replay_buffer_class"] = relabelling_buffer(buffer_class, observation_space)
     elif not issubclass(generator_class, OnPolicyAlgorithm):
         raise ValueError(f"`generator` must be an algorithm that learns by gradients, got {generator_class.__name__}")
-    if needs_density and "ent_coef" in inspect.signature(generator_class).parameters:
+    elif "MlpLstmPolicy" in generator_class.policy_aliases:
+        name = generator_class.__name__
+        raise ValueError(f"`generator` must be an algorithm whose policy has no memory, got {name}")
+    if needs_density and any("ent_coef" in inspect.signature(cls).parameters for cls in generator_class.__mro__[:-1]):
         ent_coef = 1.0 if is_off_policy else 0.0
         if arguments.setdefault("ent_coef", ent_coef) != ent_coef:
             warnings.warn(

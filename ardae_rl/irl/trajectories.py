@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import Env, spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_normalize
 
 from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.common.checks import check_count
@@ -94,10 +94,12 @@ def collect_demonstrations(
     :param n_episodes: Number of episodes.
     :param deterministic: Whether to take the policy's deterministic action.
     :param seed: Seed of the environment; None to leave it unseeded.
-    :raises ValueError: For fewer than one episode.
+    :raises ValueError: For fewer than one episode, and for a VecNormalize within another wrapper.
     """
     check_count("n_episodes", n_episodes)
     venv = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env])
+    if unwrap_vec_normalize(venv) not in (venv, None):
+        raise ValueError(f"`env` must have its VecNormalize around all other wrappers, got it in {type(venv).__name__}")
     normalize = venv.normalize_obs if isinstance(venv, VecNormalize) else None
     if isinstance(venv, VecNormalize):
         venv = venv.venv

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -201,6 +202,18 @@ def test_schedule_of_the_learning_rate() -> None:
     assert model.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * (1 - 80 / 80), abs=1e-4)
 
 
+class OwnSAC(SAC):
+    """A subclass that names no argument."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+def test_temperature_of_subclasses() -> None:
+    model: Any = AIRL("MlpPolicy", Counting(), generator=OwnSAC)
+    assert float(model.generator.ent_coef_tensor) == 1
+
+
 def test_temperature() -> None:
     """The temperature that the reward is learned for is the default; another one is accepted with a warning."""
     assert float(make(AIRL).generator.ent_coef_tensor) == 1 and make(AIRL, "ppo").generator.ent_coef == 0
@@ -282,6 +295,10 @@ def test_a_cost_has_no_learned_partition() -> None:
         ({"discriminator_kwargs": {"n_recent": 0}}, "`n_recent` must be >= 1, got 0"),
         ({"generator": "td3"}, "`generator` must be an algorithm whose policy has a density, got TD3"),
         ({"generator": "foo"}, "`generator` must be one of .*'sac', .* got 'foo'"),
+        (
+            {"generator": "ppo_lstm", "policy": "MlpLstmPolicy"},
+            "`generator` must be an algorithm whose policy has no memory, got RecurrentPPO",
+        ),
         ({"generator": "ars"}, "`generator` must be an algorithm that learns by gradients, got ARS"),
         ({"generator_kwargs": {"n_steps": 3}}, r"`generator_kwargs\['n_steps'\]` must be 1, got 3"),
         ({"demonstrations": []}, "`demonstrations` must have at least one trajectory, got none"),

@@ -7,7 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.irl import (
@@ -183,3 +185,12 @@ def test_files_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
         path.write_bytes(damaged[damage])
     with pytest.raises(ValueError, match=r"`demonstrations` must be an \.npz file of trajectories"):
         load_trajectories(path)
+
+
+def test_normalized_observations_are_not_recorded() -> None:
+    """They would be, of a VecNormalize that another wrapper hides."""
+    hidden = VecMonitor(VecNormalize(make_vec_env("Pendulum-v1")))
+    with pytest.raises(
+        ValueError, match=r"VecNormalize around all other wrappers, got .* VecMonitor"
+    ):
+        collect_demonstrations(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), hidden, 1)
