@@ -123,7 +123,7 @@ class AdversarialIRL(BaseAlgorithm):
             supported_action_spaces=(spaces.Box, spaces.Discrete),
         )
         # SB3 sees the class instead of the name, and does not check this itself
-        if isinstance(self.observation_space, spaces.Dict) and policy in ("MlpPolicy", "CnnPolicy"):
+        if env is not None and isinstance(self.observation_space, spaces.Dict) and policy in ("MlpPolicy", "CnnPolicy"):
             raise ValueError(f"`policy` must be 'MultiInputPolicy' for dictionaries as observations, got {policy!r}")
         self.demonstrations = demonstrations
         self.generator_kwargs = dict(generator_kwargs or {})
