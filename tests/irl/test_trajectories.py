@@ -190,7 +190,5 @@ def test_files_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
 def test_normalized_observations_are_not_recorded() -> None:
     """They would be, of a VecNormalize that another wrapper hides."""
     hidden = VecMonitor(VecNormalize(make_vec_env("Pendulum-v1")))
-    with pytest.raises(
-        ValueError, match=r"VecNormalize around all other wrappers, got .* VecMonitor"
-    ):
+    with pytest.raises(ValueError, match=r"VecNormalize around all other wrappers, got .* VecMonitor"):
         collect_demonstrations(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), hidden, 1)
