@@ -121,28 +121,27 @@ def collect_demonstrations(
     return [trajectory for episodes, quota in zip(collected, quotas, strict=True) for trajectory in episodes[:quota]]
 
 
-def with_absorbing_states(trajectory: Trajectory, horizon: int, action_space: spaces.Space[Any]) -> Trajectory:
+def with_absorbing_states(trajectory: Trajectory, action_space: spaces.Space[Any]) -> Trajectory:
     """Return the episode as it would have been in :class:`~ardae_envs.absorbing.AbsorbingState`.
 
     :param trajectory: Episode with vector observations.
-    :param horizon: Number of steps of every episode.
-    :param action_space: Action space. Actions after the end are drawn uniformly from it, because nothing depends on
-        them and the expert is assumed to have maximum entropy.
-    :raises ValueError: For other observations, and for episodes longer than the horizon.
+    :param action_space: Action space. The action after the end is drawn uniformly from it, because nothing depends on
+        it and the expert is assumed to have maximum entropy.
+    :raises ValueError: For other observations.
     """
-    observations = trajectory.observations
+    observations, actions, rewards = trajectory.observations, trajectory.actions, trajectory.rewards
     if isinstance(observations, dict) or observations.ndim != 2:
         raise ValueError("`trajectory` must have vectors as observations, got others")
-    if len(trajectory) > horizon:
-        raise ValueError(f"`horizon` must be >= {len(trajectory)}, the length of the trajectory, got {horizon!r}")
-    n_missing = horizon - len(trajectory) if trajectory.terminated else 0
-    absorbing = np.zeros((n_missing + trajectory.terminated, observations.shape[1] + 1), observations.dtype)
+    augmented = np.pad(observations, ((0, 0), (0, 1)))
+    if not trajectory.terminated:
+        return Trajectory(augmented, actions, rewards)
+    absorbing = np.zeros((2, augmented.shape[1]), augmented.dtype)
     absorbing[:, -1] = 1
-    ordinary = np.pad(observations[:-1] if trajectory.terminated else observations, ((0, 0), (0, 1)))
-    added = [action_space.sample() for _ in range(n_missing)]
-    actions = np.concatenate([trajectory.actions, np.stack(added)]) if added else trajectory.actions
-    rewards = None if trajectory.rewards is None else np.append(trajectory.rewards, np.zeros(n_missing))
-    return Trajectory(np.concatenate([ordinary, absorbing]), actions, rewards)
+    return Trajectory(
+        np.concatenate([augmented[:-1], absorbing]),
+        np.concatenate([actions, np.stack([action_space.sample()])]),
+        None if rewards is None else np.append(rewards, 0.0),
+    )
 
 
 def match_absorbing_states(trajectories: Sequence[Trajectory], env: VecEnv | None) -> list[Trajectory]:
@@ -150,12 +149,11 @@ def match_absorbing_states(trajectories: Sequence[Trajectory], env: VecEnv | Non
     if env is None or not all(env.env_is_wrapped(AbsorbingState)):
         return list(trajectories)
     n_entries = (env.observation_space.shape or (0,))[0]
-    horizon = env.get_attr("horizon", 0)[0]
 
     def matched(trajectory: Trajectory) -> Trajectory:
         if isinstance(trajectory.observations, dict) or trajectory.observations.shape[1:] != (n_entries - 1,):
             return trajectory
-        return with_absorbing_states(trajectory, horizon, env.action_space)
+        return with_absorbing_states(trajectory, env.action_space)
 
     return [matched(trajectory) for trajectory in trajectories]
 

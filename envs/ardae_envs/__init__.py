@@ -21,7 +21,7 @@ def _car_racing(name: str, entry_point: str) -> dict[str, Any]:
 
 
 def _absorbing(env_id: str) -> dict[str, Any]:
-    """Return a registry entry for an official environment with absorbing states; its horizon is the official limit."""
+    """Return a registry entry for an official environment with absorbing states."""
     kwargs = {"env_id": env_id}
     name = env_id.replace("-v", "Absorbing-v")
     return {"id": f"ardae/{name}", "entry_point": "ardae_envs.absorbing:make", "kwargs": kwargs}

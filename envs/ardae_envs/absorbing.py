@@ -1,4 +1,4 @@
-"""Episodes of constant length for environments that terminate: the end leads to a state that is never left."""
+"""A state after the end: terminated episodes go on with a step in a state that is never left."""
 
 from typing import Any
 
@@ -8,13 +8,12 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from ardae_envs.checks import check_min
-
 
 class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Continue a terminated episode in an absorbing state, with reward 0 and ignored actions, up to the horizon.
+    """Follow a terminated episode by one step in an absorbing state, with reward 0 and an ignored action.
 
-    A learned reward then assigns a value to having terminated. Without this wrapper SB3 sets that value to 0, so that
+    That step is truncated, so that its value is, as SB3 learns it, that of staying in the absorbing state for ever. A
+    learned reward then assigns a value to having terminated. Without this wrapper SB3 sets that value to 0, so that
     positive rewards favor survival and negative ones favor termination, whatever the demonstrations show (Kostrikov
     et al. 2019, Discriminator-actor-critic, https://arxiv.org/abs/1809.02925). Each observation gets one more entry: 0
     in the environment's own states; in the absorbing state it is 1 and all other entries are 0.
@@ -23,47 +22,41 @@ class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     >>> import gymnasium as gym
     >>> from ardae_envs.absorbing import AbsorbingState
-    >>> env = AbsorbingState(gym.make("CartPole-v1"), horizon=200)
+    >>> env = AbsorbingState(gym.make("CartPole-v1"))
     >>> observation, _ = env.reset(seed=0)
-    >>> for _ in range(200):  # the pole falls long before the end
+    >>> while observation[-1] == 0:  # until the pole has fallen
     ...     observation, reward, terminated, truncated, _ = env.step(1)
     >>> observation, reward, terminated, truncated
-    (array([0., 0., 0., 0., 1.], dtype=float32), 0.0, False, True)
+    (array([0., 0., 0., 0., 1.], dtype=float32), 1.0, False, False)
+    >>> env.step(1)
+    (array([0., 0., 0., 0., 1.], dtype=float32), 0.0, False, True, {})
 
     :param env: Environment whose observations are vectors.
-    :param horizon: Number of steps of every episode; None for the environment's own limit.
-    :raises ValueError: If the observations are not vectors, or if there is no horizon.
+    :raises ValueError: If the observations are not vectors.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], horizon: int | None = None) -> None:
-        RecordConstructorArgs.__init__(self, horizon=horizon)
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
         space = env.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"`env` must have vectors as observations, got {space}")
-        if horizon is None:
-            horizon = None if env.spec is None else env.spec.max_episode_steps
-        if horizon is None:
-            raise ValueError("`horizon` must be given for an environment without a limit of steps, got None")
-        check_min("horizon", horizon, 1)
-        self.horizon = horizon
         low, high = (np.append(bound, flag).astype(space.dtype) for bound, flag in ((space.low, 0), (space.high, 1)))
         low[:-1], high[:-1] = np.minimum(low[:-1], 0), np.maximum(high[:-1], 0)
         self.observation_space = spaces.Box(low, high, dtype=space.dtype)
 
     def reset(self, **kwargs: Any) -> tuple[NDArray[Any], dict[str, Any]]:
         observation, info = self.env.reset(**kwargs)
-        self._t, self._absorbed = 0, False
+        self._absorbed = False
         return self._augmented(observation), info
 
     def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
-        self._t += 1
-        at_horizon = self._t >= self.horizon
         if self._absorbed:
-            return self.absorbing_observation(), 0.0, False, at_horizon, {}
+            return self.absorbing_observation(), 0.0, False, True, {}
         observation, reward, self._absorbed, truncated, info = self.env.step(action)
-        next_observation = self.absorbing_observation() if self._absorbed else self._augmented(observation)
-        return next_observation, float(reward), False, at_horizon or (truncated and not self._absorbed), info
+        if self._absorbed:
+            return self.absorbing_observation(), float(reward), False, False, info
+        return self._augmented(observation), float(reward), False, truncated, info
 
     def absorbing_observation(self) -> NDArray[Any]:
         """Return the observation of the absorbing state: zeros, then a one."""

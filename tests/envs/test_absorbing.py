@@ -1,4 +1,4 @@
-"""Episodes of constant length."""
+"""Episodes that go on after their end."""
 
 import gymnasium as gym
 import numpy as np
@@ -16,27 +16,35 @@ def test_checks() -> None:
 
 
 def test_goes_on_after_the_end() -> None:
-    """The environment's own steps until it terminates; then zeros, a one and reward 0 until the horizon truncates."""
+    """The environment's own steps until it terminates, then one from the absorbing state to itself; twice."""
     env, official = AbsorbingState(gym.make("CartPole-v1")), gym.make("CartPole-v1")
-    observation, _ = env.reset(seed=3)
-    expected, _ = official.reset(seed=3)
-    ended, rewards = False, []
-    for t in range(500):
-        np.testing.assert_array_equal(observation, np.eye(5)[4] if ended else np.append(expected, 0))
-        observation, reward, terminated, truncated, _ = env.step(1)
-        rewards.append(reward)
-        assert not terminated and truncated == (t == 499)
-        if not ended:
+    for seed in (3, 4):
+        observation, _ = env.reset(seed=seed)
+        expected, _ = official.reset(seed=seed)
+        ended = False
+        while not ended:
+            np.testing.assert_array_equal(observation, np.append(expected, 0))
+            observation, reward, terminated, truncated, _ = env.step(1)
             expected, _, ended, _, _ = official.step(1)
-    assert ended and sum(rewards) == sum(1 for reward in rewards if reward) < 15
+            assert (reward, terminated, truncated) == (1.0, False, False)
+        np.testing.assert_array_equal(observation, np.eye(5)[4])
+        observation, reward, terminated, truncated, _ = env.step(1)
+        np.testing.assert_array_equal(observation, np.eye(5)[4])
+        assert (reward, terminated, truncated) == (0.0, False, True)
 
 
-def test_horizon_of_its_own_and_a_second_episode() -> None:
-    env = AbsorbingState(gym.make("CartPole-v1"), horizon=20)
-    for seed in range(2):
-        env.reset(seed=seed)
-        ends = [env.step(0)[3] for _ in range(20)]
-        assert ends == [False] * 19 + [True]
+def test_an_end_at_the_limit() -> None:
+    """Termination in the step that a time limit would truncate is followed by the absorbing state, too."""
+    length = 0
+    official = gym.make("CartPole-v1")
+    official.reset(seed=3)
+    while True:
+        length += 1
+        if official.step(1)[2]:
+            break
+    env = AbsorbingState(gym.make("CartPole-v1", max_episode_steps=length))
+    env.reset(seed=3)
+    assert [env.step(1)[2:4] for _ in range(length + 1)] == [(False, False)] * length + [(False, True)]
 
 
 def test_an_episode_that_is_cut_off() -> None:
@@ -48,7 +56,3 @@ def test_an_episode_that_is_cut_off() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="`env` must have vectors as observations, got"):
         AbsorbingState(gym.make("ardae_envs:ardae/PlanarObstacles-v0"))
-    with pytest.raises(ValueError, match="`horizon` must be >= 1, got 0"):
-        AbsorbingState(gym.make("CartPole-v1"), horizon=0)
-    with pytest.raises(ValueError, match=r"`horizon` must be given .*, got None"):
-        AbsorbingState(gym.make("CartPole-v1").unwrapped)

@@ -104,9 +104,9 @@ def test_replay_buffer_of_sqil(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS.values())
 def test_absorbing_states(method: type[Any]) -> None:
-    env = AbsorbingState(Counting(ends=True), horizon=5)
+    env = AbsorbingState(Counting(ends=True))
     model = make(method, env, demonstrations(2, ends=True)).learn(20)
-    assert model.demonstrations[0].observations.shape == (6, 3)
+    assert model.demonstrations[0].observations.shape == (5, 3)
 
 
 @pytest.mark.parametrize("method", METHODS.values())

@@ -133,23 +133,18 @@ def test_policies_that_cannot_clone() -> None:
 
 @pytest.mark.parametrize("method", [AIRL, GAIL, GANGCL])
 def test_demonstrations_get_absorbing_states(method: type[Any], tmp_path: Any) -> None:
-    """In an environment with absorbing states, demonstrations without them are continued to the horizon."""
-    env = AbsorbingState(Counting(ends=True), horizon=5)
+    """In an environment with absorbing states, demonstrations without them go on for one step after their end."""
+    env = AbsorbingState(Counting(ends=True))
     model = make(method, "sac", env, demonstrations(2, ends=True))
-    assert [len(demo.actions) for demo in model._demos] == [5, 5]
-    assert model._demos[0].observations.shape == (5, 3) and model._demos[0].observations[:, 2].tolist() == [
-        0,
-        0,
-        0,
-        1,
-        1,
-    ]
+    assert [len(demo.actions) for demo in model._demos] == [4, 4]
+    assert model._demos[0].observations[:, 2].tolist() == [0, 0, 0, 1]
+    assert model._demos[0].next_observations[:, 2].tolist() == [0, 0, 1, 1]
     assert not model._demos[0].terminated.any()
     model.learn(30)
     model.save(tmp_path / "model")
     loaded = method.load(tmp_path / "model", env, device="cpu", demonstrations=demonstrations(2, ends=True))
-    assert loaded.demonstrations[0].observations.shape == (6, 3)
+    assert loaded.demonstrations[0].observations.shape == (5, 3)
     always: Any = Always(np.array([1.0], np.float32))
-    own = collect_demonstrations(always, make_vec_env(lambda: AbsorbingState(Counting(ends=True), horizon=5)), 1)
-    assert len(make(method, "sac", env, own)._demos[0].actions) == 5  # these have them already
+    own = collect_demonstrations(always, make_vec_env(lambda: AbsorbingState(Counting(ends=True))), 1)
+    assert len(make(method, "sac", env, own)._demos[0].actions) == 4  # these have them already
     assert isinstance(env, gym.Wrapper)

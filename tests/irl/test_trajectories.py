@@ -147,18 +147,17 @@ def test_bad_input(tmp_path: Path) -> None:
 
 def test_absorbing_states() -> None:
     """The wrapper yields the same episode from the same actions."""
-    env, wrapped = gym.make("CartPole-v1"), AbsorbingState(gym.make("CartPole-v1"), horizon=20)
+    env, wrapped = gym.make("CartPole-v1"), AbsorbingState(gym.make("CartPole-v1"))
     (trajectory,) = collect_demonstrations(Always(np.array(1)), env, 1, seed=3)  # type: ignore[arg-type]
-    assert trajectory.terminated and len(trajectory) < 20
-    extended = with_absorbing_states(trajectory, 20, env.action_space)
+    assert trajectory.terminated
+    extended = with_absorbing_states(trajectory, env.action_space)
     (expected,) = collect_demonstrations(Always(np.array(1)), wrapped, 1, seed=3)  # type: ignore[arg-type]
     np.testing.assert_array_equal(extended.observations, expected.observations)
     np.testing.assert_equal(extended.rewards, expected.rewards)
     assert not extended.terminated and (extended.actions[: len(trajectory)] == 1).all()
     cut_off = collected(1)[0]
-    assert len(with_absorbing_states(cut_off, 5, env.action_space)) == 5
-    with pytest.raises(ValueError, match="`horizon` must be >= 5, the length of the trajectory, got 4"):
-        with_absorbing_states(cut_off, 4, env.action_space)
+    unchanged = with_absorbing_states(cut_off, env.action_space)
+    assert len(unchanged) == len(cut_off) == 5 and not unchanged.observations[:, -1].any()
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbled", "text", "objects", "folder", "version"])
