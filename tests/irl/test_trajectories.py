@@ -157,7 +157,7 @@ def test_absorbing_states() -> None:
     assert not extended.terminated and (extended.actions[: len(trajectory)] == 1).all()
     cut_off = collected(1)[0]
     unchanged = with_absorbing_states(cut_off, env.action_space)
-    assert len(unchanged) == len(cut_off) == 5 and not unchanged.observations[:, -1].any()
+    assert len(unchanged) == len(cut_off) == 5 and not np.asarray(unchanged.observations)[:, -1].any()
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbled", "text", "objects", "folder", "version"])
