@@ -19,7 +19,7 @@ from ardae_rl.common.training import Stateful
 from ardae_rl.runs.run import History, Run
 from ardae_rl.world_models.evolution import Evaluator
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.selection import Selection
+from ardae_rl.world_models.selection import SELECTED, TESTED, Selection
 from ardae_rl.world_models.stacked_control import StackedActor
 from ardae_rl.world_models.stage import Stage
 
@@ -81,6 +81,8 @@ class PPOStage(Stage):
             check_positive(self._named(field), getattr(self, field))
         for field in ("gamma", "averaging"):
             check_between(self._named(field), getattr(self, field), 0, 1)
+        check_between(self._named("n_held_out"), self.n_held_out, 1, TESTED - SELECTED)
+        check_count(self._named("batch_size"), self.batch_size, 2)  # PPO normalizes the advantages of a batch
         check_min(self._named("bonus"), self.bonus, 0)
         if self.patience is not None:
             check_count(self._named("patience"), self.patience)
@@ -119,6 +121,8 @@ class PPOStage(Stage):
         per_update = self.n_steps * venv.num_envs
         n_updates, every = -(-n_decisions // per_update), max(1, self.evaluate_every // per_update)
         for update in run.steps(n_updates, parts, checkpoint=self.name, every=every):
+            if update > 0 and agent._last_obs is None:  # resumed: not the same first episodes again
+                agent.set_random_seed(int(np.random.SeedSequence([seed, update]).generate_state(1)[0]))
             self._improve(agent, min(1 - update / n_updates, share_left()))
             _move(averaged, agent.policy, self.averaging)
             row = {"n_steps": float(agent.num_timesteps), "training_return": _mean_return(agent)}

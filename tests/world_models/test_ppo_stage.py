@@ -21,7 +21,7 @@ from ardae_rl.world_models.film import film
 from ardae_rl.world_models.latent_control import WorldModelVecEnv
 from ardae_rl.world_models.plots import draw_learning
 from ardae_rl.world_models.ppo_stage import PPOStage
-from ardae_rl.world_models.selection import Selection
+from ardae_rl.world_models.selection import SELECTED, TESTED, Selection
 from ardae_rl.world_models.vision import as_images
 from tests.world_models.brightness import Brightness
 
@@ -167,6 +167,25 @@ def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
         model(tmp_path, n_envs=4).learn(100)
 
 
+def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environments have other seeds than those that the training began with."""
+    seeds: list[int] = []
+    reset = Brightness.reset
+
+    def recorded(env: Brightness, *, seed: int | None = None, options: Any = None) -> Any:
+        seeds.extend([] if seed is None else [seed])
+        return reset(env, seed=seed, options=options)
+
+    monkeypatch.setattr(Brightness, "reset", recorded)
+    with pytest.raises(KeyboardInterrupt):
+        model(tmp_path).learn(100, Interrupt(after=2))
+    begun = [seed for seed in seeds if seed < SELECTED]
+    seeds.clear()
+    model(tmp_path).learn(100)
+    resumed = [seed for seed in seeds if not SELECTED <= seed < TESTED + 1000]
+    assert not set(resumed[-2:]) & set(begun)  # one seed for each environment
+
+
 class Clock(StopAfter):
     """Loses a fifth of its time at each update."""
 
@@ -285,6 +304,10 @@ def test_bad_arguments() -> None:
         model(search_kwargs={"sigma": 0.1})
     with pytest.raises(ValueError, match=r"`search_kwargs\['bonus'\]` must be >= 0, got -1"):
         PPOStage(bonus=-1)
+    with pytest.raises(ValueError, match=r"`search_kwargs\['batch_size'\]` must be >= 2, got 1"):
+        PPOStage(batch_size=1)
+    with pytest.raises(ValueError, match=r"`search_kwargs\['n_held_out'\]` must be between 1 and 10000, got 10001"):
+        PPOStage(n_held_out=10_001)
     with pytest.raises(ValueError, match="`search` must be 'environment' or 'dream' to evolve a controller, got 'ppo'"):
         model().evolve_controller(10)
     policy: WorldModelPolicy = model().policy
