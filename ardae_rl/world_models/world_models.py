@@ -243,7 +243,9 @@ class WorldModels(BaseAlgorithm):
         :param tb_log_name: As in SB3.
         :param reset_num_timesteps: As in SB3.
         :param progress_bar: Whether to show a progress bar of environment steps.
+        :raises ValueError: If ``collection_env`` or ``search_env`` cannot be made, or has other actions than ``env``.
         """
+        self._check_envs()
         expected = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         with progress.progress_bar("environment steps", expected, progress_bar) as update:
             callbacks: Any = [*_callback_list(callback), ShowSteps(update)]
@@ -488,6 +490,19 @@ class WorldModels(BaseAlgorithm):
 
     def _search_env(self) -> Source:
         return resolve(self.search_env, self.env_description, SEARCH_ENVS, "search_env")
+
+    def _check_envs(self) -> None:
+        """Make an environment for collection and one for the search, before hours of training.
+
+        :raises ValueError: If one cannot be made, or has other actions than ``env``.
+        """
+        envs = {"collection_env": self._collection_env(), "search_env": self._search_env()}
+        for name, source in envs.items():
+            with closing(env_maker(source, 1)()) as env:
+                if env.action_space != self.action_space:
+                    raise ValueError(
+                        f"`{name}` must have the actions of `env`, {self.action_space}, got {env.action_space}"
+                    )
 
     def _env_settings(self) -> dict[str, Any]:
         """Return the settings that the first round's episodes depend on, besides their number."""

@@ -316,6 +316,23 @@ def test_bad_arguments() -> None:
             use()
 
 
+class OtherActions(Brightness):
+    """It has one action more."""
+
+    action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+
+@pytest.mark.parametrize("name", ["collection_env", "search_env"])
+def test_environments_are_checked_before_any_training(name: str, tmp_path: Path) -> None:
+    agent = model(tmp_path, **{name: OtherActions})
+    with pytest.raises(ValueError, match=rf"`{name}` must have the actions of `env`, Box.*\(2,\).*, got Box.*\(3,\)"):
+        agent.learn(100)
+    agent = model(tmp_path, **{name: None})
+    with pytest.raises(ValueError, match=f"`{name}` must be given for an `env` that is not registered, got None"):
+        agent.learn(100)
+    assert not tmp_path.joinpath("round_0").exists()
+
+
 class Stop(BaseCallback):
     """Ends the training after some updates."""
 
