@@ -47,7 +47,7 @@ def test_learning_rates_of_the_actor(location_path: bool, scales: list[float]) -
         assert fast == {id(p) for part in (model.actor.noise_layer, model.actor.generator) for p in part.parameters()}
     model.learn(12)
     model._current_progress_remaining = 0.5
-    for n_updates, scale in ((0, 3), (10_000, 2), (30_000, 1.5), (10**9, 1)):
+    for n_updates, scale in ((0, 3), (10_000, 2), (30_000, 1.5), (10**10, 1)):
         model._n_updates = n_updates
         model.train(gradient_steps=1, batch_size=8)
         expected = [1.0, scale] if location_path else [1.0]
