@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Follow a terminated episode by one step in an absorbing state, with reward 0 and an ignored action.
 
-    That step is truncated, so that its value is, as SB3 learns it, that of staying in the absorbing state for ever. A
-    learned reward then assigns a value to having terminated. Without this wrapper SB3 sets that value to 0, so that
-    positive rewards favor survival and negative ones favor termination, whatever the demonstrations show (Kostrikov
-    et al. 2019, Discriminator-actor-critic, https://arxiv.org/abs/1809.02925). Each observation gets one more entry: 0
-    in the environment's own states; in the absorbing state it is 1 and all other entries are 0.
+    The episode is truncated there, so that SB3 learns the value of staying in the absorbing state forever. A learned
+    reward then assigns a value to having terminated. Without this wrapper SB3 sets that value to 0, so that positive
+    rewards favor survival and negative ones favor termination, whatever the demonstrations show (Kostrikov et al. 2019,
+    Discriminator-actor-critic, https://arxiv.org/abs/1809.02925). Each observation gets one more entry: 0 in the
+    environment's own states; in the absorbing state it is 1 and all other entries are 0.
 
     Example:
 

@@ -317,7 +317,7 @@ def test_bad_arguments() -> None:
 
 
 class OtherActions(Brightness):
-    """It has one action more."""
+    """Its actions have one dimension more."""
 
     action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
