@@ -143,3 +143,20 @@ def test_planners_and_other_memories_are_refused(algorithm: Any) -> None:
     env, name = ("CarRacing-v3", "CnnPolicy") if algorithm is WorldModels else ("Pendulum-v1", "MlpPolicy")
     with pytest.raises(ValueError, match=r"`policy` must map an observation to an action without planning or a state"):
         DeterministicPolicy(algorithm(name, env).policy)
+
+
+def test_recurrent_policies_are_refused() -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    model = contrib.RecurrentPPO("MlpLstmPolicy", "Pendulum-v1", n_steps=8)
+    with pytest.raises(ValueError, match=r"without planning or a state, got RecurrentActorCriticPolicy|got MlpLstm"):
+        DeterministicPolicy(model.policy)
+
+
+def test_export_leaves_the_model_as_it_is() -> None:
+    """On a GPU, the model's policy would otherwise be on another device than its optimizers."""
+    model = SACNF("MlpPolicy", "Pendulum-v1", buffer_size=10)
+    model.policy.set_training_mode(True)
+    parameters = [parameter.data_ptr() for parameter in model.policy.parameters()]
+    export_program(model)
+    assert model.policy.training and model.actor.training
+    assert parameters == [parameter.data_ptr() for parameter in model.policy.parameters()]

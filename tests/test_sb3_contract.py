@@ -580,6 +580,13 @@ def test_discrete_actions_are_refused(make: Make, env: Any) -> None:
         ({"target_entropy": math.inf}, "`target_entropy` must be finite, got inf"),
         ({"batch_size": 0}, "`batch_size` must be >= 1, got 0"),
         ({"batch_size": math.nan}, "`batch_size` must be a number, got nan"),
+        ({"buffer_size": 0}, "`buffer_size` must be >= 1, got 0"),
+        ({"target_update_interval": 0}, "`target_update_interval` must be >= 1, got 0"),
+        ({"policy_kwargs": {"n_critics": 0}}, "`n_critics` must be >= 1, got 0"),
+        ({"policy_kwargs": {"net_arch": [8, 0]}}, "`net_arch` must be >= 1, got 0"),
+        ({"policy_kwargs": {"net_arch": {"pi": [8], "qf": ["8"]}}}, "`net_arch` must be a number, got '8'"),
+        ({"policy_kwargs": {"activation_fn": "rleu"}}, "`activation_fn` must be one of 'elu', .*, got 'rleu'"),
+        ({"policy_kwargs": {"actor_activation_fn": "x"}}, "`actor_activation_fn` must be one of 'elu', .*, got 'x'"),
         ({"tau": 1.5}, "`tau` must be between 0 and 1, got 1.5"),
         ({"gamma": -0.1}, "`gamma` must be between 0 and 1, got -0.1"),
     ],
@@ -589,6 +596,13 @@ def test_bad_arguments(make: Make, arguments: dict[str, Any], message: str) -> N
     with pytest.raises((ValueError, TypeError), match=message) as error:
         make(**arguments)
     assert "\n" not in str(error.value)
+
+
+def test_activation_functions_go_by_name(make: Make) -> None:
+    policy = make(policy_kwargs={"net_arch": [8], "activation_fn": "silu", "actor_activation_fn": "tanh"}).policy
+    kinds = [{type(module) for module in network.modules()} for network in (policy.actor, policy.critic)]
+    assert nn.Tanh in kinds[0] and nn.SiLU not in kinds[0]
+    assert nn.SiLU in kinds[1] and nn.Tanh not in kinds[1]
 
 
 def test_no_gradient_steps(make: Make) -> None:

@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
+from ardae_rl.common.activations import activation_class
 from ardae_rl.common.checks import check_count
 from ardae_rl.common.critics import make_critics
 from ardae_rl.common.queries import FiniteObservations, query_actions, query_observations
@@ -97,6 +98,17 @@ def check_no_sde(use_sde: bool) -> None:
         raise ValueError("`use_sde` must be False, because the actor has no exploration matrix, got True")
 
 
+def _check_widths(net_arch: list[int] | dict[str, list[int]] | None) -> None:
+    """Check the widths of hidden layers, which SB3 takes as they are.
+
+    :raises ValueError: For a layer without units.
+    :raises TypeError: For a width that is no integer.
+    """
+    for part in net_arch.values() if isinstance(net_arch, dict) else [net_arch or []]:
+        for width in part:
+            check_count("net_arch", width)
+
+
 class NoTargets(nn.Module):
     """Stands in the place of target critics for a kind of critics that has none."""
 
@@ -117,7 +129,7 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
     :param critic_kwargs: Arguments of the kind.
     :param net_arch: Widths of the hidden layers of actor and critics, or ``dict(pi=[...], qf=[...])``. None chooses two
         layers of 256 for the actor, and the kind's own widths for the critics.
-    :param activation_fn: Activation function of the critics.
+    :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor. None chooses that of the critics.
     :param features_extractor_class: Class of the features extractor. None chooses the policy's default.
     :param features_extractor_kwargs: Arguments of the features extractor.
@@ -143,7 +155,7 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
         critic: str = "mlp",
         critic_kwargs: dict[str, Any] | None = None,
         net_arch: list[int] | dict[str, list[int]] | None = None,
-        activation_fn: type[nn.Module] = nn.ReLU,
+        activation_fn: str | type[nn.Module] = nn.ReLU,
         actor_activation_fn: str | type[nn.Module] | None = None,
         features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
@@ -154,6 +166,10 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
         share_features_extractor: bool = False,
         **actor_kwargs: Any,
     ):
+        check_count("n_critics", n_critics)
+        _check_widths(net_arch)
+        activation_fn = activation_class("activation_fn", activation_fn)
+        actor_activation_fn = activation_class("actor_activation_fn", actor_activation_fn or activation_fn)
         self.constructor_arguments["lr_schedule"] = self._dummy_schedule  # no schedule is needed to load a policy alone
         self.critics = make_critics(critic, critic_kwargs)
         if net_arch is None:
@@ -161,7 +177,7 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
         if optimizer_kwargs is None and issubclass(optimizer_class, th.optim.Adam | th.optim.AdamW):
             optimizer_kwargs = self.default_adam_kwargs | self.critics.adam_kwargs
         # The base class builds the actor from them
-        self.own_actor_kwargs = {"activation_fn": actor_activation_fn or activation_fn} | actor_kwargs
+        self.own_actor_kwargs = {"activation_fn": actor_activation_fn} | actor_kwargs
         super().__init__(
             observation_space,
             action_space,

@@ -27,7 +27,7 @@ def check_spaces(model: BaseAlgorithm) -> None:
     """Check what SB3's algorithms take for granted of the spaces of their environment.
 
     :raises ValueError: For observations without an axis, discrete observations or actions that do not start at 0, and
-        integer boxes of actions.
+        boxes of actions that have integers or leave no choice in a dimension.
     """
     for name, part in _parts("observation_space", model.observation_space).items():
         if isinstance(part, spaces.Box) and part.shape == ():
@@ -37,6 +37,8 @@ def check_spaces(model: BaseAlgorithm) -> None:
     _check_start("action_space", space)
     if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
         raise ValueError(f"`action_space` must have real numbers, got {space}")
+    if isinstance(space, spaces.Box) and not (space.low < space.high).all():
+        raise ValueError(f"`action_space` must have low < high in each dimension, got {space.low} and {space.high}")
 
 
 def _parts(name: str, space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:

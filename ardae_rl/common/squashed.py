@@ -49,7 +49,7 @@ def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
 
 
 def saturation_excess(pre_tanh: th.Tensor) -> th.Tensor:
-    """Return how far Σ ln(1 - tanh² x) lies below its value with saturated actions a millionth from their bounds, >= 0.
+    """Return Σ max(0, l - ln(1 - tanh² x)) over the last dimension, where l is ln(1 - a²) a millionth from a bound.
 
     Log-densities grow without limit as actions approach their bounds, although these actions no longer differ. An
     algorithm that rewards entropy subtracts this from them, so that its critics do not learn such rewards. (SB3's SAC

@@ -25,9 +25,11 @@ def check_updates(model: OffPolicyAlgorithm) -> None:
     :raises ValueError: For a value out of its range.
     :raises TypeError: For a value that is no number.
     """
+    check_count("buffer_size", model.buffer_size)
     check_count("batch_size", model.batch_size)
     check_between("tau", model.tau, 0, 1)
     check_between("gamma", model.gamma, 0, 1)
+    check_count("target_update_interval", model.target_update_interval)  # type: ignore[attr-defined]
 
 
 def check_temperature(ent_coef: str | float, target_entropy: str | float) -> None:

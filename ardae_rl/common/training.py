@@ -41,6 +41,8 @@ class MetricMeans:
 
         :param metrics: Detached scalars by name.
         """
+        if not metrics:
+            return
         rows = self._rows.setdefault(tuple(metrics), [])
         rows.append(th.cat([value.reshape(1) for value in metrics.values()]).unsqueeze(0))
         if len(rows) == _MAX_PENDING:  # many small tensors would fragment the memory

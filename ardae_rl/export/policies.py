@@ -1,5 +1,7 @@
 """Deterministic policies as modules: everything between an observation and an action, with tensors."""
 
+import inspect
+
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
@@ -38,7 +40,8 @@ class DeterministicPolicy(nn.Module):
         super().__init__()
         if not isinstance(policy.observation_space, spaces.Box):
             raise ValueError(f"`policy` must have observations in a Box, got {policy.observation_space}")
-        if isinstance(policy, LatentPlanningPolicy | FramePolicy):
+        has_memory = "lstm_states" in inspect.signature(policy._predict).parameters  # as sb3-contrib calls it
+        if has_memory or isinstance(policy, LatentPlanningPolicy | FramePolicy):
             name = type(policy).__name__
             raise ValueError(f"`policy` must map an observation to an action without planning or a state, got {name}")
         policy.set_training_mode(False)

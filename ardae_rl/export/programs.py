@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ class _Form(NamedTuple):
 
 
 def _form(model: BaseAlgorithm) -> _Form:
-    policy = model.policy
+    policy = copy.deepcopy(model.policy)  # which is moved to the CPU and put into evaluation mode
     shape, dtype = tuple(policy.observation_space.shape or ()), policy.observation_space.dtype
     if isinstance(policy, WorldModelPolicy):
         memory = (policy.memory.hidden,)

@@ -10,11 +10,11 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
+from ardae_rl.common.activations import FastTanh, activation_class
 from ardae_rl.common.checks import check_choice, check_count, check_min
 from ardae_rl.common.compiled import normal_like
 from ardae_rl.common.cpu import chunk_length
 from ardae_rl.common.policies import SquashedActor, record_arguments
-from ardae_rl.sac_ardae.activations import FastTanh, activation_class
 from ardae_rl.sac_ardae.modes import most_probable
 from ardae_rl.sac_ardae.moments import HermiteRule, Moments, hermite_rule, one_layer_moments
 from ardae_rl.sac_ardae.whitening import (
@@ -69,9 +69,9 @@ class ImplicitActor(SquashedActor):
         steps in the density, and bounded, because sharp and separate modes then need moderate weights only.
     :param location_path: Whether the location is added. Without it, the policy is the generator alone, as in the paper.
     :param frame: Coordinates in which the estimator sees the actions before tanh: "moments" (whitened by the mean and
-        covariance of g, which are exact for a generator with one hidden layer, and come from sigma points for a deeper
-        one), "sigma_points" (whitened by sigma points in any case), "center" (relative to g(0, s), as in the paper) or
-        "none".
+        covariance of g: in closed form for a generator with one hidden layer, up to a short expansion whose error the
+        estimator learns; from sigma points for a deeper one), "sigma_points" (whitened by sigma points in any case),
+        "center" (relative to g(0, s), as in the paper) or "none".
     :param output_noise: c, the standard deviation of the output noise relative to that of g. None chooses 0.3 for a
         frame that whitens, and 0 otherwise, where only 0 is possible.
     :param n_bases: Number of orthonormal bases of sigma points. More of them whiten a nonlinear policy better, and take
@@ -109,6 +109,7 @@ class ImplicitActor(SquashedActor):
         super().__init__(observation_space, action_space, features_extractor, normalize_images)
         if noise_dim is None:
             noise_dim = max(10, self.action_dim + 4)
+        check_count("noise_dim", noise_dim)
         if noise_dim < self.action_dim:
             raise ValueError(f"`noise_dim` must be >= {self.action_dim}, the action dimension, got {noise_dim}")
         encoder_arch, location_arch, generator_arch = _architecture(
@@ -118,6 +119,8 @@ class ImplicitActor(SquashedActor):
         if output_noise is None:
             output_noise = _OUTPUT_NOISE if frame in WHITENING_FRAMES else 0.0
         check_min("output_noise", output_noise, 0)
+        if math.isinf(output_noise):
+            raise ValueError(f"`output_noise` must be finite, got {output_noise!r}")
         if output_noise > 0 and frame not in WHITENING_FRAMES:
             raise ValueError(f"`output_noise` must be 0 with frame={frame!r}, got {output_noise!r}")
         self.frame_kind, self.output_noise = frame, output_noise
@@ -146,9 +149,8 @@ class ImplicitActor(SquashedActor):
         assert isinstance(output_layer, nn.Linear)
         # Broad initial actions (a standard deviation of about 0.6 before tanh), few of them saturated
         nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
-        self.has_exact_moments = len(generator_arch) == 1 and frame != "sigma_points"
-        self.has_exact_frame = self.has_exact_moments and frame == "moments"
-        if frame == "moments" and not self.has_exact_frame:
+        self.has_closed_form = len(generator_arch) == 1 and frame != "sigma_points"
+        if frame == "moments" and not self.has_closed_form:
             warnings.warn(
                 "A generator with more than one hidden layer has no closed form of its mean and covariance. They come "
                 f"from {2 * noise_dim * n_bases} sigma points instead, with which estimated entropies were 0.2 to 0.9 "
@@ -178,7 +180,7 @@ class ImplicitActor(SquashedActor):
         """Set the factor in the generator's learning rate, which falls from 3 to 1.
 
         :param optimizer: Optimizer of the groups from :meth:`parameter_groups`.
-        :param n_updates: Number of updates so far.
+        :param n_updates: Number of updates of the actor so far.
         """
         for group in optimizer.param_groups:
             if self.location_path and group["params"][0] is self.noise_layer.weight:
@@ -232,7 +234,7 @@ class ImplicitActor(SquashedActor):
 
         :param embedding: Embedding of the states from :meth:`encode`.
         """
-        if not self.has_exact_moments:
+        if not self.has_closed_form:
             return sigma_point_moments(self.generate_at_sigma_points(embedding))
         return self._closed_form(embedding, HermiteRule(*(tensor.to(embedding) for tensor in hermite_rule())))
 
@@ -253,7 +255,7 @@ class ImplicitActor(SquashedActor):
             return AffineFrame(embedding.new_zeros(len(embedding), 1, 1))
         if self.frame_kind == "center":
             return AffineFrame(self.center(embedding))
-        if self.has_exact_moments:
+        if self.has_closed_form:
             rule = HermiteRule(self.frame_nodes, self.frame_projection, self.frame_weights)
             return whitening_frame(self._closed_form(embedding, rule))
         return whitening_frame(self.moments(embedding))
@@ -302,8 +304,9 @@ def _architecture(
     """Return the widths of encoder, location and generator."""
     if n_encoder_layers is None:
         n_encoder_layers = len(net_arch) // 2
+    check_count("n_encoder_layers", n_encoder_layers, 0)
     most_layers = max(len(net_arch) - 1, 0)
-    if not 0 <= n_encoder_layers <= most_layers:
+    if n_encoder_layers > most_layers:
         raise ValueError(
             f"`n_encoder_layers` must be between 0 and {most_layers}, to leave a layer of {net_arch} for the noise, "
             f"got {n_encoder_layers}"
@@ -314,4 +317,6 @@ def _architecture(
         generator_arch = generator_arch or [_HIDDEN_UNITS]
     if not generator_arch:
         raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")
+    for width in generator_arch:
+        check_count("generator_arch", width)
     return net_arch[:n_encoder_layers], location_arch, generator_arch

@@ -1,4 +1,4 @@
-"""Exact mean and covariance of a sampler with one hidden layer, by Hermite expansion of its units."""
+"""Mean and covariance of a sampler with one hidden layer in closed form, by Hermite expansion of its units."""
 
 import math
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Policies with an implicit actor, SB3's critics and the score estimator."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch as th
 from gymnasium import spaces
@@ -11,8 +11,7 @@ from torch import nn
 
 from ardae_rl.common.checks import check_count
 from ardae_rl.common.policies import SquashedPolicy, check_no_sde, record_arguments
-from ardae_rl.common.squashed import log_half_range, log_tanh_slope
-from ardae_rl.sac_ardae.activations import activation_class
+from ardae_rl.common.squashed import log_half_range, log_tanh_slope, saturation_excess
 from ardae_rl.sac_ardae.actor import ImplicitActor
 from ardae_rl.sac_ardae.bounds import EntropyBounds, gaussian_entropy, mixture_log_densities
 from ardae_rl.sac_ardae.correction import DensityCorrection
@@ -45,7 +44,7 @@ class SACARDAEPolicy(SquashedPolicy):
         actor's.
     :param entropy: What the policy maximizes besides its value: "score" (the entropy, by the estimator's score) or
         "distance" (:class:`~ardae_rl.sac_ardae.distance.LogDistance`, which needs no estimator: there is no density
-        then, ``score_kwargs`` have no effect, and ``output_noise`` is 0 by default).
+        then, ``score_kwargs`` must be empty, and ``output_noise`` is 0 by default).
     :param entropy_kwargs: Arguments of the distance.
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor's encoder and location.
@@ -79,17 +78,20 @@ class SACARDAEPolicy(SquashedPolicy):
         check_no_sde(use_sde)
         self.distance = make_distance(entropy, entropy_kwargs)
         if self.distance is not None:
+            if score_kwargs:
+                raise ValueError(f"`score_kwargs` must be empty for entropy='distance', got {score_kwargs}")
             kwargs = {"output_noise": 0.0} | kwargs
-        # A short average, because policy and estimator chase each other over any delay
-        self.score_kwargs = {"averaging": 5, "learning_rate": 3e-3} | (score_kwargs or {})
-        self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
-        self.score_kwargs["learning_rate"] = self.score_lr_schedule(1)
-        self.constructor_arguments["score_kwargs"] = self.score_kwargs  # without a schedule, as for lr_schedule
+        else:
+            # A short average, because policy and estimator chase each other over any delay
+            self.score_kwargs = {"averaging": 5, "learning_rate": 3e-3} | (score_kwargs or {})
+            self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
+            self.score_kwargs["learning_rate"] = self.score_lr_schedule(1)
+            self.constructor_arguments["score_kwargs"] = self.score_kwargs  # without a schedule, as for lr_schedule
         super().__init__(
             observation_space,
             action_space,
             lr_schedule,
-            activation_fn=activation_class("activation_fn", activation_fn),
+            activation_fn=activation_fn,
             actor_activation_fn=actor_activation_fn,
             **kwargs,
         )
@@ -159,12 +161,31 @@ class SACARDAEPolicy(SquashedPolicy):
             covariance = th.baddbmm(covariance, factor, factor.mT, alpha=self.actor.output_noise**2)
         return Moments(mean, covariance)
 
+    def _gaussian_entropy(self, embedding: th.Tensor) -> th.Tensor:
+        """Return the entropy of the normal distribution with the moments of the actions before tanh, (batch, 1)."""
+        log_det = cast(th.Tensor, whitening_frame(self._moments(embedding)).log_det())
+        return gaussian_entropy(self.actor.action_dim, 1.0) + log_det
+
+    @th.no_grad()
+    def mean_entropy_bound(self, obs: PyTorchObs) -> th.Tensor:
+        """Return the mean over states of the Gaussian bound of the entropy of actions in [-1, 1], a scalar.
+
+        Saturated actions count as a millionth from their bounds, as in training. One action is sampled in each state.
+
+        :param obs: Observations as returned by ``obs_to_tensor``.
+        """
+        states = self.encode_states(obs)
+        pre_tanh = self.actor.sample(states.embedding, 1, states.frame)
+        log_slope = log_tanh_slope(pre_tanh) + saturation_excess(pre_tanh)
+        return (self._gaussian_entropy(states.embedding) + log_slope).mean()
+
     @th.no_grad()
     def entropy_bounds(self, obs: PyTorchObs, n_samples: int = 64) -> EntropyBounds:
         """Return bounds of the entropy of π(· | s) in nats, per unit of the environment's action range.
 
-        They use neither the estimator nor any other approximation, and hold in expectation; for a generator with more
-        than one hidden layer, the Gaussian bound is approximate. Without output noise there is no lower bound.
+        They do not use the estimator, and hold in expectation. The Gaussian bound is approximate: its moments come from
+        a truncated expansion, or for a generator with more than one hidden layer from sigma points. Without output
+        noise there is no lower bound.
 
         :param obs: Observations as returned by ``obs_to_tensor``.
         :param n_samples: Number of actions to sample for each observation, at least 2. More bring the lower and the
@@ -177,8 +198,7 @@ class SACARDAEPolicy(SquashedPolicy):
         pre_tanh = self.actor.add_output_noise(outputs, frame)
         # Of the entropy before tanh, by the change of variables
         offset = log_tanh_slope(pre_tanh).mean(1, keepdim=True) + log_half_range(self.actor.action_space, self.device)
-        volume = whitening_frame(self._moments(embedding)).log_det()
-        gaussian = (offset + volume + gaussian_entropy(self.actor.action_dim, 1.0)).squeeze(1)
+        gaussian = (offset + self._gaussian_entropy(embedding)).squeeze(1)
         noise = self.actor.output_noise
         if noise == 0:
             return EntropyBounds(th.full_like(gaussian, -th.inf), gaussian, gaussian)

@@ -17,11 +17,11 @@ from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.compiled import CompiledFunction, CudaRecorder, GraphedStep, set_learning_rate
 from ardae_rl.common.queries import check_spaces
-from ardae_rl.common.squashed import log_tanh_slope, saturation_excess
+from ardae_rl.common.squashed import saturation_excess
 from ardae_rl.common.temperature import check_continuous, check_temperature, check_updates, initial_ent_coef
 from ardae_rl.common.training import GradientLimit, MetricMeans, frozen, polyak_update_foreach
 from ardae_rl.sac_ardae.actor import ImplicitActor
-from ardae_rl.sac_ardae.bounds import EntropyCheck, gaussian_entropy
+from ardae_rl.sac_ardae.bounds import EntropyCheck
 from ardae_rl.sac_ardae.calibration import TargetCalibration
 from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob, pre_tanh_score
 from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping
@@ -34,7 +34,7 @@ _GRAPHED_ON_GPU = ("update_networks", "update_critic_alone")
 # Methods with many small operations, which torch.compile fuses. (The critics' loss is a few matrix products.)
 _COMPILED_ON_CPU = ("_encode_states", "_score_samples", "target_q_values", "_actor_loss")
 
-# Gradient steps between two updates of the density's correction
+# Gradient steps between two updates of the density's correction, and two computations of the entropy's bound
 CORRECTION_INTERVAL = 50
 
 
@@ -54,7 +54,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     :param policy: "MlpPolicy", "CnnPolicy" or "MultiInputPolicy", or a subclass of
         :class:`~ardae_rl.sac_ardae.policies.SACARDAEPolicy`.
     :param env: Environment, or its id.
-    :param learning_rate: Learning rate of actor, critics and temperature. May be a schedule.
+    :param learning_rate: Learning rate of actor, critics and temperature. May be a schedule. The generator's begins at
+        three times this rate and falls to it.
     :param buffer_size: Size of the replay buffer.
     :param learning_starts: Number of environment steps before training starts.
     :param batch_size: Number of transitions in a gradient step.
@@ -68,13 +69,15 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     :param optimize_memory_usage: Whether to store observations once, which takes half the memory.
     :param n_steps: Number of steps n of n-step returns.
     :param ent_coef: Temperature α: a fixed number, or "auto" or "auto_<initial value>" to learn it.
-    :param target_update_interval: Number of gradient steps between updates of the target critics.
+    :param target_update_interval: Number of gradient steps between updates of the target critics, counted within one
+        training: it has no effect beyond ``gradient_steps``, as in SB3.
     :param target_entropy: Target of a learned temperature. "auto" is minus the action dimension for the entropy, and
         ln(β √d) for the distance of ``policy_kwargs=dict(entropy="distance")``.
     :param backup_entropy: Whether the critics' targets include the entropy of the next action.
     :param target_calibration: Whether the critics learn values shifted by a constant
-        (:class:`~ardae_rl.sac_ardae.calibration.TargetCalibration`).
-    :param n_score_updates: Number of updates of the score estimator in a gradient step.
+        (:class:`~ardae_rl.sac_ardae.calibration.TargetCalibration`). This needs ``backup_entropy``.
+    :param n_score_updates: Number of updates of the score estimator in a gradient step that updates the actor. This and
+        the next three arguments have no effect with ``entropy="distance"``, which has no estimator.
     :param score_batch_size: Number of states in an update of the estimator.
     :param n_action_samples: Number of actions sampled in each of these states.
     :param score_warmup: Number of updates of the estimator before the first gradient step.
@@ -197,6 +200,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         check_min("actor_gradient_limit", self.actor_gradient_limit, 0)
         check_temperature(self.ent_coef, self.target_entropy)
         check_updates(self)
+        if self.target_calibration and not self.backup_entropy:
+            raise ValueError("`backup_entropy` must be True with target_calibration=True, got False")
 
     def _check_density(self) -> None:
         learned = isinstance(self.ent_coef, str)
@@ -267,6 +272,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
                 self.update_score(self._encode_states(replay_data.observations), self.score_warmup)
             if iteration % CORRECTION_INTERVAL == 0:
                 self.update_correction(replay_data.observations)
+                means.add(self.entropy_bound(replay_data.observations))
             if critics.updates_actor(iteration + 1):
                 means.add(self.update_networks(replay_data, th.full((), float(iteration), device=self.device)))
             else:
@@ -282,15 +288,16 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             self.logger.record(f"train/{name}", value)
         if self.policy.correction is not None:
             self.logger.record("train/log_prob_offset", float(self.policy.correction.offset))
-        if "entropy_bound" in values:
-            self.entropy_check.update(values["entropy"] - values["entropy_bound"], gradient_steps)
+        if values.keys() >= {"entropy", "entropy_bound"}:
+            excess = values["entropy"] - values["entropy_bound"]
+            self.entropy_check.update(excess, max(gradient_steps, CORRECTION_INTERVAL))
 
     def _set_learning_rates(self) -> None:
         progress = self._current_progress_remaining
         learning_rate = self.lr_schedule(progress)
         self.logger.record("train/learning_rate", learning_rate)
         graphed = isinstance(self.update_networks, GraphedStep)
-        self.actor.slow_down(self.actor.optimizer, self._n_updates)
+        self.actor.slow_down(self.actor.optimizer, self._n_updates // self.policy.critics.policy_delay)
         for optimizer in (self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer):
             if optimizer is not None:
                 set_learning_rate(optimizer, learning_rate, graphed)
@@ -315,6 +322,11 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     def ent_coef_value(self) -> th.Tensor:
         """The temperature α, without gradient."""
         return self.ent_coef_tensor if self.log_ent_coef is None else self.log_ent_coef.detach().exp()
+
+    @property
+    def _entropy_name(self) -> str:
+        """Name of the metric that is minus ``log_prob``."""
+        return "entropy" if self.policy.distance is None else "log_distance"
 
     @property
     def _n_actions(self) -> int:
@@ -366,6 +378,18 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             self.policy.correction.update(self.actor, self.estimator, state)
             self.policy.set_training_mode(True)
 
+    def entropy_bound(self, observations: PyTorchObs) -> dict[str, th.Tensor]:
+        """Return a metric that the mean entropy cannot exceed, for an estimated entropy and a generator of one layer.
+
+        :param observations: Observations from the replay buffer.
+        """
+        if not self.actor.has_closed_form or self.policy.distance is not None or not self.estimator.has_density:
+            return {}
+        self.policy.set_training_mode(False)
+        bound = self.policy.mean_entropy_bound(observations)
+        self.policy.set_training_mode(True)
+        return {"entropy_bound": bound}
+
     def update_critic_alone(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
         """Make one of the gradient steps in which critics with a policy delay leave the policy as it is."""
         return self.update_critic(replay_data)
@@ -401,7 +425,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             else:
                 log_prob = -self.policy.distance(th.tanh(pre_tanh))
             bonus = -self.ent_coef_value * log_prob
-            metrics["entropy"] = -log_prob.mean()
+            metrics[self._entropy_name] = -log_prob.mean()
             next_values = next_values + bonus
             if self.calibration is not None:
                 self.calibration.update((1 - replay_data.dones) * discounts * bonus)
@@ -465,12 +489,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         metrics["actor_loss"] = -values.detach().mean()
         if log_prob is not None:
             metrics["actor_loss"] = (self.ent_coef_value * log_prob - values.detach()).mean()
-            metrics["entropy"] = -log_prob.mean()
-            if self.actor.has_exact_frame and self.policy.distance is None:
-                gaussian = gaussian_entropy(self.actor.action_dim, 1 + self.actor.output_noise**2)
-                log_slope = log_tanh_slope(pre_tanh.detach()) + saturation_excess(pre_tanh.detach())
-                log_volume = states.frame.log_det() + log_slope
-                metrics["entropy_bound"] = gaussian + log_volume.mean()
+            metrics[self._entropy_name] = -log_prob.mean()
         return actor_loss, metrics, log_prob
 
     def _entropy_term(self, states: EncodedStates, pre_tanh: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:

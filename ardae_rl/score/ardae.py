@@ -103,7 +103,7 @@ class ARDAE(nn.Module):
         check_choice("loss", loss, LOSSES)
         check_positive("input_scale", input_scale)
         check_positive("learning_rate", learning_rate)
-        check_positive("averaging", averaging)
+        check_count("averaging", averaging)
         check_positive("max_grad_norm", max_grad_norm)
         self.dim, self.context_dim = dim, context_dim
         self.parameterization, self.loss = parameterization, loss
@@ -269,7 +269,7 @@ class ARDAE(nn.Module):
         check_context(context, self.context_dim)
         usual = self.normalizer if isinstance(self.normalizer, Importance) else Importance()
         if n_draws is not None:
-            check_positive("n_draws", n_draws)
+            check_count("n_draws", n_draws)
         sampling = Importance(n_draws or usual.n_samples, proposal_scale or usual.proposal_scale)
         if context is None:
             context = next(self.model.parameters()).new_zeros(1, 0)

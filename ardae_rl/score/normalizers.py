@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import torch as th
 
-from ardae_rl.common.checks import check_choice, check_keys, check_positive
+from ardae_rl.common.checks import check_choice, check_count, check_keys, check_positive
 from ardae_rl.common.compiled import normal_like
 from ardae_rl.score.integrals import IMMSE_NOISE_RANGE, immse_log_prob, importance_log_partition
 from ardae_rl.score.losses import ardae_loss, contrastive_loss, noise_level_loss
@@ -187,7 +187,7 @@ class Importance(Normalizer):
     proposal_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive("n_samples", self.n_samples)
+        check_count("n_samples", self.n_samples)
         check_positive("proposal_scale", self.proposal_scale)
 
     def log_prob(
@@ -239,8 +239,9 @@ class IMMSE(Normalizer):
     n_samples: int = 4
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            check_positive(field.name, getattr(self, field.name))
+        check_positive("score_weight", self.score_weight)
+        check_count("n_levels", self.n_levels)
+        check_count("n_samples", self.n_samples)
 
     def terms(
         self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples

@@ -114,6 +114,21 @@ def test_query_actions() -> None:
             query_actions(value, space, 1, th.device("cpu"))
 
 
+def test_actions_without_a_choice_are_refused() -> None:
+    class Fixed(gym.ActionWrapper[Any, Any, Any]):
+        """Pendulum with a second action that can only be 1."""
+
+        def __init__(self) -> None:
+            super().__init__(gym.make("Pendulum-v1"))
+            self.action_space = spaces.Box(np.array([-2.0, 1.0]), np.array([2.0, 1.0]), dtype=np.float64)
+
+        def action(self, action: Any) -> Any:
+            return action[:1]
+
+    with pytest.raises(ValueError, match=r"`action_space` must have low < high in each dimension, got \[-2\.  1\.\]"):
+        SACNF("MlpPolicy", Fixed())
+
+
 def test_check_finite() -> None:
     check_finite("x", {"a": np.zeros(2), "b": np.array([1, 2]), "c": th.zeros(3)})
     with pytest.raises(ValueError, match=r"`x\['b'\]` must be finite, got 2 of 2"):

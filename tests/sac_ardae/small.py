@@ -28,5 +28,7 @@ def score(**arguments: Any) -> dict[str, Any]:
 
 def make(env: GymEnv | str = "Pendulum-v1", policy: str = "MlpPolicy", **arguments: Any) -> SACARDAE:
     """Return a small SACARDAE. ``policy_kwargs`` are merged with the small ones; other arguments replace them."""
-    policy_kwargs = POLICY_KWARGS | arguments.pop("policy_kwargs", {})
+    given = arguments.pop("policy_kwargs", {})
+    small = {"net_arch": [16, 16]} if given.get("entropy") == "distance" else POLICY_KWARGS  # which has no estimator
+    policy_kwargs = small | given
     return SACARDAE(policy, env, policy_kwargs=policy_kwargs, **(ARGUMENTS | arguments))

@@ -111,7 +111,26 @@ def test_logged_bound_is_that_of_the_states() -> None:
     """The metric is the mean of the Gaussian bounds, up to the noise of one action in each state."""
     model = make(policy_kwargs={"generator_arch": [16]})
     obs = th.randn(4000, 3)
-    _, metrics, _ = model._actor_loss(model.policy.encode_states(obs), th.tensor(0.0))
+    metrics = model.entropy_bound(obs)
     # Pendulum's actions lie in [-2, 2], the metric's in [-1, 1]
     expected = model.policy.entropy_bounds(obs, n_samples=16).gaussian.mean() - math.log(2)
     th.testing.assert_close(metrics["entropy_bound"], expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_logged_bound_is_tight_for_its_moments(scale: float) -> None:
+    """The bound is by the accurate moments: the frame's short expansion misses some of ln det of a nonlinear policy."""
+    model = make(policy_kwargs={"generator_arch": [16]})
+    with th.no_grad():
+        model.actor.noise_layer.weight.mul_(scale)
+        embedding = model.actor.encode(th.randn(16, 3))
+        pre_tanh = model.actor.sample(embedding, 20_000)
+        exact = 0.5 * (2 * math.pi * math.e * pre_tanh.var(1)).log()
+        # Three standard errors of ln of a sample variance, at most a normal distribution's
+        margin = 3 * math.sqrt(0.5 / 20_000) + 0.01
+        th.testing.assert_close(model.policy._gaussian_entropy(embedding), exact, rtol=0, atol=margin)
+
+
+def test_no_bound_without_an_entropy() -> None:
+    assert make(policy_kwargs={"entropy": "distance"}).entropy_bound(th.zeros(1, 3)) == {}
+    assert make(policy_kwargs={"generator_arch": [8, 8]}).entropy_bound(th.zeros(1, 3)) == {}

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch as th
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from ardae_rl.common.critics import BatchRenorm
@@ -65,6 +66,18 @@ def test_delayed_policy() -> None:
     steps = [changed(*pair) for pair in itertools.pairwise(states)]
     assert steps == [{"actor", "critic", "estimator", "ent_coef"}, {"critic"}, {"critic"}, *steps[:1]]
     assert model.critic.optimizer.defaults["fused"] and model.critic.optimizer.defaults["betas"] == (0.5, 0.999)
+
+
+def test_generator_slows_down_with_updates_of_the_actor() -> None:
+    """With a policy that is updated at every third gradient step, the fall takes three times as many of them."""
+    scales = []
+    for policy_kwargs in (CROSSQ, {}):
+        model = make(policy_kwargs=policy_kwargs)
+        model._n_updates = 30_000
+        model.set_logger(Logger(folder=None, output_formats=[]))
+        model._set_learning_rates()
+        scales.append([group["lr_scale"] for group in model.actor.optimizer.param_groups if "lr_scale" in group])
+    assert scales == [[1 + 2 / (1 + 1)], [1 + 2 / (1 + 3)]]
 
 
 def test_actor_loss_leaves_the_statistics() -> None:

@@ -55,7 +55,7 @@ def test_critics_and_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "critic_target", lambda observations, actions: (q, q + 1))
     targets, _, metrics = model.target_q_values(ReplayBufferSamples(obs, zeros, obs, zeros, zeros))
     th.testing.assert_close(targets, GAMMA * (q + ALPHA * value.detach()))
-    th.testing.assert_close(metrics["entropy"], value.mean().detach())
+    th.testing.assert_close(metrics["log_distance"], value.mean().detach())
 
     monkeypatch.setattr(model, "action_value", lambda observations, actions: q)
     loss, metrics, log_prob = model._actor_loss(model.policy.encode_states(obs), th.zeros(()))
@@ -78,8 +78,8 @@ def test_training() -> None:
 
 def test_spread_is_learned() -> None:
     """From actions close to each other, it comes close to its supremum over densities on [-1, 1], which is ln ½."""
-    model = make(policy_kwargs=DISTANCE | {"net_arch": [64, 64]}, learning_rate=1e-2)
-    embedding = model.policy.encode_states(th.randn(64, 3)).embedding.detach()
+    model = make(policy_kwargs=DISTANCE | {"net_arch": [64, 64]}, learning_rate=3e-3)
+    embedding = model.policy.encode_states(th.randn(256, 3)).embedding.detach()
     with th.no_grad():
         output_layer: Any = model.actor.generator[-1]
         output_layer.weight.mul_(0.1)
@@ -108,6 +108,10 @@ def test_density_is_refused() -> None:
         ({"entropy": "knn"}, "`entropy` must be one of 'score', 'distance', got 'knn'"),
         ({"entropy_kwargs": {"beta": 1}}, "`entropy_kwargs` must be empty for entropy='score', got {'beta': 1}"),
         (DISTANCE | {"entropy_kwargs": {"gamma": 1}}, "`entropy_kwargs` must only have the keys 'n_actions', 'beta'"),
+        (
+            DISTANCE | {"score_kwargs": {"loss": "cv"}},
+            "`score_kwargs` must be empty for entropy='distance', got {'loss'",
+        ),
         (DISTANCE | {"entropy_kwargs": {"beta": 0}}, "`beta` must be positive, got 0"),
         (DISTANCE | {"entropy_kwargs": {"n_actions": 1}}, "`n_actions` must be >= 2, got 1"),
     ],

@@ -92,12 +92,12 @@ def test_moments_of_a_policy(location_path: bool, generator_arch: list[int]) -> 
     th.set_default_dtype(th.float32)
     arguments: dict[str, Any] = {"generator_arch": generator_arch, "location_path": location_path, "frame": "moments"}
     policy = make(policy_kwargs=arguments).policy
-    assert policy.actor.has_exact_moments == (len(generator_arch) == 1)
+    assert policy.actor.has_closed_form == (len(generator_arch) == 1)
     obs = th.randn(4, 3)
     moments = policy.moments(obs)
     states = policy.encode_states(obs)
     samples = policy.actor.sample(states.embedding, 100_000).detach()
-    tolerance = 0.02 if policy.actor.has_exact_moments else 0.4  # of one basis of sigma points
+    tolerance = 0.02 if policy.actor.has_closed_form else 0.4  # of one basis of sigma points
     std = samples.std(1)
     assert ((moments.mean - samples.mean(1)).abs() < tolerance * std).all()
     assert ((moments.covariance[:, 0].sqrt() - std).abs() < tolerance * std).all()

@@ -77,8 +77,13 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
             {"n_encoder_layers": 2},
             r"`n_encoder_layers` must be between 0 and 1, to leave a layer of \[16, 16\] for the noise, got 2",
         ),
-        ({"n_encoder_layers": -1}, r"`n_encoder_layers` must be between 0 and 1.* got -1"),
+        ({"n_encoder_layers": -1}, "`n_encoder_layers` must be >= 0, got -1"),
+        ({"n_encoder_layers": 1.0}, r"`n_encoder_layers` must be an integer, got 1\.0"),
+        ({"noise_dim": 1.5}, r"`noise_dim` must be an integer, got 1\.5"),
+        ({"noise_dim": "8"}, "`noise_dim` must be a number, got '8'"),
         ({"generator_arch": []}, r"`generator_arch` must have at least one width, got \[\]"),
+        ({"generator_arch": [0]}, "`generator_arch` must be >= 1, got 0"),
+        ({"output_noise": math.inf}, "`output_noise` must be finite, got inf"),
         ({"n_bases": 0}, "`n_bases` must be >= 1, got 0"),
         ({"frame": "sigma"}, "`frame` must be one of 'moments', 'sigma_points', 'center', 'none', got 'sigma'"),
         ({"output_noise": -0.1}, "`output_noise` must be >= 0, got -0.1"),
@@ -99,7 +104,7 @@ def test_default_noise_dim(action_dim: int, expected: int) -> None:
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises((ValueError, TypeError), match=message) as error:
         policy(**arguments)
     assert "\n" not in str(error.value)
 

@@ -196,7 +196,11 @@ def test_features_extractor_is_trained_with_the_actor() -> None:
         ({"score_batch_size": 0}, "`score_batch_size` must be >= 1, got 0"),
         ({"n_action_samples": 1}, "`n_action_samples` must be >= 2, got 1"),
         ({"score_warmup": -1}, "`score_warmup` must be >= 0, got -1"),
-        ({"policy_kwargs": {"noise_dim": 0}}, "`noise_dim` must be >= 1, the action dimension, got 0"),
+        ({"policy_kwargs": {"noise_dim": 0}}, "`noise_dim` must be >= 1, got 0"),
+        (
+            {"target_calibration": True, "backup_entropy": False},
+            "`backup_entropy` must be True with target_calibration=True, got False",
+        ),
     ],
     ids=str,
 )

@@ -3,7 +3,7 @@
 import pytest
 import torch as th
 
-from ardae_rl.sac_ardae.activations import FastTanh
+from ardae_rl.common.activations import FastTanh
 
 
 @pytest.mark.parametrize("is_logistic", [True, False])

@@ -20,7 +20,7 @@ class FastTanh(nn.Module):
     Example:
 
     >>> import torch as th
-    >>> from ardae_rl.sac_ardae.activations import FastTanh
+    >>> from ardae_rl.common.activations import FastTanh
     >>> x = th.linspace(-5, 5, 11)
     >>> bool((FastTanh()(x) - th.tanh(x)).abs().max() < 2e-7)
     True
