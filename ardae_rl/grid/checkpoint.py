@@ -32,7 +32,7 @@ def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     model.save(new / "model")
-    _save_buffer(_buffer(model), new / "replay_buffer.npz")
+    _save_buffer(replay_buffer(model), new / "replay_buffer.npz")
     write_json(new / "tables.json", tables)
     new.rename(folder / f"checkpoint_{model.num_timesteps}")
     for path in earlier:
@@ -47,7 +47,7 @@ def load(algorithm: type[OffPolicyAlgorithm], env: GymEnv | str, checkpoint: Pat
     :param checkpoint: Folder of the checkpoint.
     """
     model = algorithm.load(checkpoint / "model", env=gym.make(env) if isinstance(env, str) else env)
-    _load_buffer(_buffer(model), checkpoint / "replay_buffer.npz")
+    _load_buffer(replay_buffer(model), checkpoint / "replay_buffer.npz")
     return model, read_json(checkpoint / "tables.json")
 
 
@@ -59,7 +59,11 @@ def delete(checkpoint: Path) -> None:
     shutil.rmtree(unfinished)
 
 
-def _buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
+def replay_buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
+    """Return the replay buffer of a model.
+
+    :raises TypeError: For another class of buffers, whose contents are not arrays alone.
+    """
     buffer = model.replay_buffer
     if not isinstance(buffer, ReplayBuffer) or type(buffer) not in (ReplayBuffer, NStepReplayBuffer):
         raise TypeError(f"`model` must have a ReplayBuffer or NStepReplayBuffer, got {type(buffer).__name__}")

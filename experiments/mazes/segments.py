@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from ardae_rl.grid import checkpoint
+from ardae_rl.grid.segment import start_segment
 from ardae_rl.registry import algorithm_class
 from ardae_rl.runs.run import Run
 from experiments.mazes.training import BehaviorGoals, fill_buffer
@@ -52,10 +51,7 @@ def segments(
     """
     model, rows = _resumed(run, algorithm, envs) or (new(), [])
     while model.num_timesteps < n_steps and not finished(rows):
-        model.set_logger(Logger(folder=None, output_formats=[]))  # empty, as after a restart
-        model.set_env(envs, force_reset=True)
-        segment_seed = int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0] >> 1)
-        model.set_random_seed(segment_seed)
+        segment_seed = start_segment(model, seed)
         watch = BehaviorGoals(lambda done: run.report(done, n_steps))
         begin, end = time.process_time(), min(model.num_timesteps + every, n_steps)
         if explore:

@@ -18,6 +18,7 @@ from ardae_rl.cli.main import app
 from ardae_rl.grid import checkpoint, training
 from ardae_rl.grid.environment import keep_environment
 from ardae_rl.grid.grid import benchmark, run_folder
+from ardae_rl.grid.segment import start_segment, truncate_episodes
 from ardae_rl.grid.suites import SUITES, VARIANTS, grid
 from ardae_rl.registry import environment_id
 from ardae_rl.runs.run import Run
@@ -130,6 +131,63 @@ def test_segments_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(actions[1]) == 60
     assert (actions[1][:30] == actions[0]).all()
     assert (actions[1][:30] != actions[1][30:]).all()
+
+
+def test_runs_of_different_seeds_are_evaluated_in_different_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Episode k of an evaluation has the evaluation's seed + k."""
+    evaluated: list[set[int]] = []
+
+    def evaluate(model: Any, env: str, n_episodes: int, seed: int, **_: Any) -> Any:
+        evaluated.append(set(range(seed, seed + n_episodes)))
+        return original(model, env, 1, seed, allow_wrappers=True)
+
+    original = training.evaluate
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    for settings in grid(["Pendulum-v1"], ["sac"], **TINY | {"n_seeds": 2, "steps": 30, "eval_episodes": 10}):
+        training.train(settings | {"arguments": {"learning_starts": 1000}}, Run(tmp_path / settings["name"]))
+    assert len(evaluated) == 2 and not evaluated[0] & evaluated[1]
+
+
+@pytest.mark.parametrize("algo", VARIANTS)
+def test_a_model_leaves_its_settings_as_they_are(algo: str) -> None:
+    """SB3 adds entries to `policy_kwargs`; a run whose settings had them would never count as finished."""
+    settings = settings_of(algo)
+    before = json.dumps(settings)
+    training._new_model(settings)
+    assert json.dumps(settings) == before
+
+
+@pytest.mark.parametrize("n_filled", [10, 12, 16], ids=["part", "full", "wrapped"])
+def test_n_step_returns_end_with_a_segment(n_filled: int) -> None:
+    """Each return that would run on after the reset ends there, and bootstraps from the state before it."""
+    model = SAC("MlpPolicy", "Pendulum-v1", seed=0, buffer_size=12, learning_starts=1000, n_steps=3, device="cpu")
+    model.learn(n_filled)
+    buffer = model.replay_buffer
+    assert isinstance(buffer, NStepReplayBuffer)
+    last = buffer.pos - 1
+    start_segment(model, seed=0)
+    model.learn(2, reset_num_timesteps=False)
+    batch = buffer._get_samples(np.array([last - 1, last]))
+    rewards, next_observation = buffer.rewards[[last - 1, last], 0], buffer.next_observations[last]
+    np.testing.assert_allclose(batch.rewards[:, 0], [rewards[0] + 0.99 * rewards[1], rewards[1]], rtol=1e-6)
+    np.testing.assert_allclose(batch.discounts[:, 0], [0.99**2, 0.99], rtol=1e-6)
+    np.testing.assert_array_equal(batch.next_observations, np.concatenate([next_observation, next_observation]))
+    assert (batch.dones == 0).all()
+
+
+def test_what_truncation_leaves_alone() -> None:
+    """An empty buffer stays empty, and the end of an episode remains a termination."""
+    model = SAC("MlpPolicy", "Pendulum-v1", buffer_size=12, learning_starts=1000, n_steps=3, device="cpu")
+    buffer = model.replay_buffer
+    assert isinstance(buffer, NStepReplayBuffer)
+    truncate_episodes(model)
+    assert buffer.size() == 0 and not buffer.timeouts.any()
+    model.learn(5)
+    buffer.dones[4] = 1
+    truncate_episodes(model)
+    assert not buffer.timeouts.any()
 
 
 def test_the_command_and_its_report(tmp_path: Path) -> None:
