@@ -15,8 +15,8 @@ from stable_baselines3.common.buffers import NStepReplayBuffer
 from typer.testing import CliRunner
 
 from ardae_rl.cli.main import app
-from ardae_rl.grid import checkpoint, training
-from ardae_rl.grid.environment import keep_environment
+from ardae_rl.grid import checkpoint, environment, training
+from ardae_rl.grid.environment import keep_environment, recorded_engine
 from ardae_rl.grid.grid import benchmark, run_folder
 from ardae_rl.grid.segment import start_segment, truncate_episodes
 from ardae_rl.grid.suites import SUITES, VARIANTS, grid
@@ -287,6 +287,40 @@ def test_the_environment_is_recorded_and_compared(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(gym.registry, "Pendulum-v1", changed)
     with pytest.raises(ValueError, match=r"`env` must be what it was .* Pendulum-v1 has another kwargs .*, now .*5\.0"):
         keep_environment(tmp_path, "Pendulum-v1")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "module", "engines"),
+    [
+        ("Pendulum-v1", "numpy", []),
+        ("Hopper-v5", "mujoco", ["mujoco"]),
+        ("ardae/MultiGoalMaze-v0", "gymnasium_robotics", ["mujoco"]),
+        ("BipedalWalker-v3", "Box2D", ["box2d"]),
+    ],
+)
+def test_another_physics_engine_does_not_resume_a_run(
+    env_id: str, module: str, engines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(module)
+    monkeypatch.setattr(environment, "package_versions", lambda: {"mujoco": "3.0", "box2d": "2.3"})
+    keep_environment(tmp_path, env_id)
+    assert list(recorded_engine(tmp_path)) == engines
+    monkeypatch.setattr(environment, "package_versions", lambda: {"mujoco": "3.1", "box2d": "2.4"})
+    if engines:
+        with pytest.raises(ValueError, match=rf"has another engine \({{'{engines[0]}': '.*'}}, now {{.*}}\)"):
+            keep_environment(tmp_path, env_id)
+    else:
+        keep_environment(tmp_path, env_id)
+
+
+def test_a_run_without_a_record_of_its_engine_can_be_resumed(tmp_path: Path) -> None:
+    """Earlier versions of this package did not record it."""
+    pytest.importorskip("mujoco")
+    keep_environment(tmp_path, "Hopper-v5")
+    record = json.loads((tmp_path / "environment.json").read_text())
+    assert set(record.pop("engine")) == {"mujoco"}
+    (tmp_path / "environment.json").write_text(json.dumps(record))
+    keep_environment(tmp_path, "Hopper-v5")
 
 
 def test_discrete_actions_are_refused_before_any_run(tmp_path: Path) -> None:
