@@ -1,6 +1,7 @@
 """Checkpoints of a benchmark's run: model, replay buffer and tables; each is complete or not there at all."""
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,35 @@ def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
         delete(path)
 
 
-def load(algorithm: type[OffPolicyAlgorithm], env: GymEnv | str, checkpoint: Path) -> tuple[OffPolicyAlgorithm, Any]:
+def load(
+    algorithm: type[OffPolicyAlgorithm], env: GymEnv | str, checkpoint: Path, device: str = "auto"
+) -> tuple[OffPolicyAlgorithm, Any]:
     """Return the model and the tables of a checkpoint.
 
     :param algorithm: Class of the model.
     :param env: Environment to continue in, or its id.
     :param checkpoint: Folder of the checkpoint.
+    :param device: Device of the model.
     """
-    model = algorithm.load(checkpoint / "model", env=gym.make(env) if isinstance(env, str) else env)
+    model = load_model(algorithm, env, checkpoint / "model", device)
     _load_buffer(replay_buffer(model), checkpoint / "replay_buffer.npz")
     return model, read_json(checkpoint / "tables.json")
+
+
+def load_model(
+    algorithm: type[OffPolicyAlgorithm], env: GymEnv | str, path: Path, device: str = "auto"
+) -> OffPolicyAlgorithm:
+    """Return a saved model with an empty replay buffer.
+
+    :param algorithm: Class of the model.
+    :param env: Environment to continue in, or its id.
+    :param path: File of the model.
+    :param device: Device of the model.
+    """
+    with warnings.catch_warnings():
+        # SB3 takes the class that it chose itself for n-step returns for a custom one
+        warnings.filterwarnings("ignore", r"`n_steps=\d+` is ignored because a custom `replay_buffer_class`")
+        return algorithm.load(path, env=gym.make(env) if isinstance(env, str) else env, device=device)
 
 
 def delete(checkpoint: Path) -> None:

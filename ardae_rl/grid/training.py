@@ -73,7 +73,7 @@ def _resumed(settings: dict[str, Any], folder: Path, tables: "_Tables") -> OffPo
     if not found:
         return None
     cls: Any = algorithm_class(settings["algorithm"])
-    model, tables.rows = checkpoint.load(cls, settings["env"], found[-1])
+    model, tables.rows = checkpoint.load(cls, settings["env"], found[-1], settings["arguments"].get("device", "auto"))
     return model
 
 
