@@ -193,7 +193,7 @@ def test_what_truncation_leaves_alone() -> None:
 def test_the_command_and_its_report(tmp_path: Path) -> None:
     """Finished runs are kept, the table shows the failed one, and the report covers the finished ones."""
     out = tmp_path / "out"
-    arguments = ["benchmark", "--envs", "Pendulum-v1,tests.grid.failing:Failing-v0", "--algos", "sac", "--seeds", "1"]
+    arguments = ["benchmark", "--envs", "Pendulum-v1, tests.grid.failing:Failing-v0", "--algos", "sac", "--seeds", "1"]
     arguments += ["--steps", "40", "--eval-freq", "20", "--eval-episodes", "1", "--jobs", "1", "--out", str(out)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
@@ -250,6 +250,9 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
         (["--seeds", "0"], "--seeds must be >= 1, got 0"),
         (["--steps", "25", "--eval-freq", "10"], "--steps must be a multiple of --eval-freq, 10, got 25"),
         (["--jobs", "0"], "--jobs must be >= 1, got 0"),
+        (["--envs", ""], "--envs must have one name or several different ones, got ''"),
+        (["--algos", "sac, tqc,sac"], "--algos must have one name or several different ones, got 'sac, tqc, sac'"),
+        (["--gpus", "1"], "--gpus must be 0 without --ray, got 1"),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str, tmp_path: Path) -> None:
