@@ -10,6 +10,7 @@ from ardae_rl.grid.comparison import improvement_table, interquartile_table, pai
 from ardae_rl.grid.curves import Array, Curve, check_same_steps, names, normalized_scores, read_curves
 from ardae_rl.grid.figures import draw_curves, draw_profiles
 from ardae_rl.grid.grid import failed_runs
+from ardae_rl.grid.protocol import check_same_evaluations, differences, read_protocols
 from ardae_rl.grid.statistics import MIN_SEEDS, enough_seeds, interquartile_mean, stratified_interval, verdict
 
 _BASELINE = "sac"
@@ -25,19 +26,25 @@ def report(out: Path, beside: Mapping[str, Path] | None = None, steps: int | Non
     :param steps: Environment steps after which all curves are cut off, to compare runs of different lengths. ``None``:
         they are whole.
     :return: Path of the report.
-    :raises ValueError: If a folder has no finished runs, or the runs of an environment end at different steps.
+    :raises ValueError: If a folder has no finished runs, or the runs of an environment were evaluated at different
+        steps, or with different numbers of episodes.
     :raises ImportError: If matplotlib or scipy is not installed.
     """
     require("matplotlib", "plots")
     require("scipy", "plots")
-    curves = read_curves(out, steps)
-    for label, folder in (beside or {}).items():
-        curves += [curve._replace(algo=f"{curve.algo} ({label})") for curve in read_curves(folder, steps)]
+    folders = {"": out} | {f" ({label})": folder for label, folder in (beside or {}).items()}
+    curves = [
+        curve._replace(algo=curve.algo + suffix)
+        for suffix, folder in folders.items()
+        for curve in read_curves(folder, steps)
+    ]
+    protocols = read_protocols(folders)
     check_same_steps(curves)
+    check_same_evaluations(protocols)
     draw_curves(curves, out / "learning_curves.png")
     scores = normalized_scores(curves)
     draw_profiles(scores, out / "profiles.png")
-    parts = ["# Benchmark", _overview(curves, out)]
+    parts = ["# Benchmark", _overview(curves, [*differences(protocols), *_failures(out)])]
     for title, summary in SUMMARIES.items():
         parts += [f"## {title}", _table(curves, summary)]
     parts += ["## All environments", _aggregates(scores), _comparisons(scores)]
@@ -77,14 +84,18 @@ SUMMARIES: dict[str, Callable[[Curve], float]] = {
 }
 
 
-def _overview(curves: Sequence[Curve], out: Path) -> str:
+def _overview(curves: Sequence[Curve], remarks: Sequence[str]) -> str:
     lines = ["Evaluations act deterministically on the unmodified environment. Mean ± standard deviation over seeds."]
     for env in names(curves)[0]:
         runs = [c for c in curves if c.env == env]
         seeds = ", ".join(f"{a} {sum(c.algo == a for c in runs)}" for a in names(runs)[1])
         lines.append(f"- {env}, {runs[0].steps[-1]:,.0f} steps, {len(runs[0].steps)} evaluations; seeds: {seeds}")
-    lines += [f"- failed: {run['name']}: {reason}" for run, reason in failed_runs(out)]
+    lines += [f"- {remark}" for remark in remarks]
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _failures(out: Path) -> list[str]:
+    return [f"failed: {run['name']}: {reason}" for run, reason in failed_runs(out)]
 
 
 def _table(curves: Sequence[Curve], summary: Callable[[Curve], float]) -> str:

@@ -169,10 +169,10 @@ def test_n_step_returns_end_with_a_segment(n_filled: int) -> None:
     last = buffer.pos - 1
     start_segment(model, seed=0)
     model.learn(2, reset_num_timesteps=False)
-    batch = buffer._get_samples(np.array([last - 1, last]))
+    batch: Any = buffer._get_samples(np.array([last - 1, last]))
     rewards, next_observation = buffer.rewards[[last - 1, last], 0], buffer.next_observations[last]
     np.testing.assert_allclose(batch.rewards[:, 0], [rewards[0] + 0.99 * rewards[1], rewards[1]], rtol=1e-6)
-    np.testing.assert_allclose(batch.discounts[:, 0], [0.99**2, 0.99], rtol=1e-6)
+    np.testing.assert_allclose(batch.discounts.flatten(), [0.99**2, 0.99], rtol=1e-6)
     np.testing.assert_array_equal(batch.next_observations, np.concatenate([next_observation, next_observation]))
     assert (batch.dones == 0).all()
 

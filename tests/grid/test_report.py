@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from ardae_rl.grid.comparison import improvement_table, interquartile_table, paired_table
 from ardae_rl.grid.curves import Curve, check_same_steps, normalized_scores, read_curves
 from ardae_rl.grid.figures import smoothed
-from ardae_rl.grid.report import SUMMARIES, _aggregates, _comparisons, _table, at_half, final_return
+from ardae_rl.grid.protocol import differences, read_protocols
+from ardae_rl.grid.report import SUMMARIES, _aggregates, _comparisons, _table, at_half, final_return, report
 from ardae_rl.grid.statistics import (
     enough_runs,
     interquartile_mean,
@@ -19,6 +21,8 @@ from ardae_rl.grid.statistics import (
     stratified_interval,
     verdict,
 )
+from ardae_rl.runs.files import write_json
+from ardae_rl.runs.tables import write_csv
 
 
 def curve(env: str, algo: str, seed: int, returns: list[float]) -> Curve:
@@ -174,6 +178,45 @@ def test_curves_of_an_environment_end_at_the_same_step() -> None:
     check_same_steps([short, long])
     with pytest.raises(ValueError, match=r"runs of A were evaluated, .* at different steps: 10, 20$"):
         check_same_steps([short, long, long._replace(env="A", seed=1)])
+
+
+def test_curves_of_an_environment_have_the_same_steps() -> None:
+    """The mean over training depends on where the evaluations are."""
+    often, seldom = curve("A", "sac", 0, [1.0, 2.0, 3.0, 4.0]), curve("A", "tqc", 0, [1.0, 2.0])
+    message = r"evaluated at the same steps, got for A 4 evaluations \(10, 20, ...\) and 2 evaluations \(20, 40, ...\)$"
+    with pytest.raises(ValueError, match=message):
+        check_same_steps([often, seldom._replace(steps=2 * seldom.steps)])
+
+
+def finished_run(folder: Path, algo: str, **changes: Any) -> None:
+    settings = {"env": "A", "algo": algo, "seed": 0, "eval_episodes": 10} | changes
+    arguments = {"learning_starts": 100, "buffer_size": 1000} | changes.get("arguments", {})
+    write_json(folder / "A" / f"{algo}_0" / "finished.json", settings | {"arguments": arguments})
+    row = {"step": 10, "mean_return": 1.0, "wall_seconds": 1.0, "torch": "2.8", "sb3": "2.9"}
+    for name in ("evaluations.csv", "metrics.csv"):
+        write_csv(folder / "A" / f"{algo}_0" / name, [row])
+
+
+def test_a_report_says_how_its_runs_differ(tmp_path: Path) -> None:
+    out, before = tmp_path / "out", tmp_path / "before"
+    finished_run(out, "sac")
+    finished_run(out, "tqc")
+    finished_run(before, "sac", arguments={"learning_starts": 50})
+    assert differences(read_protocols({"": out})) == []
+    write_json(out / "A" / "sac_0" / "environment.json", {"engine": {"mujoco": "3.2"}})
+    assert differences(read_protocols({"": out, " (before)": before})) == [
+        "A, runs of different learning_starts (100: sac, tqc; 50: sac (before))",
+        "A, runs of different mujoco (3.2: sac; unknown: sac (before), tqc)",
+    ]
+    report(out, {"before": before})
+    assert "\n- A, runs of different learning_starts (100: sac" in (out / "report.md").read_text()
+
+
+def test_different_numbers_of_episodes_are_not_compared(tmp_path: Path) -> None:
+    finished_run(tmp_path / "out", "sac")
+    finished_run(tmp_path / "before", "sac", eval_episodes=5)
+    with pytest.raises(ValueError, match="with the same number of episodes, got for A 5 and 10"):
+        report(tmp_path / "out", {"before": tmp_path / "before"})
 
 
 def test_mean_difference() -> None:

@@ -107,23 +107,23 @@ def test_a_training_that_is_killed_at_its_end_is_not_lost(
 def test_the_last_segment_may_be_shorter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its random steps are the same share of it."""
     targets: list[int] = []
-    original = segments_module.fill_buffer
-    monkeypatch.setattr(
-        segments_module, "fill_buffer", lambda model, n, seed: (targets.append(n), original(model, n, seed))
-    )
+
+    def fill_buffer(model: Any, n_steps: int, seed: int) -> None:
+        targets.append(n_steps)
+        training.fill_buffer(model, n_steps, seed)
+
+    monkeypatch.setattr(segments_module, "fill_buffer", fill_buffer)
     train_in_segments(tmp_path)
     assert targets == [24, 40, 56, 68]
 
 
 def test_n_step_returns_end_with_a_segment(tmp_path: Path) -> None:
     """Rows 1, 3 and 5 of the buffer are the last ones before the environments are reset."""
-    models = []
     model = small_model("sac")
     training.fill_buffer(model, 16, seed=0)
     for segment in segments(Run(tmp_path), "sac", lambda: model, model.get_env(), 64, 16, seed=0):
         segment.rows.append({"cpu_seconds": 0.0})
-        models.append(segment.model)
-    buffer = models[-1].replay_buffer
+    buffer: Any = segment.model.replay_buffer
     assert buffer.size() == 8 and not buffer.dones[:8].any()
     assert np.flatnonzero(buffer.timeouts.all(axis=1)).tolist() == [1, 3, 5]
 
