@@ -11,7 +11,7 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
-from ardae_rl.runs.files import read_json, write_json
+from ardae_rl.runs.files import read_json, sync, write_json
 
 _UNFINISHED = "unfinished_checkpoint"
 
@@ -35,6 +35,8 @@ def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
     model.save(new / "model")
     _save_buffer(replay_buffer(model), new / "replay_buffer.npz")
     write_json(new / "tables.json", tables)
+    for path in new.iterdir():
+        sync(path)
     new.rename(folder / f"checkpoint_{model.num_timesteps}")
     for path in earlier:
         delete(path)

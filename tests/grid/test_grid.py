@@ -94,6 +94,21 @@ def test_a_checkpoint_takes_the_room_of_its_transitions(tmp_path: Path) -> None:
     assert np.array_equal(loaded.replay_buffer.next_observations[:31], model.replay_buffer.next_observations[:31])  # type: ignore[union-attr]
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a crash of the machine could leave a part of it, after the earlier one has been deleted."""
+    synced: set[str] = set()
+
+    def sync(path: Path) -> None:
+        assert not checkpoint.checkpoints(tmp_path)
+        synced.add(path.name)
+
+    monkeypatch.setattr(checkpoint, "sync", sync)
+    checkpoint.save(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10, device="cpu"), {}, tmp_path)
+    (saved,) = checkpoint.checkpoints(tmp_path)
+    assert synced == {path.name for path in saved.iterdir()} == {"model.zip", "replay_buffer.npz", "tables.json"}
+
+
+@pytest.mark.filterwarnings("error:`n_steps")
 def test_a_checkpoint_with_n_step_returns(tmp_path: Path) -> None:
     """The buffer has the same arrays; samples of the loaded one are those of the first."""
     model = SAC("MlpPolicy", "Pendulum-v1", seed=0, buffer_size=100, learning_starts=25, n_steps=3, device="cpu")
