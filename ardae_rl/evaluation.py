@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
@@ -248,7 +248,8 @@ def evaluate(
         with _separate_randomness(seed):
             evaluate_policy(model, env, n_episodes, deterministic, callback=note)
     finally:
-        env.close()
+        with suppress(EOFError, OSError):  # of processes that Ctrl-C has ended; they would replace KeyboardInterrupt
+            env.close()
     in_order = list(chain.from_iterable(episodes))
     returns = [float(episode["r"]) for episode in in_order]
     return Evaluation(

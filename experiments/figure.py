@@ -70,7 +70,8 @@ def run_experiment(
 ) -> list[Path]:
     """Make the missing runs of an experiment, then write its table ``<name>.csv`` and its plot into ``out``.
 
-    Each run has a folder below runs/experiments. Finished runs are skipped, interrupted ones continued.
+    Each run has a folder below runs/experiments. Finished runs are skipped, interrupted ones continued. A run that
+    fails stops only those that need it; the table then has the finished runs, and there is no plot.
 
     :param name: One of :data:`~experiments.catalog.EXPERIMENTS`.
     :param budget: "smoke" (seconds: does it run?), "quick" (minutes to hours on two cores) or "paper" (the paper's
@@ -81,7 +82,7 @@ def run_experiment(
     :param options: The experiment's own options as ``name=value``; commas separate several values.
     :return: Paths of the table and the plot.
     :raises ValueError: For a wrong argument.
-    :raises RuntimeError: If a run failed.
+    :raises RuntimeError: If a run failed. The table of the others is written before.
     """
     figure = load(name)
     check_choice("budget", budget, tuple(figure.seeds))
@@ -91,6 +92,9 @@ def run_experiment(
     if figure.draw is not None:
         require("matplotlib", "plots")  # before the runs, not after them
     results = _results(figure, name, budget, runs, jobs)
+    missing = _missing(runs, results)
+    if not results:
+        raise RuntimeError(missing)
     rows = [row for result in results for row in result.rows]
     stem = name if figure.key and budget != "smoke" else f"{name}_{budget}"
     if figure.table_by is not None:
@@ -100,6 +104,8 @@ def run_experiment(
         merge_csv(table, rows, figure.key)
     else:
         write_csv(table, rows)
+    if missing:
+        raise RuntimeError(f"{missing}; {table} has the others")
     written = [table]
     if figure.draw is not None:
         figure.draw(results, table.with_suffix(".png"))
@@ -139,12 +145,30 @@ def _results(figure: Figure, name: str, budget: str, runs: list[dict[str, Any]],
         for settings in runs:
             shutil.rmtree(folder(settings), ignore_errors=True)
     shared = {settings["needs"]["name"]: settings["needs"] for settings in runs if "needs" in settings}
-    for function, group in ((_prepare, list(shared.values())), (_run, runs)):
-        done = run_missing(partial(function, name), folder, group, processes(jobs)) if group else []
-        if len(done) < len(group):
-            failed = f"{len(group) - len(done)} of {len(group)} runs failed"
-            raise RuntimeError(f"{failed}; the same command continues them")
-    return [Result(settings, folder(settings), read_csv(folder(settings) / _ROWS)) for settings in runs]
+    prepared = _finished(_prepare, name, folder, list(shared.values()), jobs)
+    ready = [settings for settings in runs if "needs" not in settings or settings["needs"] in prepared]
+    finished = _finished(_run, name, folder, ready, jobs)
+    return [Result(settings, folder(settings), read_csv(folder(settings) / _ROWS)) for settings in finished]
+
+
+def _finished(
+    function: Callable[..., str],
+    name: str,
+    folder: Callable[[dict[str, Any]], Path],
+    runs: list[dict[str, Any]],
+    jobs: int,
+) -> list[dict[str, Any]]:
+    """Make the runs, and return those that did not fail."""
+    return run_missing(partial(function, name), folder, runs, processes(jobs)) if runs else []
+
+
+def _missing(runs: Sequence[dict[str, Any]], results: Sequence[Result]) -> str:
+    """Return a text that names the runs without a result; empty if there are none."""
+    finished = [result.settings["name"] for result in results]
+    missing = [settings["name"] for settings in runs if settings["name"] not in finished]
+    if not missing:
+        return ""
+    return f"{len(missing)} of {len(runs)} runs failed ({', '.join(missing)}); the same command continues them"
 
 
 def _folder(parent: Path, settings: Mapping[str, Any]) -> Path:

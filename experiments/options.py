@@ -19,7 +19,8 @@ def parse_options(function: Callable[..., Any], assignments: Sequence[str]) -> d
 
     :param function: The experiment's function ``runs``.
     :param assignments: Texts ``name=value``. Commas separate the values of an option that takes several.
-    :raises ValueError: For an unknown option, or a value that does not have the option's type.
+    :raises ValueError: For an unknown option, a value that does not have the option's type, an empty list of values
+        where the default is not empty, and a value that is given twice.
     """
     values, hints = defaults(function), get_type_hints(function)
     for assignment in assignments:
@@ -29,7 +30,10 @@ def parse_options(function: Callable[..., Any], assignments: Sequence[str]) -> d
         if not values:
             raise ValueError(f"`options` must be empty for an experiment without options, got {assignment!r}")
         check_choice("options", name, tuple(values))
-        values[name] = _parsed(name, text, hints[name])
+        parsed = _parsed(name, text, hints[name])
+        if isinstance(parsed, tuple) and (len(set(parsed)) < len(parsed) or (not parsed and values[name])):
+            raise ValueError(f"`{name}` must have one value or several different ones, got {text!r}")
+        values[name] = parsed
     return values
 
 
@@ -37,7 +41,7 @@ def _parsed(name: str, text: str, hint: Any) -> Any:
     if get_origin(hint) in (Union, types.UnionType):  # of a type and None
         (hint,) = (part for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is tuple:
-        return tuple(_parsed(name, part, get_args(hint)[0]) for part in text.split(",") if part)
+        return tuple(_parsed(name, part.strip(), get_args(hint)[0]) for part in text.split(",") if part.strip())
     try:
         return hint(text)
     except ValueError as error:

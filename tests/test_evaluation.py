@@ -16,6 +16,7 @@ from stable_baselines3 import PPO, SAC, HerReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
+from ardae_rl import evaluation
 from ardae_rl.evaluation import bootstrap_interval, evaluate, find_model, load_for_evaluation, official_env
 from tests.conftest import untrained
 
@@ -80,6 +81,21 @@ def test_in_several_processes(model: SAC) -> None:
     assert together.returns == pytest.approx(alone.returns, abs=1e-3)
     assert len(set(together.returns)) == 5
     assert together.rows()[4] == {"seed": 11, "return": together.returns[4], "length": 200}
+
+
+def test_ctrl_c_stays_what_it_is(model: SAC, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the processes of the environments, too, so that closing them meets the end of their pipes."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def close(env: object) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(evaluation, "evaluate_policy", interrupt)
+    monkeypatch.setattr("stable_baselines3.common.vec_env.DummyVecEnv.close", close)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, "Pendulum-v1", 1)
 
 
 def test_seed_fixes_sampled_actions(model: SAC) -> None:

@@ -145,6 +145,7 @@ def record(
     All other options are RL Zoo's: -n STEPS, -o FOLDER, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.record_video --help`.
     """
+    agents.described(pretrained, algo=algo, env_id=env_id)
     typer.echo(f"recording {pretrained or f'{algo} on {env_id}'}")
     arguments = list(ctx.args)
     if pretrained is not None and not zoo.has_option(arguments, "-o", "--output-folder"):
@@ -350,8 +351,8 @@ def benchmark(
 
     rows = run_benchmark(
         suite,
-        algos.split(","),
-        envs.split(",") if envs else None,
+        _names(algos),
+        None if envs is None else _names(envs),
         n_seeds=n_seeds,
         steps=steps,
         eval_freq=eval_freq,
@@ -402,6 +403,11 @@ def doctor() -> None:
     from ardae_rl.cli.doctor import report as diagnosis
 
     typer.echo(diagnosis())
+
+
+def _names(text: str) -> list[str]:
+    """Return the names of a text that separates them by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _labeled_folders(beside: list[str]) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Checkpoints of a benchmark's run: model, replay buffer and tables; each is complete or not there at all."""
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
-from ardae_rl.runs.files import read_json, write_json
+from ardae_rl.runs.files import read_json, sync, write_json
 
 _UNFINISHED = "unfinished_checkpoint"
 
@@ -32,23 +33,44 @@ def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     model.save(new / "model")
-    _save_buffer(_buffer(model), new / "replay_buffer.npz")
+    _save_buffer(replay_buffer(model), new / "replay_buffer.npz")
     write_json(new / "tables.json", tables)
+    for path in new.iterdir():
+        sync(path)
     new.rename(folder / f"checkpoint_{model.num_timesteps}")
     for path in earlier:
         delete(path)
 
 
-def load(algorithm: type[OffPolicyAlgorithm], env: GymEnv | str, checkpoint: Path) -> tuple[OffPolicyAlgorithm, Any]:
+def load(
+    algorithm: type[OffPolicyAlgorithm], env: GymEnv | str, checkpoint: Path, device: str = "auto"
+) -> tuple[OffPolicyAlgorithm, Any]:
     """Return the model and the tables of a checkpoint.
 
     :param algorithm: Class of the model.
     :param env: Environment to continue in, or its id.
     :param checkpoint: Folder of the checkpoint.
+    :param device: Device of the model.
     """
-    model = algorithm.load(checkpoint / "model", env=gym.make(env) if isinstance(env, str) else env)
-    _load_buffer(_buffer(model), checkpoint / "replay_buffer.npz")
+    model = load_model(algorithm, env, checkpoint / "model", device)
+    _load_buffer(replay_buffer(model), checkpoint / "replay_buffer.npz")
     return model, read_json(checkpoint / "tables.json")
+
+
+def load_model(
+    algorithm: type[OffPolicyAlgorithm], env: GymEnv | str, path: Path, device: str = "auto"
+) -> OffPolicyAlgorithm:
+    """Return a saved model with an empty replay buffer.
+
+    :param algorithm: Class of the model.
+    :param env: Environment to continue in, or its id.
+    :param path: File of the model.
+    :param device: Device of the model.
+    """
+    with warnings.catch_warnings():
+        # SB3 takes the class that it chose itself for n-step returns for a custom one
+        warnings.filterwarnings("ignore", r"`n_steps=\d+` is ignored because a custom `replay_buffer_class`")
+        return algorithm.load(path, env=gym.make(env) if isinstance(env, str) else env, device=device)
 
 
 def delete(checkpoint: Path) -> None:
@@ -59,7 +81,11 @@ def delete(checkpoint: Path) -> None:
     shutil.rmtree(unfinished)
 
 
-def _buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
+def replay_buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
+    """Return the replay buffer of a model.
+
+    :raises TypeError: For another class of buffers, whose contents are not arrays alone.
+    """
     buffer = model.replay_buffer
     if not isinstance(buffer, ReplayBuffer) or type(buffer) not in (ReplayBuffer, NStepReplayBuffer):
         raise TypeError(f"`model` must have a ReplayBuffer or NStepReplayBuffer, got {type(buffer).__name__}")

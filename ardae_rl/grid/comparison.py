@@ -7,6 +7,7 @@ import numpy as np
 
 from ardae_rl.grid.curves import Array, Curve, names
 from ardae_rl.grid.statistics import (
+    enough_seeds,
     interquartile_mean,
     mean_difference,
     probability_of_improvement,
@@ -18,7 +19,7 @@ Cells = list[list[str]]
 
 
 def interquartile_table(curves: Sequence[Curve], summary: Summary) -> Cells:
-    """Return interquartile means over seeds with their intervals, by algorithm and environment.
+    """Return interquartile means over seeds by algorithm and environment, with intervals if there are enough seeds.
 
     :param curves: The runs.
     :param summary: What is compared, such as the final return.
@@ -70,16 +71,22 @@ def _by_seed(curves: Sequence[Curve], env: str, algo: str, summary: Summary) -> 
 
 
 def _interquartile_cell(values: Array) -> str:
+    mean = f"{interquartile_mean(values):.1f}"
+    if not enough_seeds([values]):
+        return mean
     low, high = stratified_interval([values])
-    return f"{interquartile_mean(values):.1f} [{low:.1f}, {high:.1f}]"
+    return f"{mean} [{low:.1f}, {high:.1f}]"
 
 
 def _improvement_cell(pairs: Sequence[Sequence[dict[int, float]]]) -> str:
-    ours, theirs = ([np.array(list(pair[i].values())) for pair in pairs] for i in range(2))
+    ours, theirs = ([np.array(list(pair[k].values())) for pair in pairs] for k in range(2))
     result = probability_of_improvement(ours, theirs)
+    if not (enough_seeds(ours) and enough_seeds(theirs)):
+        return f"{result.estimate:.2f}"
     return f"{result.estimate:.2f} [{result.low:.2f}, {result.high:.2f}]"
 
 
 def _difference_cell(ours: dict[int, float], theirs: dict[int, float], seeds: Sequence[int]) -> str:
     result = mean_difference(np.array([ours[seed] for seed in seeds]), np.array([theirs[seed] for seed in seeds]))
-    return f"{result.estimate:.1f} [{result.low:.1f}, {result.high:.1f}], n = {len(seeds)}"
+    interval = f" [{result.low:.1f}, {result.high:.1f}]" if len(seeds) > 1 else ""
+    return f"{result.estimate:.1f}{interval}, n = {len(seeds)}"

@@ -75,9 +75,9 @@ def _until(steps: int | None, rows: list[dict[str, str]], folder: Path) -> list[
 
 
 def check_same_steps(curves: Sequence[Curve]) -> None:
-    """Check that the curves of an environment end at the same step, so that their last values can be compared.
+    """Check that the curves of an environment have the same steps, so that last values and means can be compared.
 
-    :raises ValueError: If they do not.
+    :raises ValueError: If they have not.
     """
     for env in names(curves)[0]:
         ends = sorted({int(c.steps[-1]) for c in curves if c.env == env})
@@ -86,6 +86,16 @@ def check_same_steps(curves: Sequence[Curve]) -> None:
                 f"`steps` must be a step at which all runs of {env} were evaluated, for otherwise their curves end at "
                 f"different steps: {', '.join(map(str, ends))}"
             )
+        first, *others = dict.fromkeys(tuple(c.steps.astype(int).tolist()) for c in curves if c.env == env)
+        if others:
+            raise ValueError(
+                f"`out` and `beside` must have runs evaluated at the same steps, got for {env} {_short(first)} and "
+                f"{_short(others[0])}"
+            )
+
+
+def _short(steps: tuple[int, ...]) -> str:
+    return f"{len(steps)} evaluations ({', '.join(map(str, steps[:2]))}, ...)"
 
 
 def names(curves: Sequence[Curve]) -> tuple[list[str], list[str]]:

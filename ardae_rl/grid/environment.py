@@ -1,13 +1,18 @@
 """The environment of a benchmark's run: its whole description is kept in the run's folder, not only its id."""
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 from gymnasium import spaces
 
 from ardae_rl.environments import EnvDescription
 from ardae_rl.runs.files import read_json, write_json
+from ardae_rl.runs.versions import package_versions
 
 _FILE = "environment.json"
+_ENGINES = {"mujoco": "mujoco", "Box2D": "box2d"}  # distribution by module
 
 
 def check_environment(env_id: str) -> None:
@@ -26,16 +31,44 @@ def check_environment(env_id: str) -> None:
 def keep_environment(folder: Path, env_id: str) -> None:
     """Record what an id stands for in the folder of a run, or compare it with the record that is there.
 
-    :raises ValueError: If the id stands for another environment now: another class, arguments, limits or wrappers.
+    :raises ValueError: If the id stands for another environment now: another class, arguments, limits or wrappers, or
+        another version of its physics engine.
     """
-    description = EnvDescription.of_id(env_id).record()
+    of_id = EnvDescription.of_id(env_id)
+    description = of_id.record() | {"engine": engine_versions(of_id)}
     recorded = read_json(folder / _FILE)
     if recorded is None:
         write_json(folder / _FILE, description)
         return
+    recorded.setdefault("engine", description["engine"])  # earlier versions of this package did not record it
     names = [name for name in {**recorded, **description} if recorded.get(name) != description.get(name)]
     if names:
         changes = ", ".join(f"{name} ({recorded.get(name)}, now {description.get(name)})" for name in names)
         raise ValueError(
             f"`env` must be what it was when the run in {folder} began, but {env_id} has another {changes}"
         )
+
+
+def recorded_engine(folder: Path) -> dict[str, str]:
+    """Return the version of the physics engine that a run was made with, by distribution; empty if it had none."""
+    engine: dict[str, str] = (read_json(folder / _FILE) or {}).get("engine", {})
+    return engine
+
+
+def engine_versions(description: EnvDescription) -> dict[str, str]:
+    """Return the installed versions of the physics engines that an environment uses, by distribution."""
+    env = description.make()
+    try:
+        modules = _modules(env.unwrapped)
+    finally:
+        env.close()
+    installed = package_versions()
+    return {name: installed[name] for module, name in _ENGINES.items() if module in modules and name in installed}
+
+
+def _modules(env: gym.Env[Any, Any]) -> set[str]:
+    """Return the top-level modules that define the attributes of an environment, and the attributes of these."""
+    attributes = list(vars(env).values())
+    parts = chain.from_iterable(vars(attribute).values() for attribute in attributes if hasattr(attribute, "__dict__"))
+    # Some types of Box2D have no __module__
+    return {str(getattr(type(part), "__module__", "")).partition(".")[0] for part in (*attributes, *parts)}

@@ -48,8 +48,11 @@ def benchmark(
     """
     check_choice("suite", suite, tuple(SUITES))
     check_count("jobs", jobs)
-    runs = grid(envs or SUITES[suite], algos, n_seeds, steps, eval_freq, eval_episodes)
-    for env in envs or SUITES[suite]:
+    if gpus and not ray:
+        raise ValueError(f"`gpus` must be 0 without `ray`, got {gpus:g}")
+    envs = SUITES[suite] if envs is None else envs
+    runs = grid(envs, algos, n_seeds, steps, eval_freq, eval_episodes)
+    for env in envs:
         check_environment(env)
     workers = ray_workers(gpus=gpus) if ray else processes(jobs)
     run_missing(train, lambda settings: run_folder(out, settings), runs, workers)

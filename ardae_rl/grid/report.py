@@ -10,15 +10,11 @@ from ardae_rl.grid.comparison import improvement_table, interquartile_table, pai
 from ardae_rl.grid.curves import Array, Curve, check_same_steps, names, normalized_scores, read_curves
 from ardae_rl.grid.figures import draw_curves, draw_profiles
 from ardae_rl.grid.grid import failed_runs
-from ardae_rl.grid.statistics import (
-    enough_runs,
-    interquartile_mean,
-    probability_of_improvement,
-    stratified_interval,
-    verdict,
-)
+from ardae_rl.grid.protocol import check_same_evaluations, differences, read_protocols
+from ardae_rl.grid.statistics import MIN_SEEDS, enough_seeds, interquartile_mean, stratified_interval, verdict
 
 _BASELINE = "sac"
+_TEST = "Permutation tests at 5 %, which divide the runs of each environment between the two algorithms in other ways:"
 
 
 def report(out: Path, beside: Mapping[str, Path] | None = None, steps: int | None = None) -> Path:
@@ -30,19 +26,25 @@ def report(out: Path, beside: Mapping[str, Path] | None = None, steps: int | Non
     :param steps: Environment steps after which all curves are cut off, to compare runs of different lengths. ``None``:
         they are whole.
     :return: Path of the report.
-    :raises ValueError: If a folder has no finished runs, or the runs of an environment end at different steps.
+    :raises ValueError: If a folder has no finished runs, or the runs of an environment were evaluated at different
+        steps, or with different numbers of episodes.
     :raises ImportError: If matplotlib or scipy is not installed.
     """
     require("matplotlib", "plots")
     require("scipy", "plots")
-    curves = read_curves(out, steps)
-    for label, folder in (beside or {}).items():
-        curves += [curve._replace(algo=f"{curve.algo} ({label})") for curve in read_curves(folder, steps)]
+    folders = {"": out} | {f" ({label})": folder for label, folder in (beside or {}).items()}
+    curves = [
+        curve._replace(algo=curve.algo + suffix)
+        for suffix, folder in folders.items()
+        for curve in read_curves(folder, steps)
+    ]
+    protocols = read_protocols(folders)
     check_same_steps(curves)
+    check_same_evaluations(protocols)
     draw_curves(curves, out / "learning_curves.png")
     scores = normalized_scores(curves)
     draw_profiles(scores, out / "profiles.png")
-    parts = ["# Benchmark", _overview(curves, out)]
+    parts = ["# Benchmark", _overview(curves, [*differences(protocols), *_failures(out)])]
     for title, summary in SUMMARIES.items():
         parts += [f"## {title}", _table(curves, summary)]
     parts += ["## All environments", _aggregates(scores), _comparisons(scores)]
@@ -82,14 +84,18 @@ SUMMARIES: dict[str, Callable[[Curve], float]] = {
 }
 
 
-def _overview(curves: Sequence[Curve], out: Path) -> str:
+def _overview(curves: Sequence[Curve], remarks: Sequence[str]) -> str:
     lines = ["Evaluations act deterministically on the unmodified environment. Mean ± standard deviation over seeds."]
     for env in names(curves)[0]:
         runs = [c for c in curves if c.env == env]
         seeds = ", ".join(f"{a} {sum(c.algo == a for c in runs)}" for a in names(runs)[1])
         lines.append(f"- {env}, {runs[0].steps[-1]:,.0f} steps, {len(runs[0].steps)} evaluations; seeds: {seeds}")
-    lines += [f"- failed: {run['name']}: {reason}" for run, reason in failed_runs(out)]
+    lines += [f"- {remark}" for remark in remarks]
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _failures(out: Path) -> list[str]:
+    return [f"failed: {run['name']}: {reason}" for run, reason in failed_runs(out)]
 
 
 def _table(curves: Sequence[Curve], summary: Callable[[Curve], float]) -> str:
@@ -99,7 +105,8 @@ def _table(curves: Sequence[Curve], summary: Callable[[Curve], float]) -> str:
         cells = []
         for env in envs:
             values = [summary(c) for c in curves if (c.env, c.algo) == (env, algo)]
-            cells.append(f"{np.mean(values):.1f} ± {np.std(values):.1f}" if values else "")
+            spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.1f}{spread}" if values else "")
         rows.append([algo, *cells])
     return _markdown(rows)
 
@@ -113,11 +120,14 @@ def _aggregates(scores: dict[str, dict[str, Array]]) -> str:
     rows = [["algorithm", "environments", "runs", "interquartile mean", "95 % interval"]]
     for algo, by_env in scores.items():
         values = np.concatenate(list(by_env.values()))
-        low, high = stratified_interval(list(by_env.values()))
-        interval = f"{low:.3f} to {high:.3f}"
+        interval = ""
+        if enough_seeds(list(by_env.values())):
+            low, high = stratified_interval(list(by_env.values()))
+            interval = f"{low:.3f} to {high:.3f}"
         rows.append([algo, str(len(by_env)), str(len(values)), f"{interquartile_mean(values):.3f}", interval])
     text = "Final returns, scaled in each environment from the worst evaluation of any run (0) to the best (1); "
-    return text + "intervals by stratified bootstrap over seeds.\n\n" + _markdown(rows)
+    text += f"intervals by stratified bootstrap over seeds, if each environment has at least {MIN_SEEDS}."
+    return f"{text}\n\n{_markdown(rows)}"
 
 
 def _comparisons(scores: dict[str, dict[str, Array]]) -> str:
@@ -129,21 +139,21 @@ def _comparisons(scores: dict[str, dict[str, Array]]) -> str:
             envs = [env for env in scores[algo] if env in scores.get(baseline, {})]
             if envs and algo != baseline:
                 ours, theirs = ([scores[name][env] for env in envs] for name in (algo, baseline))
-                improvement = probability_of_improvement(ours, theirs)
-                sentences.append("- " + verdict(algo, baseline, improvement, enough_runs(ours, theirs)))
-    return "\n".join(sentences)
+                sentences.append("- " + verdict(algo, baseline, ours, theirs))
+    return "\n".join([_TEST, "", *sentences]) if sentences else ""
 
 
 def _all_pairs(curves: Sequence[Curve]) -> list[str]:
+    enough = f"if there are at least {MIN_SEEDS} seeds"
     parts = []
     for name, summary in {"final return": final_return, "mean return over training": mean_return}.items():
         parts += [
-            f"Interquartile mean of the {name} over seeds, with 95 % bootstrap intervals:",
+            f"Interquartile mean of the {name} over seeds, with 95 % bootstrap intervals {enough}:",
             _markdown(interquartile_table(curves, summary)),
             f"Probability that a run of the row's algorithm has a higher {name} than one of the column's, averaged "
-            "over environments, with 95 % intervals by stratified bootstrap over seeds:",
+            f"over environments, with 95 % intervals by stratified bootstrap over seeds {enough}:",
             _markdown(improvement_table(curves, summary)),
-            f"Mean difference of the {name} between runs of the same seed, with 95 % bootstrap intervals:",
+            f"Mean difference of the {name} between runs of the same seed, with 95 % intervals by Student's t:",
             _markdown(paired_table(curves, summary)),
         ]
     return parts

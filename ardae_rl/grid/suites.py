@@ -74,9 +74,12 @@ def grid(
     :param steps: Environment steps per run, a multiple of ``eval_freq``.
     :param eval_freq: Environment steps between evaluations.
     :param eval_episodes: Episodes per evaluation.
-    :raises ValueError: For an unknown name, or a number out of range.
+    :raises ValueError: For an unknown name, no name, one that is given twice, or a number out of range.
     :raises ImportError: For an algorithm of sb3-contrib if that is not installed.
     """
+    for argument, given in {"envs": envs, "algos": algos}.items():
+        if not given or len(set(given)) < len(given):
+            raise ValueError(f"`{argument}` must have one name or several different ones, got {', '.join(given)!r}")
     for algo in algos:
         check_choice("algos", algo, tuple(VARIANTS))
         algorithm_class(VARIANTS[algo].algorithm)

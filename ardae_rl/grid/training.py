@@ -1,5 +1,6 @@
 """One training run of a benchmark, in segments, each followed by an evaluation and a checkpoint."""
 
+import copy
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.evaluation import evaluate
 from ardae_rl.grid import checkpoint
 from ardae_rl.grid.environment import keep_environment
+from ardae_rl.grid.segment import start_segment
 from ardae_rl.registry import algorithm_class, environment_id, imported
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, versions, write_csv
@@ -43,10 +44,8 @@ def train(settings: dict[str, Any], run: Run) -> str:
     tables = _Tables(run.folder)
     model = _resumed(settings, run.folder, tables) or _new_model(settings)
     every = settings["eval_freq"]
-    for start in range(model.num_timesteps, settings["steps"], every):
-        model.set_logger(Logger(folder=None, output_formats=[]))  # empty, as after a restart
-        model.set_env(model.get_env(), force_reset=True)  # type: ignore[arg-type]
-        model.set_random_seed(int(np.random.SeedSequence([settings["seed"], start]).generate_state(1)[0] >> 1))
+    for _ in range(model.num_timesteps, settings["steps"], every):
+        start_segment(model, settings["seed"])
         watch = _Watch(run, settings["steps"], tables.note())
         begin, cpu_begin, updates = time.perf_counter(), time.process_time(), model._n_updates
         model.learn(every, callback=watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
@@ -62,7 +61,9 @@ def train(settings: dict[str, Any], run: Run) -> str:
 def _new_model(settings: dict[str, Any]) -> OffPolicyAlgorithm:
     cls: Any = algorithm_class(settings["algorithm"])
     policy = imported(settings["policy"]) if ":" in settings["policy"] else settings["policy"]
-    model: OffPolicyAlgorithm = cls(policy, gym.make(settings["env"]), seed=settings["seed"], **settings["arguments"])
+    # Copied because SB3 adds entries to the policy_kwargs that it is given, and the settings are recorded
+    arguments = copy.deepcopy(settings["arguments"])
+    model: OffPolicyAlgorithm = cls(policy, gym.make(settings["env"]), seed=settings["seed"], **arguments)
     return model
 
 
@@ -72,7 +73,7 @@ def _resumed(settings: dict[str, Any], folder: Path, tables: "_Tables") -> OffPo
     if not found:
         return None
     cls: Any = algorithm_class(settings["algorithm"])
-    model, tables.rows = checkpoint.load(cls, settings["env"], found[-1])
+    model, tables.rows = checkpoint.load(cls, settings["env"], found[-1], settings["arguments"].get("device", "auto"))
     return model
 
 
@@ -99,9 +100,8 @@ class _Tables:
         :param updates: Number of gradient steps in the segment.
         :param means: Means of the logged quantities.
         """
-        seed = (
-            _FIRST_EVALUATION_SEED + settings["seed"]
-        )  # every evaluation has the same first states: less noise between them
+        # All evaluations of a run have the same initial states, for less noise between them; other seeds have others
+        seed = _FIRST_EVALUATION_SEED + settings["eval_episodes"] * settings["seed"]
         result = evaluate(model, settings["env"], settings["eval_episodes"], seed, allow_wrappers=True)
         earlier = self.rows[EVALUATIONS][-1] if self.rows[EVALUATIONS] else dict.fromkeys(seconds, 0)
         row = {name: settings[name] for name in ("env", "algo", "seed")} | {

@@ -23,6 +23,12 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk, so that a crash of the machine after it is renamed leaves all of it."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
 def read_json(path: Path) -> Any:
     """Return what a file holds; None if it does not exist or is unreadable, as after a crash of the machine."""
     try:

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from ardae_rl.common.optional import require
+from ardae_rl.runs.files import sync
 from ardae_rl.runs.versions import package_versions
 
 Row = Mapping[str, Any]
@@ -34,13 +37,14 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    sync(temporary)
     temporary.replace(path)
 
 
 def merge_csv(path: Path, rows: Sequence[Row], key: Iterable[str]) -> None:
     """Add rows to a table, replacing the rows that agree with them in all columns of ``key``.
 
-    A repeated run thus replaces its own rows and leaves all others.
+    A repeated run thus replaces its own rows and leaves all others, also those that another process adds meanwhile.
 
     :param path: The CSV file.
     :param rows: The new rows.
@@ -48,13 +52,16 @@ def merge_csv(path: Path, rows: Sequence[Row], key: Iterable[str]) -> None:
     :raises ValueError: If the new rows have other columns than the table.
     """
     key = tuple(key)
-    old = read_csv(path)
-    if old and list(old[0]) != list(rows[0]):
-        raise ValueError(
-            f"`rows` must have the columns of {path}, {', '.join(old[0])}, got {', '.join(rows[0])}; move the file away"
-        )
-    replaced = {tuple(str(row[k]) for k in key) for row in rows}
-    write_csv(path, [*(row for row in old if tuple(row[k] for k in key) not in replaced), *rows])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        old = read_csv(path)
+        if old and list(old[0]) != list(rows[0]):
+            raise ValueError(
+                f"`rows` must have the columns of {path}, {', '.join(old[0])}, got {', '.join(rows[0])}; "
+                "move the file away"
+            )
+        replaced = {tuple(str(row[k]) for k in key) for row in rows}
+        write_csv(path, [*(row for row in old if tuple(row[k] for k in key) not in replaced), *rows])
 
 
 def print_table(rows: Sequence[Row], title: str) -> None:

@@ -1,11 +1,12 @@
 """Which methods keep several ways open? Goals reached in mazes, and what survives a removed goal or a closed way.
 
 Methods, exploration, updates and measures are those of `experiments.mazes.training` and `measures`; docs/mazes.md has
-the maps. All methods start from the same number of steps with randomly held actions. The target of the entropy (in TD3,
-the exploration noise) is the one that `maze_front` found best for a method and a map. Each tenth of a training is
-followed by 100 sampled episodes, the last one by 500, and by 500 with closed obstacles. The table has a row per
-evaluation, with the goal of every episode as one character ("-" for none). Beside the plate of trajectories,
-mazes_curves.png shows the goals reached during training.
+the maps. All methods start from the same number of steps with randomly held actions. The target of the entropy is the
+same for all methods that have one. Neither it nor TD3's exploration noise nor the β of the log-distance is tuned yet:
+`maze_front` sweeps them, on seeds of its own. After the first 10,000 steps, every tenth of the steps is followed by 100
+sampled episodes, the last one by 500, and by 500 with closed obstacles; TD3's are sampled with its exploration noise.
+The table has a row per evaluation, with the goal of every episode as one character ("-" for none). Beside the plate of
+trajectories, mazes_curves.png shows the goals reached during training.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result
 from experiments.mazes import measures
 from experiments.mazes.plots import draw_curves, draw_plate
-from experiments.mazes.segments import Segment, segments
+from experiments.mazes.segments import Segment, finished_rows, segments
 from experiments.mazes.training import (
     METHODS,
     TRAINING_STEPS,
@@ -39,11 +40,12 @@ from experiments.mazes.training import (
     play,
 )
 
-# Target of the entropy in nats (at most ln 4 = 1.39), for TD3 the standard deviation of its noise, for a log-distance β
+# Not tuned yet: target of the entropy in nats (at most ln 4 = 1.39), for TD3 the standard deviation of its noise, for a
+# log-distance β
 TEMPERATURES: dict[str, dict[str, float]] = {
     maze: dict.fromkeys(METHODS, 0.0) | {"td3": 0.2, "sac_ardae-distance": 0.8} for maze in MAZES
 }
-EXPLORE = 0.3  # share of the steps with randomly held actions
+EXPLORE = 0.3  # share of the steps after the first fill that have randomly held actions
 KEY = ("maze", "method", "temperature", "reward", "explore", "updates", "seed", "steps", "step")
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"scale": 0, "fill": 16, "checks": 2, "episodes": 5, "last_episodes": 6, "max_steps": 6},
@@ -92,7 +94,7 @@ def settings(
     :param temperature: Target of the entropy; for TD3, standard deviation of the exploration noise.
     :param seed: Seed of the training.
     :param reward: "sparse" or "dense".
-    :param explore: Share of the steps of the training that have randomly held actions, beside those at its beginning.
+    :param explore: Share of the steps after the first fill that have randomly held actions.
     :param updates: Number of gradient steps for every step of the eight environments.
     """
     check_choice("reward", reward, REWARDS)
@@ -120,11 +122,9 @@ def checked(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> tup
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train once, and return a row per evaluation."""
-    rows: list[dict[str, Any]] = []
     for segment in train(settings, run):
-        rows = segment.rows
-        rows.append(_row(settings, segment, run.folder))
-    return rows  # type: ignore[return-value]
+        segment.rows.append(_row(settings, segment, run.folder))
+    return finished_rows(run.folder)  # type: ignore[return-value]
 
 
 def train(settings: dict[str, Any], run: Run) -> Iterator[Segment]:
@@ -139,7 +139,7 @@ def train(settings: dict[str, Any], run: Run) -> Iterator[Segment]:
         fill_buffer(model, settings["fill"], seed)
         return model
 
-    yield from segments(run, method.algorithm, new, envs, steps, every, seed, int(settings["explore"] * every))
+    yield from segments(run, method.algorithm, new, envs, steps, every, seed, settings["explore"])
 
 
 def _row(settings: dict[str, Any], segment: Segment, folder: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A policy that is random enough reaches all goals of an open room by wandering, so goals say something only beside the
 steps to goal and at a high success rate. Runs, rows and measures are those of `mazes`; the temperature is the target of
-the entropy in nats, for TD3 the standard deviation of its exploration noise, for a log-distance its β.
+the entropy in nats, for TD3 the standard deviation of its exploration noise, for a log-distance its β. Every method has
+as many values as the others. The seeds are 100 and following, which `mazes` does not count again.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from experiments.mazes.compare import EXPLORE, KEY, checked, last_rows, run, set
 from experiments.mazes.plots import draw_fronts
 from experiments.mazes.training import METHODS, UPDATES
 
+FIRST_SEED = 100  # above those of `mazes`
+
 
 def runs(
     budget: str,
@@ -24,8 +27,8 @@ def runs(
     mazes: tuple[str, ...] = MAZES,
     methods: tuple[str, ...] = tuple(METHODS),
     target_entropies: tuple[float, ...] = (-3.0, -2.0, -1.0, 0.0, 0.5),
-    noises: tuple[float, ...] = (0.1, 0.3),
-    betas: tuple[float, ...] = (0.2, 0.4, 0.8),
+    noises: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.5),
+    betas: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8),
     reward: str = "sparse",
     explore: float = EXPLORE,
     updates: int = UPDATES,
@@ -35,7 +38,7 @@ def runs(
     swept = {"target_entropy": target_entropies, "action_noise": noises, "beta": betas}
     return [
         settings(budget, maze, method, temperature, seed, **protocol)
-        for seed in range(n_seeds)
+        for seed in range(FIRST_SEED, FIRST_SEED + n_seeds)
         for maze in (mazes[:1] if budget == "smoke" else mazes)
         for method in checked("methods", methods, tuple(METHODS))
         for temperature in swept[METHODS[method].temperature][: 1 if budget == "smoke" else None]

@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from ardae_rl.grid import checkpoint
+from ardae_rl.grid.segment import start_segment
 from ardae_rl.registry import algorithm_class
+from ardae_rl.runs.files import read_json, write_json
 from ardae_rl.runs.run import Run
 from experiments.mazes.training import BehaviorGoals, fill_buffer
+
+_ROWS = "rows.json"  # of a finished training
 
 
 class Segment(NamedTuple):
@@ -32,10 +35,12 @@ def segments(
     n_steps: int,
     every: int,
     seed: int,
-    explore: int = 0,
+    explore: float = 0.0,
     finished: Callable[[list[dict[str, Any]]], bool] = lambda rows: False,
 ) -> Iterator[Segment]:
     """Train, and yield after every segment; the rows are saved with the model before the next one.
+
+    A finished training, of which :func:`finished_rows` has the rows, yields nothing.
 
     Each segment begins with reset environments and a seed of its own, so that an interrupted training, which continues
     from its last checkpoint, ends with the same numbers as an uninterrupted one.
@@ -47,26 +52,32 @@ def segments(
     :param n_steps: Number of environment steps at which the training ends; those of ``new`` are included.
     :param every: Number of environment steps of a segment.
     :param seed: Seed of the training.
-    :param explore: Number of environment steps with randomly held actions at the beginning of each segment.
+    :param explore: Share of a segment's environment steps, at its beginning, that have randomly held actions.
     :param finished: Whether the training ends early, given the rows after a segment.
     """
-    model, rows = _resumed(run, algorithm, envs) or (new(), [])
-    while model.num_timesteps < n_steps and not finished(rows):
-        model.set_logger(Logger(folder=None, output_formats=[]))  # empty, as after a restart
-        model.set_env(envs, force_reset=True)
-        segment_seed = int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0] >> 1)
-        model.set_random_seed(segment_seed)
-        watch = BehaviorGoals(lambda done: run.report(done, n_steps))
-        begin, end = time.process_time(), min(model.num_timesteps + every, n_steps)
-        if explore:
-            fill_buffer(model, model.num_timesteps + explore, segment_seed)
-        model.learn(end - model.num_timesteps, watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
-        seconds = time.process_time() - begin + sum(float(row["cpu_seconds"]) for row in rows[-1:])
-        yield Segment(model, watch.goals, seconds, rows)
-        checkpoint.save(model, rows, run.folder)
-    model.save(run.folder / "model")
+    if not (run.folder / _ROWS).exists():
+        model, rows = _resumed(run, algorithm, envs) or (new(), [])
+        while model.num_timesteps < n_steps and not finished(rows):
+            segment_seed = start_segment(model, seed)
+            watch = BehaviorGoals(lambda done: run.report(done, n_steps))
+            begin, end = time.process_time(), min(model.num_timesteps + every, n_steps)
+            n_random = int(explore * (end - model.num_timesteps))
+            if n_random:
+                fill_buffer(model, model.num_timesteps + n_random, segment_seed)
+            model.learn(end - model.num_timesteps, watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
+            seconds = time.process_time() - begin + sum(float(row["cpu_seconds"]) for row in rows[-1:])
+            yield Segment(model, watch.goals, seconds, rows)
+            checkpoint.save(model, rows, run.folder)
+        model.save(run.folder / "model")
+        write_json(run.folder / _ROWS, rows)  # last: from now on no checkpoint is needed
     for path in checkpoint.checkpoints(run.folder):
         checkpoint.delete(path)
+
+
+def finished_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a finished training."""
+    rows: list[dict[str, Any]] = read_json(folder / _ROWS)
+    return rows
 
 
 def _resumed(run: Run, algorithm: str, envs: VecEnv) -> tuple[OffPolicyAlgorithm, Any] | None:
@@ -75,4 +86,4 @@ def _resumed(run: Run, algorithm: str, envs: VecEnv) -> tuple[OffPolicyAlgorithm
     if not found:
         return None
     cls: Any = algorithm_class(algorithm)
-    return checkpoint.load(cls, envs, found[-1])
+    return checkpoint.load(cls, envs, found[-1], "cpu")

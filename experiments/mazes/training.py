@@ -10,7 +10,7 @@ import torch as th
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -151,6 +151,8 @@ def play(
 ) -> Episodes:
     """Play episodes with sampled actions. This sets the seed of all random generators.
 
+    The actions of a deterministic policy have its exploration noise, as in training.
+
     :param model: The agent.
     :param maze: Name of the map.
     :param n_episodes: Number of episodes.
@@ -175,12 +177,16 @@ def _play(
     model: OffPolicyAlgorithm, envs: Sequence[MultiGoalMaze], options: dict[str, Any]
 ) -> tuple[list[int], list[np.ndarray]]:
     """Play one episode in each environment, and return goals and paths."""
+    noise = _exploration_noise(model, len(envs))
     obs = [env.reset(options=options)[0] for env in envs]
     paths = [[first[:2]] for first in obs]
     reached = [-1] * len(envs)
     running = list(range(len(envs)))
     while running:
         actions, _ = model.predict(np.stack([obs[i] for i in running]), deterministic=False)
+        if noise is not None:
+            noisy = model.policy.scale_action(actions) + noise()[running]
+            actions = model.policy.unscale_action(np.clip(noisy, -1, 1))
         still_running = []
         for i, action in zip(running, actions, strict=True):
             obs[i], _, terminated, truncated, info = envs[i].step(action)
@@ -190,6 +196,14 @@ def _play(
                 still_running.append(i)
         running = still_running
     return reached, [np.stack(path) for path in paths]
+
+
+def _exploration_noise(model: OffPolicyAlgorithm, n_envs: int) -> VectorizedActionNoise | None:
+    """Return the model's exploration noise, (n_envs, actions) at each call; None for a stochastic policy."""
+    noise = model.action_noise
+    if isinstance(noise, VectorizedActionNoise):  # of the environments for training
+        noise = noise.base_noise
+    return None if noise is None else VectorizedActionNoise(noise, n_envs)
 
 
 @th.no_grad()

@@ -15,12 +15,13 @@ import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from ardae_envs.mazes import MAZES
+from ardae_rl.grid import checkpoint
 from ardae_rl.registry import algorithm_class
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result, needed
 from experiments.mazes import compare, measures
-from experiments.mazes.segments import segments
+from experiments.mazes.segments import finished_rows, segments
 from experiments.mazes.training import METHODS, UPDATES, fill_buffer, make_envs, n_goals, new_model, play
 
 # The method, and whether it starts from a training with all goals
@@ -38,7 +39,7 @@ LABELS = {
 }
 COLORS = {"sac": "#8fbfd6", "sac-pretrained": "#2e86ab", "sac_ardae": "#e8a6ae", "sac_ardae-pretrained": "#d1495b"}
 SUCCESS = 0.9
-KEY = ("maze", "start", "goal", "seed", "reward", "steps", "step")
+KEY = ("maze", "start", "temperature", "goal", "reward", "explore", "updates", "seed", "steps", "step")
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"steps": 32, "every": 16, "fill": 16, "episodes": 5, "goals": 1},
     "quick": {"steps": 60_000, "every": 4_000, "fill": 4_000, "episodes": 100, "goals": None},
@@ -72,8 +73,8 @@ def _settings(budget: str, maze: str, start: str, goal: int, seed: int, protocol
     temperature = compare.TEMPERATURES[maze][method]
     before = compare.settings(budget, maze, method, temperature, seed, **protocol)
     name = f"{before['name']} {start} goal{goal}"
-    shared = {entry: before[entry] for entry in ("maze", "method", "temperature", "reward", "seed", "max_steps")}
-    settings = {"name": name, "start": start, "goal": goal} | shared | BUDGETS[budget]
+    shared = {entry: before[entry] for entry in ("maze", "method", "temperature", "seed", "max_steps")}
+    settings = {"name": name, "start": start, "goal": goal} | shared | protocol | BUDGETS[budget]
     settings |= {"arguments": before["arguments"]}
     return settings | ({"needs": before} if pretrained else {})
 
@@ -94,7 +95,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
         model = new_model(method, envs, settings["temperature"], settings["seed"], **settings["arguments"])
         if "needs" in settings:
             cls: Any = algorithm_class(method.algorithm)
-            model = cls.load(needed(run.folder, settings) / "model", envs, device="cpu")
+            model = checkpoint.load_model(cls, envs, needed(run.folder, settings) / "model", "cpu")
             model.num_timesteps = 0
         return model
 
@@ -110,12 +111,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
         fill_buffer(model, settings["fill"], settings["seed"])
         return model
 
-    rows: list[Row] = []
     steps, every, seed = (settings[name] for name in ("steps", "every", "seed"))
     for segment in segments(run, method.algorithm, begin, envs, steps, every, seed, finished=_finished):
         segment.rows.append(row(segment.model, segment.seconds))
-        rows = list(segment.rows)
-    return [row(new(), 0.0), *rows]
+    return [row(new(), 0.0), *finished_rows(run.folder)]
 
 
 def _finished(rows: list[dict[str, Any]]) -> bool:

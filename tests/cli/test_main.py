@@ -80,6 +80,12 @@ def test_wrong_argument_is_one_line(
     assert [word for word in words if word not in lines[0]] == []
 
 
+def test_record_names_only_what_it_records() -> None:
+    done = CliRunner().invoke(app, ["record"])
+    assert done.exit_code == 2 and "--algo" in done.stderr
+    assert "recording" not in done.stdout
+
+
 def test_wrong_argument_has_no_traceback(ardae_rl: Command) -> None:
     """The same in a process of its own, as users see it."""
     done = ardae_rl("train", "--algo", "sac_ardae", "--env", "Hoper-v5")

@@ -20,6 +20,7 @@ from experiments.__main__ import app as experiments_app
 from experiments.ardae_paper import fig_s2
 from experiments.catalog import EXPERIMENTS, load
 from experiments.figure import run_experiment
+from experiments.options import parse_options
 
 # Experiments whose smallest run takes more than a few seconds
 HEAVY = {
@@ -136,8 +137,62 @@ def test_a_figure_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "out" / "figS2_quick.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("text", ["methods=sac,sac", "methods=", "methods=,", "n_updates=1,2,1.0"])
+def test_values_of_an_option_are_there_and_differ(text: str) -> None:
+    def runs(
+        budget: str,
+        n_seeds: int,
+        *,
+        methods: tuple[str, ...] = ("sac", "td3"),
+        n_updates: tuple[float, ...] = (1.0,),
+        arguments: tuple[str, ...] = (),
+    ) -> list[dict[str, Any]]:
+        raise AssertionError
+
+    name, _, values = text.partition("=")
+    with pytest.raises(ValueError, match=rf"`{name}` must have one value or several different ones, got '{values}'"):
+        parse_options(runs, [text])
+    wanted = parse_options(runs, ["methods=td3, sac", "arguments="])
+    assert wanted == {"methods": ("td3", "sac"), "n_updates": (1.0,), "arguments": ()}
+
+
+def test_a_failing_run_stops_only_those_that_need_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has the others, and the next command replaces it by the whole one."""
+    fails = {"shared bad", "alone bad"}
+
+    def work(settings: dict[str, Any], run: Any) -> list[dict[str, Any]]:
+        if settings["name"] in fails:
+            raise RuntimeError("on purpose")
+        return [{"name": settings["name"]}]
+
+    def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
+        shared = [{"name": f"shared {kind}"} for kind in ("good", "bad")]
+        return [
+            *({"name": f"after {needs['name']}", "needs": needs} for needs in shared),
+            *({"name": f"alone {kind}"} for kind in ("bad", "good")),
+        ]
+
+    def draw(results: Any, path: Path) -> None:
+        path.touch()
+
+    def prepare(settings: dict[str, Any], run: Any) -> None:
+        work(settings, run)
+
+    experiment = figure.Figure(runs, work, lambda rows: rows, draw, {"smoke": 1, "quick": 1}, prepare)
+    monkeypatch.setattr(figure, "load", lambda name: experiment)
+    monkeypatch.setattr(figure, "processes", _this_process)
+    message = r"2 of 4 runs failed \(after shared bad, alone bad\); .* continues them; out/x_quick\.csv has the others"
+    with pytest.raises(RuntimeError, match=message):
+        run_experiment("x", out=Path("out"))
+    assert [row["name"] for row in read_csv(Path("out/x_quick.csv"))] == ["after shared good", "alone good"]
+    assert not Path("out/x_quick.png").exists()
+    fails.clear()
+    table, plot = run_experiment("x", out=Path("out"))
+    assert len(read_csv(table)) == 4 and plot.exists()
+
+
 def test_failed_runs_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(fig_s2.BUDGETS, "quick", {"n_updates": 3, "width": -1, "n_sigmas": 2})
     monkeypatch.setattr(figure, "processes", _this_process)
-    with pytest.raises(RuntimeError, match="2 of 2 runs failed; the same command continues them"):
+    with pytest.raises(RuntimeError, match=r"2 of 2 runs failed \(.*\); the same command continues them"):
         run_experiment("figS2", "quick", 1, 1, tmp_path / "out")

@@ -15,9 +15,10 @@ from stable_baselines3.common.buffers import NStepReplayBuffer
 from typer.testing import CliRunner
 
 from ardae_rl.cli.main import app
-from ardae_rl.grid import checkpoint, training
-from ardae_rl.grid.environment import keep_environment
+from ardae_rl.grid import checkpoint, environment, training
+from ardae_rl.grid.environment import keep_environment, recorded_engine
 from ardae_rl.grid.grid import benchmark, run_folder
+from ardae_rl.grid.segment import start_segment, truncate_episodes
 from ardae_rl.grid.suites import SUITES, VARIANTS, grid
 from ardae_rl.registry import environment_id
 from ardae_rl.runs.run import Run
@@ -93,6 +94,21 @@ def test_a_checkpoint_takes_the_room_of_its_transitions(tmp_path: Path) -> None:
     assert np.array_equal(loaded.replay_buffer.next_observations[:31], model.replay_buffer.next_observations[:31])  # type: ignore[union-attr]
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a crash of the machine could leave a part of it, after the earlier one has been deleted."""
+    synced: set[str] = set()
+
+    def sync(path: Path) -> None:
+        assert not checkpoint.checkpoints(tmp_path)
+        synced.add(path.name)
+
+    monkeypatch.setattr(checkpoint, "sync", sync)
+    checkpoint.save(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10, device="cpu"), {}, tmp_path)
+    (saved,) = checkpoint.checkpoints(tmp_path)
+    assert synced == {path.name for path in saved.iterdir()} == {"model.zip", "replay_buffer.npz", "tables.json"}
+
+
+@pytest.mark.filterwarnings("error:`n_steps")
 def test_a_checkpoint_with_n_step_returns(tmp_path: Path) -> None:
     """The buffer has the same arrays; samples of the loaded one are those of the first."""
     model = SAC("MlpPolicy", "Pendulum-v1", seed=0, buffer_size=100, learning_starts=25, n_steps=3, device="cpu")
@@ -132,10 +148,67 @@ def test_segments_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (actions[1][:30] != actions[1][30:]).all()
 
 
+def test_runs_of_different_seeds_are_evaluated_in_different_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Episode k of an evaluation has the evaluation's seed + k."""
+    evaluated: list[set[int]] = []
+
+    def evaluate(model: Any, env: str, n_episodes: int, seed: int, **_: Any) -> Any:
+        evaluated.append(set(range(seed, seed + n_episodes)))
+        return original(model, env, 1, seed, allow_wrappers=True)
+
+    original = training.evaluate
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    for settings in grid(["Pendulum-v1"], ["sac"], **TINY | {"n_seeds": 2, "steps": 30, "eval_episodes": 10}):
+        training.train(settings | {"arguments": {"learning_starts": 1000}}, Run(tmp_path / settings["name"]))
+    assert len(evaluated) == 2 and not evaluated[0] & evaluated[1]
+
+
+@pytest.mark.parametrize("algo", VARIANTS)
+def test_a_model_leaves_its_settings_as_they_are(algo: str) -> None:
+    """SB3 adds entries to `policy_kwargs`; a run whose settings had them would never count as finished."""
+    settings = settings_of(algo)
+    before = json.dumps(settings)
+    training._new_model(settings)
+    assert json.dumps(settings) == before
+
+
+@pytest.mark.parametrize("n_filled", [10, 12, 16], ids=["part", "full", "wrapped"])
+def test_n_step_returns_end_with_a_segment(n_filled: int) -> None:
+    """Each return that would run on after the reset ends there, and bootstraps from the state before it."""
+    model = SAC("MlpPolicy", "Pendulum-v1", seed=0, buffer_size=12, learning_starts=1000, n_steps=3, device="cpu")
+    model.learn(n_filled)
+    buffer = model.replay_buffer
+    assert isinstance(buffer, NStepReplayBuffer)
+    last = buffer.pos - 1
+    start_segment(model, seed=0)
+    model.learn(2, reset_num_timesteps=False)
+    batch: Any = buffer._get_samples(np.array([last - 1, last]))
+    rewards, next_observation = buffer.rewards[[last - 1, last], 0], buffer.next_observations[last]
+    np.testing.assert_allclose(batch.rewards[:, 0], [rewards[0] + 0.99 * rewards[1], rewards[1]], rtol=1e-6)
+    np.testing.assert_allclose(batch.discounts.flatten(), [0.99**2, 0.99], rtol=1e-6)
+    np.testing.assert_array_equal(batch.next_observations, np.concatenate([next_observation, next_observation]))
+    assert (batch.dones == 0).all()
+
+
+def test_what_truncation_leaves_alone() -> None:
+    """An empty buffer stays empty, and the end of an episode remains a termination."""
+    model = SAC("MlpPolicy", "Pendulum-v1", buffer_size=12, learning_starts=1000, n_steps=3, device="cpu")
+    buffer = model.replay_buffer
+    assert isinstance(buffer, NStepReplayBuffer)
+    truncate_episodes(model)
+    assert buffer.size() == 0 and not buffer.timeouts.any()
+    model.learn(5)
+    buffer.dones[4] = 1
+    truncate_episodes(model)
+    assert not buffer.timeouts.any()
+
+
 def test_the_command_and_its_report(tmp_path: Path) -> None:
     """Finished runs are kept, the table shows the failed one, and the report covers the finished ones."""
     out = tmp_path / "out"
-    arguments = ["benchmark", "--envs", "Pendulum-v1,tests.grid.failing:Failing-v0", "--algos", "sac", "--seeds", "1"]
+    arguments = ["benchmark", "--envs", "Pendulum-v1, tests.grid.failing:Failing-v0", "--algos", "sac", "--seeds", "1"]
     arguments += ["--steps", "40", "--eval-freq", "20", "--eval-episodes", "1", "--jobs", "1", "--out", str(out)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
@@ -151,7 +224,7 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(out)])
     assert result.exit_code == 0, result.output
     text = (out / "report.md").read_text()
-    assert f"| sac | {last:.1f} ± 0.0 |" in text
+    assert f"| sac | {last:.1f} |" in text
     assert "failed: tests.grid.failing:Failing-v0 sac 0: RuntimeError: on purpose" in text
     for name in ("learning_curves.png", "profiles.png"):
         assert (out / name).stat().st_size > 10_000
@@ -160,14 +233,14 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(out), "--beside", f"before={out}"])
     assert result.exit_code == 0, result.output
     text = (out / "report.md").read_text()
-    assert f"| sac (before) | {last:.1f} [{last:.1f}, {last:.1f}] |" in text
-    assert "| sac - sac (before) | 0.0 [0.0, 0.0], n = 1 |" in text
-    assert "| sac (before) | 0.50 [0.50, 0.50] |  |" in text
+    assert f"| sac (before) | {last:.1f} |" in text
+    assert "| sac - sac (before) | 0.0, n = 1 |" in text
+    assert "| sac (before) | 0.50 |  |" in text
     first = float(read_csv(out / "Pendulum-v1" / "sac_0" / "evaluations.csv")[0]["mean_return"])
     for steps in ("20", "39"):
         result = CliRunner().invoke(app, ["report", str(out), "--steps", steps])
         assert result.exit_code == 0, result.output
-        assert f"| sac | {first:.1f} ± 0.0 |" in (out / "report.md").read_text()
+        assert f"| sac | {first:.1f} |" in (out / "report.md").read_text()
     shorter = shutil.copytree(out, tmp_path / "shorter")
     for name in ("evaluations.csv", "metrics.csv"):
         path = shorter / "Pendulum-v1" / "sac_0" / name
@@ -192,6 +265,9 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
         (["--seeds", "0"], "--seeds must be >= 1, got 0"),
         (["--steps", "25", "--eval-freq", "10"], "--steps must be a multiple of --eval-freq, 10, got 25"),
         (["--jobs", "0"], "--jobs must be >= 1, got 0"),
+        (["--envs", ""], "--envs must have one name or several different ones, got ''"),
+        (["--algos", "sac, tqc,sac"], "--algos must have one name or several different ones, got 'sac, tqc, sac'"),
+        (["--gpus", "1"], "--gpus must be 0 without --ray, got 1"),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -229,6 +305,40 @@ def test_the_environment_is_recorded_and_compared(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(gym.registry, "Pendulum-v1", changed)
     with pytest.raises(ValueError, match=r"`env` must be what it was .* Pendulum-v1 has another kwargs .*, now .*5\.0"):
         keep_environment(tmp_path, "Pendulum-v1")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "module", "engines"),
+    [
+        ("Pendulum-v1", "numpy", []),
+        ("Hopper-v5", "mujoco", ["mujoco"]),
+        ("ardae/MultiGoalMaze-v0", "gymnasium_robotics", ["mujoco"]),
+        ("BipedalWalker-v3", "Box2D", ["box2d"]),
+    ],
+)
+def test_another_physics_engine_does_not_resume_a_run(
+    env_id: str, module: str, engines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(module)
+    monkeypatch.setattr(environment, "package_versions", lambda: {"mujoco": "3.0", "box2d": "2.3"})
+    keep_environment(tmp_path, env_id)
+    assert list(recorded_engine(tmp_path)) == engines
+    monkeypatch.setattr(environment, "package_versions", lambda: {"mujoco": "3.1", "box2d": "2.4"})
+    if engines:
+        with pytest.raises(ValueError, match=rf"has another engine \({{'{engines[0]}': '.*'}}, now {{.*}}\)"):
+            keep_environment(tmp_path, env_id)
+    else:
+        keep_environment(tmp_path, env_id)
+
+
+def test_a_run_without_a_record_of_its_engine_can_be_resumed(tmp_path: Path) -> None:
+    """Earlier versions of this package did not record it."""
+    pytest.importorskip("mujoco")
+    keep_environment(tmp_path, "Hopper-v5")
+    record = json.loads((tmp_path / "environment.json").read_text())
+    assert set(record.pop("engine")) == {"mujoco"}
+    (tmp_path / "environment.json").write_text(json.dumps(record))
+    keep_environment(tmp_path, "Hopper-v5")
 
 
 def test_discrete_actions_are_refused_before_any_run(tmp_path: Path) -> None:

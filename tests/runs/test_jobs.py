@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 import torch as th
+from filelock import FileLock, Timeout
 
 from ardae_rl.common.training import Stateful
+from ardae_rl.runs import tables
 from ardae_rl.runs.files import FolderInUseError, locked, read_json, write_json
 from ardae_rl.runs.jobs import Workers, make_run, processes, run_missing
 from ardae_rl.runs.run import History, Run
@@ -220,6 +222,28 @@ def test_tables(tmp_path: Path) -> None:
     assert [(row["seed"], row["value"]) for row in read_csv(path)] == [("0", "1.5"), ("1", "3.5"), ("2", "4.5")]
     with pytest.raises(ValueError, match="must have the columns"):
         merge_csv(path, [{"seed": 1}], key=["seed"])
+
+
+def test_one_process_at_a_time_changes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the reading of the old rows to the writing of all, so that no row of another process is lost."""
+    path = tmp_path / "new" / "table.csv"
+
+    def write(*arguments: Any) -> None:
+        with pytest.raises(Timeout):
+            FileLock(path.with_name(".table.csv.lock")).acquire(timeout=0)
+        write_csv(*arguments)
+
+    monkeypatch.setattr(tables, "write_csv", write)
+    merge_csv(path, [{"seed": 0}], key=["seed"])
+    merge_csv(path, [{"seed": 1}], key=["seed"])
+    assert [row["seed"] for row in read_csv(path)] == ["0", "1"]
+
+
+def test_a_table_is_on_the_disk_before_it_replaces_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "table.csv", []
+    monkeypatch.setattr(tables, "sync", lambda file: synced.append((file.read_text(), path.exists())))
+    write_csv(path, [{"seed": 0}])
+    assert synced == [("seed\n0\n", False)]
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "other", "cut"])

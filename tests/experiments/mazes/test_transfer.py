@@ -6,7 +6,7 @@ from experiments.mazes import transfer
 
 
 def row(goal: int, step: int, success: float) -> dict[str, str]:
-    key = {"maze": "simple", "start": "sac", "goal": str(goal), "seed": "0", "reward": "sparse", "steps": "9000"}
+    key = dict.fromkeys(transfer.KEY, "0") | {"maze": "simple", "start": "sac", "goal": str(goal), "steps": "9000"}
     return key | {"step": str(step), "success": str(success)}
 
 
@@ -31,3 +31,13 @@ def test_pretraining_is_shared_by_the_goals() -> None:
     before = {settings["needs"]["name"] for settings in runs if "needs" in settings}
     assert len(before) == 2, "one for each method"
     assert {settings["start"] for settings in runs if "needs" not in settings} == {"sac", "sac_ardae"}
+
+
+def test_rows_of_other_options_are_others() -> None:
+    """The key of the table has every option that the runs have."""
+    (first, *_), (second, *_) = (
+        transfer.runs("quick", 1, mazes=("simple",), explore=explore, updates=updates)
+        for explore, updates in ((0.3, 4), (0.1, 2))
+    )
+    assert {name for name in transfer.KEY[:-1] if first[name] != second[name]} == {"explore", "updates"}
+    assert "temperature" in transfer.KEY
