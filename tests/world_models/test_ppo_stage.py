@@ -21,7 +21,8 @@ from ardae_rl.world_models.film import film
 from ardae_rl.world_models.latent_control import WorldModelVecEnv
 from ardae_rl.world_models.plots import draw_learning
 from ardae_rl.world_models.ppo_stage import PPOStage
-from ardae_rl.world_models.selection import SELECTED, TESTED, Selection
+from ardae_rl.world_models.seeds import TRAINING_SEEDS
+from ardae_rl.world_models.selection import Selection
 from ardae_rl.world_models.vision import as_images
 from tests.world_models.brightness import Brightness
 
@@ -123,7 +124,6 @@ def test_settings_of_the_training_environments(tmp_path: Path, monkeypatch: pyte
         "bonus": (7.0, "over"),
         "gamma": 0.9,
         "in_processes": False,
-        "seed": 0,
     }
 
 
@@ -179,10 +179,10 @@ def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Brightness, "reset", recorded)
     with pytest.raises(KeyboardInterrupt):
         model(tmp_path).learn(100, Interrupt(after=2))
-    begun = [seed for seed in seeds if seed < SELECTED]
+    begun = [seed for seed in seeds if seed in TRAINING_SEEDS]
     seeds.clear()
     model(tmp_path).learn(100)
-    resumed = [seed for seed in seeds if not SELECTED <= seed < TESTED + 1000]
+    resumed = [seed for seed in seeds if seed in TRAINING_SEEDS]
     assert not set(resumed[-2:]) & set(begun)  # one seed for each environment
 
 
