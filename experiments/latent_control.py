@@ -48,7 +48,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "tqc": _OFF_POLICY,
     "sac_ardae": _OFF_POLICY,
 }
-KEY = ("env", "algo", "seed", "minutes")
+KEY = ("env", "algo", "folder", "seed", "minutes")
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"minutes": 0.05, "episodes": 1, "n_envs": 2},
     "quick": {"minutes": 60.0, "episodes": 100, "n_envs": 16},
@@ -77,7 +77,10 @@ def runs(
         if not Path(source["model"]).exists():
             raise ValueError(f"`folder` must have a model.zip of `ardae-rl world-model train`, got {folder!r}")
     return [
-        {"name": f"{algo} {sizes['minutes']:g} seed{seed}", "env": ENV, "algo": algo, "seed": seed} | sizes | source
+        {"name": f"{algo} {sizes['minutes']:g} seed{seed} {folder}", "env": ENV, "algo": algo, "folder": folder}
+        | {"seed": seed}
+        | sizes
+        | source
         for seed in range(n_seeds)
     ]
 
