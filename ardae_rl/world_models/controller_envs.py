@@ -141,8 +141,23 @@ def make_training_venv(
     """
     arguments = (cropped_rows, action_map, patience, bonus)
     makes = [partial(_training_env, makers[i % len(makers)], *arguments) for i in range(n_envs)]
-    venv: VecEnv = SubprocVecEnv(makes) if in_processes else DummyVecEnv(makes)  # type: ignore[arg-type]
+    venv: VecEnv = _Processes(makes) if in_processes else DummyVecEnv(makes)  # type: ignore[arg-type]
     return VecNormalize(FlatStacks(venv, n_frames), norm_obs=False, gamma=gamma)
+
+
+class _Processes(SubprocVecEnv):
+    """Processes that can be closed when some have ended, as all do at Ctrl-C, which may come in the middle of a step."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except (EOFError, OSError):
+            for process in self.processes:
+                process.kill()
+                process.join()
+            for remote in self.remotes:
+                remote.close()
+            self.closed = True
 
 
 def _training_env(

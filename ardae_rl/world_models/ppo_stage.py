@@ -106,7 +106,8 @@ class PPOStage(Stage):
 
         :param venv: Environments of :func:`~ardae_rl.world_models.controller_envs.make_training_venv`.
         :param evaluator: Plays the held-out episodes with copies of ``policy``.
-        :param n_decisions: Number of decisions, which is rounded up to whole updates.
+        :param n_decisions: Number of decisions, which is rounded up to whole updates. A training that is resumed must
+            have the same number, because its learning rate falls to 0 there.
         :param share_left: Returns the share of the training that a time limit leaves.
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
         :param callback: Called after each update with the numbers of decisions and the returns so far; the training
@@ -114,7 +115,9 @@ class PPOStage(Stage):
         :return: A row for each evaluation.
         :raises ValueError: If the run was begun with other settings.
         """
-        self.check_resumed(run, seed, {**(context or {}), "n_envs": venv.num_envs})  # updates are counted, not steps
+        # The learning rate falls over a number of updates, which depends on both
+        sizes = {"n_envs": venv.num_envs, "n_decisions": n_decisions}
+        self.check_resumed(run, seed, {**(context or {}), **sizes})
         assert policy.stacked_policy is not None
         agent = self._agent(policy, venv, seed)
         averaged = deepcopy(agent.policy)

@@ -131,7 +131,8 @@ class WorldModels(BaseAlgorithm):
     :param search_kwargs: Settings of the search, see :class:`~ardae_rl.world_models.search_stage.SearchStage`; with
         ``search="ppo"`` those of :class:`~ardae_rl.world_models.ppo_stage.PPOStage`.
     :param n_envs: Number of environments that each process plays at once, and of those that PPO trains in.
-    :param n_workers: Number of worker processes of the search; 0 to search in this process.
+    :param n_workers: Number of worker processes of the search; 0 to search in this process. With PPO, they play the
+        held-out episodes, and any number above 0 also gives each of the ``n_envs`` environments a process of its own.
     :param stats_window_size: As in SB3.
     :param tensorboard_log: Folder for TensorBoard.
     :param policy_kwargs: Arguments of the policy, see :class:`~ardae_rl.world_models.policies.WorldModelPolicy`.
@@ -240,7 +241,8 @@ class WorldModels(BaseAlgorithm):
         """Run ``n_iterations`` rounds with about ``total_timesteps`` environment steps in all.
 
         Each round has at least one generation. Callbacks are called after each step of the collection and after each
-        generation.
+        generation. A training by PPO is resumed only for as many steps as it was begun for, because its learning rate
+        falls to 0 there.
 
         :param total_timesteps: Number of environment steps.
         :param callback: As in SB3.

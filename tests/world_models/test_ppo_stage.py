@@ -1,5 +1,6 @@
 """Controllers of frames, which PPO trains through V's convolutions."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,8 @@ def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
         model(tmp_path, search_kwargs={"gamma": 0.9}).learn(100)
     with pytest.raises(ValueError, match=r"`n_envs` must be 2, with which .* was made, got 4"):
         model(tmp_path, n_envs=4).learn(100)
+    with pytest.raises(ValueError, match=r"`n_decisions` must be 90, with which .* was made, got 190"):
+        model(tmp_path).learn(200)
 
 
 def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,6 +277,20 @@ def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
     assert not kept.in_bfloat16
 
 
+def test_close_after_the_processes_have_ended() -> None:
+    """As after Ctrl-C, which all of them receive: the interruption is raised, not an error of a pipe."""
+    venv = make_training_venv([Lap], 2, n_frames=1, in_processes=True)
+    processes: Any = venv.unwrapped.processes  # type: ignore[attr-defined]
+    venv.reset()
+    with pytest.raises(KeyboardInterrupt), closing(venv):
+        venv.step_async(np.zeros((2, 1), np.float32))
+        processes[0].kill()
+        processes[0].join()
+        raise KeyboardInterrupt
+    assert [process.is_alive() for process in processes] == [False, False]
+    venv.close()
+
+
 def test_bonus() -> None:
     env = Bonus(Lap(), 50.0, "over")
     env.reset()
@@ -358,7 +375,7 @@ def test_resumes_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Selection, "_play", scripted)
     monkeypatch.setattr(Selection, "finish", lambda selection: None)
-    model(tmp_path, search_kwargs={"evaluate_every": 48}).learn(10**6, Stop(after=11))
+    model(tmp_path, search_kwargs={"evaluate_every": 48}).learn(250, Stop(after=11))
     monkeypatch.undo()
     monkeypatch.setattr(Selection, "_play", scripted)
     agent = model(tmp_path, search_kwargs={"evaluate_every": 48}).learn(250)

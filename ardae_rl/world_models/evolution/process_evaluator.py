@@ -7,9 +7,11 @@ processes keep an evaluator between calls, and return all results of a call at o
 import multiprocessing
 import pickle
 import signal
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -54,7 +56,8 @@ class ProcessEvaluator(Evaluator):
         for _ in range(n_workers):
             connection, worker_end = context.Pipe()
             process = context.Process(target=_work, args=(worker_end, make_evaluator), daemon=True)
-            process.start()
+            with _ctrl_c_ignored():
+                process.start()
             worker_end.close()  # so that the end of the worker ends the connection
             self._processes[connection] = process
 
@@ -130,6 +133,19 @@ class ProcessEvaluator(Evaluator):
     def _check_open(self) -> None:
         if not self._processes:
             raise RuntimeError("the workers have ended, by close() or after an error; make another ProcessEvaluator")
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Let a process that is started here ignore Ctrl-C from its beginning, also while it imports modules."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _work(connection: Connection, make_evaluator: Callable[[], Evaluator]) -> None:
