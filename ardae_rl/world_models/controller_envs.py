@@ -146,7 +146,7 @@ def make_training_venv(
 
 
 class _Processes(SubprocVecEnv):
-    """Processes that can be closed when some have ended, as all do at Ctrl-C, which may come in the middle of a step."""
+    """Processes that can be closed when some have ended, as all do at Ctrl-C, even in the middle of a step."""
 
     def close(self) -> None:
         try:

@@ -178,6 +178,7 @@ class _SeededNoise:
     def __init__(self, dream: Dream, seeds: Array) -> None:
         different, self._rows = np.unique(seeds, return_inverse=True)  # of each dream's seed
         self._dream, self._generators = dream, [th.Generator().manual_seed(int(seed)) for seed in different]
+        self._index: th.Tensor  # `_rows` on the policy's device
         self._step = 0
 
     def begin(self) -> DreamState:

@@ -278,7 +278,7 @@ class WorldModels(BaseAlgorithm):
         """Collect the episodes of this round that are still missing; return False if the callback stopped it."""
         store, first, end = self.store(), self.iteration * self.n_episodes, (self.iteration + 1) * self.n_episodes
         self._check_collection(store, first)
-        continues = True
+        self.num_timesteps, continues = self._steps_before_search(), True
 
         def on_step(n_steps: int) -> bool:
             nonlocal continues
@@ -297,7 +297,7 @@ class WorldModels(BaseAlgorithm):
             on_step=on_step,
             progress=self.verbose > 0,
         )
-        self.num_timesteps = self._steps_before_search()  # episodes that an earlier process collected count, too
+        self.num_timesteps = self._steps_before_search()  # without those of unfinished episodes, which are dropped
         return continues
 
     @_exclusively
