@@ -1,4 +1,4 @@
-"""Which weights of a training are kept: the best of several in episodes that select, and of these in others."""
+"""Selects the weights that a training keeps: the best few on held-out episodes, and the best of these on others."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -48,10 +48,10 @@ class Selection:
         return {"best_held_out_mean": max(row["held_out_mean"] for row in self.rows)} if self.rows else {}
 
     def add(self, actor: nn.Module, row: Mapping[str, float]) -> None:
-        """Evaluate an actor, and add a row to the table: what is given, then the returns and their number of steps.
+        """Evaluate an actor, and add a row to the table: the given columns, then the returns and the number of steps.
 
         :param actor: Actor with the weights.
-        :param row: What tells the weights from others.
+        :param row: Columns that identify the weights.
         """
         returns, n_steps = self._play(actor.state_dict(), SELECTION_SEEDS[: self.n_held_out])
         results = {"held_out_mean": float(returns.mean()), "held_out_minimum": float(returns.min())}

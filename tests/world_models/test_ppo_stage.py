@@ -325,6 +325,8 @@ def test_bad_arguments() -> None:
         PPOStage(batch_size=1)
     with pytest.raises(ValueError, match=r"`search_kwargs\['n_held_out'\]` must be between 1 and 10000, got 10001"):
         PPOStage(n_held_out=10_001)
+    with pytest.raises(ValueError, match=r"`search_kwargs\['n_tested'\]` must be between 1 and 20000, got 20001"):
+        PPOStage(n_tested=20_001)
     with pytest.raises(ValueError, match="`search` must be 'environment' or 'dream' to evolve a controller, got 'ppo'"):
         model().evolve_controller(10)
     policy: WorldModelPolicy = model().policy

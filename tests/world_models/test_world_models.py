@@ -323,6 +323,8 @@ def test_bad_arguments() -> None:
         WorldModels("CnnPolicy", "Pendulum-v1")
     with pytest.raises(ValueError, match=r"`policy_kwargs\['n_components'\]` must be 1 for 'gaussian_kl', got 5"):
         model(memory_kwargs={"z_loss": "gaussian_kl"})
+    with pytest.raises(ValueError, match=r"`search_kwargs\['n_held_out'\]` must be between 1 and 10000, got 10001"):
+        model(search_kwargs={"n_held_out": 10_001})
     with pytest.raises(ValueError, match=r"`vision_kwargs` must only have the keys 'n_steps', .* got 'steps'"):
         model(vision_kwargs={"steps": 3})
 
