@@ -20,7 +20,7 @@ from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.dream import Dream
 from ardae_rl.world_models.search_stage import dream_starts, make_dream_evaluator
 from experiments.figure import Figure, needed
-from experiments.world_model import TINY, base_settings, make_model
+from experiments.world_model import TINY, base_settings, finished_model, run_name
 
 ENV = "ardae/TakeCover-v0"
 BUDGETS: dict[str, dict[str, Any]] = {
@@ -41,8 +41,9 @@ def runs(
         check_positive("temperatures", temperature)
     sizes = {name: value for name, value in BUDGETS[budget].items() if name != "arguments"}
     return [
-        {"name": f"temperature {temperature:g} seed{seed}", "temperature": temperature, "seed": seed}
-        | {"needs": base_settings(ENV, seed, (*BUDGETS[budget]["arguments"], *arguments))}
+        {"name": run_name(f"temperature {temperature:g} seed{seed}", arguments), "temperature": temperature}
+        | {"seed": seed, "arguments": " ".join(arguments)}
+        | {"needs": base_settings(ENV, seed, BUDGETS[budget]["arguments"], arguments)}
         | sizes
         for seed in range(n_seeds)
         for temperature in temperatures
@@ -51,19 +52,12 @@ def runs(
 
 def prepare(settings: dict[str, Any], run: Run) -> None:
     """Collect episodes, and train vision and memory."""
-    model = make_model(settings, run.folder)
-    model.collect()
-    model.train_vision()
-    model.train_memory()
-    model.latents()
+    finished_model(settings, run.folder, memory=True)
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Evolve a controller in the dream of a temperature; measure how long it survives there and in the game."""
-    model = make_model(settings["needs"], needed(run.folder, settings))
-    model.collect()
-    model.train_vision()
-    model.train_memory()
+    model = finished_model(settings["needs"], needed(run.folder, settings), memory=True)
     episodes = settings["episodes"]
     dreamt = _evolve_in_dream(model, settings, run)
     real = evaluate(model, ENV, episodes, _SEED, n_envs=4 * model.n_workers or 1)
@@ -71,7 +65,8 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     figures = {"dream_mean": dreamt.pop("dream_mean"), "dream_std": dreamt.pop("dream_std")}
     figures |= {"real_mean": real.mean_return, "real_std": real.std_return, "real_low": low, "real_high": high}
     rounded = {name: round(value, 1) for name, value in figures.items()}
-    return [{"env": ENV, "temperature": settings["temperature"]} | rounded | dreamt]
+    key = {"env": ENV, "temperature": settings["temperature"], "arguments": settings["arguments"]}
+    return [key | rounded | dreamt]
 
 
 def _evolve_in_dream(model: WorldModels, settings: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -107,5 +102,5 @@ FIGURE = Figure(
     draw=None,
     seeds={"smoke": 1, "quick": 1},
     prepare=prepare,
-    key=("env", "temperature", "generations", "episodes", "seed"),
+    key=("env", "temperature", "arguments", "generations", "episodes", "seed"),
 )

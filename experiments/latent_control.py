@@ -30,6 +30,7 @@ from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.environments import make_repeating
 from ardae_rl.world_models.latent_control import WorldModelVecEnv, export_pixel_policy
 from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.seeds import PPO_TRAINING, SELECTION_SEEDS, first_training_seed
 from experiments.figure import Figure, needed
 from experiments.world_model import TINY, base_settings
 from experiments.world_model import make_model as make_world_model
@@ -47,7 +48,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "tqc": _OFF_POLICY,
     "sac_ardae": _OFF_POLICY,
 }
-KEY = ("env", "algo", "seed", "minutes")
+KEY = ("env", "algo", "folder", "seed", "minutes")
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"minutes": 0.05, "episodes": 1, "n_envs": 2},
     "quick": {"minutes": 60.0, "episodes": 100, "n_envs": 16},
@@ -76,7 +77,10 @@ def runs(
         if not Path(source["model"]).exists():
             raise ValueError(f"`folder` must have a model.zip of `ardae-rl world-model train`, got {folder!r}")
     return [
-        {"name": f"{algo} {sizes['minutes']:g} seed{seed}", "env": ENV, "algo": algo, "seed": seed} | sizes | source
+        {"name": f"{algo} {sizes['minutes']:g} seed{seed} {folder}", "env": ENV, "algo": algo, "folder": folder}
+        | {"seed": seed}
+        | sizes
+        | source
         for seed in range(n_seeds)
     ]
 
@@ -121,12 +125,11 @@ def make_env(action_repeat: int, patience: int | None) -> gym.Env[Any, Any]:
     return Monitor(env if patience is None else Patience(env, patience))
 
 
-def make_venv(policy: WorldModelPolicy, n_envs: int, training: bool, seed: int) -> VecNormalize:
+def make_venv(policy: WorldModelPolicy, n_envs: int, training: bool) -> VecNormalize:
     makes: list[Callable[[], gym.Env[Any, Any]]] = [
         partial(make_env, policy.action_repeat, _PATIENCE if training else None)
     ] * n_envs
     venv = SubprocVecEnv(makes)
-    venv.seed(seed)
     return VecNormalize(WorldModelVecEnv(venv, policy), training, norm_obs=False, norm_reward=training)
 
 
@@ -151,15 +154,19 @@ class Checkpoints(BaseCallback):
 
 def train(policy: WorldModelPolicy, algo: str, folder: Path, minutes: float, n_envs: int, seed: int) -> Path:
     """Train, or continue a training, and return the path of the best policy."""
-    venv, evaluated = (make_venv(policy, n_envs, training, seed + 1000 * training) for training in (True, False))
+    venv, evaluated = (make_venv(policy, n_envs, training) for training in (True, False))
+    evaluated.seed(SELECTION_SEEDS.start)
     cls: Any = algorithm_class(algo)
     before = 0.0
     if (folder / "time.json").exists():
         before = json.loads((folder / "time.json").read_text())["seconds"]
         venv = VecNormalize.load(str(folder / "rewards.pkl"), venv.venv)
         model: BaseAlgorithm = cls.load(folder / "model", env=venv, device="cpu")
+        first = first_training_seed(seed, PPO_TRAINING, model.num_timesteps)  # not the same tracks again
+        model.set_random_seed(first)
     else:
-        model = cls("MlpPolicy", venv, seed=seed, device="cpu", tensorboard_log=str(folder), **ARGUMENTS[algo])
+        first = first_training_seed(seed, PPO_TRAINING, 0)
+        model = cls("MlpPolicy", venv, seed=first, device="cpu", tensorboard_log=str(folder), **ARGUMENTS[algo])
     checkpoints = Checkpoints(folder, venv, before)
     best = EvalCallback(
         evaluated, n_eval_episodes=_EVALUATED, eval_freq=max(1, 50_000 // n_envs), best_model_save_path=str(folder)

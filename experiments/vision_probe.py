@@ -26,8 +26,7 @@ from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.stacked_control import StackedVision, stacks_space
 from experiments.figure import Figure, needed
 from experiments.scripted_driver import TARGETS, ScriptedDriver, road_view
-from experiments.world_model import TINY, base_settings
-from experiments.world_model import make_model as make_world_model
+from experiments.world_model import TINY, base_settings, finished_model
 
 ENV, ACTION_REPEAT, N_FRAMES = "CarRacing-v3", 4, 4
 REPRESENTATIONS = ("latent", "latents of 4", "encoder", "encoder of 4", "encoder of 4, random")
@@ -74,17 +73,13 @@ def runs(budget: str, n_seeds: int, *, representations: tuple[str, ...] = REPRES
 
 def prepare(settings: dict[str, Any], run: Run) -> None:
     """Collect random driving, and train V on it."""
-    model = make_world_model(settings, run.folder)
-    model.collect()
-    model.train_vision()
+    finished_model(settings, run.folder)
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Fit one representation's network, and return R² of each target on the held-out tracks."""
     th.set_num_threads(1)
-    model = make_world_model(settings["needs"], needed(run.folder, settings))
-    model.collect()
-    model.train_vision()  # both are done: this loads V
+    model = finished_model(settings["needs"], needed(run.folder, settings))
     first, n = _FIRST_SEED, settings["tracks"]
     training = Drive(range(first, first + n), settings["decisions"])
     held_out = Drive(range(first + n, first + n + settings["held_out"]), settings["decisions"])

@@ -25,12 +25,19 @@ TINY = (
 )
 
 
-def base_settings(env: str, seed: int, arguments: Sequence[str]) -> dict[str, Any]:
+def base_settings(env: str, seed: int, defaults: Sequence[str], arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Return the settings of the run that makes the world model which others need.
 
-    :param arguments: Changes of the arguments in zoo_configs/world_models.yml, as ``name=value``.
+    :param defaults: Changes of the arguments in zoo_configs/world_models.yml, as ``name=value``.
+    :param arguments: Further changes, which the experiment's user asked for. They are part of the run's name.
     """
-    return {"name": f"world model seed{seed}", "env": env, "seed": seed, "arguments": list(arguments)}
+    name = run_name(f"world model seed{seed}", arguments)
+    return {"name": name, "env": env, "seed": seed, "arguments": [*defaults, *arguments]}
+
+
+def run_name(name: str, arguments: Sequence[str]) -> str:
+    """Return the name of a run with these changes, so that runs with other changes have other folders."""
+    return " ".join([name, *arguments])
 
 
 def make_model(settings: dict[str, Any], folder: Path) -> WorldModels:
@@ -42,3 +49,21 @@ def make_model(settings: dict[str, Any], folder: Path) -> WorldModels:
     arguments = overridden(arguments, settings["arguments"])
     path = folder / "world_model"
     return WorldModels(env=settings["env"], folder=path, seed=settings["seed"], verbose=1, **arguments)
+
+
+def finished_model(settings: dict[str, Any], folder: Path, memory: bool = False) -> WorldModels:
+    """Return a world model with its data and its trained vision; what is there is loaded, not made again.
+
+    Runs that need the same one at the same time wait for each other.
+
+    :param settings: Made by :func:`base_settings`.
+    :param folder: Folder of the run that makes the model.
+    :param memory: Whether its memory is trained, too.
+    """
+    model = make_model(settings, folder)
+    with model.exclusive(timeout=-1):
+        model.collect()
+        model.train_vision()
+        if memory:
+            model.train_memory()
+    return model

@@ -18,11 +18,10 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.environments import make_repeating
-from ardae_rl.world_models.memory_stage import encode_frames
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.search_stage import make_evaluator
 from experiments.figure import Figure, needed
-from experiments.world_model import TINY, base_settings, make_model
+from experiments.world_model import TINY, base_settings, finished_model, run_name
 
 ENV = "CarRacing-v3"
 BUDGETS: dict[str, dict[str, Any]] = {
@@ -52,8 +51,9 @@ VARIANTS = {
 def runs(budget: str, n_seeds: int, *, arguments: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     sizes = {name: value for name, value in BUDGETS[budget].items() if name != "arguments"}
     return [
-        {"name": f"{variant} seed{seed}", "variant": variant, "seed": seed}
-        | {"needs": base_settings(ENV, seed, (*BUDGETS[budget]["arguments"], *arguments))}
+        {"name": run_name(f"{variant} seed{seed}", arguments), "variant": variant, "seed": seed}
+        | {"arguments": " ".join(arguments)}
+        | {"needs": base_settings(ENV, seed, BUDGETS[budget]["arguments"], arguments)}
         | sizes
         for seed in range(n_seeds)
         for variant in VARIANTS
@@ -62,17 +62,12 @@ def runs(budget: str, n_seeds: int, *, arguments: tuple[str, ...] = ()) -> list[
 
 def prepare(settings: dict[str, Any], run: Run) -> None:
     """Collect episodes, train the vision, and encode the frames."""
-    model = make_model(settings, run.folder)
-    model.collect()
-    model.train_vision()
-    encode_frames(model.policy, model.store(), model.folder / "latents")
+    finished_model(settings, run.folder).latents()
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train the memory of one variant, evolve its controller, and evaluate it."""
-    base = make_model(settings["needs"], needed(run.folder, settings))
-    base.collect()
-    base.train_vision()
+    base = finished_model(settings["needs"], needed(run.folder, settings))
     variant, seed, episodes = VARIANTS[settings["variant"]], base.seed or 0, settings["episodes"]
     th.manual_seed(seed)
     policy, nll = _with_memory(base, variant, run)
@@ -92,7 +87,8 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     low, high = bootstrap_interval(returns)
     figures = {"mean_return": returns.mean(), "std_return": returns.std(), "low": low, "high": high}
     last = evolution.rows[-1]
-    row = {"env": ENV, "variant": settings["variant"], "n_parameters": policy.n_parameters}
+    row = {"env": ENV, "variant": settings["variant"], "arguments": settings["arguments"]}
+    row |= {"n_parameters": policy.n_parameters}
     row |= {"validation_nll": round(nll, 4)}
     row |= {label: round(float(value), 1) for label, value in figures.items()}
     row |= {"episodes": episodes, "generations": int(last["generation"]), "search_steps": int(last["n_steps"]) * repeat}
@@ -107,7 +103,7 @@ def _with_memory(base: WorldModels, variant: Variant, run: Run) -> tuple[WorldMo
     policy.vision.load_state_dict(base.policy.vision.state_dict())
     if variant.z_loss is None:
         return policy, float("nan")
-    latents = encode_frames(policy, base.store(), base.folder / "latents")
+    latents = base.latents()
     stage = replace(base.memory_stage, z_loss=variant.z_loss)
     rows = stage(policy, base.store(), latents, run, seed=base.seed or 0)
     return policy, rows[-1]["validation_nll"]
@@ -125,5 +121,5 @@ FIGURE = Figure(
     draw=None,
     seeds={"smoke": 1, "quick": 1},
     prepare=prepare,
-    key=("env", "variant", "episodes", "vision_steps", "memory_steps", "seed"),
+    key=("env", "variant", "arguments", "episodes", "vision_steps", "memory_steps", "seed"),
 )

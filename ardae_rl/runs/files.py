@@ -56,15 +56,16 @@ class FolderInUseError(RuntimeError):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, timeout: float = 0) -> Iterator[None]:
     """Keep other processes out of a folder, which is made if missing. The end of the process lifts the lock, too.
 
+    :param timeout: Number of seconds to wait for the others; -1 to wait until they have finished.
     :raises FolderInUseError: If another process, or another part of this one, holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=timeout)
     except Timeout as error:
         raise FolderInUseError(f"another process is working in {folder}") from error
     try:

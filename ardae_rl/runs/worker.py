@@ -4,8 +4,23 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch as th
+
+
+@contextmanager
+def ctrl_c_ignored() -> Iterator[None]:
+    """Let a process that is started here ignore Ctrl-C from its beginning, also while it imports modules."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def start_worker() -> None:

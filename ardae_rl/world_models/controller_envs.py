@@ -124,9 +124,10 @@ def make_training_venv(
     bonus: tuple[float, str] | None = None,
     gamma: float = 0.99,
     in_processes: bool = False,
-    seed: int = 0,
 ) -> VecNormalize:
     """Return environments whose observations are :class:`FlatStacks` of views, with rewards of unit scale.
+
+    They are not seeded: an SB3 algorithm hands its own seed on to them.
 
     :param makers: Make environments in which a step is a decision; they take turns.
     :param n_envs: Number of environments.
@@ -137,13 +138,26 @@ def make_training_venv(
     :param bonus: Arguments of :class:`Bonus`; None for no bonus.
     :param gamma: Discount factor, for the scale of the returns.
     :param in_processes: Whether each environment has a process of its own.
-    :param seed: Seed of the environments.
     """
     arguments = (cropped_rows, action_map, patience, bonus)
     makes = [partial(_training_env, makers[i % len(makers)], *arguments) for i in range(n_envs)]
-    venv: VecEnv = SubprocVecEnv(makes) if in_processes else DummyVecEnv(makes)  # type: ignore[arg-type]
-    venv.seed(seed)
+    venv: VecEnv = _Processes(makes) if in_processes else DummyVecEnv(makes)  # type: ignore[arg-type]
     return VecNormalize(FlatStacks(venv, n_frames), norm_obs=False, gamma=gamma)
+
+
+class _Processes(SubprocVecEnv):
+    """Processes that can be closed when some have ended, as all do at Ctrl-C, even in the middle of a step."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except (EOFError, OSError):
+            for process in self.processes:
+                process.kill()
+                process.join()
+            for remote in self.remotes:
+                remote.close()
+            self.closed = True
 
 
 def _training_env(

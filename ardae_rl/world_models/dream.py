@@ -13,11 +13,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from ardae_rl.common.checks import check_choice, check_count, check_min, check_positive
 from ardae_rl.world_models.evolution.evaluator import Episodes, Evaluator
 from ardae_rl.world_models.memory import State as MemoryState
-from ardae_rl.world_models.mixture import Mixture, sample
+from ardae_rl.world_models.mixture import transform
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.vision import as_frames
 
 DONE_RULES = ("sampled", "threshold")
+_BLOCK = 64  # steps whose noise is drawn at once, which is faster
 Array = NDArray[Any]
 
 
@@ -26,6 +27,13 @@ class DreamState(NamedTuple):
 
     z: th.Tensor  # (n, z_dim)
     memory: MemoryState  # before z
+
+
+class Noise(NamedTuple):
+    """Random numbers of a step of n dreams."""
+
+    uniform: th.Tensor  # (n, 1 + number of choices of a component): for the end first
+    normal: th.Tensor  # (n, z_dim)
 
 
 class Dream:
@@ -94,23 +102,36 @@ class Dream:
 
         :param generator: Source of the randomness, on any device.
         """
+        return self.advance(state, actions, self.noise(len(state.z), generator))
+
+    def noise(self, n: int, generator: th.Generator | None = None) -> Noise:
+        """Draw the random numbers of n dreams for :meth:`advance`.
+
+        :param generator: Source of the randomness, on any device.
+        """
+        memory, device = self.policy.memory, self._means.device
+        source = device if generator is None else generator.device
+        uniform = th.rand(n, 1 + memory.n_weights, generator=generator, device=source)
+        return Noise(uniform.to(device), th.randn(n, memory.z_dim, generator=generator, device=source).to(device))
+
+    @th.no_grad()
+    def advance(
+        self, state: DreamState, actions: Array, noise: Noise
+    ) -> tuple[DreamState, NDArray[np.float32], NDArray[np.bool_]]:
+        """As :meth:`step`, with given random numbers."""
         memory = self.policy.remember(state.z, actions, state.memory)
         prediction = self.policy.memory.predict(memory[0])
         probability = (prediction.done_logit - self._logit_bias).sigmoid()
-        device = probability.device if generator is None else generator.device
-        threshold = th.full_like(probability, 0.5)
-        if self.done_rule == "sampled":
-            threshold = th.rand(probability.shape, generator=generator, device=device).to(probability)
-        mixture = Mixture(*(part.to(device) for part in prediction.z))
-        z = sample(mixture, self.temperature, generator).to(state.z)
+        threshold = noise.uniform[:, 0] if self.done_rule == "sampled" else 0.5
+        z = transform(prediction.z, noise.uniform[:, 1:], noise.normal, self.temperature)
         return DreamState(z, memory), prediction.reward.cpu().numpy(), (probability > threshold).cpu().numpy()
 
 
 class DreamEvaluator(Evaluator):
     """Plays controllers in dreams instead of environments, all at once.
 
-    Equal seeds begin with the same latent. All later random numbers are drawn for all dreams together, and so depend on
-    which others there are.
+    Dreams with equal seeds begin with the same latent and have the same random numbers in each step, so that a return
+    depends on nothing but the parameters and the seed.
 
     :param dream: Dream to play.
     :param max_steps: Number of steps after which an episode is cut off.
@@ -124,26 +145,66 @@ class DreamEvaluator(Evaluator):
         policy, n = self.dream.policy, len(seeds)
         if parameters.shape != (n, policy.n_parameters):
             raise ValueError(f"`parameters` must have shape {(n, policy.n_parameters)}, got {parameters.shape}")
-        state = self.dream.begin([th.Generator().manual_seed(int(seed)) for seed in seeds])
-        generator = th.Generator(policy.device).manual_seed(int(seeds[0]))
+        noises = _SeededNoise(self.dream, seeds)
+        state = noises.begin()
         controllers = th.as_tensor(parameters, dtype=th.float32, device=policy.device)
         returns, lengths, rows = np.zeros(n), np.zeros(n, np.int64), np.arange(n)
         for _ in range(self.max_steps):
             with th.no_grad():
                 actions = policy.control(controllers, policy.features(state.z, state.memory))
-            state, rewards, terminated = self.dream.step(state, actions, generator)
+            state, rewards, terminated = self.dream.advance(state, actions, noises.next())
             returns[rows] += rewards
             lengths[rows] += 1
             if terminated.any():
                 rows, active = rows[~terminated], th.from_numpy(~terminated).to(policy.device)
                 state = DreamState(state.z[active], (state.memory[0][active], state.memory[1][active]))
                 controllers = controllers[active]
+                noises.keep(~terminated)
             if not len(rows):
                 break
         return Episodes(returns, lengths, np.zeros(n, np.bool_))
 
     def update(self, state: dict[str, Any]) -> None:
         self.dream.policy.load_state_dict(state)
+
+
+class _SeededNoise:
+    """The random numbers of dreams, which are drawn once for each different seed.
+
+    :param dream: Dream that they are for.
+    :param seeds: Seeds of the dreams, (n,).
+    """
+
+    def __init__(self, dream: Dream, seeds: Array) -> None:
+        different, self._rows = np.unique(seeds, return_inverse=True)  # of each dream's seed
+        self._dream, self._generators = dream, [th.Generator().manual_seed(int(seed)) for seed in different]
+        self._index: th.Tensor  # `_rows` on the policy's device
+        self._step = 0
+
+    def begin(self) -> DreamState:
+        state = self._dream.begin(self._generators)
+        return DreamState(state.z[self._rows], self._dream.policy.memory.initial_state(len(self._rows)))
+
+    def next(self) -> Noise:
+        """Return the numbers of the next step."""
+        if self._step % _BLOCK == 0:
+            self._draw()
+        uniform, normal = (block[:, self._step % _BLOCK][self._index] for block in self._blocks)
+        self._step += 1
+        return Noise(uniform, normal)
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        """Leave out the dreams that have ended."""
+        self._rows = self._rows[rows]
+        self._index = self._index[th.from_numpy(rows).to(self._index.device)]
+
+    def _draw(self) -> None:
+        """Draw numbers for the seeds of the dreams that are left, seeds x steps x numbers."""
+        left, self._rows = np.unique(self._rows, return_inverse=True)
+        self._generators = [self._generators[i] for i in left]
+        drawn = zip(*(self._dream.noise(_BLOCK, generator) for generator in self._generators), strict=True)
+        self._blocks = [th.stack(blocks) for blocks in drawn]
+        self._index = th.from_numpy(self._rows).to(self._blocks[0].device)
 
 
 class DreamVecEnv(VecEnv):

@@ -68,7 +68,7 @@ def env_maker(env: Source, action_repeat: int) -> MakeEnv:
 
 
 def env_identity(env: str | Source) -> Any:
-    """Return what tells environments apart: a description, or the maker's qualified name."""
+    """Return what identifies an environment: its description, or the qualified name of the function that makes it."""
     source = _source(env)
     return source.record() if isinstance(source, EnvDescription) else qualified_name(source)
 

@@ -78,17 +78,27 @@ def sample(mixture: Mixture, temperature: float = 1.0, generator: th.Generator |
 
     :raises ValueError: For a negative temperature.
     """
+    uniform = th.empty_like(mixture.log_weights[..., 0]).uniform_(generator=generator)
+    normal = th.empty_like(mixture.means[..., 0]).normal_(generator=generator)
+    return transform(mixture, uniform, normal, temperature)
+
+
+def transform(mixture: Mixture, uniform: th.Tensor, normal: th.Tensor, temperature: float = 1.0) -> th.Tensor:
+    """Return the sample, (..., d), that these random numbers become, see :func:`sample`.
+
+    :param uniform: Uniform numbers in [0, 1), which choose components: (..., 1) if the dimensions share their
+        component, otherwise (..., d).
+    :param normal: Standard normal numbers, (..., d).
+    :raises ValueError: For a negative temperature.
+    """
     check_min("temperature", temperature, 0)
-    log_weights = mixture.log_weights.expand_as(mixture.means)
+    log_weights, means = mixture.log_weights, mixture.means
     if temperature == 0:
-        return _of_component(mixture.means, log_weights.argmax(-1))
-    # One draw for all dimensions if they share the component
-    weights = (mixture.log_weights / temperature).softmax(-1)
-    choice = th.multinomial(weights.flatten(0, -2), 1, generator=generator).reshape(weights.shape[:-1])
-    choice = choice.expand(mixture.means.shape[:-1])
-    mean, log_scale = _of_component(mixture.means, choice), _of_component(mixture.log_scales, choice)
-    noise = th.empty_like(mean).normal_(generator=generator)
-    return mean + math.sqrt(temperature) * log_scale.exp() * noise
+        return _of_component(means, log_weights.argmax(-1).expand(means.shape[:-1]))
+    cumulative = (log_weights / temperature).softmax(-1).cumsum(-1)[..., :-1]  # at K - 1, any number ends
+    choice = (uniform.unsqueeze(-1) >= cumulative).sum(-1).expand(means.shape[:-1])
+    scale = _of_component(mixture.log_scales, choice).exp()
+    return _of_component(means, choice) + math.sqrt(temperature) * scale * normal
 
 
 def _log_sum(log_weights: th.Tensor, log_densities: th.Tensor) -> th.Tensor:

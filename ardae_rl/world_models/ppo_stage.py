@@ -19,7 +19,8 @@ from ardae_rl.common.training import Stateful
 from ardae_rl.runs.run import History, Run
 from ardae_rl.world_models.evolution import Evaluator
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.selection import SELECTED, TESTED, Selection
+from ardae_rl.world_models.seeds import PPO_TRAINING, SELECTION_SEEDS, TEST_SEEDS, first_training_seed
+from ardae_rl.world_models.selection import Selection
 from ardae_rl.world_models.stacked_control import StackedActor
 from ardae_rl.world_models.stage import Stage
 
@@ -81,7 +82,8 @@ class PPOStage(Stage):
             check_positive(self._named(field), getattr(self, field))
         for field in ("gamma", "averaging"):
             check_between(self._named(field), getattr(self, field), 0, 1)
-        check_between(self._named("n_held_out"), self.n_held_out, 1, TESTED - SELECTED)
+        check_between(self._named("n_held_out"), self.n_held_out, 1, len(SELECTION_SEEDS))
+        check_between(self._named("n_tested"), self.n_tested, 1, len(TEST_SEEDS))
         check_count(self._named("batch_size"), self.batch_size, 2)  # PPO normalizes the advantages of a batch
         check_min(self._named("bonus"), self.bonus, 0)
         if self.patience is not None:
@@ -104,7 +106,8 @@ class PPOStage(Stage):
 
         :param venv: Environments of :func:`~ardae_rl.world_models.controller_envs.make_training_venv`.
         :param evaluator: Plays the held-out episodes with copies of ``policy``.
-        :param n_decisions: Number of decisions, which is rounded up to whole updates.
+        :param n_decisions: Number of decisions, which is rounded up to whole updates. A training that is resumed must
+            have the same number, because its learning rate falls to 0 there.
         :param share_left: Returns the share of the training that a time limit leaves.
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
         :param callback: Called after each update with the numbers of decisions and the returns so far; the training
@@ -112,7 +115,9 @@ class PPOStage(Stage):
         :return: A row for each evaluation.
         :raises ValueError: If the run was begun with other settings.
         """
-        self.check_resumed(run, seed, {**(context or {}), "n_envs": venv.num_envs})  # updates are counted, not steps
+        # The learning rate falls over a number of updates, which depends on both
+        sizes = {"n_envs": venv.num_envs, "n_decisions": n_decisions}
+        self.check_resumed(run, seed, {**(context or {}), **sizes})
         assert policy.stacked_policy is not None
         agent = self._agent(policy, venv, seed)
         averaged = deepcopy(agent.policy)
@@ -122,7 +127,7 @@ class PPOStage(Stage):
         n_updates, every = -(-n_decisions // per_update), max(1, self.evaluate_every // per_update)
         for update in run.steps(n_updates, parts, checkpoint=self.name, every=every):
             if update > 0 and agent._last_obs is None:  # resumed: not the same first episodes again
-                agent.set_random_seed(int(np.random.SeedSequence([seed, update]).generate_state(1)[0]))
+                agent.set_random_seed(first_training_seed(seed, PPO_TRAINING, update))
             self._improve(agent, min(1 - update / n_updates, share_left()))
             _move(averaged, agent.policy, self.averaging)
             row = {"n_steps": float(agent.num_timesteps), "training_return": _mean_return(agent)}
@@ -148,7 +153,7 @@ class PPOStage(Stage):
             clip_range=partial(_linear, self.clip_range, _FINAL_CLIP_RANGE * self.clip_range),
             target_kl=self.target_kl,
             gamma=self.gamma,
-            seed=seed,
+            seed=first_training_seed(seed, PPO_TRAINING, 0),  # which the environments get, too
             device=policy.device,
             policy_kwargs=policy.actor_arguments,
         )

@@ -15,7 +15,7 @@ def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> Non
     :param folder: Folder of the stage's checkpoint.
     :param stage: Name of the stage, whose checkpoint is ``<stage>.pt``.
     :param settings: Values by name. Nested mappings are compared key by key.
-    :raises ValueError: If a setting differs, or if the folder has a checkpoint without a record.
+    :raises ValueError: If a setting differs or was not recorded, or if the folder has a checkpoint without a record.
     """
     path, settings = _record(folder, stage), plain(settings)
     if not path.exists():
@@ -23,8 +23,15 @@ def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> Non
         if checkpoint.exists():
             raise ValueError(f"`folder` must have a record of the settings of {checkpoint}, got no file {path.name}")
         write_json(path, settings)
-    for name, recorded, value in _differences(json.loads(path.read_text()), settings):
-        raise ValueError(f"`{name}` must be {recorded!r}, with which {folder} was made, got {value!r}")
+    recorded = json.loads(path.read_text())
+    for name, before, value in _differences(recorded, {name: settings.get(name) for name in recorded}):
+        raise ValueError(f"`{name}` must be {before!r}, with which {folder} was made, got {value!r}")
+    unrecorded = [name for name in settings if name not in recorded]
+    if unrecorded:
+        raise ValueError(
+            f"`folder` must be new, or made by this version of ardae-rl, got {folder}, made by another version, which "
+            f"did not record {', '.join(unrecorded)}; delete it or choose another one"
+        )
 
 
 def is_recorded(folder: Path, stage: str) -> bool:

@@ -9,12 +9,13 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 
-from ardae_rl.common.checks import check_count, check_min, check_positive
+from ardae_rl.common.checks import check_between, check_count, check_min, check_positive
 from ardae_rl.runs.run import Run
 from ardae_rl.world_models.data import LatentStore
 from ardae_rl.world_models.dream import Dream, DreamEvaluator
 from ardae_rl.world_models.evolution import CMAES, Evaluator, Evolution, ProcessEvaluator, RolloutEvaluator, evolve
 from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.seeds import HELD_OUT_SEEDS
 from ardae_rl.world_models.stage import Stage
 
 
@@ -55,6 +56,7 @@ class SearchStage(Stage):
         check_count(self._named("population_size"), self.population_size, 3)
         for field in ("n_generations", "seeds_per_generation", "evaluate_every", "n_held_out"):
             check_count(self._named(field), getattr(self, field))
+        check_between(self._named("n_held_out"), self.n_held_out, 1, len(HELD_OUT_SEEDS))
         if self.patience is not None:
             check_count(self._named("patience"), self.patience)
 
@@ -89,7 +91,7 @@ class SearchStage(Stage):
             seeds_per_generation=self.seeds_per_generation,
             seed=seed,
             evaluate_every=self.evaluate_every,
-            held_out_seeds=range(self.n_held_out),
+            held_out_seeds=HELD_OUT_SEEDS[: self.n_held_out],
             run=run,
             checkpoint=self.name,
             callback=callback,

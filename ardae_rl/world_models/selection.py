@@ -1,6 +1,6 @@
-"""Which weights of a training are kept: the best of several in episodes that select, and of these in others."""
+"""Selects the weights that a training keeps: the best few on held-out episodes, and the best of these on others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ from ardae_rl.runs.run import History
 from ardae_rl.runs.tables import write_csv
 from ardae_rl.world_models.evolution import Evaluator
 from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.seeds import SELECTION_SEEDS, TEST_SEEDS
 
-# First seeds of the episodes that select and that test. Evaluations of the agent use others, from 10,000 on
-SELECTED, TESTED = 20_000, 30_000
 N_CANDIDATES = 5
 
 
@@ -49,12 +48,12 @@ class Selection:
         return {"best_held_out_mean": max(row["held_out_mean"] for row in self.rows)} if self.rows else {}
 
     def add(self, actor: nn.Module, row: Mapping[str, float]) -> None:
-        """Evaluate an actor, and add a row to the table: what is given, then the returns and their number of steps.
+        """Evaluate an actor, and add a row to the table: the given columns, then the returns and the number of steps.
 
         :param actor: Actor with the weights.
-        :param row: What tells the weights from others.
+        :param row: Columns that identify the weights.
         """
-        returns, n_steps = self._play(actor.state_dict(), SELECTED, self.n_held_out)
+        returns, n_steps = self._play(actor.state_dict(), SELECTION_SEEDS[: self.n_held_out])
         results = {"held_out_mean": float(returns.mean()), "held_out_minimum": float(returns.min())}
         results["held_out_error"] = float(returns.std() / np.sqrt(len(returns)))
         self.rows.append({**row, **results, "n_held_out_steps": self.n_steps + n_steps})
@@ -67,7 +66,7 @@ class Selection:
         """Let the best play further episodes, and leave the best of them in the policy."""
         tested = []
         for number in self._ranking()[:N_CANDIDATES]:
-            returns, _ = self._play(self.weights[number], TESTED, self.n_tested)
+            returns, _ = self._play(self.weights[number], TEST_SEEDS[: self.n_tested])
             tested.append((float(returns.mean()), number))
         rows = [{**self.rows[number], "tested_mean": mean} for mean, number in tested]
         write_csv(self.folder / "controller_tested.csv", rows)
@@ -85,11 +84,11 @@ class Selection:
         """Return the numbers of the rows, the best first."""
         return sorted(range(len(self.rows)), key=lambda number: -self.rows[number]["held_out_mean"])
 
-    def _play(self, weights: dict[str, th.Tensor], first: int, n: int) -> tuple[NDArray[np.float64], int]:
-        """Return the returns of n episodes, and their number of decisions."""
+    def _play(self, weights: dict[str, th.Tensor], seeds: Sequence[int]) -> tuple[NDArray[np.float64], int]:
+        """Return the returns of episodes, and their number of decisions."""
         self._load(weights)
         self.evaluator.update(self.policy.state_dict())
-        results = self.evaluator.evaluate(np.zeros((1, 0)), range(first, first + n))
+        results = self.evaluator.evaluate(np.zeros((1, 0)), seeds)
         return results.returns[0], results.n_steps
 
     def _load(self, weights: dict[str, th.Tensor]) -> None:

@@ -9,6 +9,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
@@ -45,6 +46,7 @@ from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.ppo_stage import PPOStage
 from ardae_rl.world_models.resume import check_settings, is_recorded
 from ardae_rl.world_models.search_stage import SearchStage, dream_starts, make_dream_evaluator, make_evaluator
+from ardae_rl.world_models.seeds import COLLECTION, first_training_seed
 from ardae_rl.world_models.stage import steps_in_round
 from ardae_rl.world_models.vision_stage import VisionStage
 
@@ -129,7 +131,8 @@ class WorldModels(BaseAlgorithm):
     :param search_kwargs: Settings of the search, see :class:`~ardae_rl.world_models.search_stage.SearchStage`; with
         ``search="ppo"`` those of :class:`~ardae_rl.world_models.ppo_stage.PPOStage`.
     :param n_envs: Number of environments that each process plays at once, and of those that PPO trains in.
-    :param n_workers: Number of worker processes of the search; 0 to search in this process.
+    :param n_workers: Number of worker processes of the search; 0 to search in this process. With PPO, they play the
+        held-out episodes, and any number above 0 also gives each of the ``n_envs`` environments a process of its own.
     :param stats_window_size: As in SB3.
     :param tensorboard_log: Folder for TensorBoard.
     :param policy_kwargs: Arguments of the policy, see :class:`~ardae_rl.world_models.policies.WorldModelPolicy`.
@@ -144,6 +147,7 @@ class WorldModels(BaseAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"CnnPolicy": WorldModelPolicy}
     policy: WorldModelPolicy
     _has_lock = False
+    _steps_before_round: int  # ``num_timesteps`` at the start of this round
 
     def __init__(
         self,
@@ -202,6 +206,8 @@ class WorldModels(BaseAlgorithm):
         check_count("n_episodes", self.n_episodes)
         check_count("n_envs", self.n_parallel_envs)
         check_count("n_workers", self.n_workers, 0)
+        # Models that earlier versions saved do not have it; they were saved between rounds, unless interrupted
+        self._steps_before_round = getattr(self, "_steps_before_round", self.num_timesteps)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._describe_env()
@@ -235,7 +241,8 @@ class WorldModels(BaseAlgorithm):
         """Run ``n_iterations`` rounds with about ``total_timesteps`` environment steps in all.
 
         Each round has at least one generation. Callbacks are called after each step of the collection and after each
-        generation.
+        generation. A training by PPO is resumed only for as many steps as it was begun for, because its learning rate
+        falls to 0 there.
 
         :param total_timesteps: Number of environment steps.
         :param callback: As in SB3.
@@ -250,6 +257,8 @@ class WorldModels(BaseAlgorithm):
         with progress.progress_bar("environment steps", expected, progress_bar) as update:
             callbacks: Any = [*_callback_list(callback), ShowSteps(update)]
             total, callbacks = self._setup_learn(total_timesteps, callbacks, reset_num_timesteps, tb_log_name)
+            if reset_num_timesteps:
+                self._steps_before_round = 0
             callbacks.on_training_start(locals(), globals())
             first = self.num_timesteps
             for i in range(self.n_iterations):
@@ -267,10 +276,9 @@ class WorldModels(BaseAlgorithm):
     @_exclusively
     def collect(self, callback: BaseCallback | None = None) -> bool:
         """Collect the episodes of this round that are still missing; return False if the callback stopped it."""
-        store, n, seed = self.store(), self.n_episodes, self.seed or 0
-        first, end = self.iteration * n, (self.iteration + 1) * n
+        store, first, end = self.store(), self.iteration * self.n_episodes, (self.iteration + 1) * self.n_episodes
         self._check_collection(store, first)
-        before, continues = self.num_timesteps, True
+        self.num_timesteps, continues = self._steps_before_search(), True
 
         def on_step(n_steps: int) -> bool:
             nonlocal continues
@@ -281,16 +289,15 @@ class WorldModels(BaseAlgorithm):
         collect(
             store,
             env_maker(self._collection_env(), self.policy.action_repeat),
-            collection_policy(self.policy, self.iteration, seed),
+            collection_policy(self.policy, self.iteration, self.seed or 0),
             n_episodes=end,
             n_envs=self.n_parallel_envs,
             preprocess=self.policy.preprocess,
-            seed=seed,
+            seed=self._first_collection_seed(),
             on_step=on_step,
             progress=self.verbose > 0,
         )
-        # Episodes that an earlier process collected count too
-        self.num_timesteps = before + int(store.lengths[first:end].sum()) * self.policy.action_repeat
+        self.num_timesteps = self._steps_before_search()  # without those of unfinished episodes, which are dropped
         return continues
 
     @_exclusively
@@ -338,7 +345,7 @@ class WorldModels(BaseAlgorithm):
         :param log_interval: Number of generations between two lines of the log.
         :return: The evolution, and False if the callback stopped it.
         """
-        before, continues, run = self.num_timesteps, True, self._run()
+        before, continues, run = self._steps_before_search(), True, self._run()
         if self.ppo_stage is not None:
             raise ValueError("`search` must be 'environment' or 'dream' to evolve a controller, got 'ppo'")
 
@@ -357,13 +364,12 @@ class WorldModels(BaseAlgorithm):
                 evaluator,
                 run,
                 endless=self.search == "environment",
-                seed=(self.seed or 0) + self.iteration,
+                seed=self._search_seed(),
                 context=self._search_context(),
                 callback=after_generation,
             )
         write_csv(run.folder / "controller.csv", evolution.rows)
-        self.num_timesteps = before + self._env_steps(evolution.rows[-1])
-        self.iteration += continues
+        self._finish_round(before + self._env_steps(evolution.rows[-1]), continues)
         return evolution, continues
 
     @_exclusively
@@ -374,12 +380,12 @@ class WorldModels(BaseAlgorithm):
             on held-out seeds count in ``num_timesteps``, but do not end it.
         :return: The rows of the evaluations, and False if the callback stopped the training.
         """
-        before, continues, run, stage = self.num_timesteps, True, self._run(), self.ppo_stage
+        before, continues, run, stage = self._steps_before_search(), True, self._run(), self.ppo_stage
         if stage is None:
             raise ValueError(f"`search` must be 'ppo' to train a controller by gradients, got {self.search!r}")
         if self.iteration == 0 and stage.from_vision:
             self.policy.start_from_vision()
-        seed, seconds = (self.seed or 0) + self.iteration, seconds_left(callback)
+        seconds = seconds_left(callback)
 
         def after_update(row: dict[str, float]) -> bool:
             nonlocal continues
@@ -399,7 +405,6 @@ class WorldModels(BaseAlgorithm):
             bonus=(stage.bonus, stage.bonus_info) if stage.bonus else None,
             gamma=stage.gamma,
             in_processes=self.n_workers > 0,
-            seed=seed,
         )
         with closing(venv), self._evaluator() as evaluator:
             rows = stage(
@@ -409,24 +414,24 @@ class WorldModels(BaseAlgorithm):
                 run,
                 n_decisions=max(1, (until - before) // self.policy.action_repeat),
                 share_left=lambda: seconds_left(callback) / seconds if 0 < seconds < math.inf else float(seconds > 0),
-                seed=seed,
+                seed=self._search_seed(),
                 context=self._search_context(),
                 callback=after_update,
             )
-        self.num_timesteps = before + self._env_steps(rows[-1])
-        self.iteration += continues
+        self._finish_round(before + self._env_steps(rows[-1]), continues)
         return rows, continues
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self, timeout: float = 0) -> Iterator[None]:
         """Keep other processes out of the folder, for longer than ``learn`` and the stages do by themselves.
 
+        :param timeout: Number of seconds to wait for the others; -1 to wait until they have finished.
         :raises FolderInUseError: If another process works in the folder.
         """
         if self._has_lock:
             yield
             return
-        with locked(self.folder):
+        with locked(self.folder, timeout):
             self._has_lock = True
             try:
                 yield
@@ -450,6 +455,18 @@ class WorldModels(BaseAlgorithm):
         if self.ppo_stage is not None:
             return self.train_controller(until, callback)[1]
         return self.evolve_controller(until, callback, log_interval)[1]
+
+    def _finish_round(self, num_timesteps: int, completed: bool) -> None:
+        """Begin the next round, unless a callback stopped this one, which then may be resumed."""
+        self.num_timesteps = num_timesteps
+        if completed:
+            self.iteration += 1
+            self._steps_before_round = num_timesteps
+
+    def _steps_before_search(self) -> int:
+        """Return the number of environment steps before this round, and in those of its episodes that are collected."""
+        first, end = self.iteration * self.n_episodes, (self.iteration + 1) * self.n_episodes
+        return self._steps_before_round + int(self.store().lengths[first:end].sum()) * self.policy.action_repeat
 
     def _run(self) -> Run:
         """Return the run whose folder has the checkpoints of this round."""
@@ -476,6 +493,14 @@ class WorldModels(BaseAlgorithm):
         if self.search == "dream":
             return 0
         return int(row["n_steps"] + row["n_held_out_steps"]) * self.policy.action_repeat
+
+    def _first_collection_seed(self) -> int:
+        """Return the seed of the first round's first episode; the others have the next ones."""
+        return first_training_seed(self.seed or 0, COLLECTION)
+
+    def _search_seed(self) -> int:
+        """Return the seed of this round's search, which no round of a model with another seed has."""
+        return int(np.random.SeedSequence([self.seed or 0, self.iteration]).generate_state(1)[0])
 
     def _earlier_steps(self, n_steps: int) -> int:
         """Return the number of gradient steps of earlier rounds."""
@@ -506,8 +531,8 @@ class WorldModels(BaseAlgorithm):
 
     def _env_settings(self) -> dict[str, Any]:
         """Return the settings that the first round's episodes depend on, besides their number."""
-        collection_env = env_identity(self._collection_env())
-        return {"seed": self.seed or 0, "env": self._env_record, "collection_env": collection_env}
+        seeds = {"seed": self.seed or 0, "first_collection_seed": self._first_collection_seed()}
+        return seeds | {"env": self._env_record, "collection_env": env_identity(self._collection_env())}
 
     def _data_settings(self) -> dict[str, Any]:
         """Return the settings that all stages depend on."""

@@ -1,7 +1,10 @@
 """Collection: real transitions only, and the same store however it came about."""
 
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from ardae_envs.collection import Mixture, RandomWeights, StickyRandom
 from ardae_envs.frames import crop_bar, resize
 from ardae_rl.world_models.data import FrameStore, collect, frame_shape
 from ardae_rl.world_models.data.playing import play
+from ardae_rl.world_models.data.process_playing import play_in_processes
 from tests.world_models.counting import BOX, DISCRETE, LIMIT, SHAPE, Counting, dies, files, reward, store_of
 
 
@@ -179,6 +183,19 @@ def test_stops(tmp_path: Path) -> None:
 
     made = collect(store, Counting, StickyRandom(BOX), n_episodes=1000, n_envs=2, on_step=on_step)
     assert made == 80 and 0 < store.n_steps <= 80
+
+
+def test_ctrl_c_while_processes_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ignore it, from their beginning on; the parent ends them."""
+    played = play_in_processes(1, Counting, StickyRandom(BOX, seed=0), seeds=[5, 6])
+
+    def interrupted(process: Any) -> None:
+        start(process)
+        os.kill(process.pid, signal.SIGINT)
+
+    start = SpawnProcess.start
+    monkeypatch.setattr(SpawnProcess, "start", interrupted)
+    assert [episode.seed for episode in played] == [5, 6]
 
 
 def test_preprocess_sees_the_batch(tmp_path: Path) -> None:

@@ -85,13 +85,39 @@ def test_evaluator() -> None:
     assert (result.lengths == 7).all() and result.returns == pytest.approx(14.0 * np.ones((3, 2)))
 
     short = DreamEvaluator(dream(done_logit=math.log(0.2 / 0.8)), max_steps=1000)
-    lengths = short.evaluate(np.tile(parameters[:1], (1000, 1)), [0]).lengths
+    lengths = short.evaluate(parameters[:1], range(1000)).lengths
     assert abs(lengths.mean() - 5) < 5 * math.sqrt(20 / 1000)
     np.testing.assert_allclose(
         short.evaluate(parameters, [0, 1]).returns / 2, short.evaluate(parameters, [0, 1]).lengths
     )
     with pytest.raises(ValueError, match="`parameters` must have shape"):
         short.evaluate(parameters[:, 1:], [0])
+
+
+@pytest.mark.parametrize("form", ["joint", "per_dimension"])
+def test_common_random_numbers(form: str) -> None:
+    """A return depends on the candidate and its seed: not on other candidates, seeds, or the number of workers."""
+    th.manual_seed(0)
+    frames = spaces.Box(0, 255, (96, 96, 3), np.uint8)
+    policy = WorldModelPolicy(
+        frames, spaces.Discrete(3), z_dim=Z_DIM, vision_width=4, memory_hidden=4, n_components=3, mixture_form=form
+    )
+    policy.memory.head.bias.data[-1] = -5.0  # some dreams end, others go on into a second block of random numbers
+    evaluator = DreamEvaluator(Dream(policy, (th.randn(5, Z_DIM), th.zeros(5, Z_DIM))), max_steps=100)
+    candidates = np.random.default_rng(0).normal(size=(3, policy.n_parameters))
+    candidates = np.concatenate([candidates, candidates[:1]])
+    seeds = [7, 2**31 - 1, 7, 0]
+    together = evaluator.evaluate(candidates, seeds)
+    assert len(np.unique(together.returns[1:, [0, 1, 3]])) == 9
+    assert together.lengths.min() < 64 < together.lengths.max()
+    np.testing.assert_array_equal(together.lengths[0], together.lengths[3])
+    np.testing.assert_allclose(together.returns[0], together.returns[3], rtol=1e-4)
+    np.testing.assert_allclose(together.returns[:, 0], together.returns[:, 2], rtol=1e-4)
+    for row, candidate in enumerate(candidates):
+        for column, seed in enumerate(seeds):
+            alone = evaluator.evaluate(candidate[None], [seed])
+            assert alone.lengths[0, 0] == together.lengths[row, column]
+            np.testing.assert_allclose(alone.returns[0, 0], together.returns[row, column], rtol=1e-4)
 
 
 def test_vectorised() -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,16 @@ def test_errors_of_workers(make: Any, first: float, kind: type[Exception], messa
     with ProcessEvaluator(make, n_workers=1) as evaluator, pytest.raises(kind, match=message):
         evaluator.evaluate(candidates, SEEDS)
     assert multiprocessing.active_children() == []
+
+
+def test_ctrl_c_while_workers_start() -> None:
+    """They ignore it from their beginning, as the parent ends them; the parent's own handling is as before."""
+    before = signal.getsignal(signal.SIGINT)
+    with ProcessEvaluator(drifting, n_workers=1) as evaluator:
+        assert signal.getsignal(signal.SIGINT) is before
+        for worker in evaluator._processes.values():
+            os.kill(worker.pid, signal.SIGINT)
+        assert evaluator.evaluate(parameters(), SEEDS).returns.shape[1] == len(SEEDS)
 
 
 def _make_slow(pid: Path) -> Evaluator:

@@ -1,5 +1,6 @@
 """Controllers of frames, which PPO trains through V's convolutions."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from ardae_rl.world_models.film import film
 from ardae_rl.world_models.latent_control import WorldModelVecEnv
 from ardae_rl.world_models.plots import draw_learning
 from ardae_rl.world_models.ppo_stage import PPOStage
-from ardae_rl.world_models.selection import SELECTED, TESTED, Selection
+from ardae_rl.world_models.seeds import TRAINING_SEEDS
+from ardae_rl.world_models.selection import Selection
 from ardae_rl.world_models.vision import as_images
 from tests.world_models.brightness import Brightness
 
@@ -123,7 +125,6 @@ def test_settings_of_the_training_environments(tmp_path: Path, monkeypatch: pyte
         "bonus": (7.0, "over"),
         "gamma": 0.9,
         "in_processes": False,
-        "seed": 0,
     }
 
 
@@ -165,6 +166,8 @@ def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
         model(tmp_path, search_kwargs={"gamma": 0.9}).learn(100)
     with pytest.raises(ValueError, match=r"`n_envs` must be 2, with which .* was made, got 4"):
         model(tmp_path, n_envs=4).learn(100)
+    with pytest.raises(ValueError, match=r"`n_decisions` must be 90, with which .* was made, got 190"):
+        model(tmp_path).learn(200)
 
 
 def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,10 +182,10 @@ def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Brightness, "reset", recorded)
     with pytest.raises(KeyboardInterrupt):
         model(tmp_path).learn(100, Interrupt(after=2))
-    begun = [seed for seed in seeds if seed < SELECTED]
+    begun = [seed for seed in seeds if seed in TRAINING_SEEDS]
     seeds.clear()
     model(tmp_path).learn(100)
-    resumed = [seed for seed in seeds if not SELECTED <= seed < TESTED + 1000]
+    resumed = [seed for seed in seeds if seed in TRAINING_SEEDS]
     assert not set(resumed[-2:]) & set(begun)  # one seed for each environment
 
 
@@ -274,6 +277,20 @@ def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
     assert not kept.in_bfloat16
 
 
+def test_close_after_the_processes_have_ended() -> None:
+    """As after Ctrl-C, which all of them receive: the interruption is raised, not an error of a pipe."""
+    venv = make_training_venv([Lap], 2, n_frames=1, in_processes=True)
+    processes: Any = venv.unwrapped.processes  # type: ignore[attr-defined]
+    venv.reset()
+    with pytest.raises(KeyboardInterrupt), closing(venv):
+        venv.step_async(np.zeros((2, 1), np.float32))
+        processes[0].kill()
+        processes[0].join()
+        raise KeyboardInterrupt
+    assert [process.is_alive() for process in processes] == [False, False]
+    venv.close()
+
+
 def test_bonus() -> None:
     env = Bonus(Lap(), 50.0, "over")
     env.reset()
@@ -308,6 +325,8 @@ def test_bad_arguments() -> None:
         PPOStage(batch_size=1)
     with pytest.raises(ValueError, match=r"`search_kwargs\['n_held_out'\]` must be between 1 and 10000, got 10001"):
         PPOStage(n_held_out=10_001)
+    with pytest.raises(ValueError, match=r"`search_kwargs\['n_tested'\]` must be between 1 and 20000, got 20001"):
+        PPOStage(n_tested=20_001)
     with pytest.raises(ValueError, match="`search` must be 'environment' or 'dream' to evolve a controller, got 'ppo'"):
         model().evolve_controller(10)
     policy: WorldModelPolicy = model().policy
@@ -358,7 +377,7 @@ def test_resumes_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Selection, "_play", scripted)
     monkeypatch.setattr(Selection, "finish", lambda selection: None)
-    model(tmp_path, search_kwargs={"evaluate_every": 48}).learn(10**6, Stop(after=11))
+    model(tmp_path, search_kwargs={"evaluate_every": 48}).learn(250, Stop(after=11))
     monkeypatch.undo()
     monkeypatch.setattr(Selection, "_play", scripted)
     agent = model(tmp_path, search_kwargs={"evaluate_every": 48}).learn(250)

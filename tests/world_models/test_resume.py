@@ -1,5 +1,6 @@
 """A folder is resumed with the settings that it was made with, and then as if it had not been interrupted."""
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -94,6 +95,19 @@ def test_checkpoints_without_a_record_are_refused(tmp_path: Path) -> None:
     agent.collect()
     next((tmp_path / "run/frames").glob("*settings.json")).unlink()
     with pytest.raises(ValueError, match="`folder` must have a record of its episodes' settings, got none in"):
+        agent.collect()
+
+
+def test_folders_of_another_version_are_refused(tmp_path: Path) -> None:
+    """Episodes with seeds that a record does not name may be those of an evaluation."""
+    agent = model(tmp_path)
+    agent.collect()
+    record = tmp_path / "frames/collection_0_settings.json"
+    settings = json.loads(record.read_text())
+    del settings["first_collection_seed"]
+    record.write_text(json.dumps(settings))
+    message = "`folder` must be new, or made by this version of ardae-rl, got .*frames, made by another version, which "
+    with pytest.raises(ValueError, match=f"{message}did not record first_collection_seed; delete it or choose another"):
         agent.collect()
 
 

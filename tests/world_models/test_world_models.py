@@ -175,6 +175,33 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
         th.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+def test_steps_are_counted_once(tmp_path: Path) -> None:
+    """However often a stage is called, and in the call that completes an interrupted round."""
+    agent = model(tmp_path / "stages")
+    for _ in range(2):
+        agent.collect()
+        assert agent.num_timesteps == 40
+    whole = model(tmp_path / "whole").learn(150)
+    ended = model(tmp_path / "ended").learn(150, Counter(end_at=11))
+    assert 40 < ended.num_timesteps < 150
+    ended.save(tmp_path / "model")
+    loaded = WorldModels.load(tmp_path / "model", env=gym.make("CarRacing-v3"), device="cpu")
+    loaded.learn(150 - ended.num_timesteps, reset_num_timesteps=False)
+    assert loaded.num_timesteps == whole.num_timesteps and loaded.iteration == 1
+    loaded.collect()
+    assert loaded.num_timesteps == whole.num_timesteps + 40
+
+
+def test_models_of_earlier_versions(tmp_path: Path) -> None:
+    """They do not know how many steps came before their round; between rounds these are all."""
+    agent = model(tmp_path).learn(150)
+    vars(agent).pop("_steps_before_round")
+    agent.save(tmp_path / "model")
+    loaded = WorldModels.load(tmp_path / "model", env=gym.make("CarRacing-v3"), device="cpu")
+    loaded.collect()
+    assert loaded.num_timesteps == agent.num_timesteps + 40
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     """Another one is refused by ``learn`` and by each stage, also from within a callback; afterwards it is not."""
     refused: list[str] = []
@@ -296,6 +323,8 @@ def test_bad_arguments() -> None:
         WorldModels("CnnPolicy", "Pendulum-v1")
     with pytest.raises(ValueError, match=r"`policy_kwargs\['n_components'\]` must be 1 for 'gaussian_kl', got 5"):
         model(memory_kwargs={"z_loss": "gaussian_kl"})
+    with pytest.raises(ValueError, match=r"`search_kwargs\['n_held_out'\]` must be between 1 and 10000, got 10001"):
+        model(search_kwargs={"n_held_out": 10_001})
     with pytest.raises(ValueError, match=r"`vision_kwargs` must only have the keys 'n_steps', .* got 'steps'"):
         model(vision_kwargs={"steps": 3})
 

@@ -11,9 +11,8 @@ from contextlib import closing
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import torch as th
-
 from ardae_envs.collection import SupportsPredict
+from ardae_rl.runs.worker import ctrl_c_ignored, start_worker
 from ardae_rl.world_models.data.frame_store import Episode
 from ardae_rl.world_models.data.playing import Env, Preprocess, play
 
@@ -48,7 +47,8 @@ def play_in_processes(
             connection, other_end = context.Pipe()
             arguments = (other_end, make_env, policy, preprocess, policy_name, deterministic)
             worker = context.Process(target=_serve, args=arguments, daemon=True)
-            worker.start()
+            with ctrl_c_ignored():
+                worker.start()
             other_end.close()  # so that only the worker holds it, and its end is noticed
             connections.append(connection)
             workers.append(worker)
@@ -103,7 +103,7 @@ def _serve(
     deterministic: bool,
 ) -> None:
     """Play an episode for each seed received, until the other end is closed."""
-    th.set_num_threads(1)
+    start_worker()
     try:
         with closing(make_env()) as env:
             while True:

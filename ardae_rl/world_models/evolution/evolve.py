@@ -13,9 +13,7 @@ from ardae_rl.common.checks import check_count
 from ardae_rl.common.training import Stateful
 from ardae_rl.world_models.evolution.cma import CMAES
 from ardae_rl.world_models.evolution.evaluator import Evaluator, Returns
-
-TRAINING_SEEDS = range(2**20, 2**31)
-"""Seeds of the generations' episodes. Smaller seeds are reserved for evaluations."""
+from ardae_rl.world_models.seeds import HELD_OUT_SEEDS, TRAINING_SEEDS
 
 
 class Steps(Protocol):
@@ -105,7 +103,7 @@ def evolve(
     seeds_per_generation: int = 4,
     seed: int = 0,
     evaluate_every: int = 10,
-    held_out_seeds: Sequence[int] = range(16),
+    held_out_seeds: Sequence[int] = HELD_OUT_SEEDS[:16],
     racing: bool = False,
     run: Steps | None = None,
     checkpoint: str = "evolution",
@@ -133,7 +131,8 @@ def evolve(
     :param evaluator: Plays the episodes. Its patience ends those of the candidates, never the held-out ones.
     :param n_generations: Total number of generations, including those before an interruption; None to continue until
         the callback returns False.
-    :param seeds_per_generation: Number of episodes of each candidate, with seeds from :data:`TRAINING_SEEDS`.
+    :param seeds_per_generation: Number of episodes of each candidate, with seeds from
+        :data:`~ardae_rl.world_models.evolution.TRAINING_SEEDS`.
     :param seed: Seed of these seeds.
     :param evaluate_every: Number of generations between two evaluations of the mean. The initial and the last mean are
         evaluated too.

@@ -6,7 +6,6 @@ processes keep an evaluator between calls, and return all results of a call at o
 
 import multiprocessing
 import pickle
-import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ardae_rl.common.checks import check_count
-from ardae_rl.runs.worker import start_worker
+from ardae_rl.runs.worker import ctrl_c_ignored, start_worker
 from ardae_rl.world_models.evolution.evaluator import Array, Episodes, Evaluator, join, split
 
 _CHUNKS_PER_WORKER = 2  # more would even out the load better, but leave less to batch
@@ -54,7 +53,8 @@ class ProcessEvaluator(Evaluator):
         for _ in range(n_workers):
             connection, worker_end = context.Pipe()
             process = context.Process(target=_work, args=(worker_end, make_evaluator), daemon=True)
-            process.start()
+            with ctrl_c_ignored():
+                process.start()
             worker_end.close()  # so that the end of the worker ends the connection
             self._processes[connection] = process
 
@@ -133,8 +133,7 @@ class ProcessEvaluator(Evaluator):
 
 
 def _work(connection: Connection, make_evaluator: Callable[[], Evaluator]) -> None:
-    """Make an evaluator at the first call, and answer calls with (error, result)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the connection then
+    """Make an evaluator at the first call, and answer calls with (error, result), until the connection is closed."""
     start_worker()
     evaluator: Evaluator | None = None
     try:
