@@ -54,8 +54,12 @@ class Discriminator(nn.Module, Generic[Data]):
         if not 0 < action_margin < 1:
             raise ValueError(f"`action_margin` must be between 0 and 1, got {action_margin!r}")
         self.reward_net, self.batch_size, self.action_margin = reward_net, batch_size, action_margin
+        self.limit_actions()
+
+    def limit_actions(self) -> None:
+        """Clip the actions that the reward network sees to the inner edge of the margin, if there has to be one."""
         if self.needs_density:
-            reward_net.action_limit.fill_(1 - action_margin)
+            self.reward_net.action_limit.fill_(1 - self.action_margin)
 
     def check_generator(self, generator: BaseAlgorithm) -> None:
         """Check that the discriminator can be trained on what the generator does.
