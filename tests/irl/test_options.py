@@ -118,7 +118,7 @@ def test_cloning_before_training(generator: str) -> None:
     model = make(AIRL, generator)
     demos = concatenate(model._demos)
     before = policy_log_prob(model.generator, demos.observations, demos.actions, 0.01).mean()
-    final = model.clone_demonstrations(200, batch_size=16, learning_rate=1e-2)
+    final = model.clone_demonstrations(200, batch_size=16, learning_rate=5e-3)
     after = policy_log_prob(model.generator, demos.observations, demos.actions, 0.01).mean()
     assert float(after) > float(before) + 0.5 and final > float(before)
     assert model.predict(np.array([2.0, 1.0], np.float32), deterministic=True)[0] == pytest.approx(1, abs=0.3)
