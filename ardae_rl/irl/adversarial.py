@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
+from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.common.checks import check_count, check_keys, check_min
 from ardae_rl.common.queries import check_observation, check_spaces
 from ardae_rl.common.training import MetricMeans
@@ -171,8 +172,9 @@ class AdversarialIRL(BaseAlgorithm):
             n_envs=self.n_envs,
             **self.discriminator_kwargs,
         ).to(self.device)
-        parameters = self.discriminator.parameters()
-        self.optimizer = th.optim.AdamW(parameters, lr=self.lr_schedule(1), weight_decay=self.weight_decay)
+        groups = self.discriminator.parameter_groups()
+        self.optimizer = th.optim.AdamW(groups, lr=self.lr_schedule(1), weight_decay=self.weight_decay)
+        self._mark_absorbing_states()
         self.generator = self._make_generator() if self.generator_state is None else self._load_generator()
         if isinstance(self.generator, OffPolicyAlgorithm):
             self._relabel_replay_buffer()
@@ -220,8 +222,8 @@ class AdversarialIRL(BaseAlgorithm):
         changed |= {"seed": self.seed, "_stats_window_size": self._stats_window_size}
         env = None if self.env is None else self._with_learned_reward(self.env)
         if env is None and issubclass(self.generator_class, OffPolicyAlgorithm):
-            spaces_and_device = self.observation_space, self.action_space, self.device
-            changed["replay_buffer"] = relabelling_buffer(None, self.observation_space)(1, *spaces_and_device)
+            buffer_class: Any = relabelling_buffer(None, self.observation_space)
+            changed["replay_buffer"] = buffer_class(1, self.observation_space, self.action_space, self.device)
         # Whether environments are reset is up to `set_env`
         return self.generator_class.load(io.BytesIO(state), env, self.device, force_reset=False, **changed)
 
@@ -231,6 +233,11 @@ class AdversarialIRL(BaseAlgorithm):
 
     def _relabel_replay_buffer(self) -> None:
         self.generator.replay_buffer.reward = self.reward
+
+    def _mark_absorbing_states(self) -> None:
+        """Tell the reward network whether the environment has an absorbing state. Without one, what is saved counts."""
+        if self.env is not None:
+            self.reward_net.has_absorbing_state.fill_(all(self.env.env_is_wrapped(AbsorbingState)))
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Continue in another environment, as in SB3.
@@ -242,6 +249,7 @@ class AdversarialIRL(BaseAlgorithm):
         env = self._wrap_env(env, self.verbose)
         wrapped = self._with_learned_reward(env)
         super().set_env(env, force_reset)
+        self._mark_absorbing_states()
         if not force_reset:
             wrapped.go_on_from(self.generator._last_obs)
         has_placeholder = self.generator.env is None and isinstance(self.generator, OffPolicyAlgorithm)
@@ -341,7 +349,7 @@ class AdversarialIRL(BaseAlgorithm):
         :param last_values: Values of the states after an on-policy rollout, shape (n_envs, 1).
         :param dones: Whether those states start new episodes, shape (n_envs,).
         """
-        if self._steps_since_round < self.disc_interval or not self.discriminator.is_ready(self.disc_interval):
+        if self._steps_since_round < self.disc_interval or not self.discriminator.is_ready():
             return
         self._steps_since_round = 0
         self.train_discriminator()
@@ -367,7 +375,7 @@ class AdversarialIRL(BaseAlgorithm):
             self.optimizer.step()
             means.add({"loss": loss.detach()} | metrics)
         self.reward_net.eval()
-        after = self.discriminator.finish_round(samples)
+        after = self.discriminator.finish_round(demos, samples)
         results = means.finite(f"{self.num_timesteps} steps") | {name: value.item() for name, value in after.items()}
         for name, value in results.items():
             self.logger.record(f"discriminator/{name}", value)

@@ -113,7 +113,13 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
                     self.recent.append(Episodes(concatenate(steps), [len(steps)], th.cat(log_q).sum()[None]))
                 self._unfinished[k], self._has_random[k] = [], False
 
-    def is_ready(self, disc_interval: int) -> bool:
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters of the reward, and a learned ln Z, which must not decay."""
+        groups: list[dict[str, Any]] = [{"params": list(self.reward_net.parameters())}]
+        log_z = list(self.partition.parameters())
+        return [*groups, {"params": log_z, "weight_decay": 0.0}] if log_z else groups
+
+    def is_ready(self) -> bool:
         return len(self.recent) > 0
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Episodes, Episodes]:

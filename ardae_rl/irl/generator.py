@@ -44,9 +44,9 @@ def argument_names(algorithm: type[Any], base: type[Any]) -> set[str]:
 
     :param base: Last of the bases to look at.
     """
-    constructors: list[Any] = [cls.__init__ for cls in algorithm.__mro__ if issubclass(cls, base)]
-    parameters = [part for constructor in constructors for part in inspect.signature(constructor).parameters.values()]
-    return {part.name for part in parameters if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)} - {"self"}
+    classes = [cls for cls in algorithm.__mro__ if issubclass(cls, base)]
+    parameters = [part for cls in classes for part in inspect.signature(cls).parameters.values()]
+    return {part.name for part in parameters if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)}
 
 
 def check_same_generator(generator: str | type[BaseAlgorithm] | None, saved: type[BaseAlgorithm]) -> None:

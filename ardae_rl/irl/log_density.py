@@ -135,4 +135,4 @@ def uniform_log_prob(model: BaseAlgorithm) -> float:
     assert isinstance(space, spaces.Box)
     is_clipped = isinstance(model.policy, ActorCriticPolicy) and not model.policy.squash_output
     in_scaled = -math.prod(space.shape) * math.log(2)
-    return in_scaled - float(log_half_range(space, model.device)) if is_clipped else in_scaled
+    return in_scaled - float(log_half_range(space, th.device("cpu"))) if is_clipped else in_scaled

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ardae_rl.common.checks import check_between, check_choice, check_min, check_positive
+from ardae_rl.irl.transitions import Transitions
 
 PENALTY_POINTS = ("mixture", "samples", "demonstrations")
 PENALTY_INPUTS = ("all", "state")
@@ -170,21 +171,19 @@ class ProximalPenalty(nn.Module):
         super().__init__()
         self.target = target
         self.register_buffer("weight", th.tensor(float(weight)))
-        self._previous: Reward | None = None
+        # In a list, so that it is no part of this module
+        self._previous: list[nn.Module] = []
 
-    def start_round(self, reward_net: nn.Module, reward: Callable[[nn.Module, Points], th.Tensor]) -> None:
-        """Keep a copy of the reward network.
+    def start_round(self, reward_net: nn.Module) -> None:
+        """Keep a copy of the reward network, with its features extractor."""
+        self._previous = [copy.deepcopy(reward_net).eval().requires_grad_(False)]
 
-        :param reward: Returns the reward of points by a network, shape (n,).
-        """
-        previous = copy.deepcopy(reward_net).eval().requires_grad_(False)
-        self._previous = lambda points: reward(previous, points)
-
-    def change(self, rewards: th.Tensor, points: Points) -> th.Tensor:
-        """Return the mean squared change of the rewards since the round began."""
-        if self._previous is None:
+    def change(self, rewards: th.Tensor, transitions: Transitions) -> th.Tensor:
+        """Return the mean squared change of the rewards of transitions since the round began."""
+        if not self._previous:
             raise RuntimeError("`start_round` must be called before `change`")
-        return (rewards - self._previous(points)).square().mean()
+        (previous,) = self._previous
+        return (rewards - previous(*transitions)).square().mean()
 
     @th.no_grad()
     def adapt(self, change: th.Tensor) -> None:

@@ -415,7 +415,8 @@ def test_load_with_other_arguments(tmp_path: Path) -> None:
         "stats_window_size": 3,
         "demonstrations": demonstrations(),
     }
-    loaded = AIRL.load(tmp_path / "model", Monitor(Counting()), "cpu", **changes)
+    loaded: Any = AIRL.load(tmp_path / "model", Monitor(Counting()), "cpu", **changes)
+    each: Any
     loaded.learn(40, reset_num_timesteps=False).save(tmp_path / "again")
     for each in (loaded, AIRL.load(tmp_path / "again", Counting(), "cpu")):
         (group,) = each.optimizer.param_groups
@@ -445,7 +446,7 @@ def test_load_in_the_middle_of_an_episode(generator: str, tmp_path: Path) -> Non
     model = make(AIRL, generator, generator_kwargs={"n_steps": 23} if generator == "ppo" else {}).learn(23)
     model.save(tmp_path / "model")
     for force_reset, first in ((False, 3), (True, 0)):
-        loaded = AIRL.load(
+        loaded: Any = AIRL.load(
             tmp_path / "model", model.get_env(), "cpu", force_reset=force_reset, demonstrations=demonstrations()
         )
         loaded.learn(1, reset_num_timesteps=False)

@@ -3,11 +3,14 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from torch import nn
 from torch.nn import functional as F
 
+from ardae_rl.irl import BasicRewardNet
 from ardae_rl.irl.regularization import (
     Points,
     ProximalPenalty,
@@ -16,6 +19,7 @@ from ardae_rl.irl.regularization import (
     interpolate,
     squared_gradient,
 )
+from ardae_rl.irl.transitions import Transitions
 
 
 def points(n: int = 8, seed: int = 0) -> Points:
@@ -152,27 +156,47 @@ class Level(nn.Module):
         super().__init__()
         self.value = nn.Parameter(th.tensor(value, dtype=th.float64))
 
+    def forward(self, observations: Any, actions: Any, next_observations: Any, terminated: th.Tensor) -> th.Tensor:
+        return self.value.expand(len(terminated))
 
-def level(network: Any, each: Points) -> th.Tensor:
-    value: th.Tensor = network.value.expand(len(each.log_q))
-    return value
+
+BATCH = Transitions(th.zeros(8, 3), th.zeros(8, 2), th.zeros(8, 3), th.zeros(8))
 
 
 def test_fixed_point_of_the_proximal_step() -> None:
     """A step minimizes ½ (r - 2)² + w (r - r_old)², so r = (2 + 2 w r_old) / (1 + 2 w); the fixed point is r = 2."""
-    network, proximal, batch = Level(-1.0), ProximalPenalty(weight=3.0, target=0.1), points()
+    network, proximal = Level(-1.0), ProximalPenalty(weight=3.0, target=0.1)
     for _ in range(60):
         before = float(network.value)
-        proximal.start_round(network, level)
+        proximal.start_round(network)
         optimizer = th.optim.SGD(network.parameters(), lr=1 / 7)  # 1 / second derivative: one Newton step
-        loss = (network.value - 2).square() / 2 + proximal.weight * proximal.change(level(network, batch), batch)
+        loss = (network.value - 2).square() / 2 + proximal.weight * proximal.change(network(*BATCH), BATCH)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         assert float(network.value) == pytest.approx((2 + 6 * before) / 7, abs=1e-12)
     assert float(network.value) == pytest.approx(2, abs=1e-3)
-    proximal.start_round(network, level)
-    assert float(proximal.change(level(network, batch), batch)) == 0
+    proximal.start_round(network)
+    assert float(proximal.change(network(*BATCH), BATCH)) == 0
+
+
+def test_proximal_penalty_of_images() -> None:
+    """A change of the features extractor alone changes the reward."""
+    kwargs: dict[str, Any] = {"hidden": (8,), "features_extractor_kwargs": {"features_dim": 8}}
+    th.manual_seed(0)
+    net = BasicRewardNet(spaces.Box(0, 255, (3, 36, 36), np.uint8), spaces.Box(-1, 1, (2,)), **kwargs)
+    images = th.randint(256, (8, 3, 36, 36), dtype=th.uint8)
+    batch = BATCH._replace(observations=images, next_observations=images)
+    with th.no_grad():
+        before = net(*batch)
+        proximal = ProximalPenalty(1.0, 0.1)
+        proximal.start_round(net)
+        for parameter in net.features_extractor.parameters():
+            parameter.mul_(1.5)
+        after = net(*batch)
+        assert float(proximal.change(after, batch)) == pytest.approx(float((after - before).square().mean()), rel=1e-4)
+    assert float((after - before).abs().max()) > 0
+    assert set(proximal.state_dict()) == {"weight"}
 
 
 def test_weight_of_the_proximal_penalty_adapts() -> None:
@@ -182,7 +206,7 @@ def test_weight_of_the_proximal_penalty_adapts() -> None:
         assert float(proximal.weight) == expected
     assert "weight" in proximal.state_dict()
     with pytest.raises(RuntimeError, match="`start_round` must be called"):
-        ProximalPenalty(1.0, 1.0).change(th.zeros(8), points())
+        ProximalPenalty(1.0, 1.0).change(th.zeros(8), BATCH)
 
 
 @pytest.mark.parametrize(
