@@ -114,7 +114,7 @@ class RewardNet(BaseModel):
         """Return 1 for observations of an absorbing state, where actions do nothing, and 0 for others, shape (n,)."""
         if isinstance(observations, dict) or observations.dim() != 2:
             return self.has_absorbing_state.new_zeros(n_rows(observations))
-        return self.has_absorbing_state * observations[:, -1]
+        return self.has_absorbing_state * observations[:, -1].float()
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {

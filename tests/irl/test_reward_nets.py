@@ -55,6 +55,14 @@ def test_all(observations: str, actions: str, net: type[BasicRewardNet], reward_
     np.testing.assert_array_equal(loaded.predict(*given), values)
 
 
+def test_observations_of_double_precision() -> None:
+    """MuJoCo's are."""
+    net = BasicRewardNet(spaces.Box(-3.0, 3.0, (4,), np.float64), ACTIONS["box"])
+    observations, actions, after, ends = inputs(SPACES["vector"], ACTIONS["box"])
+    values = net.predict(observations.astype(np.float64), actions, after.astype(np.float64), ends)
+    assert values.dtype == np.float32
+
+
 def test_state_reward_ignores_actions() -> None:
     for reward_inputs in ("state", "state_action"):
         net = BasicRewardNet(SPACES["vector"], ACTIONS["box"], inputs=reward_inputs)
