@@ -179,7 +179,8 @@ class GANGCL(AdversarialIRL):
 
     References: Finn, Christiano, Abbeel and Levine (2016), A connection between generative adversarial networks,
     inverse reinforcement learning, and energy-based models, https://arxiv.org/abs/1611.03852; for
-    ``objective="cost"``, which has the same gradient, Finn, Levine and Abbeel (2016), Guided cost learning, https://arxiv.org/abs/1603.00448.
+    ``objective="cost"``, which has the same gradient with ``partition="mixture"``, Finn, Levine and Abbeel (2016),
+    Guided cost learning, https://arxiv.org/abs/1603.00448.
 
     Example:
 

@@ -123,6 +123,44 @@ def test_gradient_penalty_of_a_quadratic_reward() -> None:
         th.testing.assert_close(one_centered, (expected.sqrt() - 1).square().mean())
 
 
+def optimal_reward(**settings: Any) -> list[float]:
+    """Return f(x) - f(0) at x = 0, 1, 2 for the f = a + b x² that minimizes the loss, with f - ln q as logits.
+
+    Demonstrations are quantiles of N(0, 1), and samples those of N(0, 2²).
+    """
+    quantiles = (th.arange(2000, dtype=th.float64) + 0.5) / 2000
+    normal, q = th.distributions.Normal(0.0, 1.0), th.distributions.Normal(0.0, 2.0)
+    nothing = th.zeros(2000, 0, dtype=th.float64)
+    demos, samples = (
+        Points(x[:, None], nothing, nothing, quantiles * 0, q.log_prob(x))
+        for x in (normal.icdf(quantiles), q.icdf(quantiles))
+    )
+    a, b = (th.zeros((), dtype=th.float64, requires_grad=True) for _ in range(2))
+
+    def reward(each: Points) -> th.Tensor:
+        return a + b * each.features[:, 0].square()
+
+    regularization = Regularization(penalty_points="samples", **settings)
+    optimizer = th.optim.LBFGS([a, b], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> th.Tensor:
+        optimizer.zero_grad()
+        value = regularization.classification(lambda each: reward(each) - each.log_q, demos, samples)[0]
+        value = value + regularization.gradient_penalty * regularization.penalty(reward, demos, samples)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return [float(b.detach()) * x**2 for x in range(3)]
+
+
+def test_a_gradient_penalty_shrinks_the_reward() -> None:
+    """Without it, the optimum is the log-density of the demonstrations, -x² / 2 and a constant."""
+    assert optimal_reward() == pytest.approx([0.0, -0.5, -2.0], abs=0.01)
+    assert optimal_reward(gradient_penalty=0.1) == pytest.approx([0.0, -0.227, -0.907], abs=0.01)
+    assert optimal_reward(gradient_penalty=1.0) == pytest.approx([0.0, -0.063, -0.254], abs=0.01)
+
+
 @pytest.mark.parametrize("center", [0.0, 1.0])
 def test_gradient_of_the_gradient_penalty(center: float) -> None:
     """With respect to the parameters: by autograd through the penalty, and by differences of the penalty."""

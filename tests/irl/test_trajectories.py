@@ -223,7 +223,7 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
         (
             [plain, named],
             ValueError,
-            r"`trajectories\[1\]` must have observations, as the first, got observations/a",
+            r"`trajectories\[1\]` must have observations as the first has, got observations/a",
         ),
     ):
         with pytest.raises(error, match=words):
