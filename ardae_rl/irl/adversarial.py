@@ -16,21 +16,16 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.vec_env import VecEnv
 
 from ardae_envs.absorbing import AbsorbingState
-from ardae_rl.common.checks import check_count, check_keys, check_min
+from ardae_rl.common.checks import check_count, check_min
 from ardae_rl.common.queries import check_observation, check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import clone_demonstrations, forget_distribution
 from ardae_rl.irl.discriminator import Discriminator
 from ardae_rl.irl.files import Demonstrations
-from ardae_rl.irl.generator import (
-    argument_names,
-    check_same_generator,
-    generator_arguments,
-    generator_class_of,
-    policy_class_of,
-)
+from ardae_rl.irl.generator import check_same_generator, generator_arguments, generator_class_of, policy_class_of
+from ardae_rl.irl.loading import load_arguments, load_generator
 from ardae_rl.irl.preparation import check_given, check_not_normalized, prepared_demonstrations
-from ardae_rl.irl.relabelling import empty_replay_buffer, relabelling_buffer
+from ardae_rl.irl.relabelling import empty_replay_buffer
 from ardae_rl.irl.reward_nets import RewardNet
 from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
 from ardae_rl.irl.rounds import DiscriminatorRounds
@@ -205,10 +200,7 @@ class AdversarialIRL(BaseAlgorithm):
         return generator_arguments(self.generator_class, self.generator_kwargs, self.observation_space, needs_density)
 
     def _load_generator(self) -> Any:
-        """Return the generator of a saved model, with the arguments that were given to ``load``.
-
-        Without an environment it only acts, and has a replay buffer of one row until ``set_env`` makes a full one.
-        """
+        """Return the generator of a saved model, with the arguments that were given to ``load``."""
         assert self.generator_state is not None
         check_same_generator(self.generator, self.generator_class)
         (state, saved), self.generator_state = self.generator_state, None
@@ -218,14 +210,8 @@ class AdversarialIRL(BaseAlgorithm):
             for name, value in self.generator_kwargs.items()
             if name not in saved or saved[name] != value
         }
-        check_keys("generator_kwargs", changed, sorted(argument_names(self.generator_class, BaseAlgorithm)))
-        changed |= {"seed": self.seed, "_stats_window_size": self._stats_window_size}
         env = None if self.env is None else self._with_learned_reward(self.env)
-        if env is None and issubclass(self.generator_class, OffPolicyAlgorithm):
-            buffer_class: Any = relabelling_buffer(None, self.observation_space)
-            changed["replay_buffer"] = buffer_class(1, self.observation_space, self.action_space, self.device)
-        # Whether environments are reset is up to `set_env`
-        return self.generator_class.load(io.BytesIO(state), env, self.device, force_reset=False, **changed)
+        return load_generator(self.generator_class, state, env, self, changed)
 
     def _with_learned_reward(self, env: VecEnv) -> RewardVecEnvWrapper:
         check_not_normalized(env)
@@ -460,20 +446,17 @@ class AdversarialIRL(BaseAlgorithm):
         :param kwargs: Keyword arguments of the constructor; ``learning_rate`` means ``disc_learning_rate``.
         :raises ValueError: For unknown arguments, and for networks that are not the saved ones.
         """
-        known = argument_names(cls, AdversarialIRL) - {"policy", "env", "device", "_init_setup_model"}
-        check_keys("kwargs", kwargs, sorted(known | {"learning_rate"}))
-        names = {"disc_learning_rate": "learning_rate", "stats_window_size": "_stats_window_size"}
-        kwargs = {names.get(name, name): value for name, value in kwargs.items()}
-        dictionaries = ("generator_kwargs", "reward_kwargs", "discriminator_kwargs")
-        changes = {name: dict(kwargs.pop(name) or {}) for name in dictionaries if name in kwargs}
+        attributes, changes = load_arguments(cls, AdversarialIRL, kwargs)
         try:
             model = super().load(
-                path, env, device, custom_objects, print_system_info, force_reset, _changes=changes, **kwargs
+                path, env, device, custom_objects, print_system_info, force_reset, _changes=changes, **attributes
             )
         except RuntimeError as error:
+            if "state_dict" not in str(error):
+                raise
             raise ValueError(
                 "`reward_kwargs` and `discriminator_kwargs` must describe the networks of the saved model, got others: "
-                f"{error}"
+                + " ".join(str(error).split())
             ) from error
         model._changes = {}
         model.optimizer.param_groups[0]["weight_decay"] = model.weight_decay
