@@ -38,7 +38,7 @@ class Discriminator(nn.Module, Generic[Data]):
     :param reward_net: Network that the logits are made of.
     :param batch_size: Number of demonstrations, and of generator samples, per update.
     :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
-        and ln π are constant, because the density of a squashed policy is zero or infinite at the bounds.
+        and ln π are constant, because the density of a bounded policy is zero or infinite at the bounds.
     :raises ValueError: For arguments out of range.
     """
 
@@ -159,7 +159,7 @@ class TransitionDiscriminator(Discriminator[Samples]):
     :param source: "recent" for the most recent transitions, "replay" for random ones of the replay buffer. ln q is of
         what made the transitions since the model was made or loaded.
     :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
-        and ln π are constant, because the density of a squashed policy is zero or infinite at the bounds.
+        and ln π are constant, because the density of a bounded policy is zero or infinite at the bounds.
     :param regularization: Keyword arguments of :class:`~ardae_rl.irl.regularization.Regularization`.
     :raises ValueError: For arguments out of range.
     """

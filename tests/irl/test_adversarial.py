@@ -12,10 +12,12 @@ import torch as th
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, LogEveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.her import HerReplayBuffer
 
 from ardae_rl.irl import AIRL, GAIL, GANGCL, ShapedRewardNet, Trajectory, collect_demonstrations, save_trajectories
 from ardae_rl.irl.adversarial import AdversarialIRL
@@ -464,6 +466,19 @@ def test_an_environment_after_loading(tmp_path: Path) -> None:
     loaded.learn(40)
     assert loaded.replay_buffer.buffer_size == 50 and loaded.replay_buffer.size() == 40
     assert loaded.replay_buffer.sample(5).rewards.shape == (5, 1)
+
+
+def test_hindsight_after_loading(tmp_path: Path) -> None:
+    """Its replay buffer asks for the environment, which a model that only acts does not have."""
+    env, action = BitFlippingEnv(4, continuous=True), np.ones(4, np.float32)
+    always: Any = Always(action)
+    demos = collect_demonstrations(always, make_vec_env(lambda: BitFlippingEnv(4, continuous=True)), 1)
+    model = make(AIRL, "sac", env, demos, generator_kwargs={"replay_buffer_class": HerReplayBuffer}).learn(20)
+    model.save(tmp_path / "model")
+    loaded = AIRL.load(tmp_path / "model", device="cpu", demonstrations=demos)
+    assert loaded.predict(env.reset()[0])[0].shape == (4,)
+    loaded.set_env(env)
+    assert isinstance(loaded.learn(20).replay_buffer, HerReplayBuffer)
 
 
 @pytest.mark.parametrize("method", [AIRL, GAIL])
