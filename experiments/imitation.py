@@ -54,7 +54,7 @@ GENERATOR_ARGUMENTS: dict[str, dict[str, Any]] = {
 STEPS = {"Pendulum-v1": 20_000} | dict.fromkeys(("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"), 200_000)
 EXPERT_STEPS = {"Pendulum-v1": 20_000, "HalfCheetah-v5": 150_000, "Hopper-v5": 300_000, "Walker2d-v5": 500_000}
 EXPERT_STEPS["Ant-v5"] = 1_000_000
-_DEFAULT_STEPS = 20_000
+DEFAULT_STEPS = 20_000
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"n_parts": 2, "curve_episodes": 1, "episodes": 1, "random_episodes": 1},
     "quick": {"n_parts": 10, "curve_episodes": 5, "episodes": 20, "random_episodes": 50},
@@ -75,9 +75,10 @@ def runs(
 ) -> list[dict[str, Any]]:
     for method in methods:
         check_choice("methods", method, METHODS)
+        check_preset(method, env)
     smoke = budget == "smoke"
-    steps = steps or (120 if smoke else STEPS.get(env, _DEFAULT_STEPS))
-    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS.get(env, _DEFAULT_STEPS))
+    steps = steps or (120 if smoke else STEPS.get(env, DEFAULT_STEPS))
+    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS.get(env, DEFAULT_STEPS))
     for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
         check_count(name, value)
     evaluation = BUDGETS[budget]
@@ -143,6 +144,16 @@ def random_return(env_id: str, episodes: int) -> float:
 def learner_env_id(method: str, env_id: str) -> str:
     """Return the id of the environment that a method learns in."""
     return ABSORBING.get(env_id, env_id) if "preset" in METHODS[method] else env_id
+
+
+def check_preset(method: str, env_id: str) -> None:
+    """Check that a method has settings for an environment.
+
+    :raises ValueError: If it is a preset that has none.
+    """
+    form = METHODS[method]
+    if "preset" in form:
+        presets.constructor_arguments(form["algorithm"], learner_env_id(method, env_id), form["preset"])
 
 
 def make_learner(method: str, env_id: str, demos: Path, steps: int, seed: int, assignments: Sequence[str] = ()) -> Any:

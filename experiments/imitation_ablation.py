@@ -17,7 +17,9 @@ from ardae_rl.runs.tables import Row, read_csv
 from experiments.figure import Figure, needed
 from experiments.imitation import (
     BUDGETS,
+    DEFAULT_STEPS,
     EXPERT_STEPS,
+    check_preset,
     expert_settings,
     learn,
     learner_env_id,
@@ -59,9 +61,10 @@ def runs(
 ) -> list[dict[str, Any]]:
     for name in without:
         check_choice("without", name, ABLATIONS)
+    check_preset(METHOD, env)
     smoke = budget == "smoke"
     steps = steps or (120 if smoke else 100_000)
-    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS[env])
+    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS.get(env, DEFAULT_STEPS))
     for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
         check_count(name, value)
     expert = expert_settings(env, expert_steps, n_demos, BUDGETS[budget])

@@ -1,8 +1,9 @@
 """What a learned reward is worth: SAC trained anew on it, in the same and in a heavier environment.
 
 A learner of the experiment "imitation" yields the reward network. A new SAC learns with this reward in the environment
-with all masses multiplied by a factor, and is evaluated by the environment's own reward. Beside it are SAC with the
-true reward, and the policies of the learner and of behavioral cloning without further training.
+with all masses multiplied by a factor, and is evaluated by the environment's own reward. Rewards of AIRL and GAN-GCL
+belong to a temperature of 1. Beside it are SAC with the true reward, and the policies of the learner and of behavioral
+cloning without further training. Presets whose environment has an absorbing state keep it in the heavier one.
 """
 
 import time
@@ -25,16 +26,21 @@ from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, needed
 from experiments.imitation import (
     BUDGETS,
+    DEFAULT_STEPS,
     EXPERT_STEPS,
     GENERATOR_ARGUMENTS,
     METHODS,
     STEPS,
+    check_preset,
     expert_settings,
+    learner_env_id,
     make_learner,
     train_expert,
 )
 
 SOURCES = ("learned reward", "true reward", "learner's policy", "behavioral cloning")
+# Learners of a reward
+REWARD_METHODS = tuple(name for name, form in METHODS.items() if form["algorithm"] in ("airl", "gan_gcl", "gail"))
 KEY = ("source", "method", "env", "mass", "seed", "steps", "n_demos")
 
 
@@ -50,12 +56,14 @@ def runs(
     expert_steps: int | None = None,
     n_demos: int = 10,
 ) -> list[dict[str, Any]]:
-    check_choice("method", method, METHODS)
+    check_choice("method", method, REWARD_METHODS)
+    check_preset(method, env)
+    heavier(env, 1.0).close()  # refuses what has no masses
     for source in sources:
         check_choice("sources", source, SOURCES)
     smoke = budget == "smoke"
-    steps = steps or (120 if smoke else STEPS[env])
-    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS[env])
+    steps = steps or (120 if smoke else STEPS.get(env, DEFAULT_STEPS))
+    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS.get(env, DEFAULT_STEPS))
     for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
         check_count(name, value)
     expert = expert_settings(env, expert_steps, n_demos, BUDGETS[budget])
@@ -71,14 +79,19 @@ def runs(
 
 
 def heavier(env_id: str, mass: float) -> gym.Env[Any, Any]:
-    """Return an environment with all masses multiplied by a factor."""
+    """Return an environment with all masses multiplied by a factor.
+
+    :raises ValueError: For an environment that is neither Pendulum nor of MuJoCo.
+    """
     env = gym.make(env_id)
     unwrapped: Any = env.unwrapped
     if hasattr(unwrapped, "model"):  # MuJoCo
         unwrapped.model.body_mass[:] *= mass
         unwrapped.model.body_inertia[:] *= mass
+    elif hasattr(unwrapped, "m"):
+        unwrapped.m *= mass
     else:
-        unwrapped.m *= mass  # Pendulum
+        raise ValueError(f"`env` must be Pendulum-v1 or an environment of MuJoCo, to change its masses, got {env_id!r}")
     return env
 
 
@@ -96,21 +109,24 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     start = time.monotonic()
     env_id, seed, steps = settings["env"], settings["seed"], settings["steps"]
     demos = needed(run.folder, settings) / "demos.npz"
-    source = settings["source"]
-    learner_of = {"learned reward": settings["method"], "learner's policy": settings["method"]}
+    source, method = settings["source"], settings["method"]
+    is_learner = source in ("learned reward", "learner's policy")
+    # Networks of the learner know the absorbing state of its environment
+    own_env_id = learner_env_id(method, env_id) if is_learner else env_id
     model: Any = None
     if source != "true reward":
-        method = learner_of.get(source, "bc")
-        model = make_learner(method, env_id, demos, steps, seed).learn(steps)
+        model = make_learner(method if is_learner else "bc", env_id, demos, steps, seed).learn(steps)
         model.save(run.folder / "learner")
     if source in ("learned reward", "true reward"):
-        env: Any = heavier(env_id, settings["mass"])
+        env: Any = heavier(own_env_id, settings["mass"])
+        arguments = GENERATOR_ARGUMENTS.get(env_id, {}) | {"buffer_size": steps}
         if source == "learned reward":
             env = with_reward(env, model.reward_net)
-        arguments = GENERATOR_ARGUMENTS.get(env_id, {}) | {"buffer_size": steps}
+            if model.discriminator.needs_density:
+                arguments["ent_coef"] = 1.0  # the temperature that such a reward is learned for
         model = SAC("MlpPolicy", env, seed=seed, device="cpu", **arguments).learn(steps)
         model.save(run.folder / "model")
-    test = Monitor(heavier(env_id, settings["mass"]))
+    test = Monitor(heavier(own_env_id, settings["mass"]))
     test.reset(seed=10_000)
     mean, _ = evaluate_policy(model, test, settings["episodes"])
     settled = {name: settings[name] for name in ("source", "method", "env", "mass", "seed", "steps")}

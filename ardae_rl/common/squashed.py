@@ -10,13 +10,20 @@ _MARGIN = 1e-6  # between actions in [-1, 1] and their bounds, where densities b
 _LOWEST_LOG_SLOPE = math.log(1 - (1 - _MARGIN) ** 2)
 
 
+def action_bounds(action_space: spaces.Box, device: th.device) -> tuple[th.Tensor, th.Tensor]:
+    """Return the lowest and highest actions, each of shape (action_dim,)."""
+    bounds = (action_space.low, action_space.high)
+    low, high = (th.as_tensor(bound, dtype=th.float32, device=device).flatten() for bound in bounds)
+    return low, high
+
+
 def scale_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
     """Return the environment's actions rescaled to [-1, 1], shape (batch, action_dim).
 
     :param actions: Actions in the environment's range, shape (batch, action_dim) or (batch, *shape of the space).
     :param action_space: Action space of the environment.
     """
-    low, high = _bounds(action_space, actions.device)
+    low, high = action_bounds(action_space, actions.device)
     return 2 * (actions.to(low).reshape(-1, len(low)) - low) / (high - low) - 1
 
 
@@ -26,7 +33,7 @@ def unscale_actions(scaled: th.Tensor, action_space: spaces.Box) -> th.Tensor:
     :param scaled: Actions in [-1, 1], shape (batch, action_dim) or (batch, *shape of the space).
     :param action_space: Action space of the environment.
     """
-    low, high = _bounds(action_space, scaled.device)
+    low, high = action_bounds(action_space, scaled.device)
     actions = low + 0.5 * (scaled.reshape(-1, len(low)) + 1) * (high - low)
     return actions.reshape(-1, *action_space.shape)
 
@@ -38,7 +45,7 @@ def clip_inside_bounds(actions: th.Tensor, action_space: spaces.Box, margin: flo
     :param action_space: Action space of the environment.
     :param margin: Width of the margin as a fraction of half the range.
     """
-    low, high = _bounds(action_space, actions.device)
+    low, high = action_bounds(action_space, actions.device)
     offset = 0.5 * margin * (high - low)
     return actions.reshape(-1, len(low)).clamp(low + offset, high - offset)
 
@@ -72,15 +79,9 @@ def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
 
 def log_half_range(action_space: spaces.Box, device: th.device) -> th.Tensor:
     """Return the log-Jacobian of rescaling [-1, 1] to the action bounds, Σ ln((high - low) / 2)."""
-    low, high = _bounds(action_space, device)
+    low, high = action_bounds(action_space, device)
     return th.log((high - low) / 2).sum()
 
 
 def _log_tanh_slopes(pre_tanh: th.Tensor) -> th.Tensor:
     return 2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))
-
-
-def _bounds(action_space: spaces.Box, device: th.device) -> tuple[th.Tensor, th.Tensor]:
-    bounds = (action_space.low, action_space.high)
-    low, high = (th.as_tensor(bound, dtype=th.float32, device=device).flatten() for bound in bounds)
-    return low, high

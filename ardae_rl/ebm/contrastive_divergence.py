@@ -10,6 +10,7 @@ from ardae_rl.ebm.energy import EnergyNetwork
 from ardae_rl.ebm.langevin import langevin
 from ardae_rl.ebm.training import ADAM_BETAS, check_data, cosine_decay, finite_metrics, gradient_step, random_batch
 from ardae_rl.runs.progress import progress_bar
+from ardae_rl.score.inputs import Numbers, as_numbers
 
 
 class MarkovChainEBM(nn.Module):
@@ -31,7 +32,7 @@ class MarkovChainEBM(nn.Module):
     :param dim: Dimension of the data.
     :param persistent: Whether chains continue from their last state; otherwise they start at data in each step.
     :param n_langevin: Number of moves of each chain per step.
-    :param step_size: Step size of the moves, in standard deviations of the data.
+    :param step_size: Step size of the moves, in standard deviations of the data in each dimension.
     :param energy_kwargs: Arguments of :class:`~ardae_rl.ebm.energy.EnergyNetwork`.
     :raises ValueError: If a number is not positive.
     """
@@ -52,7 +53,7 @@ class MarkovChainEBM(nn.Module):
 
     def fit(
         self,
-        data: th.Tensor,
+        data: Numbers,
         n_steps: int = 5000,
         batch_size: int = 512,
         learning_rate: float = 1e-3,
@@ -61,20 +62,22 @@ class MarkovChainEBM(nn.Module):
     ) -> None:
         """Lower the energy of the data and raise the energy where the chains go.
 
-        :param data: Data, (n, dim).
+        :param data: Data, (n, dim), as an array or a tensor.
         :param n_steps: Number of updates.
         :param batch_size: Number of chains, and of data points per update.
         :param learning_rate: Initial learning rate, annealed to zero along a cosine.
         :param energy_weight: Weight of the mean squared energies, which keeps energies from drifting.
         :param progress: Whether to show a progress bar.
-        :raises ValueError: If the data is not a finite (n, dim) tensor, or training diverges.
+        :raises ValueError: If the data has another shape or is not finite, or training diverges.
+        :raises TypeError: If the data is no array of numbers.
         """
+        data = as_numbers("data", data, next(self.parameters()))
         check_data(data, self.dim)
         check_count("n_steps", n_steps)
         check_count("batch_size", batch_size)
         check_min("energy_weight", energy_weight, 0)
         self.energy.fit_scale(data)
-        step_size = self.step_size * float(data.std())
+        step_size = self.step_size * self.energy.scale
         optimizer = th.optim.Adam(self.energy.parameters(), lr=learning_rate, betas=ADAM_BETAS)
         schedule = cosine_decay(optimizer, 0, n_steps)
         chains = random_batch(data, batch_size)

@@ -11,11 +11,11 @@ def energy_gradient(energy: nn.Module, x: th.Tensor) -> th.Tensor:
     return gradient
 
 
-def langevin(energy: nn.Module, x: th.Tensor, n_steps: int, step_size: float) -> th.Tensor:
+def langevin(energy: nn.Module, x: th.Tensor, n_steps: int, step_size: float | th.Tensor) -> th.Tensor:
     """Move points (n, dim) by Langevin dynamics, x ← x - ½ η² ∇E + η ε with ε ~ N(0, I).
 
     :param n_steps: Number of moves.
-    :param step_size: η.
+    :param step_size: η, for all dimensions or for each, shape (dim,).
     """
     for _ in range(n_steps):
         x = x - 0.5 * step_size**2 * energy_gradient(energy, x) + step_size * th.randn_like(x)

@@ -15,14 +15,17 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
+from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.common.checks import check_count, check_min
-from ardae_rl.common.queries import check_finite, check_observation, check_spaces
+from ardae_rl.common.queries import check_observation, check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import clone_demonstrations, forget_distribution
 from ardae_rl.irl.discriminator import Discriminator
 from ardae_rl.irl.files import Demonstrations
 from ardae_rl.irl.generator import check_same_generator, generator_arguments, generator_class_of, policy_class_of
+from ardae_rl.irl.loading import load_arguments, load_generator
 from ardae_rl.irl.preparation import check_given, check_not_normalized, prepared_demonstrations
+from ardae_rl.irl.relabelling import empty_replay_buffer
 from ardae_rl.irl.reward_nets import RewardNet
 from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
 from ardae_rl.irl.rounds import DiscriminatorRounds
@@ -134,6 +137,7 @@ class AdversarialIRL(BaseAlgorithm):
         self.generator: Any = None
         # The saved generator and its arguments, while a model is saved or loaded
         self.generator_state: tuple[bytes, dict[str, Any]] | None = None
+        self._changes: dict[str, dict[str, Any]] = {}  # entries of dictionaries that `load` replaces
         self._demos: list[Transitions] = []  # one batch per episode
         self._rollout: list[tuple[Transitions, NDArray[np.float32]]] = []  # of an on-policy generator, with rewards
         self._steps_since_round = 0
@@ -147,6 +151,10 @@ class AdversarialIRL(BaseAlgorithm):
             check_count(name, getattr(self, name))
         check_min("weight_decay", self.weight_decay, 0)
         check_spaces(self)
+        if self.generator_state is not None:
+            self.generator_kwargs = self.generator_state[1]  # SB3's file has lists in the place of tuples
+        for name, changes in self._changes.items():
+            setattr(self, name, getattr(self, name) | changes)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         make_discriminator: Any = self.discriminator_class  # constructors of subclasses differ
@@ -159,8 +167,9 @@ class AdversarialIRL(BaseAlgorithm):
             n_envs=self.n_envs,
             **self.discriminator_kwargs,
         ).to(self.device)
-        parameters = self.discriminator.parameters()
-        self.optimizer = th.optim.AdamW(parameters, lr=self.lr_schedule(1), weight_decay=self.weight_decay)
+        groups = self.discriminator.parameter_groups()
+        self.optimizer = th.optim.AdamW(groups, lr=self.lr_schedule(1), weight_decay=self.weight_decay)
+        self._mark_absorbing_states()
         self.generator = self._make_generator() if self.generator_state is None else self._load_generator()
         if isinstance(self.generator, OffPolicyAlgorithm):
             self._relabel_replay_buffer()
@@ -191,10 +200,7 @@ class AdversarialIRL(BaseAlgorithm):
         return generator_arguments(self.generator_class, self.generator_kwargs, self.observation_space, needs_density)
 
     def _load_generator(self) -> Any:
-        """Return the generator of a saved model, with the arguments that were given to ``load``.
-
-        Without an environment it only acts and needs no replay memory.
-        """
+        """Return the generator of a saved model, with the arguments that were given to ``load``."""
         assert self.generator_state is not None
         check_same_generator(self.generator, self.generator_class)
         (state, saved), self.generator_state = self.generator_state, None
@@ -205,9 +211,7 @@ class AdversarialIRL(BaseAlgorithm):
             if name not in saved or saved[name] != value
         }
         env = None if self.env is None else self._with_learned_reward(self.env)
-        if env is None and issubclass(self.generator_class, OffPolicyAlgorithm):
-            changed["buffer_size"] = 1
-        return self.generator_class.load(io.BytesIO(state), env, self.device, **changed)
+        return load_generator(self.generator_class, state, env, self, changed)
 
     def _with_learned_reward(self, env: VecEnv) -> RewardVecEnvWrapper:
         check_not_normalized(env)
@@ -216,13 +220,29 @@ class AdversarialIRL(BaseAlgorithm):
     def _relabel_replay_buffer(self) -> None:
         self.generator.replay_buffer.reward = self.reward
 
+    def _mark_absorbing_states(self) -> None:
+        """Tell the reward network whether the environment has an absorbing state. Without one, what is saved counts."""
+        if self.env is not None:
+            self.reward_net.has_absorbing_state.fill_(all(self.env.env_is_wrapped(AbsorbingState)))
+
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Continue in another environment, as in SB3.
+
+        :param env: Environment with the same spaces, and as many parallel environments.
+        :param force_reset: Whether to begin new episodes instead of going on at the last observations.
+        :raises ValueError: For other spaces, and for a VecNormalize. The trainer is then left as it was.
+        """
+        env = self._wrap_env(env, self.verbose)
+        wrapped = self._with_learned_reward(env)
         super().set_env(env, force_reset)
-        assert self.env is not None
-        wrapped = self._with_learned_reward(self.env)
+        self._mark_absorbing_states()
         if not force_reset:
             wrapped.go_on_from(self.generator._last_obs)
+        has_placeholder = self.generator.env is None and isinstance(self.generator, OffPolicyAlgorithm)
         self.generator.set_env(wrapped, force_reset)
+        if has_placeholder and self.generator.replay_buffer.size() == 0:
+            self.generator.replay_buffer = empty_replay_buffer(self.generator)
+            self._relabel_replay_buffer()
 
     # Use
 
@@ -300,8 +320,10 @@ class AdversarialIRL(BaseAlgorithm):
         return self
 
     def start_rollout(self) -> None:
-        """Forget the previous rollout."""
+        """Forget the previous rollout, and share the generator's statistics of episodes with callbacks."""
         self._rollout.clear()
+        self.ep_info_buffer = self.generator.ep_info_buffer
+        self.ep_success_buffer = self.generator.ep_success_buffer
 
     def report_progress(self, num_timesteps: int, progress_remaining: float) -> None:
         """Set the counters that schedules, callbacks and the log use."""
@@ -313,13 +335,17 @@ class AdversarialIRL(BaseAlgorithm):
         :param last_values: Values of the states after an on-policy rollout, shape (n_envs, 1).
         :param dones: Whether those states start new episodes, shape (n_envs,).
         """
-        if self._steps_since_round < self.disc_interval or not self.discriminator.is_ready(self.disc_interval):
+        if self._steps_since_round < self.disc_interval or not self.discriminator.is_ready():
             return
         self._steps_since_round = 0
         self.train_discriminator()
         if isinstance(self.generator, OnPolicyAlgorithm):
             assert last_values is not None
             self._relabel_rollout(last_values, dones)
+
+    def dump_logs(self) -> None:
+        """Write the log, as the generator does after each ``log_interval``."""
+        self.generator.dump_logs()
 
     def train_discriminator(self) -> None:
         """Run one round of discriminator updates."""
@@ -335,14 +361,13 @@ class AdversarialIRL(BaseAlgorithm):
             self.optimizer.step()
             means.add({"loss": loss.detach()} | metrics)
         self.reward_net.eval()
-        after = self.discriminator.finish_round(samples)
+        after = self.discriminator.finish_round(demos, samples)
         results = means.finite(f"{self.num_timesteps} steps") | {name: value.item() for name, value in after.items()}
         for name, value in results.items():
             self.logger.record(f"discriminator/{name}", value)
 
     def _step_reward(self, step: VecStep) -> NDArray[np.float32]:
         """Return the learned rewards of a step, and store the step for the discriminator."""
-        check_finite("observations", step.next_observations)
         transitions = make_transitions(
             self.reward_net, step.observations, step.actions, step.next_observations, step.terminated
         )
@@ -385,7 +410,8 @@ class AdversarialIRL(BaseAlgorithm):
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Save the model; the generator is one entry of it, in the form of its own ``save``.
 
-        Like the replay buffer, the demonstrations are not saved. Give them to ``load`` to go on learning.
+        The demonstrations, the replay buffer and the discriminator's recent samples are not saved. Give the
+        demonstrations to ``load`` to go on learning.
         """
         file = io.BytesIO()
         self.generator.save(file)
@@ -395,8 +421,52 @@ class AdversarialIRL(BaseAlgorithm):
         finally:
             self.generator_state = None
 
+    @classmethod
+    def load(
+        cls: type[SelfIRL],
+        path: Any,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> SelfIRL:
+        """Load a model, perhaps with other arguments. What is not given stays as saved, also within dictionaries.
+
+        The discriminator's recent samples are not saved: its first rounds after ``load`` train on what has been
+        collected since.
+
+        :param path: Path of the file, or a file object.
+        :param env: Environment to go on learning in. A model without one acts, and learns after ``set_env``.
+        :param device: Device of all networks.
+        :param custom_objects: Values for attributes that cannot be read from the file.
+        :param print_system_info: Whether to print the versions that the model was saved with.
+        :param force_reset: Whether to begin new episodes instead of going on at the last observations.
+        :param kwargs: Keyword arguments of the constructor; ``learning_rate`` means ``disc_learning_rate``.
+        :raises ValueError: For unknown arguments, and for networks that are not the saved ones.
+        """
+        attributes, changes = load_arguments(cls, AdversarialIRL, kwargs)
+        try:
+            model = super().load(
+                path, env, device, custom_objects, print_system_info, force_reset, _changes=changes, **attributes
+            )
+        except RuntimeError as error:
+            if "state_dict" not in str(error):
+                raise
+            raise ValueError(
+                "`reward_kwargs` and `discriminator_kwargs` must describe the networks of the saved model, got others: "
+                + " ".join(str(error).split())
+            ) from error
+        model._changes = {}
+        model.optimizer.param_groups[0]["weight_decay"] = model.weight_decay
+        model.discriminator.limit_actions()
+        if model.env is not None:
+            model.set_env(model.env, force_reset)
+        return model
+
     def _excluded_save_params(self) -> list[str]:
-        data = ["demonstrations", "_demos", "_rollout"]
+        data = ["demonstrations", "_demos", "_rollout", "_changes"]
         return [*super()._excluded_save_params(), "generator", "discriminator", "optimizer", *data]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

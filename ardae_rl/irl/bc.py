@@ -138,7 +138,7 @@ class BC(CheckedPredictions, BaseAlgorithm):
         if not self._custom_logger:
             self._logger = utils.configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps)
         self.num_timesteps = 0 if reset_num_timesteps else self.num_timesteps
-        self._total_timesteps = self.num_timesteps + total_timesteps
+        self._total_timesteps = total_timesteps = self.num_timesteps + total_timesteps  # callbacks see it, as in SB3
         callback = self._init_callback(callback, progress_bar)
         callback.on_training_start(locals(), globals())
         means = MetricMeans()

@@ -1,13 +1,11 @@
 """The interface of discriminators, and the discriminator of single transitions."""
 
-import math
 from abc import abstractmethod
 from collections import deque
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch as th
-from gymnasium.spaces.utils import flatdim
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -15,11 +13,11 @@ from torch import nn
 
 from ardae_rl.common.checks import check_choice, check_count, check_number
 from ardae_rl.irl.generator import acts_randomly
-from ardae_rl.irl.log_density import has_density, policy_log_prob
+from ardae_rl.irl.log_density import has_density, policy_log_prob, uniform_log_prob
 from ardae_rl.irl.mixture import PolicyMixture
 from ardae_rl.irl.regularization import Points, ProximalPenalty, Regularization
 from ardae_rl.irl.reward_nets import BasicRewardNet, RewardNet
-from ardae_rl.irl.transitions import Transitions, concatenate, select
+from ardae_rl.irl.transitions import Transitions, blocks, concatenate, select
 
 Data = TypeVar("Data")
 Loss = tuple[th.Tensor, dict[str, th.Tensor]]
@@ -40,7 +38,7 @@ class Discriminator(nn.Module, Generic[Data]):
     :param reward_net: Network that the logits are made of.
     :param batch_size: Number of demonstrations, and of generator samples, per update.
     :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
-        and ln π are constant, because the density of a squashed policy is zero or infinite at the bounds.
+        and ln π are constant, because the density of a bounded policy is zero or infinite at the bounds.
     :raises ValueError: For arguments out of range.
     """
 
@@ -54,8 +52,16 @@ class Discriminator(nn.Module, Generic[Data]):
         if not 0 < action_margin < 1:
             raise ValueError(f"`action_margin` must be between 0 and 1, got {action_margin!r}")
         self.reward_net, self.batch_size, self.action_margin = reward_net, batch_size, action_margin
+        self.limit_actions()
+
+    def limit_actions(self) -> None:
+        """Clip the actions that the reward network sees to the inner edge of the margin, if there has to be one."""
         if self.needs_density:
-            reward_net.action_limit.fill_(1 - action_margin)
+            self.reward_net.action_limit.fill_(1 - self.action_margin)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters for the optimizer, whose weight decay is that of the first group."""
+        return [{"params": list(self.parameters())}]
 
     def check_generator(self, generator: BaseAlgorithm) -> None:
         """Check that the discriminator can be trained on what the generator does.
@@ -83,9 +89,9 @@ class Discriminator(nn.Module, Generic[Data]):
     def start_episodes(self) -> None:
         """Begin new episodes in all environments, although the previous ones may not have ended."""
 
-    @abstractmethod
-    def is_ready(self, disc_interval: int) -> bool:
-        """Return whether enough samples are stored for a round of updates."""
+    def is_ready(self) -> bool:
+        """Return whether there are samples for a round of updates, after enough environment steps for one."""
+        return True
 
     @abstractmethod
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Data, Data]:
@@ -98,7 +104,7 @@ class Discriminator(nn.Module, Generic[Data]):
     def start_round(self) -> None:
         """Prepare for a round of updates."""
 
-    def finish_round(self, samples: Data) -> dict[str, th.Tensor]:
+    def finish_round(self, demos: Data, samples: Data) -> dict[str, th.Tensor]:
         """Take note that a round of updates is over, and return metrics to log."""
         return {}
 
@@ -107,8 +113,17 @@ class Discriminator(nn.Module, Generic[Data]):
         """Return the loss of one update on a random batch, and metrics to log."""
 
     def log_prob(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
-        """Return ln π of the generator's current policy, shape (n,)."""
-        return policy_log_prob(generator, transitions.observations, transitions.actions, self.action_margin)
+        """Return ln π of the generator's current policy, shape (n,).
+
+        In an absorbing state, where actions do nothing, a policy counts as uniform: otherwise terminating would pay for
+        what the policy happens to do there.
+        """
+        return th.cat([self._log_prob(block, generator) for block in blocks(transitions)])
+
+    def _log_prob(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
+        log_prob = policy_log_prob(generator, transitions.observations, transitions.actions, self.action_margin)
+        is_absorbed = self.reward_net.absorbed(transitions.observations) > 0
+        return th.where(is_absorbed, uniform_log_prob(generator), log_prob)
 
     def component_log_probs(
         self, mixture: PolicyMixture, transitions: Transitions, generator: BaseAlgorithm, name: str | None = None
@@ -117,8 +132,8 @@ class Discriminator(nn.Module, Generic[Data]):
 
         :param name: Name of transitions that do not change, whose densities are computed once for each component.
         """
-        n_actions = flatdim(generator.action_space)  # uniform actions: a box is rescaled to [-1, 1]
-        uniform = th.full((len(transitions.actions),), -n_actions * math.log(2), device=transitions.actions.device)
+        n, device = len(transitions.actions), transitions.actions.device
+        uniform = th.full((n,), uniform_log_prob(generator), device=device)
         return mixture.log_probs(generator.policy, lambda: self.log_prob(transitions, generator), uniform, name)
 
 
@@ -144,13 +159,14 @@ class TransitionDiscriminator(Discriminator[Samples]):
     :param source: "recent" for the most recent transitions, "replay" for random ones of the replay buffer. ln q is of
         what made the transitions since the model was made or loaded.
     :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
-        and ln π are constant, because the density of a squashed policy is zero or infinite at the bounds.
+        and ln π are constant, because the density of a bounded policy is zero or infinite at the bounds.
     :param regularization: Keyword arguments of :class:`~ardae_rl.irl.regularization.Regularization`.
     :raises ValueError: For arguments out of range.
     """
 
     reward_net: BasicRewardNet
     reward_scale: th.Tensor
+    n_rounds: th.Tensor
 
     def __init__(
         self,
@@ -172,7 +188,7 @@ class TransitionDiscriminator(Discriminator[Samples]):
         weight, target = self.regularization.proximal_weight, self.regularization.proximal_target
         self.proximal = ProximalPenalty(weight, target) if weight > 0 else None
         self.register_buffer("reward_scale", th.ones(()))
-        self._n_rounds = 0
+        self.register_buffer("n_rounds", th.zeros(()))  # that the scale is an average of
 
     def check_generator(self, generator: BaseAlgorithm) -> None:
         super().check_generator(generator)
@@ -191,10 +207,6 @@ class TransitionDiscriminator(Discriminator[Samples]):
         if self.source == "replay":
             buffer = _replay_buffer(generator)
             self.mixture.window = buffer.buffer_size * buffer.n_envs
-
-    def is_ready(self, disc_interval: int) -> bool:
-        n_samples = sum(len(step.actions) for step in self.recent)
-        return n_samples >= disc_interval or len(self.recent) == self.recent.maxlen
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Samples, Samples]:
         demo_transitions = concatenate(demos)
@@ -231,10 +243,11 @@ class TransitionDiscriminator(Discriminator[Samples]):
 
     def start_round(self) -> None:
         if self.proximal is not None:
-            self.proximal.start_round(self.reward_net, _reward_of)
+            self.proximal.start_round(self.reward_net)
 
     def loss(self, demos: Samples, samples: Samples, generator: BaseAlgorithm) -> Loss:
-        demo_points, sample_points = (self.reward_net.encode(*self._draw(part)) for part in (demos, samples))
+        drawn = self._draw(demos), self._draw(samples)
+        demo_points, sample_points = (self.reward_net.encode(*part) for part in drawn)
         settings = self.regularization
         loss, *logits = settings.classification(self._logits, demo_points, sample_points)
         metrics = accuracies(*logits)
@@ -243,23 +256,24 @@ class TransitionDiscriminator(Discriminator[Samples]):
             loss = loss + settings.gradient_penalty * penalty
             metrics["gradient_penalty"] = penalty.detach()
         if self.proximal is not None:
-            points = Points(*(th.cat(parts) for parts in zip(demo_points, sample_points, strict=True)))
-            loss = loss + self.proximal.weight * self.proximal.change(self.reward_net.reward_of(points), points)
+            rewards = th.cat([self.reward_net.reward_of(points) for points in (demo_points, sample_points)])
+            change = self.proximal.change(rewards, concatenate([part.transitions for part in drawn]))
+            loss = loss + self.proximal.weight * change
         return loss, metrics
 
     @th.no_grad()
-    def finish_round(self, samples: Samples) -> dict[str, th.Tensor]:
-        points = self.reward_net.encode(*self._draw(samples))
-        rewards = self.reward_net.reward_of(points)
+    def finish_round(self, demos: Samples, samples: Samples) -> dict[str, th.Tensor]:
         metrics: dict[str, th.Tensor] = {}
         if self.proximal is not None:
-            change = self.proximal.change(rewards, points)
+            both = concatenate([self._draw(part).transitions for part in (demos, samples)])
+            change = self.proximal.change(self.reward_net(*both), both)
             self.proximal.adapt(change)
             metrics = {"reward_change": change, "proximal_weight": self.proximal.weight.clone()}
         if self.regularization.normalize_rewards:
-            self._n_rounds += 1
-            std = self.generator_reward(rewards).std().clamp_min(_MIN_REWARD_STD)
-            self.reward_scale.lerp_(std, max(1 / self._n_rounds, _SCALE_RATE))
+            rewards = th.cat([self.reward_net(*block) for block in blocks(samples.transitions)])
+            std = self.generator_reward(rewards).std(unbiased=False).clamp_min(_MIN_REWARD_STD)
+            self.n_rounds += 1
+            self.reward_scale.lerp_(std, (1 / self.n_rounds).clamp_min(_SCALE_RATE))
         return metrics
 
     def generator_reward(self, outputs: th.Tensor) -> th.Tensor:
@@ -279,11 +293,6 @@ def accuracies(demo_logits: th.Tensor, sample_logits: th.Tensor) -> dict[str, An
         "demo_accuracy": (demo_logits > 0).float().mean(),
         "sample_accuracy": (sample_logits < 0).float().mean(),
     }
-
-
-def _reward_of(reward_net: Any, points: Points) -> th.Tensor:
-    rewards: th.Tensor = reward_net.reward_of(points)
-    return rewards
 
 
 def _replay_buffer(generator: BaseAlgorithm) -> Any:

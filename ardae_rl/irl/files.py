@@ -1,7 +1,7 @@
 """Demonstrations in files and in Minari's datasets."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,10 +24,16 @@ Demonstrations = Sequence[Trajectory] | Path | str  # episodes, or where to load
 
 
 def as_trajectories(demonstrations: Demonstrations | None) -> list[Trajectory] | None:
-    """Return demonstrations as a list, loaded if a path or ``minari:ID`` is given; None for None."""
+    """Return demonstrations as a list, loaded if a path or ``minari:ID`` is given; None for None.
+
+    :raises TypeError: For something else than trajectories.
+    :raises ValueError: If they cannot be loaded.
+    """
+    if demonstrations is None:
+        return None
     if isinstance(demonstrations, (str, Path)):
-        demonstrations = load_trajectories(demonstrations)
-    return None if demonstrations is None else list(demonstrations)
+        return load_trajectories(demonstrations)
+    return _checked_trajectories("demonstrations", demonstrations)
 
 
 def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> None:
@@ -43,8 +49,10 @@ def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> N
 
     :param path: Path of the file; missing folders are created.
     :param trajectories: Trajectories, of which all or none have rewards.
-    :raises ValueError: Without trajectories, or if only some of them have rewards.
+    :raises ValueError: Without trajectories, if only some of them have rewards, and for different keys of observations.
+    :raises TypeError: For something else than trajectories.
     """
+    trajectories = _checked_trajectories("trajectories", trajectories)
     if not trajectories:
         raise ValueError("`trajectories` must have at least one trajectory, got none")
     rewards = [trajectory.rewards for trajectory in trajectories if trajectory.rewards is not None]
@@ -52,12 +60,18 @@ def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> N
         raise ValueError(
             f"`trajectories` must all have rewards or all have none, got {len(rewards)} of {len(trajectories)} with"
         )
+    names = named_arrays(trajectories[0].observations).keys()
+    for k, trajectory in enumerate(trajectories):
+        if (other := named_arrays(trajectory.observations).keys()) != names:
+            raise ValueError(
+                f"`trajectories[{k}]` must have {', '.join(names)} as the first has, got {', '.join(other)}"
+            )
     arrays: dict[str, Any] = {
         "lengths": np.array([len(trajectory) for trajectory in trajectories]),
         "terminated": np.array([trajectory.terminated for trajectory in trajectories]),
         "actions": np.concatenate([trajectory.actions for trajectory in trajectories]),
     }
-    for name in named_arrays(trajectories[0].observations):
+    for name in names:
         arrays[name] = np.concatenate([named_arrays(trajectory.observations)[name] for trajectory in trajectories])
     if rewards:
         arrays["rewards"] = np.concatenate(rewards)
@@ -82,10 +96,10 @@ def load_trajectories(source: Path | str) -> list[Trajectory]:
     :raises ValueError: If there is no such file or dataset, or if the file contains something else.
     :raises ImportError: For a Minari dataset, if Minari is not installed.
     """
+    check_demonstrations(source)
+    if str(source).startswith(MINARI):
+        return minari_trajectories(str(source).removeprefix(MINARI))
     try:
-        check_demonstrations(source)
-        if str(source).startswith(MINARI):
-            return minari_trajectories(str(source).removeprefix(MINARI))
         return _read(source)
     except _UNREADABLE as error:
         if "`demonstrations`" in str(error):
@@ -99,6 +113,7 @@ def load_trajectories(source: Path | str) -> list[Trajectory]:
 def _read(path: Path | str) -> list[Trajectory]:
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
+    _check_rows(arrays, path)
     trajectories = []
     stops = np.cumsum(arrays["lengths"])
     for k, (stop, n) in enumerate(zip(stops, arrays["lengths"], strict=True)):
@@ -115,6 +130,21 @@ def _read(path: Path | str) -> list[Trajectory]:
             )
         )
     return trajectories
+
+
+def _check_rows(arrays: dict[str, Any], path: Path | str) -> None:
+    """Check that the arrays of a file have as many rows as the lengths of its episodes say."""
+    lengths = arrays["lengths"]
+    n_steps, n_episodes = int(lengths.sum()), len(lengths)
+    for name, array in arrays.items():
+        expected = n_steps + n_episodes if _is_observation(name) else n_steps
+        if name in ("lengths", "terminated"):
+            expected = n_episodes
+        if len(array) != expected:
+            raise ValueError(
+                f"`demonstrations` must be an .npz file of trajectories, got {path}, in which {name} has {len(array)} "
+                f"rows instead of {expected}"
+            )
 
 
 def check_demonstrations(source: Path | str) -> None:
@@ -139,7 +169,8 @@ def check_demonstrations(source: Path | str) -> None:
         raise ValueError(f"`demonstrations` must be an .npz file of trajectories or minari:ID, got no file {path}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            missing = sorted(set(_REQUIRED) - set(arrays))
+            found = {"observations" if _is_observation(name) else name for name in arrays}
+            missing = sorted({*_REQUIRED, "observations"} - found)
     except (*_UNREADABLE, AttributeError) as error:  # AttributeError for a single array
         raise ValueError(f"`demonstrations` must be an .npz file of trajectories, got {path}") from error
     if missing:
@@ -153,12 +184,19 @@ def minari_trajectories(dataset_id: str) -> list[Trajectory]:
 
     :param dataset_id: Name of the dataset in Minari.
     :raises ImportError: If Minari is not installed.
-    :raises ValueError: If there is no such dataset.
+    :raises ValueError: If there is no such dataset, or its observations or actions are no arrays.
     """
-    return [
-        Trajectory(episode.observations, episode.actions, episode.rewards, bool(episode.terminations[-1]))
-        for episode in _minari_dataset(dataset_id).iterate_episodes()
-    ]
+    dataset = _minari_dataset(dataset_id)
+    try:
+        return [
+            Trajectory(episode.observations, episode.actions, episode.rewards, bool(episode.terminations[-1]))
+            for episode in dataset.iterate_episodes()
+        ]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`demonstrations` must be a dataset of Minari with arrays, or dictionaries of arrays, as observations and "
+            f"arrays as actions, got {dataset_id!r}: {error}"
+        ) from error
 
 
 def _minari_dataset(dataset_id: str) -> Any:
@@ -172,6 +210,16 @@ def _minari_dataset(dataset_id: str) -> Any:
             f"`demonstrations` must be a local dataset of Minari, got {dataset_id!r}; `minari list local` shows what "
             f"is there, and `minari download {dataset_id}` fetches it"
         ) from error
+
+
+def _checked_trajectories(name: str, values: Any) -> list[Trajectory]:
+    if not isinstance(values, Iterable):
+        raise TypeError(f"`{name}` must be several trajectories, such as a list of them, got a {type(values).__name__}")
+    trajectories = list(values)
+    for k, value in enumerate(trajectories):
+        if not isinstance(value, Trajectory):
+            raise TypeError(f"`{name}[{k}]` must be a Trajectory, got a {type(value).__name__}")
+    return trajectories
 
 
 def _is_observation(name: str) -> bool:

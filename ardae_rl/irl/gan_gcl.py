@@ -113,7 +113,13 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
                     self.recent.append(Episodes(concatenate(steps), [len(steps)], th.cat(log_q).sum()[None]))
                 self._unfinished[k], self._has_random[k] = [], False
 
-    def is_ready(self, disc_interval: int) -> bool:
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters of the reward, and a learned ln Z, which must not decay."""
+        groups: list[dict[str, Any]] = [{"params": list(self.reward_net.parameters())}]
+        log_z = list(self.partition.parameters())
+        return [*groups, {"params": log_z, "weight_decay": 0.0}] if log_z else groups
+
+    def is_ready(self) -> bool:
         return len(self.recent) > 0
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Episodes, Episodes]:
@@ -173,7 +179,8 @@ class GANGCL(AdversarialIRL):
 
     References: Finn, Christiano, Abbeel and Levine (2016), A connection between generative adversarial networks,
     inverse reinforcement learning, and energy-based models, https://arxiv.org/abs/1611.03852; for
-    ``objective="cost"``, which has the same gradient, Finn, Levine and Abbeel (2016), Guided cost learning, https://arxiv.org/abs/1603.00448.
+    ``objective="cost"``, which has the same gradient with ``partition="mixture"``, Finn, Levine and Abbeel (2016),
+    Guided cost learning, https://arxiv.org/abs/1603.00448.
 
     Example:
 

@@ -39,6 +39,16 @@ def generator_class_of(generator: str | type[BaseAlgorithm]) -> Any:
     return algorithm_class(generator)
 
 
+def argument_names(algorithm: type[Any], base: type[Any]) -> set[str]:
+    """Return the names of the arguments of an algorithm's constructor, which may pass some on to those of its bases.
+
+    :param base: Last of the bases to look at.
+    """
+    classes = [cls for cls in algorithm.__mro__ if issubclass(cls, base)]
+    parameters = [part for cls in classes for part in inspect.signature(cls).parameters.values()]
+    return {part.name for part in parameters if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)}
+
+
 def check_same_generator(generator: str | type[BaseAlgorithm] | None, saved: type[BaseAlgorithm]) -> None:
     """Check the generator that is given when a model is loaded.
 
@@ -71,14 +81,19 @@ def generator_arguments(
     """Return the generator's keyword arguments, completed by a relabelling buffer and the temperature of MaxEnt IRL.
 
     :param needs_density: Whether the discriminator uses ln π, so that the reward is in units of a temperature of 1.
-    :raises ValueError: For an algorithm, a replay buffer or n-step returns that do not work with learned rewards, and
-        for arguments that the trainer has itself.
+    :raises ValueError: For an algorithm, a replay buffer or n-step returns that do not work with learned rewards, for
+        action noise where ln π is used, and for arguments that the trainer has itself.
     """
     arguments = dict(generator_kwargs)
     for name in _ARGUMENTS_OF_TRAINER:
         if name in arguments:
             raise ValueError(f"`generator_kwargs` must not have {name!r}, which is an argument of the trainer itself")
     is_off_policy = issubclass(generator_class, OffPolicyAlgorithm)
+    if needs_density and arguments.get("action_noise") is not None:
+        raise ValueError(
+            "`generator_kwargs['action_noise']` must be None, because the policy's density is not that of noisy "
+            f"actions, got {arguments['action_noise']!r}"
+        )
     if is_off_policy:
         if arguments.get("n_steps", 1) != 1:
             raise ValueError(f"`generator_kwargs['n_steps']` must be 1, got {arguments['n_steps']!r}")
@@ -89,7 +104,7 @@ def generator_arguments(
     elif "MlpLstmPolicy" in generator_class.policy_aliases:
         name = generator_class.__name__
         raise ValueError(f"`generator` must be an algorithm whose policy has no memory, got {name}")
-    if needs_density and any("ent_coef" in inspect.signature(cls).parameters for cls in generator_class.__mro__[:-1]):
+    if needs_density and "ent_coef" in argument_names(generator_class, BaseAlgorithm):
         ent_coef = 1.0 if is_off_policy else 0.0
         if arguments.setdefault("ent_coef", ent_coef) != ent_coef:
             warnings.warn(

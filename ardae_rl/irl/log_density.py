@@ -10,7 +10,13 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from ardae_rl.common.squashed import clip_inside_bounds, log_half_range, log_tanh_slope, scale_actions
+from ardae_rl.common.squashed import (
+    action_bounds,
+    clip_inside_bounds,
+    log_half_range,
+    log_tanh_slope,
+    scale_actions,
+)
 
 
 def has_density(model: BaseAlgorithm) -> bool:
@@ -27,13 +33,14 @@ def policy_log_prob(
     """Return ln π(a|s), shape (n,).
 
     The density of a squashed policy is per unit of actions rescaled to [-1, 1], the unit in which SB3 measures its
-    entropy. It is exact for SAC, TQC, CrossQ, SACNF and on-policy algorithms; for SACARDAE it is the estimator's.
+    entropy. It is exact for SAC, TQC, CrossQ, SACNF and on-policy algorithms; for SACARDAE it is the estimator's. The
+    actions of a Gaussian that is not squashed are those that the environment receives, clipped to its bounds.
 
     :param model: Algorithm that holds the policy.
     :param observations: Observations as ``obs_to_tensor`` returns them.
     :param actions: Actions in the environment's range, shape (n, ...).
     :param margin: Width of the strip next to the bounds, as a fraction of the half-range, in which the density of a
-        squashed policy is taken as constant, because it is zero or infinite at the bounds. For a squashed Gaussian it
+        squashed or clipped policy is taken as constant, because it is zero or infinite at the bounds. For Gaussians it
         is the mean density of the strip; for other policies it is the density at the strip's inner edge.
     :raises ValueError: For a policy without a density.
     """
@@ -46,13 +53,7 @@ def differentiable_log_prob(
     """Return what :func:`policy_log_prob` returns, with a gradient unless the policy is of SACNF or SACARDAE."""
     policy: Any = model.policy
     if isinstance(policy, ActorCriticPolicy):
-        flat = (
-            actions.flatten() if isinstance(model.action_space, spaces.Discrete) else actions.reshape(len(actions), -1)
-        )
-        if isinstance(model.action_space, spaces.MultiBinary):
-            flat = flat.float()
-        log_prob: th.Tensor = policy.evaluate_actions(observations, flat)[1]
-        return log_prob
+        return _actor_critic_log_prob(policy, observations, actions, margin)
     space = model.action_space
     if not has_density(model) or not isinstance(space, spaces.Box):
         raise ValueError(
@@ -71,6 +72,25 @@ def differentiable_log_prob(
     return squashed_gaussian_log_prob(gaussian, scale_actions(actions, space), margin)
 
 
+def _actor_critic_log_prob(
+    policy: ActorCriticPolicy, observations: PyTorchObs, actions: th.Tensor, margin: float
+) -> th.Tensor:
+    distribution, space = policy.get_distribution(observations), policy.action_space
+    gaussian = distribution.distribution  # before tanh, if the policy is squashed
+    if isinstance(space, spaces.Box) and isinstance(gaussian, th.distributions.Normal):
+        if policy.squash_output:
+            return squashed_gaussian_log_prob(gaussian, scale_actions(actions, space), margin)
+        return clipped_gaussian_log_prob(gaussian, actions.reshape(len(actions), -1), space, margin)
+    if isinstance(space, spaces.Box):
+        actions = scale_actions(actions, space) if policy.squash_output else actions.reshape(len(actions), -1)
+    elif isinstance(space, spaces.MultiBinary):
+        actions = actions.float()
+    elif isinstance(space, spaces.Discrete):
+        actions = actions.flatten()
+    log_prob: th.Tensor = distribution.log_prob(actions)
+    return log_prob
+
+
 def squashed_gaussian_log_prob(gaussian: th.distributions.Normal, scaled: th.Tensor, margin: float) -> th.Tensor:
     """Return the log-density of a Gaussian's tanh, shape (n,), with the mean density in the strips at the bounds.
 
@@ -84,3 +104,35 @@ def squashed_gaussian_log_prob(gaussian: th.distributions.Normal, scaled: th.Ten
     distance = math.atanh(limit) - scaled.sign() * gaussian.mean
     strip = th.special.log_ndtr(-distance / gaussian.stddev) - math.log(margin)
     return th.where(scaled.abs() > limit, strip, inside).sum(-1)
+
+
+def clipped_gaussian_log_prob(
+    gaussian: th.distributions.Normal, actions: th.Tensor, space: spaces.Box, margin: float
+) -> th.Tensor:
+    """Return the log-density of a Gaussian that is clipped to a box, shape (n,).
+
+    Clipping puts mass on the bounds. As the mean density of a strip next to each of them, it is a density like others.
+
+    :param gaussian: Distribution of actions before clipping, with independent dimensions.
+    :param actions: Clipped actions, shape (n, dim).
+    :param space: The box.
+    :param margin: Width of the strips as a fraction of the half-range.
+    """
+    low, high = action_bounds(space, actions.device)
+    width = 0.5 * margin * (high - low)
+    low, high = low + width, high - width
+    lower = th.special.log_ndtr((low - gaussian.mean) / gaussian.stddev) - width.log()
+    upper = th.special.log_ndtr((gaussian.mean - high) / gaussian.stddev) - width.log()
+    inside = gaussian.log_prob(actions)
+    return th.where(actions < low, lower, th.where(actions > high, upper, inside)).sum(-1)
+
+
+def uniform_log_prob(model: BaseAlgorithm) -> float:
+    """Return the log-density of uniformly random actions, in the unit of :func:`policy_log_prob`."""
+    space = model.action_space
+    if isinstance(space, spaces.Discrete):
+        return -math.log(space.n)
+    assert isinstance(space, spaces.Box)
+    is_clipped = isinstance(model.policy, ActorCriticPolicy) and not model.policy.squash_output
+    in_scaled = -math.prod(space.shape) * math.log(2)
+    return in_scaled - float(log_half_range(space, th.device("cpu"))) if is_clipped else in_scaled

@@ -32,8 +32,9 @@ class MLPOptions:
     :param activation_fn: Activation function, by class or as "relu", "tanh", "elu" or "silu".
     :param dropout: Probability with which a hidden unit is dropped in training.
     :param input_dropout: Probability with which an input is dropped in training.
-    :param spectral_norm: Whether to divide the weights of each layer by their largest singular value, which bounds the
-        Lipschitz constant by one in the normalized inputs.
+    :param spectral_norm: Whether to divide the weights of each layer by their largest singular value. It bounds the
+        Lipschitz constant of each perceptron by one in the normalized inputs, except with "silu", whose slope exceeds
+        one. AIRL's f is made of several perceptrons.
     :raises ValueError: For arguments out of range.
     """
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ardae_rl.common.checks import check_between, check_choice, check_min, check_positive
+from ardae_rl.irl.transitions import Transitions
 
 PENALTY_POINTS = ("mixture", "samples", "demonstrations")
 PENALTY_INPUTS = ("all", "state")
@@ -32,8 +33,12 @@ Reward = Callable[[Points], th.Tensor]
 class Regularization:
     """Settings of a discriminator's regularization, all of which compose. By default there is none.
 
-    AIRL's discriminator is exact, and its reward has the unit of a temperature of 1, only without label smoothing,
-    Mixup, entropy bonus and normalized rewards.
+    Label smoothing, Mixup, entropy bonus and normalized rewards change what the optimal discriminator means, so that
+    AIRL's reward no longer belongs to a temperature of 1. A gradient penalty or weight decay keeps the form f - ln q of
+    its logits, but shrinks f below that of the optimum. Only the proximal penalty vanishes at convergence.
+
+    With images, features take the place of inputs in Mixup and the gradient penalty: the features extractor itself is
+    not regularized.
 
     References: Gulrajani et al. (2017), Improved training of Wasserstein GANs, https://arxiv.org/abs/1704.00028 (the
     gradient penalty on mixtures, with center 1); Zhang et al. (2018), mixup, https://arxiv.org/abs/1710.09412; Orsini
@@ -54,7 +59,8 @@ class Regularization:
         "demonstrations".
     :param penalty_inputs: "all" or "state": inputs of the gradient.
     :param mixup: Parameter α of Mixup: the discriminator is trained on mixtures of demonstrations and samples, in
-        proportions from Beta(α, α), which are also its targets. 0 for none. ln q is mixed as an input is.
+        proportions from Beta(α, α), which are also its targets. 0 for none. ln q is mixed as an input is. The loss is
+        that of one mixture per pair, so about half as large relative to the other terms.
     :param label_smoothing: Target of samples, and 1 - target of demonstrations.
     :param entropy_bonus: Weight of the mean entropy of the discriminator's decisions.
     :param normalize_rewards: Whether to divide the generator's rewards by their standard deviation over the samples,
@@ -170,21 +176,19 @@ class ProximalPenalty(nn.Module):
         super().__init__()
         self.target = target
         self.register_buffer("weight", th.tensor(float(weight)))
-        self._previous: Reward | None = None
+        # In a list, so that it is no part of this module
+        self._previous: list[nn.Module] = []
 
-    def start_round(self, reward_net: nn.Module, reward: Callable[[nn.Module, Points], th.Tensor]) -> None:
-        """Keep a copy of the reward network.
+    def start_round(self, reward_net: nn.Module) -> None:
+        """Keep a copy of the reward network, with its features extractor."""
+        self._previous = [copy.deepcopy(reward_net).eval().requires_grad_(False)]
 
-        :param reward: Returns the reward of points by a network, shape (n,).
-        """
-        previous = copy.deepcopy(reward_net).eval().requires_grad_(False)
-        self._previous = lambda points: reward(previous, points)
-
-    def change(self, rewards: th.Tensor, points: Points) -> th.Tensor:
-        """Return the mean squared change of the rewards since the round began."""
-        if self._previous is None:
+    def change(self, rewards: th.Tensor, transitions: Transitions) -> th.Tensor:
+        """Return the mean squared change of the rewards of transitions since the round began."""
+        if not self._previous:
             raise RuntimeError("`start_round` must be called before `change`")
-        return (rewards - self._previous(points)).square().mean()
+        (previous,) = self._previous
+        return (rewards - previous(*transitions)).square().mean()
 
     @th.no_grad()
     def adapt(self, change: th.Tensor) -> None:

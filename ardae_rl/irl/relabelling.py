@@ -6,6 +6,7 @@ from typing import Any
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.her import HerReplayBuffer
 
 from ardae_rl.common.copies import deep_copy
@@ -81,3 +82,20 @@ def relabelling_buffer(
         names = ", ".join(other.__name__ for other in counterparts)
         raise ValueError(f"`replay_buffer_class` must be one of {names}, got {buffer_class.__name__}")
     return counterparts[buffer_class]
+
+
+def empty_replay_buffer(model: OffPolicyAlgorithm) -> Any:
+    """Return a replay buffer as SB3 makes it for a model that has an environment."""
+    assert model.replay_buffer_class is not None
+    kwargs: dict[str, Any] = dict(model.replay_buffer_kwargs)
+    if issubclass(model.replay_buffer_class, HerReplayBuffer):
+        kwargs["env"] = model.env
+    return model.replay_buffer_class(
+        model.buffer_size,
+        model.observation_space,
+        model.action_space,
+        device=model.device,
+        n_envs=model.n_envs,
+        optimize_memory_usage=model.optimize_memory_usage,
+        **kwargs,
+    )

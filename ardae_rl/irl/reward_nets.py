@@ -23,7 +23,7 @@ from ardae_rl.common.checks import check_between, check_choice
 from ardae_rl.common.squashed import scale_actions
 from ardae_rl.irl.mlp import MLPOptions
 from ardae_rl.irl.regularization import Points
-from ardae_rl.irl.transitions import Transitions
+from ardae_rl.irl.transitions import Transitions, n_rows, row_blocks
 
 INPUTS = ("state", "state_action", "state_next_state", "state_action_next_state")
 _MAX_FEATURE = 10.0  # standard deviations
@@ -53,7 +53,9 @@ class RewardNet(BaseModel):
     :param normalize_images: Whether to divide images by 255.
     """
 
-    action_limit: th.Tensor  # networks see the actions of a box clipped to [-limit, limit]; saved with the network
+    # Saved with the network
+    action_limit: th.Tensor  # networks see the actions of a box clipped to [-limit, limit]
+    has_absorbing_state: th.Tensor  # 1 if the last entry of an observation marks an absorbing state, or else 0
 
     def __init__(
         self,
@@ -68,8 +70,9 @@ class RewardNet(BaseModel):
         super().__init__(
             observation_space, action_space, features_extractor_class, features_extractor_kwargs, None, normalize_images
         )
-        self.features_extractor = self.make_features_extractor()
+        self.features_extractor: BaseFeaturesExtractor = self.make_features_extractor()
         self.register_buffer("action_limit", th.ones(()))
+        self.register_buffer("has_absorbing_state", th.zeros(()))
 
     def forward(
         self, observations: PyTorchObs, actions: th.Tensor, next_observations: PyTorchObs, terminated: th.Tensor
@@ -97,7 +100,6 @@ class RewardNet(BaseModel):
 
     def features(self, observations: PyTorchObs) -> th.Tensor:
         """Return the extracted features, shape (n, features_dim)."""
-        assert self.features_extractor is not None
         return self.extract_features(observations, self.features_extractor)
 
     def action_inputs(self, actions: th.Tensor) -> th.Tensor:
@@ -107,6 +109,12 @@ class RewardNet(BaseModel):
             return nn.functional.one_hot(actions.long().flatten() - int(space.start), int(space.n)).float()
         assert isinstance(space, spaces.Box)
         return scale_actions(actions, space).clamp(-self.action_limit, self.action_limit)
+
+    def absorbed(self, observations: PyTorchObs) -> th.Tensor:
+        """Return 1 for observations of an absorbing state, where actions do nothing, and 0 for others, shape (n,)."""
+        if isinstance(observations, dict) or observations.dim() != 2:
+            return self.has_absorbing_state.new_zeros(n_rows(observations))
+        return self.has_absorbing_state * observations[:, -1].float()
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {
@@ -138,6 +146,7 @@ class BasicRewardNet(RewardNet):
 
     center: th.Tensor
     scale: th.Tensor
+    max_feature: th.Tensor  # infinite for learned features
 
     def __init__(
         self,
@@ -152,9 +161,11 @@ class BasicRewardNet(RewardNet):
         check_choice("inputs", inputs, INPUTS)
         self.inputs = inputs
         self.options = MLPOptions(**{name: value for name, value in kwargs.items() if name in names})
-        n_features = self.features_extractor.features_dim  # type: ignore[union-attr]
+        is_learned = _learned_features(self.features_extractor, observation_space)
+        n_features = len(is_learned)
         self.register_buffer("center", th.zeros(n_features))
         self.register_buffer("scale", th.ones(n_features))
+        self.register_buffer("max_feature", th.where(is_learned, th.inf, _MAX_FEATURE), persistent=False)
         n_actions = _action_dim(action_space) if "action" in inputs else 0
         n_states = 2 if "next_state" in inputs else 1
         self.network = self.options.make(n_states * n_features + n_actions)
@@ -171,14 +182,16 @@ class BasicRewardNet(RewardNet):
         return self.reward_of(self.encode(Transitions(observations, actions, next_observations, terminated)))
 
     def encode(self, transitions: Transitions, log_q: th.Tensor | None = None) -> Points:
-        """Return transitions as the perceptron sees them.
+        """Return transitions as the perceptron sees them: with zeros for actions in an absorbing state.
 
         :param log_q: Numbers to keep with the transitions, shape (n,); zeros by default.
         """
         features = self.normalized_features(transitions.observations)
         next_features = self.normalized_features(transitions.next_observations) if self.needs_next_state else features
         log_q = th.zeros_like(transitions.terminated) if log_q is None else log_q
-        return Points(features, self.action_inputs(transitions.actions), next_features, transitions.terminated, log_q)
+        acts = 1 - self.absorbed(transitions.observations).unsqueeze(1)
+        actions = acts * self.action_inputs(transitions.actions)
+        return Points(features, actions, next_features, transitions.terminated, log_q)
 
     def reward_of(self, points: Points) -> th.Tensor:
         """Return the rewards of encoded transitions, shape (n,)."""
@@ -195,18 +208,23 @@ class BasicRewardNet(RewardNet):
         return reward
 
     def normalized_features(self, observations: PyTorchObs) -> th.Tensor:
-        """Return features, normalized as :meth:`fit_normalizer` has set it and clipped, shape (n, features_dim)."""
-        return ((self.features(observations) - self.center) / self.scale).clamp(-_MAX_FEATURE, _MAX_FEATURE)
+        """Return features, shape (n, features_dim), as :meth:`fit_normalizer` normalizes them, and clipped."""
+        return ((self.features(observations) - self.center) / self.scale).clamp(-self.max_feature, self.max_feature)
 
     @th.no_grad()
     def fit_normalizer(self, observations: PyTorchObs) -> None:
         """Fix the normalization such that the features of these observations have mean 0 and standard deviation 1.
 
-        Features that hardly vary compared with the others are not magnified.
+        Features with a standard deviation below a hundredth of the median are not magnified: bring observations to
+        similar units. Features of an extractor with parameters, such as those of images, are left as they are, because
+        training changes them.
         """
-        features = self.features(observations)
-        self.center.copy_(features.mean(0))
-        self.scale.copy_(unmagnified(features.std(0), features.abs().amax(0)))
+        is_fixed = self.max_feature.isfinite()
+        if not is_fixed.any():
+            return
+        features = th.cat([self.features(part)[:, is_fixed] for part in row_blocks(observations)])
+        self.center[is_fixed] = features.mean(0)
+        self.scale[is_fixed] = unmagnified(features.std(0), features.abs().amax(0))
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"inputs": self.inputs} | self.options.as_kwargs()
@@ -280,7 +298,8 @@ class ShapedRewardNet(BasicRewardNet):
 def unmagnified(std: th.Tensor, magnitude: th.Tensor) -> th.Tensor:
     """Return the standard deviations, those of nearly constant features replaced by the median of the others.
 
-    A flag that the demonstrations never raise would otherwise be magnified a thousandfold where samples raise it.
+    A flag that the demonstrations never raise would otherwise be magnified a thousandfold where samples raise it. A
+    feature is nearly constant if its standard deviation is less than a hundredth of the median.
 
     :param std: Standard deviations, shape (n_features,).
     :param magnitude: Largest absolute values, shape (n_features,).
@@ -288,6 +307,17 @@ def unmagnified(std: th.Tensor, magnitude: th.Tensor) -> th.Tensor:
     varying = std > _ROUNDING * magnitude
     typical = std[varying].median() if varying.any() else std.new_ones(())
     return th.where(std > _MIN_RELATIVE_STD * typical, std, typical)
+
+
+def _learned_features(extractor: BaseFeaturesExtractor, space: spaces.Space[Any]) -> th.Tensor:
+    """Return which features have parameters that training changes, shape (features_dim,)."""
+    parts: dict[str, nn.Module] = {"": extractor}
+    dims = {"": extractor.features_dim}
+    if isinstance(extractor, CombinedExtractor) and isinstance(space, spaces.Dict):
+        parts = dict(extractor.extractors.items())
+        dims = {key: getattr(part, "features_dim", get_flattened_obs_dim(space[key])) for key, part in parts.items()}
+    has_parameters = [any(True for _ in part.parameters()) for part in parts.values()]
+    return th.tensor(has_parameters).repeat_interleave(th.tensor(list(dims.values())))
 
 
 def _as_arrays(observations: Any) -> Any:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from ardae_rl.common.copies import deep_copy
+from ardae_rl.common.queries import check_finite
 
 Array = NDArray[Any]
 
@@ -28,6 +29,7 @@ class RewardVecEnvWrapper(VecEnvWrapper):
     :param venv: Environment to wrap.
     :param reward: Function that returns the n rewards of a :class:`VecStep`.
     :param start_episodes: Function to call when all environments are reset, perhaps in the middle of episodes.
+    :raises ValueError: When observations are not finite.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class RewardVecEnvWrapper(VecEnvWrapper):
     def reset(self) -> Any:
         self._start_episodes()
         self._observations = self.venv.reset()
+        check_finite("observations", self._observations)
         return self._observations
 
     def step_async(self, actions: Array) -> None:
@@ -58,6 +61,8 @@ class RewardVecEnvWrapper(VecEnvWrapper):
         observations, original, dones, infos = self.venv.step_wait()
         truncated = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos]) & dones
         next_observations = with_terminal_observations(observations, dones, infos)
+        for part in (observations, next_observations):
+            check_finite("observations", part)
         step = VecStep(self._observations, self._actions, next_observations, dones & ~truncated, truncated)
         for info, reward in zip(infos, original, strict=True):
             info["original_reward"] = float(reward)

@@ -40,7 +40,8 @@ class DiscriminatorRounds(BaseCallback):
         self.user_callback.on_rollout_start()
 
     def _on_step(self) -> bool:
-        self.trainer.report_progress(self.num_timesteps, self.model._current_progress_remaining)
+        # The generator updates its own progress after a step, or after a whole rollout
+        self.trainer.report_progress(self.num_timesteps, max(0.0, 1 - self.num_timesteps / self.model._total_timesteps))
         self.user_callback.update_locals(self.locals)
         return self.user_callback.on_step()
 

@@ -1,6 +1,6 @@
 """Environment steps as rows of tensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +9,8 @@ from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from ardae_rl.irl.trajectories import Trajectory, select_rows
+
+_BLOCK = 4096  # rows that networks see at once, so that demonstrated images fit into memory
 
 
 class Transitions(NamedTuple):
@@ -42,7 +44,22 @@ def demonstrated_transitions(demonstrations: Sequence[Trajectory], network: Base
 
 def select(transitions: Transitions, index: Any) -> Transitions:
     """Return the rows that a slice or a tensor of indices selects."""
-    return Transitions(*(_map(lambda part: part[index], part) for part in transitions))
+    return Transitions(*(_rows(part, index) for part in transitions))
+
+
+def n_rows(observations: PyTorchObs) -> int:
+    """Return the number of observations."""
+    return len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
+
+
+def row_blocks(observations: PyTorchObs) -> list[Any]:
+    """Return observations in blocks of rows that a network can process at once."""
+    return [_rows(observations, rows) for rows in _blocks(n_rows(observations))]
+
+
+def blocks(transitions: Transitions) -> list[Transitions]:
+    """Return transitions in blocks of rows that a network can process at once."""
+    return [select(transitions, rows) for rows in _blocks(len(transitions.actions))]
 
 
 def concatenate(parts: Sequence[Transitions]) -> Transitions:
@@ -55,5 +72,9 @@ def concatenate(parts: Sequence[Transitions]) -> Transitions:
     return Transitions(*(th.cat(column) for column in columns))
 
 
-def _map(function: Callable[[th.Tensor], th.Tensor], part: Any) -> Any:
-    return {name: function(value) for name, value in part.items()} if isinstance(part, dict) else function(part)
+def _blocks(n: int) -> list[slice]:
+    return [slice(first, first + _BLOCK) for first in range(0, n, _BLOCK)]
+
+
+def _rows(part: Any, index: Any) -> Any:
+    return {name: value[index] for name, value in part.items()} if isinstance(part, dict) else part[index]

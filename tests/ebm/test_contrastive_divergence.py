@@ -1,11 +1,14 @@
 """Langevin dynamics and contrastive divergence against Gaussians."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch as th
+from torch import nn
 
-from ardae_rl.ebm import MarkovChainEBM
+from ardae_rl.ebm import MarkovChainEBM, contrastive_divergence
 from ardae_rl.ebm.langevin import energy_gradient, langevin
 from tests.ebm.gaussian import Parabola, data
 
@@ -32,6 +35,34 @@ def test_contrastive_divergence(persistent: bool) -> None:
     th.testing.assert_close(mean, th.tensor([1.0, 0.0]), atol=0.1, rtol=0)
     deviation = (weights * (points - mean).square()).sum(0).sqrt()
     th.testing.assert_close(deviation, th.full((2,), 0.7), atol=0.15, rtol=0)
+
+
+def test_steps_are_in_units_of_each_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[th.Tensor] = []
+
+    def recorded(energy: nn.Module, x: th.Tensor, n_steps: int, step_size: th.Tensor) -> th.Tensor:
+        steps.append(step_size)
+        return langevin(energy, x, n_steps, step_size)
+
+    monkeypatch.setattr(contrastive_divergence, "langevin", recorded)
+    th.manual_seed(0)
+    wide = data(1000) * th.tensor([100.0, 1.0])
+    MarkovChainEBM(2, step_size=0.1).fit(wide, n_steps=1)
+    th.testing.assert_close(steps[0], 0.1 * wide.std(0))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_types_of_numbers(dtype: Any) -> None:
+    numbers = np.random.default_rng(0).integers(-3, 3, (40, 2))
+    results = []
+    for values in (numbers.astype(dtype), th.as_tensor(numbers).float()):
+        th.manual_seed(0)
+        model = MarkovChainEBM(2)
+        model.fit(values, n_steps=2, batch_size=8)
+        results.append(model.energy(th.ones(1, 2)).detach())
+    th.testing.assert_close(*results)
+    with pytest.raises(TypeError, match="`data` must be a tensor or an array of numbers, got str"):
+        MarkovChainEBM(2).fit("data")  # type: ignore[arg-type]
 
 
 def test_divergence_is_named() -> None:

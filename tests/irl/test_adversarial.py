@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import SAC
-from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, LogEveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.her import HerReplayBuffer
 
 from ardae_rl.irl import AIRL, GAIL, GANGCL, ShapedRewardNet, Trajectory, collect_demonstrations, save_trajectories
 from ardae_rl.irl.adversarial import AdversarialIRL
@@ -171,6 +175,15 @@ def test_callbacks_get_the_trainer(tmp_path: Path) -> None:
     assert isinstance(AIRL.load(tmp_path / "best_model", device="cpu"), AIRL)
 
 
+@pytest.mark.parametrize("generator", ["sac", "ppo"])
+def test_a_callback_that_logs(generator: str) -> None:
+    """It writes the generator's log, whose statistics of episodes the trainer has, too."""
+    model = make(AIRL, generator, env=Monitor(Counting()), demos=demonstrations())
+    model.learn(60, callback=LogEveryNTimesteps(20), log_interval=None)
+    assert [episode["r"] for episode in model.ep_info_buffer] == [15] * 12
+    assert model.generator.ep_info_buffer is model.ep_info_buffer
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_seeds(method: type[Any]) -> None:
     first, again, other = (make(method, seed=seed).learn(40) for seed in (3, 3, 4))
@@ -197,9 +210,15 @@ def test_another_environment() -> None:
 
 
 def test_schedule_of_the_learning_rate() -> None:
-    model = make(AIRL, disc_learning_rate=lambda remaining: 1e-3 * remaining)
-    model.learn(80)
-    assert model.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * (1 - 80 / 80), abs=1e-4)
+    """Each round has the rate of its own step: also the rounds of on-policy generators, whose progress lags behind."""
+    for generator in ("sac", "ppo"):
+        rates: list[float] = []
+        model = make(AIRL, generator, disc_learning_rate=lambda remaining: 1e-3 * remaining, n_disc_updates=1)
+        model.optimizer.register_step_pre_hook(
+            lambda optimizer, *_, rates=rates: rates.append(optimizer.param_groups[0]["lr"])
+        )
+        model.learn(80)
+        assert rates == pytest.approx([1e-3 * (1 - step / 80) for step in (20, 40, 60, 80)])
 
 
 class OwnSAC(SAC):
@@ -301,6 +320,10 @@ def test_a_cost_has_no_learned_partition() -> None:
         ),
         ({"generator": "ars"}, "`generator` must be an algorithm that learns by gradients, got ARS"),
         ({"generator_kwargs": {"n_steps": 3}}, r"`generator_kwargs\['n_steps'\]` must be 1, got 3"),
+        (
+            {"generator_kwargs": {"action_noise": NormalActionNoise(np.zeros(1), np.ones(1))}},
+            r"`generator_kwargs\['action_noise'\]` must be None, .* got NormalActionNoise",
+        ),
         ({"demonstrations": []}, "`demonstrations` must have at least one trajectory, got none"),
         ({"demonstrations": "nowhere.npz"}, r"no file nowhere\.npz"),
         ({"policy": "NoPolicy"}, "`policy` must be one of 'MlpPolicy', .* got 'NoPolicy'"),
@@ -325,8 +348,11 @@ def test_unusable_demonstrations_and_environments() -> None:
         ValueError, match=r"`demonstrations\[0\]\.observations` must have rows of shape \(3,\), got \(2,\)"
     ):
         AIRL("MlpPolicy", "Pendulum-v1", demonstrations(1))
+    model = make(AIRL)
+    before = model.get_env()
     with pytest.raises(ValueError, match="`env` must not contain a VecNormalize"):
-        make(AIRL).set_env(VecNormalize(make_vec_env(Counting)))
+        model.set_env(VecNormalize(make_vec_env(Counting)))
+    assert model.get_env() is before
     with pytest.raises(ValueError, match="`env` must not contain a VecNormalize"):
         AIRL("MlpPolicy", VecNormalize(make_vec_env(Counting)), demonstrations(1))
     with pytest.raises(ValueError, match=r"`demonstrations` must be trajectories, .* got None"):
@@ -375,6 +401,86 @@ def test_load_with_other_arguments_of_the_generator(tmp_path: Path) -> None:
         AIRL.load(tmp_path / "model", device="cpu", generator="ppo")
 
 
+def test_load_with_other_arguments(tmp_path: Path) -> None:
+    """They replace those of the saved model, and are saved with it in turn; what is not given stays as saved."""
+    kwargs: dict[str, Any] = {"n_recent": 30, "action_margin": 0.2}
+    own = {"gamma": 0.9, "train_freq": (2, "step")}
+    model = make(AIRL, generator_kwargs=own, weight_decay=0.5, discriminator_kwargs=kwargs).learn(40)
+    model.save(tmp_path / "model")
+    changes: dict[str, Any] = {
+        "disc_learning_rate": 0.25,
+        "weight_decay": 0.125,
+        "generator_kwargs": {"tau": 0.5},
+        "discriminator_kwargs": {"action_margin": 0.1},
+        "reward_kwargs": {"inputs": "state_action"},
+        "seed": 7,
+        "stats_window_size": 3,
+        "demonstrations": demonstrations(),
+    }
+    loaded: Any = AIRL.load(tmp_path / "model", Monitor(Counting()), "cpu", **changes)
+    each: Any
+    loaded.learn(40, reset_num_timesteps=False).save(tmp_path / "again")
+    for each in (loaded, AIRL.load(tmp_path / "again", Counting(), "cpu")):
+        (group,) = each.optimizer.param_groups
+        assert group["lr"] == 0.25 and group["weight_decay"] == 0.125
+        assert each.seed == each.generator.seed == 7
+        assert each.generator.gamma == each.reward_net.gamma == 0.9 and each.generator.tau == 0.5
+        assert each.discriminator.n_recent == 30 and len(each.reward_net.options.hidden) == 1
+        assert float(each.reward_net.action_limit) == pytest.approx(0.9)
+        assert each.generator._stats_window_size == 3
+    assert len(loaded.ep_info_buffer) == 3
+
+
+def test_load_with_arguments_that_do_not_fit(tmp_path: Path) -> None:
+    make(AIRL).save(tmp_path / "model")
+    arguments: dict[str, Any]
+    for arguments, words in (
+        ({"demo_batch": 3}, "`kwargs` must only have the keys .*'demo_batch_size', .* got 'demo_batch'"),
+        ({"generator_kwargs": {"gama": 0.5}}, "`generator_kwargs` must only have the keys .* got 'gama'"),
+        ({"reward_kwargs": {"hidden": (9,)}}, "`reward_kwargs` and `discriminator_kwargs` must describe the networks"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            AIRL.load(tmp_path / "model", device="cpu", **arguments)
+
+
+@pytest.mark.parametrize("generator", ["sac", "ppo"])
+def test_load_in_the_middle_of_an_episode(generator: str, tmp_path: Path) -> None:
+    model = make(
+        AIRL, generator, generator_kwargs={"n_steps": 23, "batch_size": 23} if generator == "ppo" else {}
+    ).learn(23)
+    model.save(tmp_path / "model")
+    for force_reset, first in ((False, 3), (True, 0)):
+        loaded: Any = AIRL.load(
+            tmp_path / "model", model.get_env(), "cpu", force_reset=force_reset, demonstrations=demonstrations()
+        )
+        loaded.learn(1, reset_num_timesteps=False)
+        assert loaded.discriminator.recent[0].observations[0, 0] == first
+
+
+def test_an_environment_after_loading(tmp_path: Path) -> None:
+    """The replay buffer gets its size when there is something to store, and keeps it when saved in between."""
+    make(AIRL, generator_kwargs={"buffer_size": 50}).save(tmp_path / "model")
+    AIRL.load(tmp_path / "model", device="cpu").save(tmp_path / "again")
+    loaded = AIRL.load(tmp_path / "again", device="cpu", demonstrations=demonstrations())
+    loaded.set_env(Counting())
+    loaded.learn(40)
+    assert loaded.replay_buffer.buffer_size == 50 and loaded.replay_buffer.size() == 40
+    assert loaded.replay_buffer.sample(5).rewards.shape == (5, 1)
+
+
+def test_hindsight_after_loading(tmp_path: Path) -> None:
+    """Its replay buffer asks for the environment, which a model that only acts does not have."""
+    env, action = BitFlippingEnv(4, continuous=True), np.ones(4, np.float32)
+    always: Any = Always(action)
+    demos = collect_demonstrations(always, make_vec_env(lambda: BitFlippingEnv(4, continuous=True)), 1)
+    model = make(AIRL, "sac", env, demos, generator_kwargs={"replay_buffer_class": HerReplayBuffer}).learn(20)
+    model.save(tmp_path / "model")
+    loaded = AIRL.load(tmp_path / "model", device="cpu", demonstrations=demos)
+    assert loaded.predict(env.reset()[0])[0].shape == (4,)
+    loaded.set_env(env)
+    assert isinstance(loaded.learn(20).replay_buffer, HerReplayBuffer)
+
+
 @pytest.mark.parametrize("method", [AIRL, GAIL])
 def test_loaded_replay_buffers(method: type[Any], tmp_path: Path) -> None:
     """The policies that made a replay buffer are not saved, so that its density is unknown after loading."""
@@ -420,8 +526,12 @@ def test_observations_that_are_not_finite() -> None:
         model.predict(np.array([0, np.nan], np.float32), deterministic=True)
 
     class Broken(Counting):
-        def _observation(self) -> Any:
-            return np.array([self._t, np.nan if self._t == 3 else 0], np.float32)
+        when = 3
 
-    with pytest.raises(ValueError, match="`observations` must be finite, got 1 of 2 values that are not"):
-        make(AIRL, env=Broken(), demos=demonstrations()).learn(10)
+        def _observation(self) -> Any:
+            return np.array([self._t, np.nan if self._t == self.when else 0], np.float32)
+
+    for step in (3, 0):
+        Broken.when = step
+        with pytest.raises(ValueError, match="`observations` must be finite, got 1 of 2 values that are not"):
+            make(AIRL, env=Broken(), demos=demonstrations()).learn(10)

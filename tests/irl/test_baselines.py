@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from torch import nn
@@ -83,6 +84,25 @@ def test_cloning_is_maximum_likelihood() -> None:
     assert float(model.policy.log_std.detach().exp()) == pytest.approx(actions.std(), abs=0.03)
 
 
+def test_progress_bar_of_a_continued_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the number of steps that are left."""
+    totals: list[int] = []
+
+    class Bar:
+        def __init__(self, total: int) -> None:
+            totals.append(total)
+
+        def update(self, n: int) -> None: ...
+
+        def refresh(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(callbacks, "tqdm", Bar)
+    make(BC).learn(7, progress_bar=True).learn(5, progress_bar=True, reset_num_timesteps=False)
+    assert totals == [7, 5]
+
+
 def test_batches_of_sqil() -> None:
     """Half are demonstrations with reward 1 and scaled actions, half are own transitions with reward 0."""
     model = make(SQIL).learn(40)
@@ -117,6 +137,10 @@ def test_errors(method: type[Any]) -> None:
         make(method, Counting(), [])
     with pytest.raises(ValueError, match=r"`demonstrations\[0\]\.actions` must have rows of shape \(1,\), got \(\)"):
         make(method, Counting(), demonstrations(1, discrete=True))
+    with pytest.raises(TypeError, match=r"`demonstrations` must be several trajectories, .* got a Trajectory"):
+        make(method, Counting(), demonstrations(1)[0])
+    with pytest.raises(TypeError, match=r"`demonstrations\[1\]` must be a Trajectory, got a ndarray"):
+        make(method, Counting(), [*demonstrations(1), np.zeros((3, 2))])
 
 
 def test_errors_of_sqil() -> None:

@@ -10,7 +10,7 @@ import torch as th
 from stable_baselines3 import PPO, SAC
 
 from ardae_rl import SACARDAE
-from ardae_rl.irl.log_density import has_density, policy_log_prob
+from ardae_rl.irl.log_density import differentiable_log_prob, has_density, policy_log_prob, uniform_log_prob
 from tests.conftest import untrained
 
 
@@ -63,7 +63,67 @@ def test_on_policy(algo: str, env: str, actions: int) -> None:
     obs = th.as_tensor(np.stack([model.observation_space.sample() for _ in range(6)])).clamp(-5, 5)
     with th.no_grad():
         acted, _, log_prob = model.policy(obs)
-    th.testing.assert_close(policy_log_prob(model, obs, acted), log_prob)
+    inside = (acted.abs() < 2).flatten()
+    th.testing.assert_close(policy_log_prob(model, obs, acted)[inside], log_prob[inside])
+
+
+def on_policy(low: list[float], high: list[float], algorithm: Any = PPO, **arguments: Any) -> Any:
+    """Return an untrained PPO in a box, whose Gaussian is often outside."""
+
+    class InBox(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Box(-1, 1, (3,))
+        action_space = gym.spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+
+    model = algorithm("MlpPolicy", InBox(), seed=0, device="cpu", **arguments)
+    with th.no_grad():
+        if not model.use_sde:
+            model.policy.log_std.fill_(0.7)
+        model.policy.action_net.bias.fill_(0.4)
+    return model
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.3])
+def test_clipped_gaussians(margin: float) -> None:
+    """The environment receives clipped actions: the strips have the mass beyond them, and the total is one."""
+    model, n = on_policy([-2.0], [1.0]), 3000
+    grid = -2 + 3 * (th.arange(n) + 0.5) / n
+    obs = observations(model, 1)
+    density = policy_log_prob(model, obs.expand(n, -1), grid[:, None], margin).exp()
+    assert float(density.mean() * 3) == pytest.approx(1, abs=2e-3)
+    gaussian = model.policy.get_distribution(obs).distribution
+    width = 0.5 * margin * 3
+    for bound, mass in ((1.0, 1 - gaussian.cdf(th.tensor(1 - width))), (-2.0, gaussian.cdf(th.tensor(width - 2)))):
+        at_bound = policy_log_prob(model, obs, th.tensor([[bound]]), margin)
+        th.testing.assert_close(at_bound.exp(), (mass / width).detach().flatten())
+
+
+def test_gradient_of_a_clipped_gaussian() -> None:
+    """Also at the bounds, where cloning has to move the mean outwards."""
+    model = on_policy([-2.0], [1.0])
+    differentiable_log_prob(model, observations(model, 1), th.tensor([[1.0]]), 0.01).sum().backward()
+    assert float(model.policy.action_net.bias.grad) > 0
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.3])
+def test_squashed_on_policy(margin: float) -> None:
+    """State-dependent exploration with tanh: per unit of [-1, 1], in which it integrates to one."""
+    policy_kwargs = {"squash_output": True}
+    model, n = on_policy([-3.0], [1.0], use_sde=True, policy_kwargs=policy_kwargs), 4000
+    grid = -3 + 4 * (th.arange(n) + 0.5) / n
+    obs = observations(model, 1)
+    log_prob = policy_log_prob(model, obs.expand(n, -1), grid[:, None], margin)
+    assert float(log_prob.exp().mean() * 2) == pytest.approx(1, abs=2e-3)
+    with th.no_grad():
+        own = model.policy.evaluate_actions(obs, th.tensor([[0.5]]))[1]  # of 0 in [-3, 1]
+    th.testing.assert_close(policy_log_prob(model, obs, th.tensor([[0.0]]), margin), own, atol=1e-4, rtol=0)
+
+
+def test_uniform_actions() -> None:
+    """In the unit of each policy: of [-1, 1] if it is squashed, of the environment if it is clipped."""
+    assert uniform_log_prob(untrained("sac")) == pytest.approx(math.log(1 / 2))
+    assert uniform_log_prob(untrained("ppo", "Pendulum-v1")) == pytest.approx(math.log(1 / 4))
+    assert uniform_log_prob(untrained("ppo", "CartPole-v1")) == pytest.approx(math.log(1 / 2))
+    assert uniform_log_prob(on_policy([-3.0, 0.0], [1.0, 2.0])) == pytest.approx(math.log(1 / 8))
 
 
 @pytest.mark.parametrize("bound", [-2.0, 2.0])

@@ -1,5 +1,7 @@
 """Options of the discriminators, as a training applies them."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,9 +12,10 @@ from stable_baselines3.common.env_util import make_vec_env
 from torch.nn import functional as F
 
 from ardae_envs.absorbing import AbsorbingState
-from ardae_rl.irl import AIRL, GAIL, GANGCL, collect_demonstrations
+from ardae_rl.irl import AIRL, GAIL, GANGCL, collect_demonstrations, transitions
+from ardae_rl.irl.discriminator import Samples
 from ardae_rl.irl.log_density import policy_log_prob
-from ardae_rl.irl.transitions import concatenate
+from ardae_rl.irl.transitions import Transitions, concatenate
 from tests.irl.counting import Counting
 from tests.irl.test_adversarial import demonstrations, make
 from tests.irl.test_trajectories import Always
@@ -58,14 +61,30 @@ def test_rounds_of_environments_that_do_not_divide_the_samples() -> None:
     assert any(not th.equal(a, b) for a, b in zip(before, model.reward_net.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("batch_size", [1, 16])
 @pytest.mark.parametrize("form", ["softplus", "logit", "log"])
-def test_normalized_rewards_have_unit_variance(form: str) -> None:
-    """Whatever form they have; the first round sets the scale."""
+def test_normalized_rewards_have_unit_variance(form: str, batch_size: int) -> None:
+    """Over all samples, whatever form they have; the first round sets the scale."""
     kwargs = {"reward": form, "regularization": {"normalize_rewards": True}}
-    model = make(GAIL, discriminator_kwargs=kwargs, demo_batch_size=2000)
-    _, samples = make(GAIL).learn(60).discriminator.training_data(model._demos, model.generator)
-    model.discriminator.finish_round(samples)
-    assert model.reward(samples.transitions).std().item() == pytest.approx(1, rel=0.05)
+    model = make(GAIL, discriminator_kwargs=kwargs, demo_batch_size=batch_size)
+    data = make(GAIL).learn(60).discriminator.training_data(model._demos, model.generator)
+    model.discriminator.finish_round(*data)
+    assert model.reward(data[1].transitions).std(unbiased=False).item() == pytest.approx(1, rel=1e-4)
+
+
+def test_scale_of_the_rewards_after_loading(tmp_path: Path) -> None:
+    """It goes on as the average of all rounds, instead of being set anew by the first one."""
+    model = make(GAIL, discriminator_kwargs={"regularization": {"normalize_rewards": True}}).learn(80)
+    data = model.discriminator.training_data(model._demos, model.generator)
+    model.save(tmp_path / "model")
+    each: Any
+    for each in (model, GAIL.load(tmp_path / "model", device="cpu")):
+        before = float(each.discriminator.reward_scale)
+        with th.no_grad():
+            each.reward_net.network[-1].weight.mul_(3)
+        std = each.discriminator.generator_reward(each.reward_net(*data[1].transitions)).std(unbiased=False)
+        each.discriminator.finish_round(*data)
+        assert float(each.discriminator.reward_scale) == pytest.approx(before + (float(std) - before) / 5, rel=1e-4)
 
 
 @pytest.mark.parametrize("form", ["softplus", "logit", "log"])
@@ -91,14 +110,41 @@ def test_loss_is_the_sum_of_its_terms() -> None:
     before = th.get_rng_state()
     loss, metrics = discriminator.loss(demos, samples, model.generator)
     th.set_rng_state(before)
-    parts = [model.reward_net.encode(*discriminator._draw(part)) for part in (demos, samples)]
-    logits = [model.reward_net.reward_of(part) for part in parts]
-    both = type(parts[0])(*(th.cat(pair) for pair in zip(*parts, strict=True)))
-    change = discriminator.proximal.change(th.cat(logits), both)
+    parts = [discriminator._draw(part).transitions for part in (demos, samples)]
+    logits = [model.reward_net(*part) for part in parts]
+    change = discriminator.proximal.change(th.cat(logits), concatenate(parts))
     assert change.item() > 0
     expected = F.softplus(-logits[0]).mean() + F.softplus(logits[1]).mean()
     expected = expected + 3 * metrics["gradient_penalty"] + discriminator.proximal.weight * change
     th.testing.assert_close(loss, expected)
+
+
+def test_change_of_the_reward_in_a_round() -> None:
+    """It is measured on demonstrations and samples, as it is penalized."""
+    model = make(GAIL, discriminator_kwargs={"regularization": {"proximal_weight": 1.0}}).learn(40)
+    demos, samples = model.discriminator.training_data(model._demos, model.generator)
+    parts = [part.transitions._replace(actions=th.full((2, 1), action)) for part, action in ((demos, 2), (samples, 0))]
+    parts = [Transitions(*(column[:2].float() * 0 if k != 1 else column for k, column in enumerate(p))) for p in parts]
+    model.discriminator.start_round()
+    with th.no_grad():
+        before = th.cat([model.reward_net(*part) for part in parts])
+        model.reward_net.network[0].weight[:, 2] += 1
+        after = th.cat([model.reward_net(*part) for part in parts])
+    metrics = model.discriminator.finish_round(*(Samples(part, th.zeros(2)) for part in parts))
+    assert float(metrics["reward_change"]) == pytest.approx(float((after - before).square().mean()), rel=1e-5)
+    assert float(metrics["reward_change"]) > 0
+
+
+def test_a_learned_partition_function_does_not_decay() -> None:
+    """Decay would draw ln Z to zero, which means something."""
+    model = make(GANGCL, weight_decay=0.5, disc_learning_rate=0.1, discriminator_kwargs={"partition": "learned"})
+    model.discriminator.partition.log_z.data.fill_(3.0)
+    before = model.reward_net.network[0].weight.detach().clone()
+    for parameter in model.discriminator.parameters():
+        parameter.grad = th.zeros_like(parameter)
+    model.optimizer.step()
+    assert float(model.discriminator.partition.log_z.detach()) == 3
+    th.testing.assert_close(model.reward_net.network[0].weight.detach(), 0.95 * before)
 
 
 def test_weight_decay_is_decoupled() -> None:
@@ -118,7 +164,7 @@ def test_cloning_before_training(generator: str) -> None:
     model = make(AIRL, generator)
     demos = concatenate(model._demos)
     before = policy_log_prob(model.generator, demos.observations, demos.actions, 0.01).mean()
-    final = model.clone_demonstrations(200, batch_size=16, learning_rate=1e-2)
+    final = model.clone_demonstrations(200, batch_size=16, learning_rate=5e-3)
     after = policy_log_prob(model.generator, demos.observations, demos.actions, 0.01).mean()
     assert float(after) > float(before) + 0.5 and final > float(before)
     assert model.predict(np.array([2.0, 1.0], np.float32), deterministic=True)[0] == pytest.approx(1, abs=0.3)
@@ -131,8 +177,56 @@ def test_policies_that_cannot_clone() -> None:
         AIRL("MlpPolicy", Counting()).clone_demonstrations(1)
 
 
+@pytest.mark.parametrize("generator", ["sac", "ppo"])
 @pytest.mark.parametrize("method", [AIRL, GAIL, GANGCL])
-def test_demonstrations_get_absorbing_states(method: type[Any], tmp_path: Any) -> None:
+def test_actions_in_an_absorbing_state(method: type[Any], generator: str, tmp_path: Path) -> None:
+    """They do nothing: the reward does not depend on them, and the policy counts as uniform."""
+    model = make(method, generator, AbsorbingState(Counting(ends=True)), demonstrations(2, ends=True)).learn(40)
+    model.save(tmp_path / "model")
+    model.reward_net.save(str(tmp_path / "reward.pt"))
+    observations = th.tensor([[0.0, 0.0, 1.0]]).repeat(5, 1)
+    batch = Transitions(observations, th.linspace(-2, 2, 5)[:, None], observations, th.zeros(5))
+    acting = batch._replace(observations=th.tensor([[1.0, 1.0, 0.0]]).repeat(5, 1))
+    uniform = math.log(1 / 4 if generator == "ppo" else 1 / 2)  # PPO's density is per unit of [-2, 2]
+    for each in (model, method.load(tmp_path / "model", device="cpu")):
+        rewards = each.reward(batch)
+        assert float(rewards.std()) == pytest.approx(0, abs=1e-6) and float(each.reward(acting).std()) > 1e-4
+        if method is not GAIL:
+            log_probs = each.discriminator.log_prob(batch, each.generator)
+            assert log_probs.tolist() == pytest.approx([uniform] * 5)
+            assert float(each.discriminator.log_prob(acting, each.generator).std()) > 1e-4
+    alone = type(model.reward_net).load(str(tmp_path / "reward.pt"), device="cpu")
+    assert float(alone(*batch).std()) == pytest.approx(0, abs=1e-6)
+    if method is not GAIL:
+        mixture = model.discriminator.mixture
+        rows = model.discriminator.component_log_probs(mixture, batch, model.generator)
+        assert rows.flatten().tolist() == pytest.approx([uniform] * rows.numel())
+
+
+def test_an_environment_with_or_without_an_absorbing_state() -> None:
+    """What marks an absorbing state is another observation in other environments."""
+    model = make(AIRL)
+    assert float(model.reward_net.has_absorbing_state) == 0
+    assert model.reward_net.absorbed(th.ones(3, 2)).tolist() == [0, 0, 0]
+
+
+def test_networks_see_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that many demonstrated images fit into memory, with the same results."""
+    model = make(AIRL).learn(40)
+    demos = concatenate(model._demos)
+    expected = model.discriminator.log_q(demos, model.generator), model.reward_net.scale.clone()
+    monkeypatch.setattr(transitions, "_BLOCK", 4)
+    sizes: list[int] = []
+    for network in (model.generator.policy.actor.features_extractor, model.reward_net.features_extractor):
+        network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    model.reward_net.fit_normalizer(demos.observations)
+    th.testing.assert_close(model.discriminator.log_q(demos, model.generator), expected[0])
+    th.testing.assert_close(model.reward_net.scale, expected[1])
+    assert max(sizes) == 4 and len(sizes) > 4
+
+
+@pytest.mark.parametrize("method", [AIRL, GAIL, GANGCL])
+def test_demonstrations_get_absorbing_states(method: type[Any], tmp_path: Path) -> None:
     """In an environment with absorbing states, demonstrations without them go on for one step after their end."""
     env = AbsorbingState(Counting(ends=True))
     model = make(method, "sac", env, demonstrations(2, ends=True))

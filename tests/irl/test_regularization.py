@@ -3,11 +3,14 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from torch import nn
 from torch.nn import functional as F
 
+from ardae_rl.irl import BasicRewardNet
 from ardae_rl.irl.regularization import (
     Points,
     ProximalPenalty,
@@ -16,6 +19,7 @@ from ardae_rl.irl.regularization import (
     interpolate,
     squared_gradient,
 )
+from ardae_rl.irl.transitions import Transitions
 
 
 def points(n: int = 8, seed: int = 0) -> Points:
@@ -119,6 +123,44 @@ def test_gradient_penalty_of_a_quadratic_reward() -> None:
         th.testing.assert_close(one_centered, (expected.sqrt() - 1).square().mean())
 
 
+def optimal_reward(**settings: Any) -> list[float]:
+    """Return f(x) - f(0) at x = 0, 1, 2 for the f = a + b x² that minimizes the loss, with f - ln q as logits.
+
+    Demonstrations are quantiles of N(0, 1), and samples those of N(0, 2²).
+    """
+    quantiles = (th.arange(2000, dtype=th.float64) + 0.5) / 2000
+    normal, q = th.distributions.Normal(0.0, 1.0), th.distributions.Normal(0.0, 2.0)
+    nothing = th.zeros(2000, 0, dtype=th.float64)
+    demos, samples = (
+        Points(x[:, None], nothing, nothing, quantiles * 0, q.log_prob(x))
+        for x in (normal.icdf(quantiles), q.icdf(quantiles))
+    )
+    a, b = (th.zeros((), dtype=th.float64, requires_grad=True) for _ in range(2))
+
+    def reward(each: Points) -> th.Tensor:
+        return a + b * each.features[:, 0].square()
+
+    regularization = Regularization(penalty_points="samples", **settings)
+    optimizer = th.optim.LBFGS([a, b], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> th.Tensor:
+        optimizer.zero_grad()
+        value = regularization.classification(lambda each: reward(each) - each.log_q, demos, samples)[0]
+        value = value + regularization.gradient_penalty * regularization.penalty(reward, demos, samples)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return [float(b.detach()) * x**2 for x in range(3)]
+
+
+def test_a_gradient_penalty_shrinks_the_reward() -> None:
+    """Without it, the optimum is the log-density of the demonstrations, -x² / 2 and a constant."""
+    assert optimal_reward() == pytest.approx([0.0, -0.5, -2.0], abs=0.01)
+    assert optimal_reward(gradient_penalty=0.1) == pytest.approx([0.0, -0.227, -0.907], abs=0.01)
+    assert optimal_reward(gradient_penalty=1.0) == pytest.approx([0.0, -0.063, -0.254], abs=0.01)
+
+
 @pytest.mark.parametrize("center", [0.0, 1.0])
 def test_gradient_of_the_gradient_penalty(center: float) -> None:
     """With respect to the parameters: by autograd through the penalty, and by differences of the penalty."""
@@ -152,27 +194,47 @@ class Level(nn.Module):
         super().__init__()
         self.value = nn.Parameter(th.tensor(value, dtype=th.float64))
 
+    def forward(self, observations: Any, actions: Any, next_observations: Any, terminated: th.Tensor) -> th.Tensor:
+        return self.value.expand(len(terminated))
 
-def level(network: Any, each: Points) -> th.Tensor:
-    value: th.Tensor = network.value.expand(len(each.log_q))
-    return value
+
+BATCH = Transitions(th.zeros(8, 3), th.zeros(8, 2), th.zeros(8, 3), th.zeros(8))
 
 
 def test_fixed_point_of_the_proximal_step() -> None:
     """A step minimizes ½ (r - 2)² + w (r - r_old)², so r = (2 + 2 w r_old) / (1 + 2 w); the fixed point is r = 2."""
-    network, proximal, batch = Level(-1.0), ProximalPenalty(weight=3.0, target=0.1), points()
+    network, proximal = Level(-1.0), ProximalPenalty(weight=3.0, target=0.1)
     for _ in range(60):
         before = float(network.value)
-        proximal.start_round(network, level)
+        proximal.start_round(network)
         optimizer = th.optim.SGD(network.parameters(), lr=1 / 7)  # 1 / second derivative: one Newton step
-        loss = (network.value - 2).square() / 2 + proximal.weight * proximal.change(level(network, batch), batch)
+        loss = (network.value - 2).square() / 2 + proximal.weight * proximal.change(network(*BATCH), BATCH)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         assert float(network.value) == pytest.approx((2 + 6 * before) / 7, abs=1e-12)
     assert float(network.value) == pytest.approx(2, abs=1e-3)
-    proximal.start_round(network, level)
-    assert float(proximal.change(level(network, batch), batch)) == 0
+    proximal.start_round(network)
+    assert float(proximal.change(network(*BATCH), BATCH)) == 0
+
+
+def test_proximal_penalty_of_images() -> None:
+    """A change of the features extractor alone changes the reward."""
+    kwargs: dict[str, Any] = {"hidden": (8,), "features_extractor_kwargs": {"features_dim": 8}}
+    th.manual_seed(0)
+    net = BasicRewardNet(spaces.Box(0, 255, (3, 36, 36), np.uint8), spaces.Box(-1, 1, (2,)), **kwargs)
+    images = th.randint(256, (8, 3, 36, 36), dtype=th.uint8)
+    batch = BATCH._replace(observations=images, next_observations=images)
+    with th.no_grad():
+        before = net(*batch)
+        proximal = ProximalPenalty(1.0, 0.1)
+        proximal.start_round(net)
+        for parameter in net.features_extractor.parameters():
+            parameter.mul_(1.5)
+        after = net(*batch)
+        assert float(proximal.change(after, batch)) == pytest.approx(float((after - before).square().mean()), rel=1e-4)
+    assert float((after - before).abs().max()) > 0
+    assert set(proximal.state_dict()) == {"weight"}
 
 
 def test_weight_of_the_proximal_penalty_adapts() -> None:
@@ -182,7 +244,7 @@ def test_weight_of_the_proximal_penalty_adapts() -> None:
         assert float(proximal.weight) == expected
     assert "weight" in proximal.state_dict()
     with pytest.raises(RuntimeError, match="`start_round` must be called"):
-        ProximalPenalty(1.0, 1.0).change(th.zeros(8), points())
+        ProximalPenalty(1.0, 1.0).change(th.zeros(8), BATCH)
 
 
 @pytest.mark.parametrize(

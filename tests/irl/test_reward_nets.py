@@ -55,6 +55,14 @@ def test_all(observations: str, actions: str, net: type[BasicRewardNet], reward_
     np.testing.assert_array_equal(loaded.predict(*given), values)
 
 
+def test_observations_of_double_precision() -> None:
+    """MuJoCo's are."""
+    net = BasicRewardNet(spaces.Box(-3.0, 3.0, (4,), np.float64), ACTIONS["box"])
+    observations, actions, after, ends = inputs(SPACES["vector"], ACTIONS["box"])
+    values = net.predict(observations.astype(np.float64), actions, after.astype(np.float64), ends)
+    assert values.dtype == np.float32
+
+
 def test_state_reward_ignores_actions() -> None:
     for reward_inputs in ("state", "state_action"):
         net = BasicRewardNet(SPACES["vector"], ACTIONS["box"], inputs=reward_inputs)
@@ -144,6 +152,38 @@ def test_constant_features_are_not_magnified() -> None:
     assert net.normalized_features(demos + 1e6).abs().max() == 10
     net.fit_normalizer(th.ones(5, 4))
     th.testing.assert_close(net.scale, th.ones(4))
+
+
+def test_learned_features_are_not_normalized() -> None:
+    """Training changes them: fixed units would soon pin them to their limits, where no gradient passes."""
+    th.manual_seed(0)
+    net = BasicRewardNet(SPACES["image"], ACTIONS["box"], "state", features_extractor_kwargs={"features_dim": 32})
+    levels = th.tensor([60, 200]).repeat_interleave(16).reshape(-1, 1, 1, 1)
+    images = (levels + th.randint(-40, 40, (32, 3, 36, 36))).to(th.uint8)
+    targets = th.tensor([0.0, 1.0]).repeat_interleave(16)
+    net.fit_normalizer(images)
+    optimizer = th.optim.Adam(net.parameters(), lr=1e-3)
+    batch = images, th.zeros(32, 2), images, th.zeros(32)
+    for _ in range(60):
+        loss = th.nn.functional.binary_cross_entropy_with_logits(net(*batch), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+    th.testing.assert_close(net.normalized_features(images), net.features(images))
+
+
+def test_features_of_a_dictionary_with_an_image() -> None:
+    """Each key for itself: the vector is normalized, the image is not."""
+    space = spaces.Dict({"camera": SPACES["image"], "joints": SPACES["vector"], "mode": SPACES["number"]})
+    kwargs: dict[str, Any] = {"features_extractor_kwargs": {"cnn_output_dim": 8}}
+    net = BasicRewardNet(space, ACTIONS["box"], **kwargs)
+    given, _ = net.obs_to_tensor(inputs(space, ACTIONS["box"], n=50)[0])
+    net.fit_normalizer(given)
+    raw, normalized = net.features(given), net.normalized_features(given)
+    th.testing.assert_close(normalized[:, :8], raw[:, :8])
+    th.testing.assert_close(normalized[:, 8:12].mean(0), th.zeros(4), atol=1e-5, rtol=0)
+    th.testing.assert_close(normalized[:, 8:12].std(0), th.ones(4))
 
 
 def test_actions_of_two_axes() -> None:

@@ -107,6 +107,13 @@ def test_minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="`demonstrations` must be a local dataset of Minari, got 'test/other-v0'"):
         load_trajectories("minari:test/other-v0")
     check_demonstrations("minari:test/cart-v0")
+    nested = minari.data_collector.EpisodeBuffer(**(vars(episode) | {"observations": {"a": {"b": seen}}}))
+    spaces = gym.spaces.Dict({"a": gym.spaces.Dict({"b": gym.spaces.Box(-10, 10, (4,))})}), gym.spaces.Discrete(2)
+    minari.create_dataset_from_buffers(
+        "test/nested-v0", [nested], observation_space=spaces[0], action_space=spaces[1], author="nobody"
+    )
+    with pytest.raises(ValueError, match=r"`demonstrations` must be a dataset of Minari with .* 'test/nested-v0'"):
+        load_trajectories("minari:test/nested-v0")
     with pytest.raises(ValueError, match="got 'test/other-v0'"):
         check_demonstrations("minari:test/other-v0")
 
@@ -134,7 +141,7 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`demonstrations` must be .* got no file .*nowhere\.npz"):
         load_trajectories(tmp_path / "nowhere.npz")
     np.savez(tmp_path / "other.npz", lengths=np.zeros(1))
-    with pytest.raises(ValueError, match=r"other\.npz without actions, terminated"):
+    with pytest.raises(ValueError, match=r"other\.npz without actions, observations, terminated"):
         load_trajectories(tmp_path / "other.npz")
     with pytest.raises(ValueError, match=r"got no file .*nowhere\.npz"):
         check_demonstrations(tmp_path / "nowhere.npz")
@@ -184,6 +191,44 @@ def test_files_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
         path.write_bytes(damaged[damage])
     with pytest.raises(ValueError, match=r"`demonstrations` must be an \.npz file of trajectories"):
         load_trajectories(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "words"),
+    [
+        ("lengths", [3, 3], "terminated has 3 rows instead of 2"),
+        ("lengths", [3, 1, 5], "actions has 8 rows instead of 9"),
+        ("terminated", [True], "terminated has 1 rows instead of 3"),
+        ("actions", np.zeros((9, 1)), "actions has 9 rows instead of 8"),
+        ("observations", np.zeros((12, 2)), "observations has 12 rows instead of 11"),
+        ("rewards", np.zeros(7), "rewards has 7 rows instead of 8"),
+    ],
+)
+def test_files_whose_lengths_do_not_add_up(name: str, rows: Any, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "demos.npz"
+    save_trajectories(path, [Trajectory(np.zeros((n + 1, 2)), np.zeros((n, 1)), np.zeros(n)) for n in (3, 1, 4)])
+    with np.load(path) as file:
+        arrays: dict[str, Any] = dict(file)
+    np.savez(path, **(arrays | {name: np.asarray(rows)}))
+    with pytest.raises(ValueError, match=rf"`demonstrations` must be an \.npz file .*demos\.npz, in which {words}"):
+        load_trajectories(path)
+
+
+def test_what_cannot_be_saved(tmp_path: Path) -> None:
+    given: Any
+    plain, named = (Trajectory(part, np.zeros((2, 1))) for part in (np.zeros((3, 1)), {"a": np.zeros((3, 1))}))
+    for given, error, words in (
+        (plain, TypeError, "`trajectories` must be several trajectories, .* got a Trajectory"),
+        ([plain, "b"], TypeError, r"`trajectories\[1\]` must be a Trajectory, got a str"),
+        (
+            [plain, named],
+            ValueError,
+            r"`trajectories\[1\]` must have observations as the first has, got observations/a",
+        ),
+    ):
+        with pytest.raises(error, match=words):
+            save_trajectories(tmp_path / "demos.npz", given)
+    assert not any(tmp_path.iterdir())
 
 
 def test_normalized_observations_are_not_recorded() -> None:
