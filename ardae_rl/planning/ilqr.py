@@ -6,9 +6,17 @@ from typing import NamedTuple
 import torch as th
 from torch.func import hessian, jacrev, vmap
 
-from ardae_rl.common.checks import check_count, check_positive
+from ardae_rl.common.checks import check_count, check_min
 from ardae_rl.planning.lqr import Gains, finite_horizon_lqr
-from ardae_rl.planning.problem import Plan, Problem, initial_plan, rollout, with_numbers
+from ardae_rl.planning.problem import (
+    Plan,
+    Problem,
+    action_bounds,
+    initial_plan,
+    nan_as_infinite,
+    rollout,
+    with_numbers,
+)
 
 _STEP_SIZES = 0.5 ** th.arange(8)  # tried in the line search
 _FACTOR, _MIN, _MAX = 4.0, 1e-6, 1e6  # of the regularization, from one iteration to the next
@@ -42,9 +50,10 @@ class ILQR:
     """
 
     def __init__(self, horizon: int, n_iterations: int = 10, n_restarts: int = 0, tolerance: float = 1e-6) -> None:
-        check_positive("horizon", horizon)
-        check_positive("n_iterations", n_iterations)
+        check_count("horizon", horizon)
+        check_count("n_iterations", n_iterations)
         check_count("n_restarts", n_restarts, minimum=0)
+        check_min("tolerance", tolerance, 0)
         self.horizon, self.n_iterations, self.n_restarts, self.tolerance = horizon, n_iterations, n_restarts, tolerance
 
     @th.no_grad()
@@ -57,23 +66,25 @@ class ILQR:
     ) -> Plan:
         """Return the best plans found; the arguments are those of :class:`~ardae_rl.planning.problem.Planner`."""
         n = len(start)
-        guesses = initial_plan(problem, n, self.horizon, warm).unsqueeze(0)
+        guesses = initial_plan(problem, start, self.horizon, warm).unsqueeze(0)
         if self.n_restarts:
-            guesses = th.cat([guesses, self._random(problem, n, generator)])
+            guesses = th.cat([guesses, self._random(problem, start, generator)])
         n_guesses = len(guesses)
         plan, changed = self._improve(problem, start.repeat(n_guesses, 1), guesses.flatten(0, 1))
-        best = plan.costs.nan_to_num(nan=th.inf).view(n_guesses, n).argmin(0)
+        best = nan_as_infinite(plan.costs).view(n_guesses, n).argmin(0)
         rows = best * n + th.arange(n, device=start.device)
         assert plan.converged is not None
         if bool((~changed & ~plan.converged)[rows].any()):
             warnings.warn("iLQR has left plans as they were, without having converged", RuntimeWarning, stacklevel=2)
         return with_numbers(Plan(plan.actions[rows], plan.costs[rows], plan.converged[rows]))
 
-    def _random(self, problem: Problem, n: int, generator: th.Generator | None) -> th.Tensor:
-        shape = (self.n_restarts, n, self.horizon, len(problem.low))
-        fractions = th.rand(shape, generator=generator, dtype=problem.low.dtype).to(problem.low.device)
+    def _random(self, problem: Problem, start: th.Tensor, generator: th.Generator | None) -> th.Tensor:
+        low, high = action_bounds(problem, start)
+        # The same for all rows, so that the plan of a row does not depend on its place in the batch
+        shape = (self.n_restarts, 1, self.horizon, len(low))
+        fractions = th.rand(shape, generator=generator, dtype=start.dtype).to(start.device)
         fractions[1::2] = fractions[1::2].round()
-        return problem.low + fractions * (problem.high - problem.low)
+        return (low + fractions * (high - low)).expand(-1, len(start), -1, -1)
 
     def _improve(self, problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[Plan, th.Tensor]:
         """Return improved plans, and which of them differ from ``actions``."""
@@ -161,7 +172,8 @@ def _solve(
 ) -> tuple[Gains, th.Tensor]:
     """Return the feedback of the quadratic problem, and the regularization of each row with which it has a solution."""
     regularization = regularization.clone()
-    bounds = problem.low - actions, problem.high - actions
+    low, high = action_bounds(problem, actions)
+    bounds = low - actions, high - actions
     gains = _feedback(quadratic, regularization, bounds)
     while True:
         failed = (gains.failed & (regularization < _MAX)).nonzero().flatten()
@@ -195,6 +207,7 @@ def _line_search(
 ) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
     """Return actions, states and costs of the best step size, evaluated with the true model."""
     n, k = len(actions), len(_STEP_SIZES)
+    low, high = action_bounds(problem, actions)
     step_sizes = _STEP_SIZES.to(actions).repeat_interleave(n).unsqueeze(-1)  # (k n, 1)
     x = states[:, 0].repeat(k, 1)
     tried, path, costs = [], [x], x.new_zeros(k * n)
@@ -202,11 +215,11 @@ def _line_search(
         difference = (x - states[:, t].repeat(k, 1)).unsqueeze(-1)
         feedback = (gains.feedback[:, t].repeat(k, 1, 1) @ difference).squeeze(-1)
         u = actions[:, t].repeat(k, 1) + step_sizes * gains.offset[:, t].repeat(k, 1) + feedback
-        u = u.clamp(problem.low, problem.high)
+        u = u.clamp(low, high)
         costs = costs + problem.cost(x, u)
         x = problem.step(x, u)
         tried.append(u)
         path.append(x)
-    costs = (costs + problem.final_cost(x)).nan_to_num(nan=th.inf)
+    costs = nan_as_infinite(costs + problem.final_cost(x))
     best = costs.view(k, n).argmin(0) * n + th.arange(n, device=costs.device)
     return th.stack(tried, 1)[best], th.stack(path, 1)[best], costs[best]

@@ -25,7 +25,8 @@ class LatentPlanningPolicy(FiniteObservations):
     """Infers the latent state from observations, plans in a model, and takes the first action of the plan.
 
     The state that ``predict`` takes and returns is the plan and the memory of the policy; without a state, or where an
-    episode starts, planning starts from scratch. Plans depend on observation, state and seed only.
+    episode starts, planning starts from scratch. The planner has the same random numbers at every step and for every
+    row of a batch: a plan depends on the latent state, the plan before it and the seed only.
 
     :param observation_space: Observation space of the environment.
     :param action_space: A bounded ``Box`` with one axis; plans have actions in [-1, 1].

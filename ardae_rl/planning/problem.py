@@ -119,22 +119,36 @@ def shift(actions: th.Tensor) -> th.Tensor:
     return th.cat([actions[:, 1:], actions[:, -1:]], 1)
 
 
-def initial_plan(problem: Problem, n: int, horizon: int, warm: th.Tensor | None) -> th.Tensor:
+def action_bounds(problem: Problem, start: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Return the lowest and the highest action, (action_dim,) each, with the type and on the device of ``start``.
+
+    :raises ValueError: If the bounds are infinite or exchanged.
+    """
+    low, high = problem.low.to(start), problem.high.to(start)
+    if not bool(low.isfinite().all() & high.isfinite().all() & (low <= high).all()):
+        raise ValueError(f"`problem` must have finite bounds with low <= high, got {problem.low}, {problem.high}")
+    return low, high
+
+
+def initial_plan(problem: Problem, start: th.Tensor, horizon: int, warm: th.Tensor | None) -> th.Tensor:
     """Return actions to start from, (n, horizon, action_dim): ``warm`` within the bounds, or the middle of the bounds.
 
     :raises ValueError: If ``warm`` has the wrong shape or is NaN somewhere, or the bounds are infinite or exchanged.
     """
-    bounds = (problem.low, problem.high)
-    if not all(bool(bound.isfinite().all()) for bound in bounds) or bool((problem.low > problem.high).any()):
-        raise ValueError(f"`problem` must have finite bounds with low <= high, got {problem.low}, {problem.high}")
-    shape = (n, horizon, len(problem.low))
+    low, high = action_bounds(problem, start)
+    shape = (len(start), horizon, len(low))
     if warm is None:
-        return (0.5 * (problem.low + problem.high)).expand(shape)
+        return (0.5 * (low + high)).expand(shape)
     if warm.shape != shape:
         raise ValueError(f"`warm` must have shape {shape}, got {tuple(warm.shape)}")
     if bool(warm.isnan().any()):
         raise ValueError("`warm` must have numbers only, got NaN")
-    return warm.clamp(problem.low, problem.high)
+    return warm.to(start).clamp(low, high)
+
+
+def nan_as_infinite(costs: th.Tensor) -> th.Tensor:
+    """Return the costs with infinity for NaN, so that comparisons never prefer NaN. Infinite costs stay infinite."""
+    return th.where(costs.isnan(), th.inf, costs)
 
 
 def with_numbers(plan: Plan) -> Plan:

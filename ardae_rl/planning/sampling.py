@@ -2,8 +2,16 @@
 
 import torch as th
 
-from ardae_rl.common.checks import check_between, check_positive
-from ardae_rl.planning.problem import Plan, Problem, initial_plan, rollout, with_numbers
+from ardae_rl.common.checks import check_between, check_count, check_positive
+from ardae_rl.planning.problem import (
+    Plan,
+    Problem,
+    action_bounds,
+    initial_plan,
+    nan_as_infinite,
+    rollout,
+    with_numbers,
+)
 
 
 class _Sampling:
@@ -16,13 +24,9 @@ class _Sampling:
     """
 
     def __init__(self, horizon: int, n_samples: int, n_iterations: int, deviation: float) -> None:
-        for name, value in {
-            "horizon": horizon,
-            "n_samples": n_samples,
-            "n_iterations": n_iterations,
-            "deviation": deviation,
-        }.items():
-            check_positive(name, value)
+        for name, value in {"horizon": horizon, "n_samples": n_samples, "n_iterations": n_iterations}.items():
+            check_count(name, value)
+        check_positive("deviation", deviation)
         self.horizon, self.n_samples, self.n_iterations, self.deviation = horizon, n_samples, n_iterations, deviation
 
     @th.no_grad()
@@ -35,15 +39,17 @@ class _Sampling:
     ) -> Plan:
         """Return the best sequences tried; the arguments are those of :class:`~ardae_rl.planning.problem.Planner`."""
         n, device = len(start), start.device
-        mean = initial_plan(problem, n, self.horizon, warm)
-        std = (0.5 * self.deviation * (problem.high - problem.low)).expand(mean.shape)
+        low, high = action_bounds(problem, start)
+        mean = initial_plan(problem, start, self.horizon, warm)
+        std = (0.5 * self.deviation * (high - low)).expand(mean.shape)
         best = Plan(mean, rollout(problem, start, mean)[1])
         states = start.repeat_interleave(self.n_samples, 0)
         for _ in range(self.n_iterations):
-            noise = th.randn((n, self.n_samples, *mean.shape[1:]), generator=generator, dtype=mean.dtype).to(device)
-            samples = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(problem.low, problem.high)
+            # The same for all rows, so that the plan of a row does not depend on its place in the batch
+            noise = th.randn((1, self.n_samples, *mean.shape[1:]), generator=generator, dtype=mean.dtype).to(device)
+            samples = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(low, high)
             found = rollout(problem, states, samples.flatten(0, 1))[1].view(n, -1)
-            costs = found.nan_to_num(nan=th.inf)
+            costs = nan_as_infinite(found)
             mean, std = self._move(samples, costs, std)
             rows, cheapest = th.arange(n, device=device), costs.argmin(1)
             best = _better(best, Plan(samples[rows, cheapest], found[rows, cheapest]))
@@ -79,6 +85,7 @@ class CEM(_Sampling):
         self, horizon: int, n_samples: int = 256, n_iterations: int = 6, n_elites: int = 32, deviation: float = 1.0
     ) -> None:
         super().__init__(horizon, n_samples, n_iterations, deviation)
+        check_count("n_elites", n_elites)
         check_between("n_elites", n_elites, 2, n_samples)
         self.n_elites = n_elites
 

@@ -8,6 +8,7 @@ import scipy.linalg
 import torch as th
 
 from ardae_rl.planning import CEM, ILQR, MPPI, Planner, finite_horizon_lqr, rollout
+from ardae_rl.planning.goal import GoalProblem
 from ardae_rl.planning.problem import shift
 from tests.planning.problems import Linear, Pendulum
 
@@ -125,7 +126,7 @@ def test_bounded_actions(planner: Planner) -> None:
 def test_swing_up(planner: Planner) -> None:
     """From hanging down, where the torque is too weak to go up at once; planned again at the end, it stays there."""
     problem, start = Pendulum(), th.tensor([[th.pi, 0.0], [2.8, 0.0]], dtype=th.float64)
-    generator = th.Generator().manual_seed(0)
+    generator = th.Generator().manual_seed(1)
     plan = planner.plan(problem, start, generator=generator)
     states, _ = rollout(problem, start, plan.actions)
     assert bool((states[:, -1, 0].cos() > 0.9).all())
@@ -167,6 +168,29 @@ def test_mppi_leaves_infinite_costs_out() -> None:
     assert moved.item() == pytest.approx(0.5)
 
 
+class Walled:
+    """Actions above -0.2 cost infinitely much; the best one is -0.5."""
+
+    low, high = th.tensor([-1.0]), th.tensor([1.0])
+
+    def step(self, states: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        return states
+
+    def cost(self, states: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        assert not actions.isnan().any()
+        return th.where(actions > -0.2, th.inf, (actions + 0.5).square())[:, 0]
+
+    def final_cost(self, states: th.Tensor) -> th.Tensor:
+        return th.zeros(len(states))
+
+
+@pytest.mark.parametrize("planner", [CEM(1, 64, 20, n_elites=8), MPPI(1, 64, 20)], ids=["cem", "mppi"])
+def test_several_infinite_costs(planner: Planner) -> None:
+    """They are no reason for NaN in the samples that follow."""
+    plan = planner.plan(Walled(), th.zeros(2, 1), generator=th.Generator().manual_seed(0))
+    th.testing.assert_close(plan.actions, th.full((2, 1, 1), -0.5), atol=0.02, rtol=0)
+
+
 def test_ilqr_improves_where_costs_are_not_convex() -> None:
     """The default number of iterations is spent on iterations, not on regularization; none gives up."""
     problem, start = Pendulum(), swings()
@@ -186,6 +210,23 @@ def test_rows_do_not_depend_on_each_other() -> None:
             th.testing.assert_close(alone.costs[0], together.costs[k], rtol=1e-6, atol=0)
             assert together.converged is not None and alone.converged is not None
             assert alone.converged[0] == together.converged[k]
+
+
+@pytest.mark.parametrize("planner", PLANNERS[1:], ids=["ilqr restarted", "cem", "mppi"])
+def test_the_place_in_the_batch_does_not_matter(planner: Planner) -> None:
+    """Random numbers are common to all rows."""
+    problem, x = Linear(bound=1.0), starts(1).repeat(3, 1)
+    plans = planner.plan(problem, x, generator=th.Generator().manual_seed(3)).actions
+    alone = planner.plan(problem, x[:1], generator=th.Generator().manual_seed(3)).actions
+    th.testing.assert_close(plans, alone.expand_as(plans), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("planner", PLANNERS, ids=["ilqr", "ilqr restarted", "cem", "mppi"])
+def test_states_of_another_type_than_the_bounds(planner: Planner) -> None:
+    problem = GoalProblem(lambda z, u: z + 0.1 * u, action_dim=2)
+    start = GoalProblem.state(th.zeros(1, 2), th.ones(1, 2)).double()
+    plan = planner.plan(problem, start, th.zeros(1, T, 2), th.Generator().manual_seed(0))
+    assert plan.actions.dtype == plan.costs.dtype == th.float64
 
 
 def test_bounds_in_the_backward_pass() -> None:
@@ -248,7 +289,9 @@ def test_shift() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ILQR(0), "`horizon` must be positive, got 0"),
+        (lambda: ILQR(0), "`horizon` must be >= 1, got 0"),
+        (lambda: ILQR(3, tolerance=float("nan")), "`tolerance` must be a number, got nan"),
+        (lambda: ILQR(3, tolerance=-1), "`tolerance` must be >= 0, got -1"),
         (lambda: ILQR(3, n_restarts=-1), "`n_restarts` must be >= 0, got -1"),
         (lambda: CEM(3, n_elites=1), "`n_elites` must be between 2 and 256, got 1"),
         (lambda: MPPI(3, temperature=0), "`temperature` must be positive, got 0"),
@@ -261,3 +304,8 @@ def test_shift() -> None:
 def test_bad_arguments(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_fractions_of_a_count() -> None:
+    with pytest.raises(TypeError, match=r"`n_samples` must be an integer, got 8\.5"):
+        MPPI(3, n_samples=8.5)  # type: ignore[arg-type]
