@@ -1,5 +1,6 @@
 """The base of algorithms that fit a latent model to collected steps and act by planning in it."""
 
+import math
 from abc import abstractmethod
 from typing import Any, TypeVar
 
@@ -11,8 +12,9 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import update_learning_rate
 
-from ardae_rl.common.checks import check_between, check_positive
+from ardae_rl.common.checks import check_between, check_count, check_positive
 from ardae_rl.common.queries import check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
@@ -30,8 +32,10 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
 
     :param policy: A :class:`~ardae_rl.planning.policy.LatentPlanningPolicy` whose ``optimizer`` updates all networks.
     :param env: The environment to learn from.
-    :param learning_rate: Learning rate of that optimizer; may be a schedule.
-    :param n_collected: Number of environment steps per round.
+    :param learning_rate: Learning rate of that optimizer. A schedule advances with each gradient step: over a round it
+        goes as far as the steps of the round would take it.
+    :param n_collected: Number of environment steps per round, over all environments; rounded up to a multiple of their
+        number.
     :param gradient_steps: Number of gradient steps per round.
     :param batch_size: Number of sequences per gradient step.
     :param sequence_length: Number of steps per sequence.
@@ -42,7 +46,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
     :param tensorboard_log: Folder for TensorBoard.
     :param policy_kwargs: Arguments of the policy.
     :param verbose: 0 for no output, 1 for information, 2 for debugging.
-    :param seed: Seed of all random generators.
+    :param seed: Seed of all random generators but the planner's, which is ``policy_kwargs["seed"]``.
     :param device: Device of the networks.
     :raises ValueError: If an argument is out of its range.
     """
@@ -76,7 +80,6 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
             buffer_size=buffer_size,
             learning_starts=0,
             batch_size=batch_size,
-            train_freq=(n_collected, "step"),
             gradient_steps=gradient_steps,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
@@ -93,13 +96,17 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         self._planning_state: State | None = None
 
     def _setup_model(self) -> None:
-        for name in ("n_collected", "gradient_steps", "batch_size", "sequence_length", "max_grad_norm"):
-            check_positive(name, getattr(self, name))
+        for name in ("n_collected", "gradient_steps", "batch_size", "sequence_length", "buffer_size"):
+            check_count(name, getattr(self, name))
+        check_positive("max_grad_norm", self.max_grad_norm)
         check_between("random_share", self.random_share, 0, 1)
         check_spaces(self)
         if self.replay_buffer_class is None:
             with_goal = isinstance(self.observation_space, spaces.Dict)
             self.replay_buffer_class = DictReplayBuffer if with_goal else ReplayBuffer
+        # SB3 counts one step of all environments as one. A loaded model may have another number of them than before.
+        self._steps_per_env = math.ceil(self.n_collected / self.n_envs)
+        self.train_freq = (self._steps_per_env, "step")
         super()._setup_model()
 
     def learn(
@@ -113,6 +120,8 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
     ) -> SelfModelBased:
         """Train in rounds of ``n_collected`` steps until ``total_timesteps`` have been collected.
 
+        Rounds are complete: the last one may go beyond ``total_timesteps``.
+
         :param tb_log_name: Name of the run in TensorBoard, by default the name of the class.
         """
         name = tb_log_name or type(self).__name__
@@ -121,7 +130,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
     def train(self, gradient_steps: int, batch_size: int) -> None:
         """Fit the model to all steps collected so far."""
         self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
+        rates = self._learning_rates(gradient_steps)
         assert self.replay_buffer is not None
         key = "observation" if isinstance(self.observation_space, spaces.Dict) else None
         sampler = SequenceSampler(self.replay_buffer, self.sequence_length, key, self._vec_normalize_env)
@@ -130,6 +139,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         metrics = MetricMeans()
         with progress_bar("model: steps", gradient_steps, self.verbose > 0) as update:
             for step in range(gradient_steps):
+                update_learning_rate(self.policy.optimizer, rates[step])
                 loss, terms = self._loss(sampler.sample(batch_size, rng))
                 self.policy.optimizer.zero_grad()
                 loss.backward()
@@ -141,8 +151,20 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         for name, value in metrics.finite(f"{self._n_updates} gradient steps").items():
             self.logger.record(f"train/{name}", value)
         self._after_fit(sampler, rng)
+        self.logger.record("train/learning_rate", rates[-1])
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
+
+    def _learning_rates(self, gradient_steps: int) -> list[float]:
+        """Return the learning rate of each gradient step.
+
+        The whole round has been collected by now. The progress of its gradient steps goes from where the round began to
+        where it has ended, so that a schedule that ends at zero leaves the last round a learning rate.
+        """
+        collected = self._steps_per_env * self.n_envs
+        end = max(0.0, self._current_progress_remaining)
+        start = min(1.0, self._current_progress_remaining + collected / max(1, self._total_timesteps))
+        return [self.lr_schedule(start + (end - start) * step / gradient_steps) for step in range(gradient_steps)]
 
     @abstractmethod
     def _loss(self, batch: Sequences) -> tuple[th.Tensor, dict[str, th.Tensor]]:

@@ -24,16 +24,20 @@ class SequenceSampler:
     end where training was begun anew, by another ``learn`` or after loading.
 
     :param buffer: Replay buffer, which must not change while it is sampled from.
-    :param length: Number of steps per sequence.
+    :param sequence_length: Number of steps per sequence.
     :param key: Key of dictionary observations to take.
     :param env: Normalization of observations and rewards, which the buffer has as they were before it.
     :raises ValueError: If no episode is that long.
     """
 
     def __init__(
-        self, buffer: ReplayBuffer, length: int, key: str | None = None, env: VecNormalize | None = None
+        self,
+        buffer: ReplayBuffer,
+        sequence_length: int,
+        key: str | None = None,
+        env: VecNormalize | None = None,
     ) -> None:
-        self.buffer, self.length, self.key, self.env = buffer, length, key, env
+        self.buffer, self.sequence_length, self.key, self.env = buffer, sequence_length, key, env
         n = buffer.size()
         # From the oldest step to the newest: a full buffer wraps around
         self._order = (np.arange(n) + (buffer.pos if buffer.full else 0)) % buffer.buffer_size
@@ -44,17 +48,18 @@ class SequenceSampler:
             if t < n - 1:
                 ends[t] |= self._differ(self._order[t], self._order[t + 1])
             remaining[t] = np.where(ends[t], 1, remaining[t + 1] + 1)
-        self._starts, self._envs = np.nonzero(remaining[:n] >= length)
+        self._starts, self._envs = np.nonzero(remaining[:n] >= sequence_length)
         if len(self._starts) == 0:
             raise ValueError(
-                f"`length` must be at most {int(remaining.max())}, the length of the longest episode, got {length!r}"
+                f"`sequence_length` must be at most {int(remaining.max())}, the length of the longest episode, "
+                f"got {sequence_length!r}"
             )
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
         """Return ``batch_size`` sequences."""
         drawn = rng.integers(len(self._starts), size=batch_size)
         envs = self._envs[drawn, None]
-        rows = self._order[self._starts[drawn, None] + np.arange(self.length)]  # batch x length
+        rows = self._order[self._starts[drawn, None] + np.arange(self.sequence_length)]  # batch x length
         first = _part(self.buffer.observations, self.key)[rows, envs]
         last = _part(self.buffer.next_observations, self.key)[rows[:, -1:], envs]
         observations, rewards = np.concatenate([first, last], 1), self.buffer.rewards[rows, envs]

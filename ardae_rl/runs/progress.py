@@ -1,10 +1,9 @@
-"""A progress bar that can be switched off, and is a line now and then where there is no terminal."""
+"""A progress bar that can be switched off, and is a line now and then without a terminal or without rich."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from ardae_rl.common.optional import require
+from importlib.util import find_spec
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -13,17 +12,18 @@ _SECONDS_BETWEEN_LINES = 30.0
 def progress_bar(description: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
     """Show a progress bar, and yield the function that sets how much of ``total`` is done.
 
-    Where the output is no terminal, such as a file, it gets a line every thirty seconds.
+    Where the output is no terminal, such as a file, or rich is not installed, there is a line every thirty seconds.
 
     :param description: Text beside the bar.
     :param total: Amount of work.
     :param shown: Whether there is a bar at all.
-    :raises ImportError: If rich is not installed and the bar is to be shown.
     """
     if not shown:
         yield lambda done: None
         return
-    require("rich", "zoo")
+    if find_spec("rich") is None:
+        yield _Lines(description, total)
+        return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 

@@ -61,7 +61,9 @@ def test_images_only() -> None:
 
 
 def test_sequences_that_there_are_not() -> None:
-    with pytest.raises(ValueError, match="`length` must be at most 6, the length of the longest episode, got 7"):
+    with pytest.raises(
+        ValueError, match="`sequence_length` must be at most 6, the length of the longest episode, got 7"
+    ):
         SequenceSampler(collected(50), LIMIT + 1, "observation")
 
 
