@@ -4,8 +4,22 @@ from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, RecordEpisodeStatistics, TimeLimit
 
 from ardae_envs.checks import check_min
+from ardae_envs.patience import Patience
+
+# Wrappers that return observations as they are, and see none but those that are returned
+_LEAVE_OBSERVATIONS = (
+    TimeLimit,
+    OrderEnforcing,
+    PassiveEnvChecker,
+    RecordEpisodeStatistics,
+    Patience,
+    gym.ActionWrapper,
+    gym.RewardWrapper,
+)
+_LEAVE_OBSERVATIONS_BY_NAME = ("Monitor", "PatchedTimeLimit")  # of SB3, and of RL Zoo in place of Gymnasium's TimeLimit
 
 
 @runtime_checkable
@@ -33,7 +47,8 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     The time limit belongs inside, where ``gymnasium.make`` puts it: ``ActionRepeat(gym.make(...), 4)``. CarRacing
     spends nearly all of its time on rendering; an environment that :class:`SkipsDrawing` renders only the frames that
-    are returned.
+    are returned. With wrappers inside that change or collect observations, each frame is rendered: put such wrappers
+    around ``ActionRepeat`` instead.
 
     Example:
 
@@ -54,7 +69,8 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, n=n)
         super().__init__(env)
         self.n = n
-        self._skips_drawing = env.unwrapped if isinstance(env.unwrapped, SkipsDrawing) else None
+        base = env.unwrapped
+        self._skips_drawing = base if isinstance(base, SkipsDrawing) and _leaves_observations(env) else None
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         total, drawn = 0.0, True
@@ -72,3 +88,12 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if self._skips_drawing is not None and not drawn:
             observation = self._skips_drawing.draw()
         return observation, total, terminated, truncated, info
+
+
+def _leaves_observations(env: gym.Env[Any, Any]) -> bool:
+    """Tell whether all wrappers leave observations as they are, so that frames can be missing in between."""
+    while isinstance(env, gym.Wrapper):
+        if not isinstance(env, _LEAVE_OBSERVATIONS) and type(env).__name__ not in _LEAVE_OBSERVATIONS_BY_NAME:
+            return False
+        env = env.env
+    return True

@@ -108,7 +108,7 @@ class OneAxisToDiscrete(ReducedActionSpace):
         if not isinstance(space, spaces.Discrete):
             raise ValueError(f"`env` must have discrete actions, got {space}")
         order = range(int(space.start), int(space.start + space.n)) if order is None else order
-        if not order or not all(space.contains(np.int64(action)) for action in order):
+        if len(order) == 0 or not all(space.contains(np.int64(action)) for action in order):
             raise ValueError(f"`order` must consist of actions of {space}, got {order!r}")
         if thresholds is None:
             thresholds = np.linspace(-1, 1, len(order) + 1)[1:-1].tolist()

@@ -7,7 +7,7 @@ from gymnasium.envs.box2d.car_racing import CarRacing
 from numpy.typing import NDArray
 
 from ardae_envs.car_racing_fast import CarRacingFast
-from ardae_envs.checks import check_choice
+from ardae_envs.checks import check_choice, check_options
 
 RENDERERS = ("fast", "official")
 _STREAM = 0x57A27  # separates the random numbers of the starts from those of the tracks
@@ -39,12 +39,14 @@ class CarRacingRandomStart(CarRacing):
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Start an episode; ``options={"start": k}`` chooses tile k of the official numbering.
 
+        :param options: "start", and CarRacing's own "randomize".
         :return: The first frame, and ``{"start": k}``.
-        :raises ValueError: If the track has no such tile.
+        :raises ValueError: If the track has no such tile, or for any other option.
         """
+        requested = check_options(options, ("start", "randomize")).get("start")
         if seed is not None:
             self._start_rng = np.random.default_rng([seed, _STREAM])
-        self._requested_start = (options or {}).get("start")
+        self._requested_start = requested
         frame, info = super().reset(seed=seed, options=options)
         return frame, info | {"start": self._start}
 

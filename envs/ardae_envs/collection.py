@@ -5,7 +5,7 @@ state is reset where ``episode_start`` is True. ``evaluate_policy``, and any oth
 takes these policies as well; :class:`Mixture` also takes SB3 models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ardae_envs.checks import check_choice, check_min
 
 Array = NDArray[Any]
+Observation = Array | Mapping[str, Array]
 State = tuple[Array, ...] | None
 
 
@@ -66,13 +67,16 @@ class CollectionPolicy:
 
     def predict(
         self,
-        observation: Array,
+        observation: Observation,
         state: State = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[Array, State]:
-        """Return actions for a batch of observations (n, ...), and the next state; ``deterministic`` has no effect."""
-        n = len(observation)
+        """Return actions for a batch of observations, and the next state; ``deterministic`` has no effect.
+
+        :param observation: Array (n, ...), or a dictionary of such arrays.
+        """
+        n = _batch_size(observation)
         initial_state = self._initial_state(n)
         if state is None:
             state = initial_state
@@ -87,7 +91,7 @@ class CollectionPolicy:
         """Return the state of n environments at the start of an episode; each array has shape (n, ...)."""
         raise NotImplementedError
 
-    def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def _act(self, observation: Observation, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         raise NotImplementedError
 
     def _uniform(self, n: int) -> Array:
@@ -131,7 +135,7 @@ class StickyRandom(CollectionPolicy):
     def _initial_state(self, n: int) -> tuple[Array, ...]:
         return (self._new(n),)
 
-    def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def _act(self, observation: Observation, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         (action,) = state
         keep = self.rng.random(len(action)) < self.stickiness
         next_action = np.where(_expanded(keep, action), action, self._new(len(action)))
@@ -181,7 +185,7 @@ class Hold(CollectionPolicy):
     def _initial_state(self, n: int) -> tuple[Array, ...]:
         return self._uniform(n), self.rng.integers(self.min_steps, self.max_steps + 1, n)
 
-    def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def _act(self, observation: Observation, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         action, remaining = state
         new_action, new_remaining = self._initial_state(len(action))
         done = remaining <= 1
@@ -220,7 +224,7 @@ class Brownian(CollectionPolicy):
     def _initial_state(self, n: int) -> tuple[Array, ...]:
         return (self._uniform(n),)
 
-    def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def _act(self, observation: Observation, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         assert isinstance(self.action_space, spaces.Box)
         (action,) = state
         low, high = _bounds(self.action_space)
@@ -247,7 +251,8 @@ class RandomWeights(CollectionPolicy):
     :param scales: Range from which the scale of the weights is sampled uniformly, once per episode.
     :param n_inputs: Maximum number of inputs; a larger observation is averaged over this many parts.
     :param seed: Seed of the weights.
-    :raises ValueError: If the action space, the distribution or the scales are invalid.
+    :raises ValueError: If the action space, the distribution or the scales are invalid. ``predict`` raises it for
+        observations that are dictionaries.
     """
 
     def __init__(
@@ -271,7 +276,7 @@ class RandomWeights(CollectionPolicy):
         draw = self.rng.standard_normal if self.distribution == "normal" else self.rng.standard_cauchy
         return (draw(shape) * self.rng.uniform(*self.scales, (n, 1, 1)),)
 
-    def _act(self, observation: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def _act(self, observation: Observation, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         (weights,) = state
         inputs = self._inputs(observation)
         outputs = np.tanh(np.einsum("noi,ni->no", weights, inputs))
@@ -282,8 +287,10 @@ class RandomWeights(CollectionPolicy):
         middle, half = (high + low) / 2, (high - low) / 2
         return (middle + half * outputs.reshape(-1, *low.shape)).astype(self.action_space.dtype), state
 
-    def _inputs(self, observation: Array) -> Array:
+    def _inputs(self, observation: Observation) -> Array:
         """Return means over equal parts of the observation (bytes scaled to [-1, 1]), and a one; (n, n_inputs + 1)."""
+        if isinstance(observation, Mapping):
+            raise ValueError(f"`observation` must be an array, got a dictionary with the keys {sorted(observation)}")
         flat = observation.reshape(len(observation), -1).astype(np.float64)
         if observation.dtype == np.uint8:
             flat = flat / 127.5 - 1
@@ -327,10 +334,10 @@ class Mixture:
         self.rng = np.random.default_rng(seed)
 
     def predict(
-        self, observation: Array, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self, observation: Observation, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Array, Any]:
         """Return actions (n, ...) and the next state: each environment's chosen policy, and each policy's state."""
-        n = len(observation)
+        n = _batch_size(observation)
         choices = self.rng.choice(len(self.policies), n, p=self.probabilities)
         if state is None:
             states: list[Any] = [None] * len(self.policies)
@@ -345,6 +352,11 @@ class Mixture:
         ]
         actions = np.stack([action for action, _ in predictions])[choices, np.arange(n)]
         return actions, (choices, [policy_state for _, policy_state in predictions])
+
+
+def _batch_size(observation: Observation) -> int:
+    """Return n of observations (n, ...), or of a dictionary of them."""
+    return len(next(iter(observation.values())) if isinstance(observation, Mapping) else observation)
 
 
 def _bounds(space: spaces.Box) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import ArrayLike, NDArray
 
+from ardae_envs.checks import finite_action
 from ardae_envs.mazes import Maze
 
 _WALL_HEIGHT = 0.4  # in cells
@@ -124,9 +125,12 @@ class MazeSimulation:
         self._data.qpos[:2] = np.multiply(position, self.agent.cell)
 
     def step(self, action: ArrayLike) -> None:
-        """Apply an action, which MuJoCo clips to its bounds."""
+        """Apply an action, which MuJoCo clips to its bounds.
+
+        :raises ValueError: If the action has the wrong number of entries, or entries that are not finite.
+        """
         data, max_speed = self._data, self.agent.max_speed
-        data.ctrl[:] = action
+        data.ctrl[:] = finite_action(action, self._model.nu)
         if max_speed < math.inf:
             velocity = data.qvel
             np.clip(velocity, -max_speed, max_speed, out=velocity)

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ardae_envs.checks import check_choice
+from ardae_envs.checks import RENDER_MODES, check_choice, check_options, finite_action
 
 GOALS: NDArray[np.float64] = np.array([[5.0, 0.0], [-5.0, 0.0], [0.0, 5.0], [0.0, -5.0]])
 GOAL_RADIUS = 1.0
@@ -52,7 +52,7 @@ class MultiGoalEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own convention)
 
     def __init__(self, render_mode: str | None = None) -> None:
-        check_choice("render_mode", render_mode, (None, "rgb_array"))
+        check_choice("render_mode", render_mode, RENDER_MODES)
         self.render_mode = render_mode
         self.observation_space = spaces.Box(-POSITION_LIMIT, POSITION_LIMIT, shape=(2,), dtype=np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, shape=(2,), dtype=np.float32)
@@ -66,9 +66,7 @@ class MultiGoalEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         :raises ValueError: If the position is outside the arena, or for any other option.
         """
         super().reset(seed=seed)
-        options = options or {}
-        if unknown := set(options) - {"position"}:
-            raise ValueError(f"`options` must have no other key than 'position', got {sorted(unknown)}")
+        options = check_options(options, ("position",))
         # Sampled even if a position is given, so that the option does not change later episodes of a seeded sequence
         start = _clip_position(START_STD * self.np_random.standard_normal(2))
         if "position" in options:
@@ -81,9 +79,9 @@ class MultiGoalEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Move by the action, clipped to [-1, 1]^2.
 
-        :raises ValueError: If the action does not have two entries.
+        :raises ValueError: If the action is not two finite numbers.
         """
-        move = np.clip(np.asarray(action, dtype=np.float64).reshape(2), -1.0, 1.0)
+        move = finite_action(action, 2).clip(-1.0, 1.0)
         position = _clip_position(self._path[-1] + move)
         self._path.append(position)
         squared = ((position - GOALS) ** 2).sum(axis=1)

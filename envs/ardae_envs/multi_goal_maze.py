@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
-from ardae_envs.checks import check_choice, check_min
+from ardae_envs.checks import RENDER_MODES, check_choice, check_min, check_options
 from ardae_envs.maze_drawing import draw_agent, draw_map, draw_path, goal_color
 from ardae_envs.maze_simulation import AGENTS, MazeSimulation
 from ardae_envs.mazes import Cell, Maze, MazeLike
@@ -73,7 +73,7 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
         EzPickle.__init__(self, maze, agent, reward, goals, max_steps, trails, render_mode)
         check_choice("agent", agent, AGENTS)
         check_choice("reward", reward, REWARDS)
-        check_choice("render_mode", render_mode, (None, "rgb_array"))
+        check_choice("render_mode", render_mode, RENDER_MODES)
         check_min("trails", trails, 1)
         self.maze = Maze.parse(maze, max_steps)
         self.goals = _checked_goals(goals, len(self.maze.goals))
@@ -105,11 +105,7 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
         :raises ValueError: For a position in a wall, and for any other option.
         """
         super().reset(seed=seed)
-        options = options or {}
-        if unknown := set(options) - {"obstacles", "position"}:
-            raise ValueError(
-                f"`options` must have no other keys than 'obstacles' and 'position', got {sorted(unknown)}"
-            )
+        options = check_options(options, ("obstacles", "position"))
         self._closed = bool(options.get("obstacles", False))
         self._position = self._start(options)
         self.simulation.reset(self._position, self._closed)
@@ -135,7 +131,7 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Apply the action, clipped to its bounds, for one step.
 
-        :raises ValueError: If the action does not have the right number of entries.
+        :raises ValueError: If the action has the wrong number of entries, or entries that are not finite.
         """
         self.simulation.step(action)
         self._position = self.simulation.position()

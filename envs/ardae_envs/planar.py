@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from ardae_envs.checks import check_choice, check_min
+from ardae_envs.checks import RENDER_MODES, check_choice, check_min, check_options, finite_action
 
 SIZE = 40
 OBSTACLES = np.array([[20.5, 5.5], [20.5, 13.5], [20.5, 27.5], [20.5, 35.5], [10.5, 20.5], [30.5, 20.5]])
@@ -41,9 +41,10 @@ class PlanarObstacles(gym.Env[Any, NDArray[np.float32]]):
     1.0
 
     :param start: "corner" for evaluation (coordinates from 3 to 7), or "anywhere".
-    :param noise: Standard deviation of the noise that is added to each step, in pixels.
+    :param noise: Standard deviation of the noise that is added to each step, in pixels. Noise that would end in an
+        obstacle is drawn again.
     :param render_mode: None or "rgb_array".
-    :raises ValueError: If ``start`` or ``noise`` is invalid.
+    :raises ValueError: If an argument is invalid.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own convention)
@@ -51,6 +52,7 @@ class PlanarObstacles(gym.Env[Any, NDArray[np.float32]]):
     def __init__(self, start: str = "corner", noise: float = 0.0, render_mode: str | None = None) -> None:
         check_choice("start", start, STARTS)
         check_min("noise", noise, 0)
+        check_choice("render_mode", render_mode, RENDER_MODES)
         image = spaces.Box(0, 255, (SIZE, SIZE, 1), np.uint8)
         self.observation_space = spaces.Dict({"observation": image, "desired_goal": image})
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -62,10 +64,10 @@ class PlanarObstacles(gym.Env[Any, NDArray[np.float32]]):
         """Start an episode.
 
         :param options: "position" and "goal", each of shape (2,), instead of random ones.
-        :raises ValueError: If the point cannot be at one of them.
+        :raises ValueError: If the point cannot be at one of them, or for any other option.
         """
         super().reset(seed=seed)
-        options = options or {}
+        options = check_options(options, ("position", "goal"))
         if "position" in options:
             self._position = _checked("position", options["position"])
         elif self.start == "corner":
@@ -81,10 +83,13 @@ class PlanarObstacles(gym.Env[Any, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[dict[str, NDArray[np.uint8]], float, bool, bool, dict[str, Any]]:
-        self._position = next_position(self._position, action)
+        """Move by the action, clipped to [-1, 1]².
+
+        :raises ValueError: If the action is not two finite numbers.
+        """
+        self._position = next_position(self._position, finite_action(action, 2))
         if self.noise:
-            noisy = self._position + self.noise * self.np_random.standard_normal(2)
-            self._position = noisy.clip(_LOW, _HIGH)
+            self._position = noisy_position(self._position, self.noise, self.np_random)
         info = self._info()
         return self._observation(), float(info["is_success"]), False, False, info
 
@@ -126,6 +131,14 @@ def next_position(position: ArrayLike, action: ArrayLike) -> NDArray[np.float64]
     before = np.asarray(position, np.float64)
     after = (before + MAX_STEP * np.asarray(action, np.float64).clip(-1, 1)).clip(_LOW, _HIGH)
     return after if is_free(after) else before
+
+
+def noisy_position(position: NDArray[np.float64], noise: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Sample a position near a free one where the point can be, (2,): Gaussian, clipped at the walls."""
+    while True:
+        noisy = (position + noise * rng.standard_normal(2)).clip(_LOW, _HIGH)
+        if is_free(noisy):
+            return noisy
 
 
 def draw(position: ArrayLike, obstacles: bool = True) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from ardae_envs.checks import check_choice, check_min
+from ardae_envs.checks import RENDER_MODES, check_choice, check_min, check_options, finite_action
 
 Floats = NDArray[np.float64]
 Derivative = Callable[[Floats, float], Floats]
@@ -37,7 +37,7 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
     :param size: Width and height of the images, in pixels.
     :param start: "task" for the start of the task, as in evaluation, or "anywhere".
     :param render_mode: None or "rgb_array".
-    :raises ValueError: If ``size`` or ``start`` is invalid.
+    :raises ValueError: If an argument is invalid.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (Gymnasium's own convention)
@@ -49,6 +49,7 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
     def __init__(self, size: int, start: str = "task", render_mode: str | None = None) -> None:
         check_choice("start", start, STARTS)
         check_min("size", size, 8)
+        check_choice("render_mode", render_mode, RENDER_MODES)
         self.size, self.start, self.render_mode = size, start, render_mode
         images = spaces.Box(0, 255, (size, size, _N_FRAMES), np.uint8)
         self.observation_space = spaces.Dict({"observation": images, "desired_goal": images})
@@ -61,10 +62,11 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
         """Start an episode.
 
         :param options: "state", the initial state, instead of a random one.
-        :raises ValueError: If it is not a finite state.
+        :raises ValueError: If it is not a finite state, or for any other option.
         """
         super().reset(seed=seed)
-        if options and "state" in options:
+        options = check_options(options, ("state",))
+        if "state" in options:
             state = np.array(options["state"], np.float64)
             if state.shape != self.goal.shape or not np.isfinite(state).all():
                 raise ValueError(
@@ -82,7 +84,11 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[dict[str, NDArray[np.uint8]], float, bool, bool, dict[str, Any]]:
-        self._state = self.next_state(self._state, float(np.clip(action[0], -1, 1)))
+        """Apply the action, clipped to [-1, 1].
+
+        :raises ValueError: If the action is not one finite number.
+        """
+        self._state = self.next_state(self._state, float(finite_action(action, 1)[0].clip(-1, 1)))
         self._images = [self._images[-1], self.draw(self._state)]
         info = self._info()
         return self._observation(), float(info["is_success"]), False, False, info

@@ -4,7 +4,6 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.wrappers import TimeLimit
 
 from ardae_envs.checks import check_min
 from ardae_envs.planar import PlanarObstacles
@@ -34,8 +33,20 @@ class StartAnywhere(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if episode_steps is not None:
             check_min("episode_steps", episode_steps, 1)
         RecordConstructorArgs.__init__(self, episode_steps=episode_steps)
-        gym.Wrapper.__init__(self, env if episode_steps is None else TimeLimit(env, episode_steps))
+        gym.Wrapper.__init__(self, env)
         base = env.unwrapped
         if not isinstance(base, (PlanarObstacles, PixelPole)):
             raise ValueError(f"`env` must be ardae/PlanarObstacles-v0 or a pole in pixels, got {env}")
         base.start = "anywhere"
+        self.episode_steps, self._n_steps = episode_steps, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._n_steps = 0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._n_steps += 1
+        # Counted here rather than by a TimeLimit inside, which would be described and made anew beside this wrapper
+        truncated = truncated or self._n_steps == self.episode_steps
+        return observation, reward, terminated, truncated, info

@@ -9,6 +9,8 @@ from gymnasium.error import DependencyNotInstalled
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
+from ardae_envs.checks import check_options
+
 ACTIONS = ("left", "nothing", "right")
 # ViZDoom numbers them nothing, right, left
 _VIZDOOM_ACTIONS = (2, 0, 1)
@@ -59,6 +61,7 @@ class TakeCover(gym.Env[NDArray[np.uint8], np.int64], EzPickle):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        check_options(options)
         super().reset(seed=seed)
         observation, _ = self._game.reset(seed=seed)
         self._frame = self._cropped(observation)

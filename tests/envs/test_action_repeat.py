@@ -6,10 +6,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.box2d.car_racing import CarRacing
+from gymnasium.wrappers import FrameStackObservation, GrayscaleObservation, TransformReward
+from stable_baselines3.common.monitor import Monitor
 
 import ardae_envs  # noqa: F401
 from ardae_envs.action_repeat import ActionRepeat
+from ardae_envs.actions import SteerAndPedal
 from ardae_envs.car_racing_fast import CarRacingFast
+from ardae_envs.patience import Patience
 
 
 @pytest.mark.parametrize("limit", [50, 51], ids=["ends with a step", "ends within a step"])
@@ -27,6 +31,34 @@ def test_frames_and_rewards(limit: int) -> None:
             np.testing.assert_array_equal(observation, steps[-1][0])
             assert reward == pytest.approx(sum(step[1] for step in steps))
         assert t == limit
+
+
+def test_wrappers_of_observations_inside() -> None:
+    """They see every frame, and are not bypassed where the episode ends within a repetition."""
+
+    def gray(env: Any) -> Any:
+        return FrameStackObservation(GrayscaleObservation(env), 3)
+
+    plain, held = gray(CarRacing()), ActionRepeat(gray(gym.make("ardae/CarRacingFast-v0", max_episode_steps=6)), 4)
+    np.testing.assert_array_equal(held.reset(seed=0)[0], plain.reset(seed=0)[0])
+    action = np.array([0.3, 0.5, 0.0], np.float32)
+    for n_steps in (4, 2):
+        observation, _, _, truncated, _ = held.step(action)
+        np.testing.assert_array_equal(observation, [plain.step(action)[0] for _ in range(n_steps)][-1])
+        assert held.observation_space.contains(observation)
+    assert truncated
+
+
+@pytest.mark.parametrize(
+    "wrap", [Monitor, SteerAndPedal, lambda env: Patience(env, 9), lambda env: TransformReward(env, float)]
+)
+def test_other_wrappers_inside(wrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that nobody sees are not drawn."""
+    env, drawn = ActionRepeat(wrap(gym.make("ardae/CarRacingFast-v0")), 4), []
+    env.reset(seed=0)
+    monkeypatch.setattr(CarRacingFast, "_draw_world", lambda self: drawn.append(self.t))
+    env.step(np.zeros(env.action_space.shape, np.float32))
+    assert len(drawn) == 1
 
 
 def test_nothing_but_the_last_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,8 @@ def test_one_axis_wrapper() -> None:
     """Nothing is 0, right is 1 and left is 2, as in DoomTakeCover; `order` arranges them as left, nothing, right."""
     env = OneAxisToDiscrete(Echo(spaces.Discrete(3)), order=(2, 0, 1))
     assert [env.step(np.array([value], np.float32))[0].item() for value in (-0.9, 0.1, 0.9)] == [2, 0, 1]
+    as_array = OneAxisToDiscrete(Echo(spaces.Discrete(3)), order=np.array([2, 0, 1]))  # type: ignore[arg-type]
+    assert as_array.action([-0.9]) == 2
     shifted = OneAxisToDiscrete(Echo(spaces.Discrete(2, start=-1)))
     assert [shifted.step(np.array([value], np.float32))[0].item() for value in (-0.1, 0.1)] == [-1, 0]
 

@@ -121,8 +121,28 @@ def test_mixture() -> None:
     env = make_vec_env("Pendulum-v1", n_envs=2, seed=0)
     model = PPO("MlpPolicy", env, device="cpu", n_steps=8, batch_size=8)
     with_model = Mixture([model, StickyRandom(env.action_space, seed=0)], seed=0)
-    returns, lengths = evaluate_policy(with_model, env, 4, return_episode_rewards=True, warn=False)  # type: ignore[arg-type]
+    returns, lengths = evaluate_policy(with_model, env, 4, return_episode_rewards=True, warn=False)
     assert lengths == [200] * 4 and len(set(returns)) == 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["sticky", "hold", "brownian", "mixture"])
+def test_dictionaries(name: str) -> None:
+    """There is one action per environment, not per key, and it is the one for an array."""
+    observations = {"achieved_goal": np.zeros((4, 2)), "desired_goal": np.zeros((4, 2)), "observation": OBSERVATIONS}
+
+    def actions(observation: Any) -> Any:
+        policy = Mixture([Hold(CAR, seed=0)], seed=0) if name == "mixture" else POLICIES[name](CAR)
+        first, state = policy.predict(observation)
+        return np.stack([first, policy.predict(observation, state, np.array([True, False, False, True]))[0]])
+
+    assert actions(observations).shape == (2, 4, 3)
+    np.testing.assert_array_equal(actions(observations), actions(OBSERVATIONS))
+
+
+def test_random_weights_refuse_dictionaries() -> None:
+    message = r"`observation` must be an array, got a dictionary with the keys \['a', 'b'\]"
+    with pytest.raises(ValueError, match=message):
+        RandomWeights(CAR, seed=0).predict({"b": OBSERVATIONS, "a": OBSERVATIONS})
 
 
 @pytest.mark.parametrize(

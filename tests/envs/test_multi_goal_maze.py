@@ -200,7 +200,7 @@ def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
 def test_wrong_action_is_refused() -> None:
     env = MultiGoalMaze()
     env.reset()
-    with pytest.raises(ValueError, match="could not broadcast"):
+    with pytest.raises(ValueError, match="`action` must be 2 finite numbers"):
         env.step(np.zeros(3, np.float32))
 
 

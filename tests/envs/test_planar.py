@@ -80,6 +80,15 @@ def test_noise() -> None:
     np.testing.assert_allclose(np.std(ends, 0), 0.5, atol=error)
 
 
+def test_noise_never_ends_in_an_obstacle() -> None:
+    env = PlanarObstacles(noise=1.0)
+    env.reset(seed=0, options={"position": [18.9, 5.5]})  # 1.6 from the center of an obstacle
+    for _ in range(200):
+        position = env.step(np.zeros(2, np.float32))[4]["position"]
+        assert is_free(position)
+        env.reset(options={"position": [18.9, 5.5]})
+
+
 def test_rendering() -> None:
     env = PlanarObstacles(render_mode="rgb_array")
     env.reset(seed=0, options={"position": [5, 5], "goal": [37, 37]})

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ardae_envs.start_anywhere import StartAnywhere
+from ardae_rl.environments import EnvDescription
 
 
 def test_planar() -> None:
@@ -25,6 +26,19 @@ def test_cut_episodes() -> None:
     for _ in range(2):
         env.reset(seed=0)
         assert [env.step(env.action_space.sample())[2:4] for _ in range(3)] == [(False, False)] * 2 + [(False, True)]
+
+
+def test_made_anew() -> None:
+    """The description of the copy is that of the original: there is one time limit, the task's."""
+    env = StartAnywhere(gym.make("ardae/PendulumPixels-v0", size=16), episode_steps=3)
+    description = EnvDescription.of_env(env)
+    assert description is not None
+    assert [wrapper.name for wrapper in description.wrappers] == ["TimeLimit", "StartAnywhere"]
+    copy = description.make()
+    again = EnvDescription.of_env(copy)
+    assert again is not None and again.record() == description.record()
+    copy.reset(seed=0)
+    assert [copy.step(copy.action_space.sample())[3] for _ in range(3)] == [False, False, True]
 
 
 def test_others_are_refused() -> None:
