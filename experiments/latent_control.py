@@ -2,8 +2,10 @@
 
 The option `folder` is that of an ``ardae-rl world-model train``, whose vision and memory are not trained further.
 Training uses the fast renderer, without privileged information. The best policy on 16 held-out tracks becomes a policy
-of frames, which is evaluated on 100 other tracks of the unmodified CarRacing-v3. An interrupted training continues with
-the remaining time.
+of frames, which is evaluated on 100 other tracks of the unmodified CarRacing-v3.
+
+An interrupted training continues with the remaining time, on other tracks, and the best policy stays the best until one
+has a higher return. Off-policy algorithms then fill an empty replay buffer with random actions first, as at the start.
 """
 
 import json
@@ -17,6 +19,7 @@ import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecNormalize
 
 from ardae_envs.patience import Patience
@@ -152,10 +155,28 @@ class Checkpoints(BaseCallback):
         (self.folder / "time.json").write_text(json.dumps({"seconds": time.monotonic() - self.start}))
 
 
+class Selection(EvalCallback):
+    """Keep the best policy on the same held-out tracks at every evaluation, also after an interruption."""
+
+    def __init__(self, env: VecNormalize, folder: Path, eval_freq: int) -> None:
+        super().__init__(env, n_eval_episodes=_EVALUATED, eval_freq=eval_freq, best_model_save_path=str(folder))
+        self.record = folder / "best.json"
+        if self.record.exists():
+            self.best_mean_reward = json.loads(self.record.read_text())["mean_reward"]
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.eval_freq == 0:
+            self.eval_env.seed(SELECTION_SEEDS.start)  # a vector environment forgets its seed after one reset
+        before = self.best_mean_reward
+        goes_on = super()._on_step()
+        if self.best_mean_reward > before:
+            self.record.write_text(json.dumps({"mean_reward": self.best_mean_reward}))
+        return goes_on
+
+
 def train(policy: WorldModelPolicy, algo: str, folder: Path, minutes: float, n_envs: int, seed: int) -> Path:
     """Train, or continue a training, and return the path of the best policy."""
     venv, evaluated = (make_venv(policy, n_envs, training) for training in (True, False))
-    evaluated.seed(SELECTION_SEEDS.start)
     cls: Any = algorithm_class(algo)
     before = 0.0
     if (folder / "time.json").exists():
@@ -164,13 +185,13 @@ def train(policy: WorldModelPolicy, algo: str, folder: Path, minutes: float, n_e
         model: BaseAlgorithm = cls.load(folder / "model", env=venv, device="cpu")
         first = first_training_seed(seed, PPO_TRAINING, model.num_timesteps)  # not the same tracks again
         model.set_random_seed(first)
+        if isinstance(model, OffPolicyAlgorithm):
+            model.learning_starts = model.num_timesteps + ARGUMENTS[algo]["learning_starts"]  # its buffer is empty
     else:
         first = first_training_seed(seed, PPO_TRAINING, 0)
         model = cls("MlpPolicy", venv, seed=first, device="cpu", tensorboard_log=str(folder), **ARGUMENTS[algo])
     checkpoints = Checkpoints(folder, venv, before)
-    best = EvalCallback(
-        evaluated, n_eval_episodes=_EVALUATED, eval_freq=max(1, 50_000 // n_envs), best_model_save_path=str(folder)
-    )
+    best = Selection(evaluated, folder, max(1, 50_000 // n_envs))
     callbacks = [checkpoints, best, StopAfter(60 * minutes - before)]
     model.learn(10**9, callbacks, reset_num_timesteps=not before, progress_bar=False, tb_log_name=algo)
     checkpoints.save()
