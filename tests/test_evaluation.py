@@ -83,6 +83,15 @@ def test_in_several_processes(model: SAC) -> None:
     assert together.rows()[4] == {"seed": 11, "return": together.returns[4], "length": 200}
 
 
+def test_policies_of_images() -> None:
+    """A policy alone has the result of its agent: its observations have channels first, the environment's do not."""
+    agent = SAC("MultiInputPolicy", "ardae/PlanarObstacles-v0", seed=0, policy_kwargs={"net_arch": [8]}, buffer_size=1)
+    by_agent, by_policy = (evaluate(one, "ardae/PlanarObstacles-v0", 2, seed=3) for one in (agent, agent.policy))
+    assert by_policy.returns == by_agent.returns
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        evaluate(agent.policy, "Pendulum-v1", 1)
+
+
 def test_ctrl_c_stays_what_it_is(model: SAC, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends the processes of the environments, too, so that closing them meets the end of their pipes."""
 
