@@ -7,7 +7,7 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from ardae_rl.common.checks import check_choice, check_min
+from ardae_rl.common.checks import check_choice, check_count, check_min
 from ardae_rl.dvbf.elbo import ELBOTerms, elbo
 from ardae_rl.dvbf.policies import DVBFPolicy
 from ardae_rl.dvbf.posteriors import InitialStatePosterior
@@ -39,7 +39,7 @@ class DVBF(ModelBasedAlgorithm):
     :param sequence_length: Number of steps of the sequences whose likelihood is bounded.
     :param anneal: "dvbf" (a temperature on the joint density of observations and states, which preserves the entropy
         of the posterior), "kl" (a weight on the divergence), or "none".
-    :param anneal_steps: Number of gradient steps over which the annealing ends.
+    :param anneal_steps: Number of gradient steps after which the annealing has ended.
     :param reward_weight: Weight of the squared error of the predicted reward.
     :raises ValueError: If an argument has a value that is not supported.
     """
@@ -94,35 +94,50 @@ class DVBF(ModelBasedAlgorithm):
 
     def _setup_model(self) -> None:
         check_choice("anneal", self.anneal, ANNEALINGS)
-        check_min("anneal_steps", self.anneal_steps, 0)
+        check_count("anneal_steps", self.anneal_steps, 0)
+        check_min("reward_weight", self.reward_weight, 0)
         super()._setup_model()
 
     def elbo(self, observations: th.Tensor, actions: th.Tensor) -> ELBOTerms:
         """Return the terms of the evidence lower bound for one posterior sample per sequence.
 
-        :param observations: (batch, T + 1, ...), as the environment returns them.
+        :param observations: (batch, T + 1, ...), as the environment returns them; images may have their channels first,
+            too.
         :param actions: (batch, T, action_dim) in [-1, 1]; action t causes observation t + 1.
+        :raises ValueError: For observations of another shape.
         """
-        return elbo(self.policy.model, self.policy.posterior, self.policy.preprocess(observations, 2), actions)[0]
+        return elbo(self.policy.model, self.policy.posterior, self._inputs(observations), actions)[0]
 
     @th.no_grad()
     def reconstruct(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """Return the means of observations given states sampled from the posterior, (batch, T + 1, obs_dim)."""
-        z = self.policy.sample_posterior(self.policy.preprocess(observations, 2), actions).z
+        """Return the means of observations given states sampled from the posterior, (batch, T + 1, obs_dim).
+
+        Images come back flat, from channels first. The arguments are those of :meth:`elbo`.
+        """
+        z = self.policy.sample_posterior(self._inputs(observations), actions).z
         return self.policy.postprocess(self.policy.model.emission.mean(z))
 
     @th.no_grad()
     def generate(self, observations: th.Tensor, actions: th.Tensor, noise: bool = True) -> th.Tensor:
         """Return the means of observations that the model generates from an initial state, (batch, T + 1, obs_dim).
 
-        :param observations: (batch, n, ...), from which the initial state is inferred.
+        :param observations: (batch, n, ...), from which the initial state is inferred, as in :meth:`elbo`.
         :param actions: (batch, T, action_dim), the actions of all steps.
         :param noise: Whether to sample the states, or to take their means.
         """
-        x = self.policy.preprocess(observations, 2)
+        x = self._inputs(observations)
         first = self.policy.sample_posterior(x, actions[:, : x.shape[1] - 1]).z[:, 0]
         deterministic = isinstance(self.policy.posterior, InitialStatePosterior)
         return self.policy.postprocess(self.policy.model.generate(first, actions, noise and not deterministic)[1])
+
+    def _inputs(self, observations: th.Tensor) -> th.Tensor:
+        """Return observations (batch, steps, ...) as the model sees them, with the channels of images first."""
+        expected, given = self.observation_space.shape, tuple(observations.shape[2:])
+        if given != expected and self.policy.has_images and len(given) == 3:
+            observations = observations.movedim(-1, -3)
+        if observations.shape[2:] != expected:
+            raise ValueError(f"`observations` must have shape (batch, steps, *{expected}), got {observations.shape}")
+        return self.policy.preprocess(observations, 2)
 
     def _loss(self, batch: Sequences) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         x = self.policy.preprocess(batch.observations, 2)

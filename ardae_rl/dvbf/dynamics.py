@@ -1,5 +1,6 @@
 """Learned state-space models: transitions between states, and emissions of observations."""
 
+import math
 from collections.abc import Sequence
 
 import torch as th
@@ -7,11 +8,12 @@ from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 from torch.nn import functional as F
 
-from ardae_rl.common.checks import check_positive
-from ardae_rl.common.gaussians import normal_log_density, standard_normal_log_density
+from ardae_rl.common.checks import check_between, check_min, check_positive
+from ardae_rl.common.gaussians import normal_log_density, soft_clamp, standard_normal_log_density
 from ardae_rl.latent.networks import ImageDecoder
 
 LOG_STD_MIN, LOG_STD_MAX = -6.0, 1.0
+_STD_MIN, _STD_MAX = math.exp(LOG_STD_MIN), math.exp(LOG_STD_MAX)
 
 
 class LocallyLinearDynamics(nn.Module):
@@ -23,7 +25,8 @@ class LocallyLinearDynamics(nn.Module):
     :param act_dim: Dimension of a control.
     :param n_matrices: Number M of matrices of each kind.
     :param hidden: Widths of the hidden layers of the weights' network.
-    :param initial_std: Standard deviation of the noise at initialization.
+    :param initial_std: Approximate standard deviation of the noise at initialization, which learning keeps between
+        e⁻⁶ and e.
     """
 
     def __init__(
@@ -35,13 +38,9 @@ class LocallyLinearDynamics(nn.Module):
         initial_std: float = 0.1,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "z_dim": z_dim,
-            "act_dim": act_dim,
-            "n_matrices": n_matrices,
-            "initial_std": initial_std,
-        }.items():
+        for name, value in {"z_dim": z_dim, "act_dim": act_dim, "n_matrices": n_matrices}.items():
             check_positive(name, value)
+        check_between("initial_std", initial_std, _STD_MIN, _STD_MAX)
         self.weights = nn.Sequential(*create_mlp(z_dim + act_dim, n_matrices, list(hidden), nn.Tanh))
         # [A, B] side by side: one product for both
         self.ab = nn.Parameter(th.eye(z_dim, z_dim + act_dim) + 0.05 * th.randn(n_matrices, z_dim, z_dim + act_dim))
@@ -53,7 +52,7 @@ class LocallyLinearDynamics(nn.Module):
         weights = self.weights(inputs).softmax(-1)
         linear = F.linear(inputs, self.ab.flatten(0, 1)).unflatten(-1, self.ab.shape[:2])  # (..., M, z_dim)
         mean = (weights.unsqueeze(-1) * linear).sum(-2)
-        return mean, (weights @ self.log_c).clamp(LOG_STD_MIN, LOG_STD_MAX)
+        return mean, soft_clamp(weights @ self.log_c, LOG_STD_MIN, LOG_STD_MAX)
 
 
 class NeuralDynamics(nn.Module):
@@ -62,20 +61,22 @@ class NeuralDynamics(nn.Module):
     :param z_dim: Dimension of a state.
     :param act_dim: Dimension of a control.
     :param hidden: Widths of the hidden layers of f.
-    :param initial_std: Standard deviation of the noise at initialization.
+    :param initial_std: Approximate standard deviation of the noise at initialization, which learning keeps between
+        e⁻⁶ and e.
     """
 
     def __init__(self, z_dim: int, act_dim: int, hidden: Sequence[int] = (128, 128), initial_std: float = 0.1) -> None:
         super().__init__()
-        for name, value in {"z_dim": z_dim, "act_dim": act_dim, "initial_std": initial_std}.items():
+        for name, value in {"z_dim": z_dim, "act_dim": act_dim}.items():
             check_positive(name, value)
+        check_between("initial_std", initial_std, _STD_MIN, _STD_MAX)
         self.network = nn.Sequential(*create_mlp(z_dim + act_dim, z_dim, list(hidden), nn.ELU))
         self.log_std = nn.Parameter(th.full((z_dim,), initial_std).log())
 
     def forward(self, z: th.Tensor, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Return mean and log standard deviation of z', (..., z_dim) each."""
         mean = z + self.network(th.cat([z, u], -1))
-        return mean, self.log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).expand_as(mean)
+        return mean, soft_clamp(self.log_std, LOG_STD_MIN, LOG_STD_MAX).expand_as(mean)
 
 
 class GaussianEmission(nn.Module):
@@ -84,19 +85,19 @@ class GaussianEmission(nn.Module):
     :param z_dim: Dimension of a state.
     :param obs_dim: Dimension of an observation.
     :param hidden: Widths of the hidden layers of the mean's network.
-    :param initial_std: Standard deviation at initialization.
+    :param initial_std: Approximate standard deviation at initialization.
     """
 
     def __init__(self, z_dim: int, obs_dim: int, hidden: Sequence[int] = (128,), initial_std: float = 0.3) -> None:
         super().__init__()
-        check_positive("initial_std", initial_std)
+        check_min("initial_std", initial_std, _STD_MIN)
         self.mean = nn.Sequential(*create_mlp(z_dim, obs_dim, list(hidden), nn.Tanh))
         self.log_std = nn.Parameter(th.full((obs_dim,), initial_std).log())
 
     def forward(self, z: th.Tensor, x: th.Tensor) -> th.Tensor:
         """Return ln p(x | z), (...), given z (..., z_dim) and x (..., obs_dim)."""
         mean = self.mean(z)
-        return normal_log_density(x, mean, self.log_std.clamp_min(LOG_STD_MIN).expand_as(mean))
+        return normal_log_density(x, mean, soft_clamp(self.log_std, LOG_STD_MIN).expand_as(mean))
 
 
 class ImageEmission(nn.Module):

@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import create_mlp
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from ardae_rl.common.checks import check_choice, check_positive
+from ardae_rl.common.checks import check_choice, check_count, check_min
 from ardae_rl.common.policies import record_arguments
 from ardae_rl.dvbf.dynamics import GaussianEmission, ImageEmission, LearnedSSM, LocallyLinearDynamics, NeuralDynamics
 from ardae_rl.dvbf.elbo import PosteriorSample
@@ -97,7 +97,8 @@ class DVBFPolicy(LatentPlanningPolicy):
         check_choice("transition", transition, TRANSITIONS)
         check_choice("planner", planner, PLANNERS)
         for name, value in {"window": window, "n_draws": n_draws}.items():
-            check_positive(name, value)
+            check_count(name, value)
+        check_min("action_weight", action_weight, 0)
         if not isinstance(observation_space, spaces.Box):
             raise ValueError(f"`observation_space` must be a Box of vectors or images, got {observation_space}")
         self.z_dim = z_dim

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space_channels_first
 from stable_baselines3.common.torch_layers import create_mlp
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_choice, check_min
 from ardae_rl.common.policies import record_arguments
 from ardae_rl.e2c.loss import E2CModel
 from ardae_rl.e2c.transition import LocallyLinearTransition
@@ -30,10 +31,11 @@ class E2CPolicy(LatentPlanningPolicy):
 
     >>> import gymnasium as gym
     >>> import ardae_envs
+    >>> from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
     >>> from ardae_rl.e2c import E2CPolicy
-    >>> env = gym.make("ardae/PlanarObstacles-v0")
+    >>> env = VecTransposeImage(DummyVecEnv([lambda: gym.make("ardae/PlanarObstacles-v0")]))
     >>> policy = E2CPolicy(env.observation_space, env.action_space, lambda _: 1e-3, horizon=3)
-    >>> action, state = policy.predict(env.reset(seed=0)[0])
+    >>> actions, state = policy.predict(env.reset())
 
     :param observation_space: uint8 images of shape (channels, height, width), or a dictionary with such images as
         "observation" and "desired_goal".
@@ -86,6 +88,8 @@ class E2CPolicy(LatentPlanningPolicy):
     ) -> None:
         super().__init__(observation_space, action_space, seed)
         check_choice("planner", planner, PLANNERS)
+        for name, value in {"goal_weight": goal_weight, "action_weight": action_weight}.items():
+            check_min(name, value, 0)
         self.by_goal = isinstance(observation_space, spaces.Dict)
         shape, action_dim = _image_shape(observation_space), int(action_space.shape[0])  # type: ignore[index]
         self.encoder = GaussianEncoder(shape, z_dim, hidden, initial_std, blur, sharp, motion)
@@ -141,7 +145,7 @@ def as_images(observations: th.Tensor) -> th.Tensor:
 def _image_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
     """Return the shape of the images.
 
-    :raises ValueError: If the observations are not images, or have no image of the goal.
+    :raises ValueError: If the observations are not images with channels first, or have no image of the goal.
     """
     images = [space]
     if isinstance(space, spaces.Dict):
@@ -149,6 +153,7 @@ def _image_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
             raise ValueError(f"`observation_space` must have the keys observation and desired_goal, got {space}")
         images = [space["observation"], space["desired_goal"]]
     for image in images:
-        if image.dtype != "uint8" or len(image.shape or ()) != 3 or image.shape != images[0].shape:
+        are_images = image.dtype == "uint8" and len(image.shape or ()) == 3 and image.shape == images[0].shape
+        if not (are_images and isinstance(image, spaces.Box) and is_image_space_channels_first(image)):
             raise ValueError(f"`observation_space` must consist of uint8 images (channels, height, width), got {space}")
     return images[0].shape or ()

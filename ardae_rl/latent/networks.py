@@ -7,7 +7,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from ardae_rl.common.checks import check_min, check_positive
+from ardae_rl.common.checks import check_between, check_min, check_positive
 
 LOG_STD_MIN, LOG_STD_MAX = -6.0, 2.0
 
@@ -45,7 +45,7 @@ class GaussianEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_positive("z_dim", z_dim)
-        check_positive("initial_std", initial_std)
+        check_between("initial_std", initial_std, math.exp(LOG_STD_MIN), math.exp(LOG_STD_MAX))
         for name, value in {"blur": blur, "sharp": sharp, "motion": motion}.items():
             check_min(name, value, 0)
         if motion and shape[0] == 1:

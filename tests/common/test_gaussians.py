@@ -4,7 +4,7 @@ import pytest
 import torch as th
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from ardae_rl.common.gaussians import kl_rank_one, kl_to_diagonal, kl_to_standard, normal_log_density
+from ardae_rl.common.gaussians import kl_rank_one, kl_to_diagonal, kl_to_standard, normal_log_density, soft_clamp
 
 N, D = 200, 3
 
@@ -50,3 +50,11 @@ def test_log_density(shape: tuple[int, ...]) -> None:
     x, mean, log_std = (draw(seed, *shape) for seed in range(3))
     expected = Independent(Normal(mean, log_std.exp()), 1).log_prob(x)
     th.testing.assert_close(normal_log_density(x, mean, log_std), expected)
+
+
+def test_soft_clamp() -> None:
+    """Close to x well inside of the bounds, close to a bound well beyond it; ln 2 above one that it equals."""
+    x = th.tensor([-50.0, -1.0, 50.0], dtype=th.float64)
+    expected = th.tensor([-20.0, -1.0, 20.0], dtype=th.float64)
+    th.testing.assert_close(soft_clamp(x, -20.0, 20.0), expected, atol=1e-7, rtol=0)
+    th.testing.assert_close(soft_clamp(th.zeros(()), 0.0), th.tensor(2.0).log())

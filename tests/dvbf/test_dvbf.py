@@ -69,6 +69,37 @@ def test_images() -> None:
     assert made.shape == (2, 4, 64) and bool(((made >= 0) & (made <= 1)).all())
 
 
+class TwoChannels(Walk):
+    """The image, and the image upside down."""
+
+    def __init__(self) -> None:
+        super().__init__(with_goal=False)
+        self.observation_space = gym.spaces.Box(0, 255, (8, 8, 2), np.uint8)
+
+    def _observation(self) -> Any:
+        image = super()._observation()
+        return np.concatenate([image, image[::-1]], -1)
+
+
+def test_images_as_the_environment_returns_them() -> None:
+    """Channels last or first, they are the same images; other shapes are refused."""
+    model = agent(make_vec_env(TwoChannels, 1, seed=0), "CnnPolicy", sequence_length=3)
+    env = TwoChannels()
+    env.reset(seed=0)
+    frames = np.stack([env.step(np.array([action], np.float32))[0] for action in (0.5, -0.3, 0.2, 0.9)])
+    last, actions = th.as_tensor(frames)[None], th.zeros(1, 3, 1)
+    first = last.movedim(-1, -3)
+    assert last.shape == (1, 4, 8, 8, 2)
+    for function in (model.elbo, model.reconstruct, model.generate):
+        results = []
+        for observations in (last, first):
+            th.manual_seed(0)
+            results.append(function(observations, actions))
+        th.testing.assert_close(results[0], results[1], rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"`observations` must have shape \(batch, steps, \*\(2, 8, 8\)\), got"):
+        model.reconstruct(last[..., :1], actions)
+
+
 def test_vectors_are_standardized() -> None:
     model = agent()
     model.learn(60)
@@ -147,6 +178,9 @@ def test_save_load_and_go_on(tmp_path: Path) -> None:
     [
         ({"anneal": "cold"}, "`anneal` must be one of 'dvbf', 'kl', 'none', got 'cold'"),
         ({"anneal_steps": -1}, "`anneal_steps` must be >= 0, got -1"),
+        ({"reward_weight": -1}, "`reward_weight` must be >= 0, got -1"),
+        ({"policy_kwargs": {"action_weight": -3}}, "`action_weight` must be >= 0, got -3"),
+        ({"policy_kwargs": {"window": 0}}, "`window` must be >= 1, got 0"),
         ({"policy_kwargs": {"posterior": "iaf"}}, "`posterior` must be one of 'noise', 'initial_state',"),
         (
             {"policy_kwargs": {"transition": "linear"}},
@@ -157,6 +191,11 @@ def test_save_load_and_go_on(tmp_path: Path) -> None:
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         agent(**arguments)
+
+
+def test_a_fraction_of_a_window_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"`window` must be an integer, got 2\.5"):
+        agent(policy_kwargs={"window": 2.5})
 
 
 def test_dictionaries_are_refused() -> None:

@@ -2,12 +2,22 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch as th
 from torch.distributions import Bernoulli, Independent, Normal
 
-from ardae_rl.dvbf.dynamics import GaussianEmission, ImageEmission, LearnedSSM, LocallyLinearDynamics, NeuralDynamics
+from ardae_rl.common.gaussians import soft_clamp
+from ardae_rl.dvbf.dynamics import (
+    LOG_STD_MAX,
+    LOG_STD_MIN,
+    GaussianEmission,
+    ImageEmission,
+    LearnedSSM,
+    LocallyLinearDynamics,
+    NeuralDynamics,
+)
 from ardae_rl.dvbf.elbo import elbo
 from ardae_rl.dvbf.posteriors import InitialStatePosterior, NoisePosterior, SequenceEncoder, StepPosterior
 
@@ -62,7 +72,7 @@ def test_emissions() -> None:
     z, x = th.randn(2, 5, D), th.rand(2, 5, OBS)
     gaussian, image = model().emission, model(emission="image").emission
     assert isinstance(gaussian, GaussianEmission)
-    expected = Independent(Normal(gaussian.mean(z), gaussian.log_std.exp()), 1).log_prob(x)
+    expected = Independent(Normal(gaussian.mean(z), soft_clamp(gaussian.log_std, LOG_STD_MIN).exp()), 1).log_prob(x)
     th.testing.assert_close(gaussian(z, x), expected)
     black = x.round()
     th.testing.assert_close(image(z, black), Independent(Bernoulli(image.mean(z)), 1).log_prob(black))
@@ -95,3 +105,29 @@ def test_generation() -> None:
     th.testing.assert_close(path[:, 3], ssm.dynamics(path[:, 2], u[:, 2])[0])
     th.testing.assert_close(seen, ssm.emission.mean(path))
     assert not th.allclose(ssm.generate(z, u)[0], path)
+
+
+@pytest.mark.parametrize("raw", [-20.0, 20.0])
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_noise_beyond_its_bounds_is_still_learned(dynamics: str, raw: float) -> None:
+    """It stays within the bounds, and its gradient leads back."""
+    module = DYNAMICS[dynamics]()
+    parameter = module.log_c if isinstance(module, LocallyLinearDynamics) else module.log_std
+    parameter.data.fill_(raw)
+    _, log_std = module(th.zeros(1, D), th.zeros(1, M))
+    th.testing.assert_close(log_std, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX), atol=1e-3, rtol=0)
+    (gradient,) = th.autograd.grad(log_std.sum(), parameter)
+    assert bool((gradient > 0).all())
+
+
+def test_noise_of_an_emission_below_its_bound_is_still_learned() -> None:
+    module = GaussianEmission(D, OBS)
+    module.log_std.data.fill_(-20.0)
+    (gradient,) = th.autograd.grad(module(th.zeros(1, D), th.ones(1, OBS)).sum(), module.log_std)
+    assert bool((gradient != 0).all())
+
+
+@pytest.mark.parametrize("make", [LocallyLinearDynamics, NeuralDynamics])
+def test_initial_noise_outside_of_its_bounds_is_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"`initial_std` must be between 0\.00247875 and 2\.71828, got 3"):
+        make(D, M, initial_std=3.0)

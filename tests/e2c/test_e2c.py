@@ -12,9 +12,10 @@ from stable_baselines3.common.buffers import DictReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecTransposeImage
 
 import ardae_envs  # noqa: F401
-from ardae_rl.e2c import E2C
+from ardae_rl.e2c import E2C, E2CPolicy
 from tests.latent.toy import Walk
 
 SMALL: dict[str, Any] = {"hidden": (16,), "transition_hidden": (8,), "horizon": 3}
@@ -160,7 +161,10 @@ def test_log(tmp_path: Path) -> None:
         ({"random_share": 2}, "`random_share` must be between 0 and 1, got 2"),
         ({"loss_kwargs": {"prior_weight": -1}}, "`prior_weight` must be >= 0, got -1"),
         ({"loss_kwargs": {"weight": 1}}, "`loss_kwargs` must only have the keys 'prior_weight', .*, got 'weight'"),
-        ({"gradient_steps": 0}, "`gradient_steps` must be positive, got 0"),
+        ({"gradient_steps": 0}, "`gradient_steps` must be >= 1, got 0"),
+        ({"policy_kwargs": {"goal_weight": -1}}, "`goal_weight` must be >= 0, got -1"),
+        ({"policy_kwargs": {"action_weight": -1}}, "`action_weight` must be >= 0, got -1"),
+        ({"policy_kwargs": {"initial_std": 10.0}}, r"`initial_std` must be between 0\.00247875 and 7\.38906, got 10"),
         ({"policy_kwargs": {"planner": "random"}}, "`planner` must be one of 'ilqr', 'cem', 'mppi', got 'random'"),
         ({"env": gym.make("Pendulum-v1")}, "must consist of uint8 images"),
     ],
@@ -168,3 +172,12 @@ def test_log(tmp_path: Path) -> None:
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         agent(**arguments)
+
+
+def test_channels_last_are_refused() -> None:
+    """SB3 puts the channels first; a policy made by hand would take rows for channels."""
+    env = make_vec_env(Walk, 1)
+    with pytest.raises(ValueError, match=r"must consist of uint8 images \(channels, height, width\)"):
+        E2CPolicy(env.observation_space, env.action_space, lambda _: 1e-3)
+    first = VecTransposeImage(env)
+    assert E2CPolicy(first.observation_space, env.action_space, lambda _: 1e-3).by_goal

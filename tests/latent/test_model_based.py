@@ -69,7 +69,7 @@ def test_verbose_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 @pytest.mark.parametrize("name", ["n_collected", "gradient_steps", "batch_size", "sequence_length"])
 def test_fractions_of_counts_are_refused(name: str) -> None:
     with pytest.raises(TypeError, match=rf"`{name}` must be an integer, got 4\.5"):
-        agent(**{name: 4.5})
+        agent(**{name: 4.5})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("random_share", [0.0, 1.0])
