@@ -9,6 +9,8 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from ardae_envs.planar import PlanarObstacles
+from ardae_envs.poles import PixelPole
 from ardae_envs.start_anywhere import StartAnywhere
 from ardae_rl.common.optional import require
 from ardae_rl.e2c.e2c import E2C
@@ -47,7 +49,7 @@ def draw(
     :raises ImportError: If matplotlib is not installed.
     """
     require("matplotlib", "plots")
-    images, places = _observed(training_env, seed)
+    images, places = _observed(model, training_env, seed)
     figures = {
         "latent_map": latent_map(model, images, places),
         "reconstructions": reconstructions(model, images[:_N_RECONSTRUCTED]),
@@ -97,37 +99,58 @@ def reconstructions(model: E2C, images: Array) -> "Figure":
 
 @th.no_grad()
 def plan_strip(model: E2C, task: gym.Env[Any, Any], seed: int = 0) -> "Figure":
-    """Plot the decoded states that the first plan expects above the images that follow its actions; last, the goal."""
+    """Plot the decoded states that the first plan expects above the images that follow its actions; last, the goal.
+
+    Both end with the episode, if the plan goes on after it.
+    """
     policy = model.policy
     observation, _ = task.reset(seed=seed)
     _, (plans, *_) = policy.predict(observation)
-    tensors, _ = policy.obs_to_tensor(observation)
+    tensors: Any = policy.obs_to_tensor(observation)[0]
     z, goal = policy.infer_state(tensors, (), None, th.ones(1, dtype=th.bool, device=model.device))[0].chunk(2, -1)
-    expected, executed = [z], [observation["observation"]]
+    expected, executed = [z], [tensors["observation"]]
     for action in plans[0]:
         z = policy.dynamics(z, th.as_tensor(action, device=model.device)[None])
+        observation, _, terminated, truncated, _ = task.step(policy.unscaled(action))
         expected.append(z)
-        executed.append(task.step(policy.unscaled(action))[0]["observation"])
+        executed.append(_image(model, observation))
+        if terminated or truncated:
+            break
+    n_steps = len(expected) - 1
     expected.append(goal)
-    executed.append(observation["desired_goal"])
+    executed.append(tensors["desired_goal"])
     rows = {
         "planned": policy.decoder(th.cat(expected)).sigmoid().cpu().numpy(),
-        "executed": as_images(th.as_tensor(np.stack(executed))).permute(0, 3, 1, 2).numpy(),
+        "executed": as_images(th.cat(executed)).cpu().numpy(),
     }
-    return _strip(rows, f"a plan of {len(plans[0])} steps; last, the goal")
+    return _strip(rows, f"a plan of {n_steps} steps; last, the goal")
 
 
-def _observed(env: gym.Env[Any, Any], seed: int) -> tuple[Array, dict[str, Array]]:
-    """Return the first images of many episodes, and their states from ``info["position"]`` or ``info["state"]``."""
+def _observed(model: E2C, env: gym.Env[Any, Any], seed: int) -> tuple[Array, dict[str, Array]]:
+    """Return the first images of many episodes, as the policy sees them, and the coordinates of their states."""
     images, places = [], []
     for k in range(_N_MAPPED):
         observation, info = env.reset(seed=seed + k)
-        image = observation["observation"] if isinstance(observation, dict) else observation
-        images.append(np.moveaxis(image, -1, 0))
-        places.append(info["position"] if "position" in info else info["state"][:1] if "state" in info else [k])
-    names = {1: ("angle",), 2: ("row", "column")} if "position" in info or "state" in info else {1: ("episode",)}
-    columns = np.asarray(places, np.float64).T
-    return np.stack(images), dict(zip(names[len(columns)], columns, strict=True))
+        images.append(_image(model, observation))
+        places.append(_coordinates(env, info) or {"episode": k})
+    return th.cat(images).cpu().numpy(), {name: np.array([place[name] for place in places]) for name in places[0]}
+
+
+def _image(model: E2C, observation: Any) -> th.Tensor:
+    """Return the image of an observation as the policy sees it, (1, channels, height, width), uint8."""
+    tensors: Any = model.policy.obs_to_tensor(observation)[0]
+    image: th.Tensor = tensors["observation"] if model.policy.by_goal else tensors
+    return image
+
+
+def _coordinates(env: gym.Env[Any, Any], info: dict[str, Any]) -> dict[str, float]:
+    """Return the coordinates of a state by name, from ``info["position"]`` or ``info["state"]``; none without them."""
+    if isinstance(env.unwrapped, PlanarObstacles):
+        return dict(zip(("row", "column"), info["position"], strict=True))
+    if isinstance(env.unwrapped, PixelPole):
+        return {"angle": info["state"][0]}
+    values = np.ravel(info.get("position", info.get("state", ())))
+    return {f"coordinate {i}": float(value) for i, value in enumerate(values, 1)}
 
 
 def _strip(rows: dict[str, Array], title: str) -> "Figure":

@@ -1,12 +1,13 @@
 """What is drawn of a trained E2C."""
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from ardae_rl.e2c import E2C
+from ardae_rl.e2c import E2C, plots
 from ardae_rl.e2c.plots import draw, plan_strip
 from tests.e2c.test_e2c import agent
 from tests.latent.toy import Walk
@@ -24,6 +25,36 @@ def test_without_a_goal_there_is_no_plan_to_it(tmp_path: Path) -> None:
     env = Walk(with_goal=False)
     model = E2C("CnnPolicy", env, device="cpu", policy_kwargs={"hidden": (8,), "transition_hidden": (8,)})
     assert [path.name for path in draw(model, env, env, tmp_path)] == ["latent_map.png", "reconstructions.png"]
+
+
+class Located(Walk):
+    """Tells three coordinates, and ends as soon as it moves."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        observation, _ = super().reset(seed=seed, options=options)
+        return observation, {"position": np.array([self._episode, 1.0, 2.0])}
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, True, False, info
+
+
+@pytest.mark.parametrize("with_goal", [True, False])
+def test_environment_of_ones_own(with_goal: bool, tmp_path: Path) -> None:
+    """Coordinates that have no names are numbered."""
+    env = Located(with_goal)
+    policy = "MultiInputPolicy" if with_goal else "CnnPolicy"
+    model = E2C(policy, env, device="cpu", policy_kwargs={"hidden": (8,), "transition_hidden": (8,)})
+    images, places = plots._observed(model, env, seed=0)
+    assert images.shape[1:] == (1, 8, 8) and images.dtype == np.uint8
+    assert list(places) == ["coordinate 1", "coordinate 2", "coordinate 3"]
+    assert len(draw(model, env, env, tmp_path)) == 2 + with_goal
+
+
+def test_plan_that_is_longer_than_the_episode() -> None:
+    env = Located()
+    figure = plan_strip(E2C("MultiInputPolicy", env, device="cpu", policy_kwargs={"hidden": (8,), "horizon": 4}), env)
+    assert len(figure.axes) == 2 * 3  # the start, one step, the goal
 
 
 def test_plan_is_what_the_environment_does() -> None:
