@@ -66,7 +66,13 @@ class LatentPlanningPolicy(FiniteObservations):
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[Array, State]:
-        """Return actions and the new state, as SB3's recurrent policies do."""
+        """Return actions and the new state, as SB3's recurrent policies do.
+
+        :param observation: Observations as the environment returns them, of one environment or of several.
+        :param state: The state returned at the step before; None at first.
+        :param episode_start: Mask of environments whose episode starts here, (n,); their rows of ``state`` are ignored.
+        :param deterministic: Has no effect: plans are functions of observation, state and seed.
+        """
         self.set_training_mode(False)
         tensors, vectorized = self.obs_to_tensor(observation)
         actions, state = self._plan(tensors, state, episode_start)
