@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch as th
@@ -171,11 +172,15 @@ class ARDAE(nn.Module):
             standardizer_loss.backward()
             metrics["standardizer_loss"] = standardizer_loss.detach()
         z = self.standardizer.to_local(samples, context)
+        # The standard deviation of all samples of a context, before they are repeated and split (Lim et al., App. F)
+        unit = z.std(dim=1, keepdim=True).mean(-1, keepdim=True) if self._noise_unit is None else self._noise_unit
         if self.noise.n_samples > 1:
             z = z.repeat_interleave(self.noise.n_samples, dim=1)
-        for part, part_context in cached_chunks(z, self.standardizer.normalize_context(context)):
+        parts = cached_chunks(z, self.standardizer.normalize_context(context))
+        units = (rows for _, rows in cached_chunks(z, unit)) if isinstance(unit, th.Tensor) else repeat(unit)
+        for (part, part_context), part_unit in zip(parts, units, strict=False):
             share = part.numel() / z.numel()
-            terms = self._score_terms(part, part_context)
+            terms = self._score_terms(part, part_context, part_unit)
             (share * th.stack(list(terms.values())).sum()).backward()
             for name, term in terms.items():
                 metrics[name] = metrics.get(name, 0) + share * term.detach()
@@ -192,9 +197,9 @@ class ARDAE(nn.Module):
         """Train through torch.compile from now on: faster, after about a minute for each new shape of samples."""
         self._score_terms = CompiledFunction(self._score_terms)  # type: ignore[method-assign]
 
-    def _score_terms(self, z: th.Tensor, context: th.Tensor) -> dict[str, th.Tensor]:
+    def _score_terms(self, z: th.Tensor, context: th.Tensor, unit: float | th.Tensor) -> dict[str, th.Tensor]:
         embedding = self.model.encode(context)
-        return score_terms(self.model, z, embedding, self.loss, self.normalizer, self.noise, self._noise_unit)
+        return score_terms(self.model, z, embedding, self.loss, self.normalizer, self.noise, unit)
 
     @th.no_grad()
     def _update_average(self, slow_model: nn.Module) -> None:

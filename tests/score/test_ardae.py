@@ -256,12 +256,40 @@ def test_chunks_of_a_batch_give_the_same_update(form: str, context_dim: int, mon
     results = []
     for rows in (1_000, 16):
         estimator = make(form, context_dim=context_dim).double()
-        estimator._noise_unit = 1.0  # because the unit would otherwise be the standard deviation of each chunk
         with cpu.rows_in_cache(rows):
             info = estimator.update(*(tensor.double() for tensor in samples))
         results.append([th.tensor(list(info.values())), *estimator.parameters()])
     for whole, parts in zip(*results, strict=True):
         th.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [1025, 2049])
+def test_a_last_part_of_one_sample(n: int) -> None:
+    """Without a context, 1024 samples are one part. The last sample alone has no standard deviation."""
+    th.manual_seed(0)
+    estimator = ARDAE.paper(2, **SMALL)
+    info = estimator.update(th.randn(n, 2))
+    assert all(math.isfinite(value) for value in info.values())
+    assert all(bool(weight.isfinite().all()) for weight in estimator.parameters())
+
+
+@pytest.mark.parametrize("context_dim", [0, 3])
+def test_the_unit_of_noise_is_the_deviation_of_the_samples(context_dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sample counts once, however many noise vectors it has, and whichever part it is in."""
+    monkeypatch.setattr("ardae_rl.score.objective.normal_like", th.ones_like)
+    estimator = ARDAE.paper(2, context_dim, input_scale=1.0, noise_kwargs={"n_samples": 3, "scale": 0.5}, **SMALL)
+    sigmas: list[th.Tensor] = []
+    estimator.model.register_forward_pre_hook(lambda _module, inputs: sigmas.append(inputs[1]))
+    samples = batch(2, context_dim)
+    with cpu.rows_in_cache(48 if context_dim else 5):  # two contexts, or five of 24 rows
+        estimator.update(*samples)
+    parts = [sigma.mean(dim=(1, 2)) for sigma in sigmas]
+    if context_dim:
+        assert [len(part) for part in parts] == [2, 2, 1]
+        th.testing.assert_close(th.cat(parts), 0.5 * samples[0].std(dim=1).mean(-1))
+    else:
+        assert len(parts) == 5
+        th.testing.assert_close(th.cat(parts), (0.5 * samples[0].std(dim=0).mean()).expand(5))
 
 
 def test_queries_use_averaged_weights() -> None:
