@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch as th
 
-from ardae_rl.common.checks import check_choice, check_count, check_positive
+from ardae_rl.common.checks import check_bool, check_choice, check_count, check_positive
 from ardae_rl.common.compiled import normal_like
 from ardae_rl.score.losses import ardae_loss, cv_loss, own_noise_loss
 from ardae_rl.score.models import ScoreModel, ScoreOutput
@@ -44,7 +44,8 @@ class NoiseScale:
 
     def __post_init__(self) -> None:
         check_choice("distribution", self.distribution, NOISE_DISTRIBUTIONS)
-        check_positive("scale", self.scale)
+        check_positive("scale", self.scale, finite=True)
+        check_bool("relative", self.relative)
         check_count("n_samples", self.n_samples)
 
     def sample(self, z: th.Tensor, unit: float | th.Tensor, min_scale: float = 0.0) -> th.Tensor:

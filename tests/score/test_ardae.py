@@ -244,6 +244,8 @@ def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned:
     assert points[-1].shape == (1, 7, 2)
     with pytest.raises(ValueError, match="`n_draws` must be >= 1, got 0"):
         estimator.log_partition_estimate(n_draws=0)
+    with pytest.raises(ValueError, match=r"`proposal_scale` must be positive, got 0\.0"):
+        estimator.log_partition_estimate(proposal_scale=0.0)
 
 
 @pytest.mark.parametrize("context_dim", [0, 3])
@@ -414,6 +416,24 @@ def test_scale_equivariance() -> None:
             r"`noise_kwargs\['relative'\]` must be False with distribution='fixed' and preconditioned=False",
         ),
         ({"learning_rate": -1e-3}, "`learning_rate` must be positive, got -0.001"),
+        ({"learning_rate": math.inf}, "`learning_rate` must be finite, got inf"),
+        ({"input_scale": math.inf}, "`input_scale` must be finite, got inf"),
+        ({"noise_kwargs": {"scale": math.inf}}, "`scale` must be finite, got inf"),
+        ({"network_kwargs": {"frequency": math.inf}}, "`frequency` must be finite, got inf"),
+        ({"normalization_kwargs": {"score_weight": math.inf}}, "`score_weight` must be finite, got inf"),
+        ({"network_kwargs": {"hidden": (0,)}}, "`hidden` must be >= 1, got 0"),
+        ({"network_kwargs": {"hidden": (-3,)}}, "`hidden` must be >= 1, got -3"),
+        ({"network_kwargs": {"hidden": 64}}, "`hidden` must be a sequence of widths, got 64"),
+        ({"network_kwargs": {"context_hidden": [8, 0]}}, "`context_hidden` must be >= 1, got 0"),
+        ({"network_kwargs": {"point_hidden": [2.5]}}, r"`point_hidden` must be an integer, got 2\.5"),
+        ({"network_kwargs": {"context_gain": "no"}}, "`context_gain` must be True or False, got 'no'"),
+        ({"standardize": "no"}, "`standardize` must be True or False, got 'no'"),
+        ({"preconditioned": "no"}, "`preconditioned` must be True or False, got 'no'"),
+        ({"noise_kwargs": {"relative": "no"}}, "`relative` must be True or False, got 'no'"),
+        *(
+            ({"normalization": value}, f"`normalization` must be a name, a Normalizer object or None, got {shown}")
+            for value, shown in ((Dual, "<class"), (False, "False"), (0, "0"), (123, "123"), (["dual"], r"\['dual'\]"))
+        ),
         ({"averaging": 0}, "`averaging` must be >= 1, got 0"),
         (
             {"normalization": "importance", "normalization_kwargs": {"n_samples": 0}},
@@ -479,9 +499,37 @@ def test_bad_samples(context_dim: int, tensors: tuple[th.Tensor, ...], message: 
 )
 def test_bad_queries(context_dim: int, tensors: tuple[th.Tensor, ...], message: str) -> None:
     estimator = make("default", context_dim=context_dim)
-    for query in (estimator.score, estimator.log_prob, estimator.entropy):
+    for query in (estimator.score, estimator.log_prob, estimator.score_and_log_prob):
         with pytest.raises(ValueError, match=re.escape(message)):
             query(*tensors)
+
+
+@pytest.mark.parametrize(
+    ("context_dim", "tensors", "message"),
+    [
+        (0, (th.ones(4, 3),), "`samples` must have shape (n, 2), got (4, 3)"),
+        (3, (th.ones(5, 2), CONTEXT), "`samples` must have shape (batch, n, 2), got (5, 2)"),
+        (3, (th.ones(5, 2),), "`context` must have shape (batch, 3), got None"),
+        (3, (ONES[:4], CONTEXT), "`context` must have 4 rows, one for each batch of points, got 5"),
+    ],
+)
+def test_bad_samples_of_an_entropy(context_dim: int, tensors: tuple[th.Tensor, ...], message: str) -> None:
+    """An entropy is a mean over the samples of a context; a single one for each has none."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make("default", context_dim=context_dim).entropy(*tensors)
+
+
+@pytest.mark.parametrize(
+    ("noise_scale", "message"),
+    [
+        (-0.1, "`noise_scale` must be >= 0, got -0.1"),
+        (math.nan, "`noise_scale` must be a number, got nan"),
+        (math.inf, "`noise_scale` must be finite, got inf"),
+    ],
+)
+def test_bad_noise_scales(noise_scale: float, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make("default").score(th.ones(4, 2), noise_scale=noise_scale)
 
 
 def test_estimators_without_a_density_refuse_to_give_one() -> None:
