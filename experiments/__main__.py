@@ -44,7 +44,7 @@ def run(
 ) -> None:
     """Make the missing runs of an experiment, then write its table and its plot.
 
-    The same command continues after an interruption.
+    Finished runs are skipped; interrupted ones continue where the experiment has checkpoints, and start anew otherwise.
     """
     with one_line_errors(run, (*USER_ERRORS, RuntimeError)):
         written = run_experiment(name, budget, n_seeds, jobs, out, options or ())

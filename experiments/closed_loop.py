@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from ardae_rl.common.checks import check_choice
+from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.common import variant_arguments
@@ -146,19 +146,31 @@ def runs(
     for task in tasks:
         check_choice("tasks", task, TARGETS)
     given = variant_arguments(variant, arguments)
+    if updates is not None:
+        _check_updates(updates, BUDGETS[budget]["check_every"])
     return [
         {
             "name": f"{task} seed{seed}" if variant == "default" else f"{variant} {task} seed{seed}",
             "task": task,
             "variant": variant,
             "seed": seed,
-            "updates": updates or (2 if budget == "smoke" else N_UPDATES[len(TARGETS[task].std)]),
+            "updates": _n_updates(task, budget) if updates is None else updates,
             "arguments": (_SMOKE_ARGUMENTS if budget == "smoke" else {}) | given,
         }
         | BUDGETS[budget]
         for seed in range(n_seeds)
         for task in tasks
     ]
+
+
+def _check_updates(updates: int, check_every: int) -> None:
+    check_count("updates", updates)
+    if updates % check_every:
+        raise ValueError(f"`updates` must be a multiple of {check_every}, after which there is a check, got {updates}")
+
+
+def _n_updates(task: str, budget: str) -> int:
+    return 2 if budget == "smoke" else N_UPDATES[len(TARGETS[task].std)]
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:

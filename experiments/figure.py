@@ -70,8 +70,9 @@ def run_experiment(
 ) -> list[Path]:
     """Make the missing runs of an experiment, then write its table ``<name>.csv`` and its plot into ``out``.
 
-    Each run has a folder below runs/experiments. Finished runs are skipped, interrupted ones continued. A run that
-    fails stops only those that need it; the table then has the finished runs, and there is no plot.
+    Each run has a folder below runs/experiments. Finished runs are skipped; interrupted ones continue where the
+    experiment has checkpoints, and start anew otherwise. A run that fails stops only those that need it; the table then
+    has the finished runs, and there is no plot.
 
     :param name: One of :data:`~experiments.catalog.EXPERIMENTS`.
     :param budget: "smoke" (seconds: does it run?), "quick" (minutes to hours on two cores) or "paper" (the paper's

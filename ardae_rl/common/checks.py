@@ -1,7 +1,7 @@
 """Checks of arguments, with one form of message: "`sigma` must be positive, got -1"."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 
 def close_matches(matches: Collection[str]) -> str:
@@ -38,15 +38,18 @@ def check_keys(name: str, keys: Iterable[str], known: Collection[str]) -> None:
             raise ValueError(f"`{name}` must only have the keys {', '.join(map(repr, known))}, got {key!r}")
 
 
-def check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: float, *, finite: bool = False) -> None:
     """Check that an argument is a number above zero.
 
+    :param finite: Whether infinity is refused, too. As the bound of something, infinity has a meaning: no bound.
     :raises ValueError: If it is zero or negative.
     :raises TypeError: If it is no number.
     """
     check_number(name, value)
     if not value > 0:
         raise ValueError(f"`{name}` must be positive, got {value!r}")
+    if finite:
+        check_finite(name, value)
 
 
 def check_min(name: str, value: float, minimum: float) -> None:
@@ -81,6 +84,38 @@ def check_count(name: str, value: int, minimum: int = 1) -> None:
     if isinstance(value, float) or int(value) != value:
         raise TypeError(f"`{name}` must be an integer, got {value!r}")
     check_min(name, value, minimum)
+
+
+def check_widths(name: str, widths: Sequence[int]) -> None:
+    """Check that an argument is a sequence of widths of layers.
+
+    :raises ValueError: For a layer without units.
+    :raises TypeError: If it is no sequence, or a width is no integer.
+    """
+    if not isinstance(widths, Sequence) or isinstance(widths, str):
+        raise TypeError(f"`{name}` must be a sequence of widths, got {widths!r}")
+    for width in widths:
+        check_count(name, width)
+
+
+def check_bool(name: str, value: bool) -> None:
+    """Check that an argument is True or False, rather than something that Python takes as true or false.
+
+    :raises TypeError: If it is something else.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+
+
+def check_finite(name: str, value: float) -> None:
+    """Check that an argument is a finite number.
+
+    :raises ValueError: If it is infinite or NaN.
+    :raises TypeError: If it is no number.
+    """
+    check_number(name, value)
+    if math.isinf(value):
+        raise ValueError(f"`{name}` must be finite, got {value!r}")
 
 
 def check_number(name: str, value: float) -> None:

@@ -1,13 +1,22 @@
 """The estimator: train it on samples of a moving distribution, query it for scores, log-densities and entropies."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch as th
 from torch import nn
 
-from ardae_rl.common.checks import check_choice, check_count, check_keys, check_positive
+from ardae_rl.common.checks import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_finite,
+    check_keys,
+    check_min,
+    check_positive,
+)
 from ardae_rl.common.compiled import CompiledFunction
 from ardae_rl.common.cpu import cached_chunks
 from ardae_rl.score.averages import RunningAverage
@@ -75,6 +84,7 @@ class ARDAE(nn.Module):
         the training noise from scores and densities, at the price of a delay; 1 uses the latest weights.
     :param max_grad_norm: Bound of the network's gradient norm; the standardizer's gradients have a bound of their own.
     :raises ValueError: If an argument has a value that is not supported, or a dictionary an unknown key.
+    :raises TypeError: If an argument has another type.
     """
 
     def __init__(
@@ -101,8 +111,10 @@ class ARDAE(nn.Module):
         check_count("context_dim", context_dim, 0)
         check_choice("parameterization", parameterization, PARAMETERIZATIONS)
         check_choice("loss", loss, LOSSES)
-        check_positive("input_scale", input_scale)
-        check_positive("learning_rate", learning_rate)
+        check_bool("preconditioned", preconditioned)
+        check_bool("standardize", standardize)
+        check_positive("input_scale", input_scale, finite=True)
+        check_positive("learning_rate", learning_rate, finite=True)
         check_count("averaging", averaging)
         check_positive("max_grad_norm", max_grad_norm)
         self.dim, self.context_dim = dim, context_dim
@@ -171,11 +183,17 @@ class ARDAE(nn.Module):
             standardizer_loss.backward()
             metrics["standardizer_loss"] = standardizer_loss.detach()
         z = self.standardizer.to_local(samples, context)
+        # The standard deviation of all samples of a context, before they are repeated and split (Lim et al., App. F)
+        unit = z.std(dim=1, keepdim=True).mean(-1, keepdim=True) if self._noise_unit is None else self._noise_unit
         if self.noise.n_samples > 1:
             z = z.repeat_interleave(self.noise.n_samples, dim=1)
-        for part, part_context in cached_chunks(z, self.standardizer.normalize_context(context)):
+        parts = cached_chunks(z, self.standardizer.normalize_context(context))
+        units: Iterable[float | th.Tensor] = repeat(unit)
+        if isinstance(unit, th.Tensor):
+            units = (rows for _, rows in cached_chunks(z, unit))
+        for (part, part_context), part_unit in zip(parts, units, strict=False):
             share = part.numel() / z.numel()
-            terms = self._score_terms(part, part_context)
+            terms = self._score_terms(part, part_context, part_unit)
             (share * th.stack(list(terms.values())).sum()).backward()
             for name, term in terms.items():
                 metrics[name] = metrics.get(name, 0) + share * term.detach()
@@ -192,9 +210,9 @@ class ARDAE(nn.Module):
         """Train through torch.compile from now on: faster, after about a minute for each new shape of samples."""
         self._score_terms = CompiledFunction(self._score_terms)  # type: ignore[method-assign]
 
-    def _score_terms(self, z: th.Tensor, context: th.Tensor) -> dict[str, th.Tensor]:
+    def _score_terms(self, z: th.Tensor, context: th.Tensor, unit: float | th.Tensor) -> dict[str, th.Tensor]:
         embedding = self.model.encode(context)
-        return score_terms(self.model, z, embedding, self.loss, self.normalizer, self.noise, self._noise_unit)
+        return score_terms(self.model, z, embedding, self.loss, self.normalizer, self.noise, unit)
 
     @th.no_grad()
     def _update_average(self, slow_model: nn.Module) -> None:
@@ -220,7 +238,11 @@ class ARDAE(nn.Module):
 
         :param noise_scale: σ, for the score of samples with that much noise added: in units of the samples' scale if
             preconditioned, else in units of x. By default no noise, or that of training if it is fixed.
+        :raises ValueError: For wrong shapes, and for a noise scale that is negative or not finite.
         """
+        if noise_scale is not None:
+            check_min("noise_scale", noise_scale, 0)
+            check_finite("noise_scale", noise_scale)
         query = self._query(x, context, noise_scale)
         return query.score(self._query_model(query.z, query.sigma, query.embedding).score)
 
@@ -247,7 +269,10 @@ class ARDAE(nn.Module):
         """Return -E ln p over samples of the current distribution: (batch,) with context, a scalar without.
 
         :param samples: (batch, n, dim) with ``context``, (n, dim) without.
+        :raises ValueError: For another shape, or if the estimator has no density.
         """
+        samples, context = self._as_numbers("samples", samples, context)
+        check_points("samples", samples, context, self.dim, self.context_dim, single=False)
         return -self.log_prob(samples, context).mean(-1)
 
     @th.no_grad()
@@ -260,7 +285,7 @@ class ARDAE(nn.Module):
 
         :param n_draws: Number of draws; by default as many as the "importance" normalizer takes.
         :param proposal_scale: Standard deviation of the proposal; by default that of the "importance" normalizer.
-        :raises ValueError: If the estimator is a score instead of an energy.
+        :raises ValueError: If the estimator is a score instead of an energy, or an argument is out of its range.
         """
         if self.parameterization != "energy":
             raise ValueError(f"`parameterization` must be 'energy' to have a ln Z, got {self.parameterization!r}")
@@ -270,7 +295,10 @@ class ARDAE(nn.Module):
         usual = self.normalizer if isinstance(self.normalizer, Importance) else Importance()
         if n_draws is not None:
             check_count("n_draws", n_draws)
-        sampling = Importance(n_draws or usual.n_samples, proposal_scale or usual.proposal_scale)
+        sampling = Importance(
+            usual.n_samples if n_draws is None else n_draws,
+            usual.proposal_scale if proposal_scale is None else proposal_scale,
+        )
         if context is None:
             context = next(self.model.parameters()).new_zeros(1, 0)
         like = context.new_empty(len(context), 0, self.dim)
@@ -280,7 +308,7 @@ class ARDAE(nn.Module):
     def _query(self, x: Numbers, context: Numbers | None, noise_scale: float | None = None) -> "_Query":
         """Return x in the model's coordinates, with all that a query needs beside it."""
         x, context = self._as_numbers("x", x, context)
-        check_points(x, context, self.dim, self.context_dim)
+        check_points("x", x, context, self.dim, self.context_dim)
         shape = x.shape
         if context is not None and x.dim() == 2:
             x = x.unsqueeze(1)

@@ -21,7 +21,7 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, dim: int, n_frequencies: int, frequency: float) -> None:
         super().__init__()
-        check_positive("frequency", frequency)
+        check_positive("frequency", frequency, finite=True)
         check_count("n_frequencies", n_frequencies, 0)
         self.sizes = (dim, n_frequencies, n_frequencies)
         self.register_buffer("frequencies", frequency * th.randn(dim, n_frequencies), persistent=n_frequencies > 0)

@@ -45,18 +45,23 @@ def check_samples(samples: th.Tensor, context: th.Tensor | None, dim: int, conte
             _check_finite(name, tensor)
 
 
-def check_points(x: th.Tensor, context: th.Tensor | None, dim: int, context_dim: int) -> None:
+def check_points(
+    name: str, x: th.Tensor, context: th.Tensor | None, dim: int, context_dim: int, single: bool = True
+) -> None:
     """Check the points of a query.
 
+    :param single: Whether a context may have a single point, without a dimension for their number.
     :raises ValueError: Unless the points (and contexts) have one of the shapes that a query may have.
     """
     check_context(context, context_dim)
     if context is None:
         expected, n_dims = f"(n, {dim})", {2}
     else:
-        expected, n_dims = f"(batch, n, {dim}) or (batch, {dim})", {2, 3}
+        expected, n_dims = f"(batch, n, {dim})", {3}
+        if single:
+            expected, n_dims = f"{expected} or (batch, {dim})", {2, 3}
     if x.dim() not in n_dims or x.shape[-1] != dim:
-        raise ValueError(f"`x` must have shape {expected}, got {tuple(x.shape)}")
+        raise ValueError(f"`{name}` must have shape {expected}, got {tuple(x.shape)}")
     _check_batch(x, context)
 
 

@@ -9,6 +9,7 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
+from ardae_rl.common.checks import check_bool, check_widths
 from ardae_rl.score.activations import activation_called
 from ardae_rl.score.fourier import FourierFeatures
 
@@ -36,6 +37,7 @@ class ConditionalNetwork(nn.Module):
     :param n_frequencies: Number of directions of the point's :class:`~ardae_rl.score.fourier.FourierFeatures`.
     :param frequency: Standard deviation of these directions' components.
     :raises ValueError: If ``hidden`` is empty, or another argument has a value that is not supported.
+    :raises TypeError: If an argument has another type.
     """
 
     def __init__(
@@ -52,6 +54,9 @@ class ConditionalNetwork(nn.Module):
         frequency: float = 3.0,
     ):
         super().__init__()
+        for name, widths in {"hidden": hidden, "context_hidden": context_hidden, "point_hidden": point_hidden}.items():
+            check_widths(name, widths)
+        check_bool("context_gain", context_gain)
         self.activation = activation_called(activation)
         self.context_gain = context_gain
         if not hidden:

@@ -115,7 +115,7 @@ class Contrastive(Normalizer):
     score_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        check_positive("score_weight", self.score_weight)
+        check_positive("score_weight", self.score_weight, finite=True)
 
     def terms(
         self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples
@@ -188,7 +188,7 @@ class Importance(Normalizer):
 
     def __post_init__(self) -> None:
         check_count("n_samples", self.n_samples)
-        check_positive("proposal_scale", self.proposal_scale)
+        check_positive("proposal_scale", self.proposal_scale, finite=True)
 
     def log_prob(
         self,
@@ -239,7 +239,7 @@ class IMMSE(Normalizer):
     n_samples: int = 4
 
     def __post_init__(self) -> None:
-        check_positive("score_weight", self.score_weight)
+        check_positive("score_weight", self.score_weight, finite=True)
         check_count("n_levels", self.n_levels)
         check_count("n_samples", self.n_samples)
 
@@ -280,10 +280,13 @@ def make_normalizer(
     :param parameterization: "energy" or "score".
     :param preconditioned: Whether the model is preconditioned.
     :raises ValueError: For an unknown name or key, and for a normalizer that the form does not support.
+    :raises TypeError: If it is something else.
     """
     if normalization == "auto":
         named = {True: "contrastive", False: "importance"}
         normalization = named[preconditioned] if parameterization == "energy" else None
+    if normalization is not None and not isinstance(normalization, str | Normalizer):
+        raise TypeError(f"`normalization` must be a name, a Normalizer object or None, got {normalization!r}")
     if isinstance(normalization, str):
         check_choice("normalization", normalization, ("auto", *NORMALIZERS))
         normalizer_class = NORMALIZERS[normalization]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch as th
 
-from ardae_rl.common.checks import check_choice, check_count, check_positive
+from ardae_rl.common.checks import check_bool, check_choice, check_count, check_positive
 from ardae_rl.common.compiled import normal_like
 from ardae_rl.score.losses import ardae_loss, cv_loss, own_noise_loss
 from ardae_rl.score.models import ScoreModel, ScoreOutput
@@ -44,21 +44,21 @@ class NoiseScale:
 
     def __post_init__(self) -> None:
         check_choice("distribution", self.distribution, NOISE_DISTRIBUTIONS)
-        check_positive("scale", self.scale)
+        check_positive("scale", self.scale, finite=True)
+        check_bool("relative", self.relative)
         check_count("n_samples", self.n_samples)
 
-    def sample(self, z: th.Tensor, unit: float | None, min_scale: float = 0.0) -> th.Tensor:
+    def sample(self, z: th.Tensor, unit: float | th.Tensor, min_scale: float = 0.0) -> th.Tensor:
         """Draw σ for samples z of shape (batch, n, dim); the result has shape (batch, n, 1).
 
-        :param unit: The unit of δ; None for the standard deviation of each context's samples (Lim et al., App. F).
+        :param unit: The unit of δ: one for all samples, or one for each context, (batch, 1, 1).
         :param min_scale: Lower bound of |σ|, in the same unit.
         """
-        scale = z.std(dim=1, keepdim=True).mean(-1, keepdim=True) if unit is None else unit
         if self.distribution == "fixed":
-            return self.scale * scale * th.ones_like(z[..., :1])
-        sigma = self.scale * scale * normal_like(z[..., :1])
+            return self.scale * unit * th.ones_like(z[..., :1])
+        sigma = self.scale * unit * normal_like(z[..., :1])
         if min_scale > 0:
-            sigma = th.where(sigma < 0, -1.0, 1.0) * sigma.abs().clamp_min(min_scale * scale)
+            sigma = th.where(sigma < 0, -1.0, 1.0) * sigma.abs().clamp_min(min_scale * unit)
         return sigma
 
 
@@ -69,7 +69,7 @@ def score_terms(
     loss: str,
     normalizer: Normalizer,
     noise: NoiseScale,
-    unit: float | None,
+    unit: float | th.Tensor,
 ) -> dict[str, th.Tensor]:
     """Return the weighted terms of the training loss, by name.
 

@@ -8,12 +8,15 @@ import pytest
 
 from ardae_rl.common.checks import (
     check_between,
+    check_bool,
     check_choice,
     check_count,
+    check_finite,
     check_keys,
     check_min,
     check_number,
     check_positive,
+    check_widths,
 )
 
 
@@ -23,6 +26,11 @@ from ardae_rl.common.checks import (
         (check_choice, ("b", ("a", "b"))),
         (check_keys, ({"a": 1}, ("a", "b"))),
         (check_positive, (1e-9,)),
+        (check_positive, (math.inf,)),
+        (check_bool, (False,)),
+        (check_finite, (-1e9,)),
+        (check_widths, ((64, 1),)),
+        (check_widths, ([],)),
         (check_min, (0, 0)),
         (check_between, (1.0, 0, 1)),
         (check_count, (1,)),
@@ -40,6 +48,12 @@ def test_accepted(check: Callable[..., None], arguments: tuple[Any, ...]) -> Non
         (check_keys, ({"a": 1, "c": 2}, ("a", "b")), ValueError, "`x` must only have the keys 'a', 'b', got 'c'"),
         (check_positive, (0,), ValueError, "`x` must be positive, got 0"),
         (check_positive, ("1e-4",), TypeError, "`x` must be a number, got '1e-4'"),
+        (check_finite, (-math.inf,), ValueError, "`x` must be finite, got -inf"),
+        (check_bool, ("no",), TypeError, "`x` must be True or False, got 'no'"),
+        (check_bool, (1,), TypeError, "`x` must be True or False, got 1"),
+        (check_widths, (64,), TypeError, "`x` must be a sequence of widths, got 64"),
+        (check_widths, ("64",), TypeError, "`x` must be a sequence of widths, got '64'"),
+        (check_widths, ((64, 0),), ValueError, "`x` must be >= 1, got 0"),
         (check_min, (-1, 0), ValueError, "`x` must be >= 0, got -1"),
         (check_between, (1.5, 0, 1), ValueError, "`x` must be between 0 and 1, got 1.5"),
         (check_count, (0,), ValueError, "`x` must be >= 1, got 0"),
@@ -52,3 +66,8 @@ def test_refused(check: Callable[..., None], arguments: tuple[Any, ...], error: 
     with pytest.raises(error) as raised:
         check("x", *arguments)
     assert str(raised.value) == message
+
+
+def test_infinity_is_refused_where_it_has_no_meaning() -> None:
+    with pytest.raises(ValueError, match=r"^`x` must be finite, got inf$"):
+        check_positive("x", math.inf, finite=True)

@@ -41,3 +41,24 @@ def test_the_generator_slows_down_as_in_training() -> None:
     list(model.updates(3, check_every=3))
     rates = [group["lr"] / 3e-4 for group in model.actor.optimizer.param_groups]
     assert rates == pytest.approx([1, 1 + 2 / (1 + 2 / 10_000)], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("updates", "message"),
+    [
+        (0, "`updates` must be >= 1, got 0"),
+        (500, "`updates` must be a multiple of 1000, after which there is a check, got 500"),
+        (1500, "`updates` must be a multiple of 1000, after which there is a check, got 1500"),
+    ],
+)
+def test_updates_end_with_a_check(updates: int, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        closed_loop.runs("quick", 1, updates=updates)
+
+
+@pytest.mark.parametrize(
+    ("budget", "updates", "expected"), [("smoke", None, 2), ("smoke", 3, 3), ("quick", 2000, 2000)]
+)
+def test_numbers_of_updates(budget: str, updates: int | None, expected: int) -> None:
+    assert {run["updates"] for run in closed_loop.runs(budget, 1, updates=updates)} == {expected}
+    assert [run["updates"] for run in closed_loop.runs("quick", 1)] == [20_000, 20_000, 4000, 4000]

@@ -244,6 +244,8 @@ def test_proposal_scale_is_in_units_of_x_without_preconditioning(preconditioned:
     assert points[-1].shape == (1, 7, 2)
     with pytest.raises(ValueError, match="`n_draws` must be >= 1, got 0"):
         estimator.log_partition_estimate(n_draws=0)
+    with pytest.raises(ValueError, match=r"`proposal_scale` must be positive, got 0\.0"):
+        estimator.log_partition_estimate(proposal_scale=0.0)
 
 
 @pytest.mark.parametrize("context_dim", [0, 3])
@@ -256,12 +258,40 @@ def test_chunks_of_a_batch_give_the_same_update(form: str, context_dim: int, mon
     results = []
     for rows in (1_000, 16):
         estimator = make(form, context_dim=context_dim).double()
-        estimator._noise_unit = 1.0  # because the unit would otherwise be the standard deviation of each chunk
         with cpu.rows_in_cache(rows):
             info = estimator.update(*(tensor.double() for tensor in samples))
         results.append([th.tensor(list(info.values())), *estimator.parameters()])
     for whole, parts in zip(*results, strict=True):
         th.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [1025, 2049])
+def test_a_last_part_of_one_sample(n: int) -> None:
+    """Without a context, 1024 samples are one part. The last sample alone has no standard deviation."""
+    th.manual_seed(0)
+    estimator = ARDAE.paper(2, **SMALL)
+    info = estimator.update(th.randn(n, 2))
+    assert all(math.isfinite(value) for value in info.values())
+    assert all(bool(weight.isfinite().all()) for weight in estimator.parameters())
+
+
+@pytest.mark.parametrize("context_dim", [0, 3])
+def test_the_unit_of_noise_is_the_deviation_of_the_samples(context_dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sample counts once, however many noise vectors it has, and whichever part it is in."""
+    monkeypatch.setattr("ardae_rl.score.objective.normal_like", th.ones_like)
+    estimator = ARDAE.paper(2, context_dim, input_scale=1.0, noise_kwargs={"n_samples": 3, "scale": 0.5}, **SMALL)
+    sigmas: list[th.Tensor] = []
+    estimator.model.register_forward_pre_hook(lambda _module, inputs: sigmas.append(inputs[1]))
+    samples = batch(2, context_dim)
+    with cpu.rows_in_cache(48 if context_dim else 5):  # two contexts, or five of 24 rows
+        estimator.update(*samples)
+    parts = [sigma.mean(dim=(1, 2)) for sigma in sigmas]
+    if context_dim:
+        assert [len(part) for part in parts] == [2, 2, 1]
+        th.testing.assert_close(th.cat(parts), 0.5 * samples[0].std(dim=1).mean(-1))
+    else:
+        assert len(parts) == 5
+        th.testing.assert_close(th.cat(parts), (0.5 * samples[0].std(dim=0).mean()).expand(5))
 
 
 def test_queries_use_averaged_weights() -> None:
@@ -386,6 +416,24 @@ def test_scale_equivariance() -> None:
             r"`noise_kwargs\['relative'\]` must be False with distribution='fixed' and preconditioned=False",
         ),
         ({"learning_rate": -1e-3}, "`learning_rate` must be positive, got -0.001"),
+        ({"learning_rate": math.inf}, "`learning_rate` must be finite, got inf"),
+        ({"input_scale": math.inf}, "`input_scale` must be finite, got inf"),
+        ({"noise_kwargs": {"scale": math.inf}}, "`scale` must be finite, got inf"),
+        ({"network_kwargs": {"frequency": math.inf}}, "`frequency` must be finite, got inf"),
+        ({"normalization_kwargs": {"score_weight": math.inf}}, "`score_weight` must be finite, got inf"),
+        ({"network_kwargs": {"hidden": (0,)}}, "`hidden` must be >= 1, got 0"),
+        ({"network_kwargs": {"hidden": (-3,)}}, "`hidden` must be >= 1, got -3"),
+        ({"network_kwargs": {"hidden": 64}}, "`hidden` must be a sequence of widths, got 64"),
+        ({"network_kwargs": {"context_hidden": [8, 0]}}, "`context_hidden` must be >= 1, got 0"),
+        ({"network_kwargs": {"point_hidden": [2.5]}}, r"`point_hidden` must be an integer, got 2\.5"),
+        ({"network_kwargs": {"context_gain": "no"}}, "`context_gain` must be True or False, got 'no'"),
+        ({"standardize": "no"}, "`standardize` must be True or False, got 'no'"),
+        ({"preconditioned": "no"}, "`preconditioned` must be True or False, got 'no'"),
+        ({"noise_kwargs": {"relative": "no"}}, "`relative` must be True or False, got 'no'"),
+        *(
+            ({"normalization": value}, f"`normalization` must be a name, a Normalizer object or None, got {shown}")
+            for value, shown in ((Dual, "<class"), (False, "False"), (0, "0"), (123, "123"), (["dual"], r"\['dual'\]"))
+        ),
         ({"averaging": 0}, "`averaging` must be >= 1, got 0"),
         (
             {"normalization": "importance", "normalization_kwargs": {"n_samples": 0}},
@@ -451,9 +499,37 @@ def test_bad_samples(context_dim: int, tensors: tuple[th.Tensor, ...], message: 
 )
 def test_bad_queries(context_dim: int, tensors: tuple[th.Tensor, ...], message: str) -> None:
     estimator = make("default", context_dim=context_dim)
-    for query in (estimator.score, estimator.log_prob, estimator.entropy):
+    for query in (estimator.score, estimator.log_prob, estimator.score_and_log_prob):
         with pytest.raises(ValueError, match=re.escape(message)):
             query(*tensors)
+
+
+@pytest.mark.parametrize(
+    ("context_dim", "tensors", "message"),
+    [
+        (0, (th.ones(4, 3),), "`samples` must have shape (n, 2), got (4, 3)"),
+        (3, (th.ones(5, 2), CONTEXT), "`samples` must have shape (batch, n, 2), got (5, 2)"),
+        (3, (th.ones(5, 2),), "`context` must have shape (batch, 3), got None"),
+        (3, (ONES[:4], CONTEXT), "`context` must have 4 rows, one for each batch of points, got 5"),
+    ],
+)
+def test_bad_samples_of_an_entropy(context_dim: int, tensors: tuple[th.Tensor, ...], message: str) -> None:
+    """An entropy is a mean over the samples of a context; a single one for each has none."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make("default", context_dim=context_dim).entropy(*tensors)
+
+
+@pytest.mark.parametrize(
+    ("noise_scale", "message"),
+    [
+        (-0.1, "`noise_scale` must be >= 0, got -0.1"),
+        (math.nan, "`noise_scale` must be a number, got nan"),
+        (math.inf, "`noise_scale` must be finite, got inf"),
+    ],
+)
+def test_bad_noise_scales(noise_scale: float, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make("default").score(th.ones(4, 2), noise_scale=noise_scale)
 
 
 def test_estimators_without_a_density_refuse_to_give_one() -> None:

@@ -133,8 +133,8 @@ def test_score_weight_scales_the_matching_loss() -> None:
 
 
 @pytest.mark.parametrize("loss", ["cv", "ardae"])
-@pytest.mark.parametrize("unit", [1.0, 3.0, None])
-def test_noise_scales_are_symmetric_and_relative(unit: float | None, loss: str) -> None:
+@pytest.mark.parametrize("unit", [1.0, 3.0, th.tensor([1.0, 3.0, 9.0, 0.5]).view(BATCH, 1, 1)])
+def test_noise_scales_are_symmetric_and_relative(unit: float | th.Tensor, loss: str) -> None:
     """σ has standard deviation δ in its units and both signs; with the control variate it stays away from zero."""
     model, sigmas = make_model("energy"), []
     model.register_forward_pre_hook(lambda _module, inputs: sigmas.append(inputs[1]))
@@ -142,7 +142,7 @@ def test_noise_scales_are_symmetric_and_relative(unit: float | None, loss: str) 
     embedding = model.encode(th.randn(BATCH, CONTEXT_DIM, dtype=th.float64))
     score_terms(model, z, embedding, loss, Importance(), NoiseScale(0.1), unit)
     # With the control variate, the samples without noise follow those with noise
-    relative = max(sigmas, key=th.Tensor.numel)[:, :2000] / (7.0 if unit is None else unit)
+    relative = max(sigmas, key=th.Tensor.numel)[:, :2000] / unit
     assert relative.shape == (BATCH, 2000, 1)
     assert relative.std().item() == pytest.approx(0.1, rel=0.05)
     assert relative.mean().abs() < 0.01
