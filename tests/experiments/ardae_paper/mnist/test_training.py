@@ -13,7 +13,7 @@ from experiments.ardae_paper.mnist.autoencoder import make_autoencoder
 from experiments.ardae_paper.mnist.budgets import BUDGETS, run_settings
 from experiments.ardae_paper.mnist.data import IMAGE_FILES, Split
 from experiments.ardae_paper.mnist.images import draw_images
-from experiments.ardae_paper.mnist.methods import METHODS, make_trainee
+from experiments.ardae_paper.mnist.methods import METHODS, Trainee, make_trainee
 from experiments.ardae_paper.mnist.posteriors import HierarchicalPosterior, ImplicitPosterior
 from experiments.ardae_paper.mnist.table import KEY, draw, evaluate, summary
 from experiments.ardae_paper.mnist.training import AveragedModel, Schedule, _stalled, train
@@ -94,6 +94,26 @@ def tiny(method: str) -> tuple[dict[str, Any], Split]:
     generator = th.Generator().manual_seed(0)
     images = th.rand(40, 784, generator=generator) * 0.3
     return settings, Split(images, images[:8].round(), th.bernoulli(images[:32], generator=generator))
+
+
+def train_tiny(method: str, folder: Path, **changes: Any) -> tuple[Trainee, History]:
+    """Return a trained trainee with the records of its validations."""
+    settings, split = tiny(method)
+    th.manual_seed(0)
+    trainee = make_trainee("mlp", method, settings["networks"], settings["entropy"])
+    return trainee, train(trainee, settings | changes, split, Run(folder))
+
+
+def test_usual_gradients_are_not_clipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms, clip = [], th.nn.utils.clip_grad_norm_
+
+    def record(parameters: list[th.nn.Parameter], max_norm: float) -> th.Tensor:
+        norms.append(float(clip(parameters, max_norm)) / max_norm)
+        return th.tensor(norms[-1])
+
+    monkeypatch.setattr(th.nn.utils, "clip_grad_norm_", record)
+    train_tiny("gaussian", tmp_path)
+    assert len(norms) == 4 and 0 < max(norms) < 0.5
 
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name not in ("gaussian", "ivi_ardae")]
