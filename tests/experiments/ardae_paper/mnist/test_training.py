@@ -1,5 +1,6 @@
 """Networks of Table 5, moments of posteriors, schedules, and tiny runs of each method that can be continued."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from experiments.ardae_paper.mnist import dbmnist, sbmnist
 from experiments.ardae_paper.mnist.autoencoder import make_autoencoder
 from experiments.ardae_paper.mnist.budgets import BUDGETS, run_settings
 from experiments.ardae_paper.mnist.data import IMAGE_FILES, Split
-from experiments.ardae_paper.mnist.images import draw_images
 from experiments.ardae_paper.mnist.methods import METHODS, Trainee, make_trainee
 from experiments.ardae_paper.mnist.posteriors import HierarchicalPosterior, ImplicitPosterior
-from experiments.ardae_paper.mnist.table import KEY, draw, evaluate, summary
+from experiments.ardae_paper.mnist.table import columns, difference, draw, summary
 from experiments.ardae_paper.mnist.training import AveragedModel, Schedule, _stalled, train
 from experiments.figure import Result
 
@@ -138,19 +138,72 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, method:
     assert all(th.equal(one, other) for one, other in zip(*ends, strict=True))
 
 
+def row_of(seed: int, method: str, log_prob: list[float], folder: Path, kind: str = "exact") -> dict[str, str]:
+    """Return a row of the table for given values by image, which are saved as a run does."""
+    n = len(log_prob)
+    values = {name: th.full((n,), -100.0) for name in ("elbo", "log_prob_paper", "annealed")}
+    values |= {name: th.ones(n) for name in ("standard_error", "sample_size_paper", "annealed_error")}
+    values |= {"log_prob": th.tensor(log_prob), "sample_size": th.tensor([4.0, 9.5, *[100.0] * (n - 2)])}
+    path = folder / f"{method}_{seed}.pt"
+    th.save(values, path)
+    row = {"architecture": "mlp", "method": method, "seed": seed, "ms_per_update": 1, "values": path}
+    return {name: str(value) for name, value in (row | columns(values, kind)).items()}
+
+
+def test_difference_is_paired_over_images(tmp_path: Path) -> None:
+    """Images that differ by 20 nats do not hide that each is about one nat better."""
+    rows = [
+        row_of(0, "gaussian", [-80.0, -90.0, -100.0, -110.0], tmp_path),
+        row_of(1, "gaussian", [-81.0, -91.0, -101.0, -111.0], tmp_path),
+        row_of(0, "ivi_ardae", [-79.0, -89.0, -99.0, -107.0], tmp_path, "estimated"),  # better by 1, 1, 1, 3
+        row_of(1, "ivi_ardae", [-81.0, -91.0, -101.0, -109.0], tmp_path, "estimated"),  # better by 0, 0, 0, 2
+    ]
+    gaussian, implicit = summary(rows)
+    assert gaussian["better"] == gaussian["better_error"] == 0
+    assert implicit["better"] == pytest.approx(1.0)
+    assert implicit["better_error"] == pytest.approx(1.0 / 2), "values 0.5, 0.5, 0.5, 2.5, deviation 1, four images"
+    assert implicit["better_seed_error"] == pytest.approx(0.5), "means 1.5 and 0.5"
+    assert implicit["standard_error"] > 5
+    alone = difference(rows[2:3], rows[:1])
+    assert alone.better == pytest.approx(1.5) and math.isnan(alone.better_seed_error)
+    assert math.isnan(difference(rows[:1], rows[3:]).better), "no common seed"
+
+
+def test_sample_sizes_and_kinds_of_bounds(tmp_path: Path) -> None:
+    rows = [
+        row_of(0, "gaussian", [-80.0, -90.0, -100.0, -110.0], tmp_path),
+        row_of(0, "hvi_aux", [-80.0, -90.0, -100.0, -110.0], tmp_path, "auxiliary"),
+    ]
+    gaussian, auxiliary = summary(rows)
+    assert (gaussian["sample_size"], gaussian["smallest_sample_size"], gaussian["share_below_10"]) == (9.5, 4.0, 0.5)
+    assert (gaussian["elbo_kind"], gaussian["gap"]) == ("exact", 5.0)
+    assert (auxiliary["elbo_kind"], auxiliary["gap"]) == ("auxiliary", "")
+    kinds = [make_trainee("mlp", name, *tiny_networks(name)).bound.kind for name in METHODS]
+    assert kinds == ["exact", "auxiliary", *["estimated"] * 4]
+
+
+def tiny_networks(method: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    settings, _ = tiny(method)
+    return settings["networks"], settings["entropy"]
+
+
+def test_a_run_saves_values_by_image(tmp_path: Path) -> None:
+    settings = dbmnist.runs("smoke", 1, methods=("gaussian",))[0]
+    (row,) = dbmnist.FIGURE.run(settings, Run(tmp_path))
+    values = th.load(row["values"], weights_only=True)
+    assert len(values["annealed"]) == settings["n_annealed"]
+    for name in ("log_prob", "standard_error", "sample_size", "log_prob_paper", "elbo"):
+        assert values[name].shape == (settings["n_test"],)
+    assert row["log_prob"] == pytest.approx(float(values["log_prob"].mean()), abs=1e-4)
+
+
 @pytest.mark.slow
 def test_evaluation_summary_and_drawing(tmp_path: Path) -> None:
     results = []
-    for method in METHODS:
-        settings, split = tiny(method)
-        th.manual_seed(0)
-        trainee = make_trainee("mlp", method, settings["networks"], settings["entropy"])
-        numbers = evaluate(trainee.model, trainee.bound, split, settings)
-        row = {name: str(value) for name, value in ({key: settings[key] for key in KEY} | numbers).items()}
-        folder = tmp_path / method
-        folder.mkdir()
-        th.save(draw_images(trainee.model, split.test), folder / "images.pt")
-        results.append(Result(settings, folder, [row | {"ms_per_update": "1"}]))
+    for settings in dbmnist.runs("smoke", 1):
+        folder = tmp_path / settings["name"]
+        rows = dbmnist.FIGURE.run(settings, Run(folder))
+        results.append(Result(settings, folder, [{name: str(value) for name, value in row.items()} for row in rows]))
     table = summary([row for result in results for row in result.rows])
     assert [row["method"] for row in table] == list(METHODS.values())
     assert table[0]["better"] == 0
