@@ -23,8 +23,8 @@ from experiments.ardae_paper.mnist.evaluation import (
     paper_estimate,
 )
 from experiments.ardae_paper.mnist.images import PARTS, draw_images, tiled
-from experiments.ardae_paper.mnist.methods import METHODS, make_trainee
-from experiments.ardae_paper.mnist.training import train
+from experiments.ardae_paper.mnist.methods import METHODS, Trainee, make_trainee
+from experiments.ardae_paper.mnist.training import best_record, train
 from experiments.figure import Result
 
 KEY = ("architecture", "method", "seed", "n_updates")
@@ -32,20 +32,25 @@ _CURVE, _IMAGES, _MODEL, _VALUES = "validation.csv", "images.pt", "model.pt", "v
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
-    """Train an autoencoder, evaluate it on test images, and return its row of the table."""
-    th.manual_seed(settings["seed"])
-    device = settings["device"]
+    """Train an autoencoder, evaluate it on test images, and return its row of the table.
+
+    With "with_validation_images", the training finds only the best number of updates. A second one makes as many, from
+    the same first weights, on training and validation images together.
+    """
     split = generated_split()
     if not settings["generated"]:
         split = load_split(Path(settings["data"]), settings["binarization"])
-    split = Split(*(images.to(device) for images in split))
+    split = Split(*(images.to(settings["device"]) for images in split))
+    trainee = _make(settings)
+    records = train(trainee, settings, split, run)
+    best_at = int(best_record(records)["n_updates"])
+    write_csv(run.folder / _CURVE, records)
     if settings["with_validation_images"]:
         split = split._replace(train=th.cat([split.train, split.valid]))
-    trainee = make_trainee(settings["architecture"], settings["method"], settings["networks"], settings["entropy"])
-    trainee.model.to(device), trainee.bound.to(device)
-    records = train(trainee, settings, split, run)
+        trainee = _make(settings)
+        again = settings | {"n_updates": best_at, "patience": 0}
+        records = train(trainee, again, split, run, select=False, checkpoint="with_validation_images")
     model = trainee.model
-    write_csv(run.folder / _CURVE, records)
     th.save(model.state_dict(), run.folder / _MODEL)
     th.manual_seed(settings["seed"])
     th.save({name: tiles.cpu() for name, tiles in draw_images(model, split.test).items()}, run.folder / _IMAGES)
@@ -54,8 +59,15 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     numbers = columns(values, trainee.bound.kind)
     numbers |= {"n_test": len(values["log_prob"]), "n_draws": settings["n_draws"]}
     numbers["ms_per_update"] = round(1e3 * seconds_per_update(records), 2)
-    numbers["best_at"] = max(records, key=lambda record: record["log_prob"])["n_updates"]
+    numbers["best_at"] = best_at
     return [{key: settings[key] for key in KEY} | numbers | {"values": str(run.folder / _VALUES)}]
+
+
+def _make(settings: dict[str, Any]) -> Trainee:
+    th.manual_seed(settings["seed"])
+    trainee = make_trainee(settings["architecture"], settings["method"], settings["networks"], settings["entropy"])
+    trainee.model.to(settings["device"]), trainee.bound.to(settings["device"])
+    return trainee
 
 
 def evaluate(model: Autoencoder, bound: Bound, split: Split, settings: dict[str, Any]) -> dict[str, th.Tensor]:
@@ -115,10 +127,11 @@ def sampling_error(standard_errors: th.Tensor) -> th.Tensor:
 
 
 def seconds_per_update(records: Sequence[dict[str, float]]) -> float:
-    """Return the median over the intervals between validations, in seconds of the processor."""
-    starts = [0.0, *(record["n_updates"] for record in records)]
-    intervals = zip(records, starts, strict=False)
-    return statistics.median(record["seconds"] / (record["n_updates"] - start) for record, start in intervals)
+    """Return the median over the intervals between validations, in seconds of the processor.
+
+    After an interruption, an interval's time is that of the updates since then.
+    """
+    return statistics.median(record["seconds"] / record["timed_updates"] for record in records)
 
 
 def _annealed(model: Autoencoder, x: th.Tensor, n_temperatures: int) -> Estimate:

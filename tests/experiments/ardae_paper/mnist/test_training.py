@@ -9,15 +9,17 @@ import torch as th
 
 from ardae_rl.runs.run import History, Run
 from ardae_rl.sac_ardae.moments import hermite_rule, one_layer_moments
-from experiments.ardae_paper.mnist import dbmnist, sbmnist
+from experiments.ardae_paper.mnist import dbmnist, sbmnist, table, training
 from experiments.ardae_paper.mnist.autoencoder import make_autoencoder
 from experiments.ardae_paper.mnist.budgets import BUDGETS, run_settings
 from experiments.ardae_paper.mnist.data import IMAGE_FILES, Split
 from experiments.ardae_paper.mnist.methods import METHODS, Trainee, make_trainee
 from experiments.ardae_paper.mnist.posteriors import HierarchicalPosterior, ImplicitPosterior
-from experiments.ardae_paper.mnist.table import columns, difference, draw, summary
-from experiments.ardae_paper.mnist.training import AveragedModel, Schedule, _stalled, train
+from experiments.ardae_paper.mnist.table import columns, difference, draw, seconds_per_update, summary
+from experiments.ardae_paper.mnist.training import AveragedModel, Schedule, _stalled, best_record, train
 from experiments.figure import Result
+
+NEEDS_GPU = pytest.mark.skipif(not th.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "conv", "resconv"])
@@ -116,6 +118,76 @@ def test_usual_gradients_are_not_clipped(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(norms) == 4 and 0 < max(norms) < 0.5
 
 
+def test_early_stopping_leaves_a_checkpoint_of_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([-2.0, -1.0, -3.0])
+    monkeypatch.setattr(training, "_validate", lambda *_: {"log_prob": next(values)})
+    changes = {"n_updates": 20, "patience": 1, "checkpoint_every": 2}
+    trainee, records = train_tiny("gaussian", tmp_path, **changes)
+    assert [record["n_updates"] for record in records] == [2, 4, 6]
+    assert best_record(records)["n_updates"] == 4
+    assert th.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 6
+    again, same = train_tiny("gaussian", tmp_path, **changes)  # without a validation: `values` has no more
+    assert same == records
+    assert all(th.equal(*pair) for pair in zip(trainee.model.parameters(), again.model.parameters(), strict=True))
+
+
+def test_time_of_a_resumed_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that ticks at each update, an update takes one tick, also in an interval with an interruption."""
+    stop = RuntimeError("interrupted")
+    update = AveragedModel.update
+    ticks = [0.0]
+
+    def tick(self: AveragedModel, model: th.nn.Module, step: int) -> None:
+        ticks[0] += 1
+        if step == 2 and not (tmp_path / "interrupted").exists():
+            (tmp_path / "interrupted").touch()
+            raise stop
+        update(self, model, step)
+
+    monkeypatch.setattr(AveragedModel, "update", tick)
+    monkeypatch.setattr(training.time, "process_time", lambda: ticks[0])
+    changes = {"n_updates": 8, "validate_every": 4, "checkpoint_every": 2}
+    with pytest.raises(RuntimeError, match="interrupted"):
+        train_tiny("gaussian", tmp_path, **changes)
+    _, records = train_tiny("gaussian", tmp_path, **changes)
+    assert [record["timed_updates"] for record in records] == [2, 4]
+    assert [record["seconds"] for record in records] == [2, 4] and seconds_per_update(records) == 1
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def test_validation_leaves_random_numbers_alone(device: str) -> None:
+    settings, split = tiny("gaussian")
+    model = make_trainee("mlp", "gaussian", settings["networks"], settings["entropy"]).model.to(device)
+    draws = []
+    for validates in (False, True):
+        th.manual_seed(1)
+        if validates:
+            training._validate(model, Split(*(images.to(device) for images in split)), settings)
+        draws.append(th.cat([th.randn(3), th.randn(3, device=device).cpu()]))
+    assert th.equal(*draws)
+
+
+def test_training_again_with_the_validation_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Selection sees training images only; the second training makes the selected number of updates on both."""
+    calls = []
+
+    def record(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run, **kwargs: Any) -> History:
+        records = train(trainee, settings, split, run, **kwargs)
+        calls.append((settings["n_updates"], len(split.train), kwargs.get("select", True)))
+        return records
+
+    values = iter([-1.0, -2.0])
+    monkeypatch.setattr(training, "_validate", lambda *_: {"log_prob": next(values)})
+    monkeypatch.setattr(table, "train", record)
+    (settings,) = sbmnist.runs("smoke", 1, methods=("gaussian",))
+    (row,) = sbmnist.FIGURE.run(settings, Run(tmp_path))
+    assert calls == [(4, 64, True), (2, 128, False)] and row["best_at"] == 2
+    calls.clear()
+    values = iter([-1.0, -2.0])
+    sbmnist.FIGURE.run(settings | {"with_validation_images": False}, Run(tmp_path / "quick"))
+    assert calls == [(4, 64, True)]
+
+
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name not in ("gaussian", "ivi_ardae")]
 
 
@@ -204,9 +276,9 @@ def test_evaluation_summary_and_drawing(tmp_path: Path) -> None:
         folder = tmp_path / settings["name"]
         rows = dbmnist.FIGURE.run(settings, Run(folder))
         results.append(Result(settings, folder, [{name: str(value) for name, value in row.items()} for row in rows]))
-    table = summary([row for result in results for row in result.rows])
-    assert [row["method"] for row in table] == list(METHODS.values())
-    assert table[0]["better"] == 0
+    lines = summary([row for result in results for row in result.rows])
+    assert [row["method"] for row in lines] == list(METHODS.values())
+    assert lines[0]["better"] == 0
     draw(results, tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 20_000
 
@@ -217,6 +289,7 @@ def test_settings_of_all_budgets(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=f"has no file {name}"):
             dbmnist.runs("quick", 1, data=data)
         (tmp_path / f"{name}.gz").touch()
+    assert dbmnist.SEEDS["quick"] == sbmnist.SEEDS["quick"] == 2, "differences need more than one"
     for budget in BUDGETS:
         settings = [
             *dbmnist.runs(budget, 2, data=data, architectures=("mlp", "conv", "resconv")),
@@ -226,5 +299,9 @@ def test_settings_of_all_budgets(tmp_path: Path) -> None:
             if budget != "paper" or each["architecture"] == "mlp":
                 make_trainee(each["architecture"], each["method"], each["networks"], each["entropy"])
     assert len({each["name"] for each in dbmnist.runs("quick", 2, data=data)}) == 2 * len(METHODS)
+    assert not sbmnist.runs("quick", 1, data=data)[0]["with_validation_images"]
+    paper = sbmnist.runs("paper", 1, data=data)[0]
+    assert paper["with_validation_images"]
+    assert (paper["polyak_decay"], paper["polyak_start"]) == (0.998, 1000), "Table 6"
     with pytest.raises(ValueError, match=r"`methods` must be one of .* got 'gan'"):
         dbmnist.runs("quick", 1, methods=("gan",))
