@@ -36,6 +36,18 @@ def test_shapes_and_sizes(architecture: str, family: str) -> None:
     assert moments.mean.shape == (2, 4) and moments.covariance.shape == (2, 4, 4)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "widths"), [("mlp", [300, 100]), ("conv", [512, 800, 100]), ("resconv", [450, 450, 100])]
+)
+def test_layers_of_the_auxiliary_variable(architecture: str, widths: list[int]) -> None:
+    """q(z0|x) has the layers of Table 5 after the encoder."""
+    posterior = make_autoencoder(architecture, "hierarchical")[0].posterior
+    assert isinstance(posterior, HierarchicalPosterior)
+    layers = [layer for layer in posterior.auxiliary_layers.modules() if isinstance(layer, th.nn.Linear)]
+    means = [*layers[:-2], layers[-2]]  # the last two are mean and variance
+    assert [layer.in_features for layer in means] + [means[-1].out_features] == widths
+
+
 def test_log_likelihood_against_torch() -> None:
     th.manual_seed(0)
     model, _ = make_autoencoder("mlp", "gaussian")
