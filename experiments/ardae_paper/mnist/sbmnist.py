@@ -11,7 +11,7 @@ from typing import Any
 
 from ardae_rl.common.checks import check_choice
 from experiments.ardae_paper.mnist.budgets import run_settings
-from experiments.ardae_paper.mnist.data import check_files
+from experiments.ardae_paper.mnist.data import check_files, pixel_source
 from experiments.ardae_paper.mnist.methods import METHODS
 from experiments.ardae_paper.mnist.networks import ARCHITECTURES
 from experiments.ardae_paper.mnist.table import KEY, draw, run, summary
@@ -36,12 +36,15 @@ def runs(
     check_choice("architecture", architecture, tuple(ARCHITECTURES))
     for method in methods:
         check_choice("methods", method, tuple(METHODS))
+    pixels = "seed"
     if budget != "smoke":
         check_files(Path(data), "fixed")
-    common = {"binarization": "fixed", "with_validation_images": budget != "quick", "data": data, "device": device}
+        pixels = pixel_source(Path(data), "fixed")
+    common = {"binarization": "fixed", "pixels": pixels, "with_validation_images": budget != "quick"}
     return [
         run_settings(budget, architecture, method, seed)
         | common
+        | {"data": data, "device": device}
         | ({"polyak_decay": 0.998, "polyak_start": 1000} if budget == "paper" else {})
         for seed in range(n_seeds)
         for method in methods

@@ -27,7 +27,7 @@ from experiments.ardae_paper.mnist.methods import METHODS, Trainee, make_trainee
 from experiments.ardae_paper.mnist.training import best_record, train
 from experiments.figure import Result
 
-KEY = ("architecture", "method", "seed", "n_updates")
+KEY = ("architecture", "method", "seed", "n_updates", "pixels")
 _CURVE, _IMAGES, _MODEL, _VALUES = "validation.csv", "images.pt", "model.pt", "values.pt"
 
 
