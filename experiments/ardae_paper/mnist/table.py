@@ -156,7 +156,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
             | {"smallest_sample_size": min(float(row["smallest_sample_size"]) for row in of_method)}
             | {name: mean(name) for name in ("share_below_10", "elbo")}
             | {"elbo_kind": of_method[0]["elbo_kind"], "gap": mean("gap") if of_method[0]["gap"] else ""}
-            | {name: mean(name) for name in ("annealed", "ms_per_update")}
+            | {"ms_per_update": mean("ms_per_update")}
         )
     return table
 
@@ -166,7 +166,7 @@ class Difference(NamedTuple):
 
     better: float
     better_error: float  # over images: the means over seeds are compared image by image
-    better_seed_error: float  # over seeds, nan for a single one
+    seed_error: float  # of the mean over seeds, nan for a single one
 
 
 def difference(rows: Sequence[dict[str, str]], references: Sequence[dict[str, str]]) -> Difference:

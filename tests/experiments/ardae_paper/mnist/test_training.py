@@ -246,10 +246,10 @@ def test_difference_is_paired_over_images(tmp_path: Path) -> None:
     assert gaussian["better"] == gaussian["better_error"] == 0
     assert implicit["better"] == pytest.approx(1.0)
     assert implicit["better_error"] == pytest.approx(1.0 / 2), "values 0.5, 0.5, 0.5, 2.5, deviation 1, four images"
-    assert implicit["better_seed_error"] == pytest.approx(0.5), "means 1.5 and 0.5"
+    assert implicit["seed_error"] == pytest.approx(0.5), "means 1.5 and 0.5"
     assert implicit["standard_error"] > 5
     alone = difference(rows[2:3], rows[:1])
-    assert alone.better == pytest.approx(1.5) and math.isnan(alone.better_seed_error)
+    assert alone.better == pytest.approx(1.5) and math.isnan(alone.seed_error)
     assert math.isnan(difference(rows[:1], rows[3:]).better), "no common seed"
 
 
