@@ -92,7 +92,8 @@ def make_autoencoder(
     if family == "gaussian":
         posterior = GaussianPosterior(n_features, latent_dim, hidden if networks.gaussian_hidden else 0)
     elif family == "hierarchical":
-        posterior = HierarchicalPosterior(n_features, latent_dim, noise_dim, hidden)
+        auxiliary_hidden = hidden if networks.auxiliary_hidden else 0
+        posterior = HierarchicalPosterior(n_features, latent_dim, noise_dim, hidden, auxiliary_hidden)
     else:
         implicit = ResidualImplicitPosterior if architecture == "resconv" else ImplicitPosterior
         posterior = implicit(n_features, latent_dim, noise_dim, hidden, output_noise)

@@ -18,6 +18,8 @@ class Bound(nn.Module, ABC):
     :param model: The autoencoder.
     """
 
+    kind: str  # of the evidence lower bound in a table: "exact" (up to sampling), "auxiliary" or "estimated"
+
     def __init__(self, model: Autoencoder) -> None:
         super().__init__()
         self._model = [model]  # in a list, so that it is not a submodule
@@ -54,6 +56,8 @@ class TractableBound(Bound):
 class GaussianBound(TractableBound):
     """The bound of a Gaussian posterior; in training, its Kullback-Leibler term is in closed form."""
 
+    kind = "exact"
+
     def objective(self, x: th.Tensor, beta: float = 1.0) -> th.Tensor:
         q = self._distribution(x)
         normal = q.base_dist
@@ -86,6 +90,8 @@ class AuxiliaryBound(TractableBound):
     :param hidden: Width of h's hidden layer.
     """
 
+    kind = "auxiliary"  # below the evidence lower bound
+
     def __init__(self, model: Autoencoder, n_features: int, auxiliary_dim: int, hidden: int) -> None:
         super().__init__(model)
         self.feature_layer = nn.Linear(n_features, hidden)
@@ -110,6 +116,8 @@ class EstimatedBound(Bound):
     :param model: The autoencoder.
     :param entropy: The gradient of the entropy.
     """
+
+    kind = "estimated"
 
     def __init__(self, model: Autoencoder, entropy: EntropyGradient) -> None:
         super().__init__(model)

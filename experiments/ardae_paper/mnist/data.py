@@ -17,7 +17,12 @@ IMAGE_FILES = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
 }
-FIXED_FILES = tuple(f"binarized_mnist_{part}.amat" for part in ("train", "valid", "test"))
+# Larochelle and Murray's files with their numbers of images
+FIXED_FILES = {
+    "binarized_mnist_train.amat": 50_000,
+    "binarized_mnist_valid.amat": 10_000,
+    "binarized_mnist_test.amat": 10_000,
+}
 BINARIZATIONS = ("dynamic", "fixed")
 
 
@@ -55,9 +60,26 @@ def check_files(folder: Path, binarization: str) -> None:
     :param binarization: "dynamic" or "fixed".
     :raises FileNotFoundError: If one is missing.
     """
-    if not _has_fixed_files(folder, binarization):
+    if pixel_source(folder, binarization) == "seed":
         for name in IMAGE_FILES:
             _find(folder, name)
+
+
+def pixel_source(folder: Path, binarization: str) -> str:
+    """Return where binary pixels come from: "larochelle" for files of Larochelle and Murray (2011), otherwise "seed".
+
+    :param folder: Folder of the files.
+    :param binarization: "dynamic", whose pixels never come from these files, or "fixed".
+    :raises FileNotFoundError: If the folder has only some of the three files.
+    """
+    missing = [name for name in FIXED_FILES if not (folder / name).exists()]
+    if binarization == "dynamic" or len(missing) == len(FIXED_FILES):
+        return "seed"
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} has no file {missing[0]}, but another one of Larochelle and Murray. Put all three there, or none"
+        )
+    return "larochelle"
 
 
 def load_images(folder: Path, *, check: bool = True) -> tuple[th.Tensor, th.Tensor]:
@@ -96,11 +118,13 @@ def load_split(folder: Path, binarization: str, seed: int = 0, *, check: bool = 
     :param folder: Folder of the files.
     :param binarization: "dynamic" or "fixed".
     :param seed: Seed of the draws and of the split.
-    :param check: Whether to compare the checksums of MNIST.
+    :param check: Whether to compare the checksums of MNIST, or the sizes of Larochelle and Murray's files.
+    :raises FileNotFoundError: If a file is missing.
+    :raises ValueError: For files with other contents.
     """
     check_choice("binarization", binarization, BINARIZATIONS)
-    if _has_fixed_files(folder, binarization):
-        return Split(*(_read_amat(folder / name) for name in FIXED_FILES))
+    if pixel_source(folder, binarization) == "larochelle":
+        return Split(*(_read_amat(folder / name, n if check else None) for name, n in FIXED_FILES.items()))
     images, test = load_images(folder, check=check)
     generator = th.Generator().manual_seed(seed)
     n_valid = len(images) // 6
@@ -147,10 +171,6 @@ def batches(images: th.Tensor, batch_size: int, seed: int, start: int = 0) -> It
         start = (epoch + 1) * per_epoch
 
 
-def _has_fixed_files(folder: Path, binarization: str) -> bool:
-    return binarization == "fixed" and all((folder / name).exists() for name in FIXED_FILES)
-
-
 def _find(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.exists():
@@ -161,5 +181,10 @@ def _find(folder: Path, name: str) -> Path:
     )
 
 
-def _read_amat(path: Path) -> th.Tensor:
-    return th.from_numpy(np.loadtxt(path, dtype=np.float32))
+def _read_amat(path: Path, n_images: int | None) -> th.Tensor:
+    array = np.loadtxt(path, dtype=np.float32)
+    if n_images is not None and array.shape != (n_images, 784):
+        raise ValueError(f"`path` must have the shape ({n_images}, 784), got {array.shape} of {path}")
+    if not np.isin(array, (0, 1)).all():
+        raise ValueError(f"`path` must have the values 0 and 1 only, got others in {path}")
+    return th.from_numpy(array)

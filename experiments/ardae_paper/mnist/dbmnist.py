@@ -15,7 +15,7 @@ from experiments.ardae_paper.mnist.networks import ARCHITECTURES
 from experiments.ardae_paper.mnist.table import KEY, draw, run, summary
 from experiments.figure import Figure
 
-SEEDS = {"smoke": 1, "quick": 1, "paper": 3}
+SEEDS = {"smoke": 1, "quick": 2, "paper": 3}
 
 
 def runs(
@@ -36,9 +36,9 @@ def runs(
             check_choice(name, value, tuple(known))
     if budget != "smoke":
         check_files(Path(data), "dynamic")
-    common = {"binarization": "dynamic", "with_validation_images": False, "data": data, "device": device}
+    common = {"binarization": "dynamic", "pixels": "seed", "with_validation_images": False}
     return [
-        run_settings(budget, architecture, method, seed) | common
+        run_settings(budget, architecture, method, seed) | common | {"data": data, "device": device}
         for architecture in architectures
         for seed in range(n_seeds)
         for method in methods

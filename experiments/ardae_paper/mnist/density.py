@@ -15,8 +15,8 @@ _NETWORK: dict[str, Any] = {"hidden": [128, 128], "context_hidden": []}
 class PosteriorDensity:
     """ln q(z|x) of a trained posterior, learned from its latents by noise-contrastive estimation against its moments.
 
-    A density that is not learned completely has too small a divergence from the Gaussian of the moments. The entropy is
-    then overestimated, at most by that of the Gaussian, and so is the bound.
+    If the density is learned incompletely, it is too close to the Gaussian of the moments; entropy and bound are then
+    too high, at most as high as with that Gaussian. On images it was not trained on, the error can have either sign.
 
     :param model: The autoencoder, which is not changed.
     :param images: Training images, gray or binary.

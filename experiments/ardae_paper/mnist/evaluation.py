@@ -19,7 +19,6 @@ class Estimate(NamedTuple):
     log_prob: th.Tensor  # ln p(x)
     sample_size: th.Tensor  # effective, of the importance weights
     standard_error: th.Tensor  # of ln p(x), by the delta method
-    mean_log_weight: th.Tensor  # of draws of the proposal: the evidence lower bound with the proposal as the posterior
 
 
 def estimate(log_weights: th.Tensor) -> Estimate:
@@ -32,7 +31,7 @@ def estimate(log_weights: th.Tensor) -> Estimate:
     weights = (log_weights - log_sum.unsqueeze(1)).exp()
     sample_size = 1 / weights.square().sum(1)
     standard_error = (1 / sample_size - 1 / n).clamp_min(0).sqrt()
-    return Estimate(log_sum - math.log(n), sample_size, standard_error, log_weights.mean(1))
+    return Estimate(log_sum - math.log(n), sample_size, standard_error)
 
 
 @th.no_grad()
@@ -65,7 +64,7 @@ def paper_estimate(model: Autoencoder, bound: Bound, x: th.Tensor, n: int) -> Es
 def laplace_estimate(model: Autoencoder, x: th.Tensor, n: int) -> Estimate:
     """Return the estimate with the Laplace approximation of p(z|x) as the proposal, for any posterior.
 
-    It depends on the decoder alone, so that a poor posterior does not make the estimate of p(x) poor.
+    p(x) is that of the decoder alone; the posterior only gives the starting point of the proposal's fit.
     """
     return estimate(proposal_log_weights(model, x, fit_laplace(model, x), n))
 

@@ -17,6 +17,7 @@ class Architecture(NamedTuple):
     n_features: int
     hidden: int  # width of a posterior's hidden layer
     gaussian_hidden: bool  # whether the Gaussian posterior has this hidden layer too
+    auxiliary_hidden: bool  # whether q(z0|x) of the hierarchical posterior has it
 
 
 class ResidualLinear(nn.Module):
@@ -84,7 +85,7 @@ def make_architecture(name: str, latent_dim: int, n_pixels: int = 784) -> Archit
 def _mlp(latent_dim: int, n_pixels: int) -> Architecture:
     encoder = nn.Sequential(nn.Linear(n_pixels, 300), nn.ReLU())
     decoder = nn.Sequential(nn.Linear(latent_dim, 300), nn.ReLU(), nn.Linear(300, n_pixels))
-    return Architecture(encoder, decoder, n_features=300, hidden=300, gaussian_hidden=False)
+    return Architecture(encoder, decoder, n_features=300, hidden=300, gaussian_hidden=False, auxiliary_hidden=False)
 
 
 def _conv(latent_dim: int, n_pixels: int) -> Architecture:
@@ -111,7 +112,9 @@ def _conv(latent_dim: int, n_pixels: int) -> Architecture:
         nn.ConvTranspose2d(16, 1, 5, 2, 2, output_padding=1),
         nn.Flatten(),
     )
-    return Architecture(encoder, FlattenedPoints(decoder), n_features=512, hidden=800, gaussian_hidden=True)
+    return Architecture(
+        encoder, FlattenedPoints(decoder), n_features=512, hidden=800, gaussian_hidden=True, auxiliary_hidden=True
+    )
 
 
 def _resconv(latent_dim: int, n_pixels: int) -> Architecture:
@@ -152,7 +155,9 @@ def _resconv(latent_dim: int, n_pixels: int) -> Architecture:
         ResidualConv(16, 1),
         nn.Flatten(),
     )
-    return Architecture(encoder, FlattenedPoints(decoder), n_features=450, hidden=450, gaussian_hidden=False)
+    return Architecture(
+        encoder, FlattenedPoints(decoder), n_features=450, hidden=450, gaussian_hidden=False, auxiliary_hidden=True
+    )
 
 
 ARCHITECTURES = {"mlp": _mlp, "conv": _conv, "resconv": _resconv}

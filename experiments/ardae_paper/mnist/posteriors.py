@@ -33,6 +33,12 @@ class GaussianHead(nn.Module):
         return Independent(Normal(self.mean(h), (0.5 * log_variance).exp(), validate_args=False), 1)
 
 
+def gaussian_layers(n_features: int, dim: int, hidden: int) -> nn.Sequential:
+    """Return a Gaussian's head on features, with a hidden layer between them unless its width is 0."""
+    layers = [nn.Linear(n_features, hidden), nn.ReLU()] if hidden else []
+    return nn.Sequential(*layers, GaussianHead(hidden or n_features, dim))
+
+
 class Posterior(nn.Module):
     """A distribution of latents (batch, n, dim), given an encoder's features (batch, n_features)."""
 
@@ -71,8 +77,7 @@ class GaussianPosterior(Posterior):
     def __init__(self, n_features: int, dim: int, hidden: int = 0) -> None:
         super().__init__()
         self.dim = dim
-        layers = [nn.Linear(n_features, hidden), nn.ReLU()] if hidden else []
-        self.layers = nn.Sequential(*layers, GaussianHead(hidden or n_features, dim))
+        self.layers = gaussian_layers(n_features, dim, hidden)
 
     def distribution(self, features: th.Tensor) -> Independent:
         """Return q(z|x), with batch shape (batch,)."""
@@ -98,25 +103,26 @@ class HierarchicalSample(NamedTuple):
 
 
 class HierarchicalPosterior(Posterior):
-    """q(z|x) = ∫ q(z|z0,x) q(z0|x) dz0, with diagonal Gaussians whose moments are networks of one hidden layer.
+    """q(z|x) = ∫ q(z|z0,x) q(z0|x) dz0, with diagonal Gaussians.
 
     :param n_features: Number of features.
     :param dim: Dimension of the latent.
     :param auxiliary_dim: Dimension of z0.
-    :param hidden: Width of the hidden layers.
+    :param hidden: Width of the layer from features and z0 to the moments of q(z|z0,x).
+    :param auxiliary_hidden: Width of a layer between features and the moments of q(z0|x); 0 for none.
     """
 
-    def __init__(self, n_features: int, dim: int, auxiliary_dim: int, hidden: int) -> None:
+    def __init__(self, n_features: int, dim: int, auxiliary_dim: int, hidden: int, auxiliary_hidden: int = 0) -> None:
         super().__init__()
         self.dim = dim
-        self.auxiliary_layer, self.auxiliary_head = nn.Linear(n_features, hidden), GaussianHead(hidden, auxiliary_dim)
+        self.auxiliary_layers = gaussian_layers(n_features, auxiliary_dim, auxiliary_hidden)
         self.feature_layer = nn.Linear(n_features, hidden)
         self.noise_layer = nn.Linear(auxiliary_dim, hidden, bias=False)
         self.head = GaussianHead(hidden, dim)
 
     def auxiliary(self, features: th.Tensor) -> Independent:
         """Return q(z0|x), with batch shape (batch,)."""
-        distribution: Independent = self.auxiliary_head(F.relu(self.auxiliary_layer(features)))
+        distribution: Independent = self.auxiliary_layers(features)
         return distribution
 
     def conditional(self, features: th.Tensor, auxiliary: th.Tensor) -> Independent:

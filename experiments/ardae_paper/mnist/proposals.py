@@ -58,11 +58,11 @@ class Proposal(NamedTuple):
         return narrow - 0.5 * dim * math.log(2 * math.pi)
 
 
-def moment_proposal(samples: th.Tensor, defensive_weight: float = 0.0) -> Proposal:
+def moment_proposal(samples: th.Tensor) -> Proposal:
     """Return the Gaussian with the moments of posterior samples (batch, n, dim), n > dim (Lim et al., App. F.3)."""
     mean = samples.mean(1, keepdim=True)
     covariance = (samples - mean).mT @ (samples - mean) / (samples.shape[1] - 1)
-    return Proposal(mean.squeeze(1), cholesky(covariance), defensive_weight)
+    return Proposal(mean.squeeze(1), cholesky(covariance))
 
 
 def laplace_proposal(log_joint: LogJoint, x: th.Tensor, start: th.Tensor, n_steps: int = 5) -> Proposal:

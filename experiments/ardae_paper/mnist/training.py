@@ -16,7 +16,7 @@ from experiments.ardae_paper.mnist.data import Split, batches
 from experiments.ardae_paper.mnist.evaluation import evaluate_images, laplace_estimate
 from experiments.ardae_paper.mnist.methods import Trainee
 
-_MAX_GRAD_NORM = 50.0
+_MAX_GRAD_NORM = 1000.0  # a safeguard: typical norms are 30 to 130
 
 
 class Schedule:
@@ -63,13 +63,24 @@ class AveragedModel:
         self.best.load_state_dict(self.average.state_dict())
 
 
-def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) -> History:
+def train(
+    trainee: Trainee,
+    settings: dict[str, Any],
+    split: Split,
+    run: Run,
+    *,
+    select: bool = True,
+    checkpoint: str = "checkpoint",
+) -> History:
     """Train, and return the records of the validations.
 
     :param trainee: Autoencoder and bound. In the end, they have the averaged weights of the best validation.
     :param settings: Settings of the run, see :mod:`~experiments.ardae_paper.mnist.budgets`.
     :param split: The images.
-    :param run: The run, which has a checkpoint afterwards.
+    :param run: The run. If validations fall on checkpoints, it has one afterwards, also after early stopping.
+    :param select: Whether there are validations. Without them, all updates are made and the last averaged weights kept;
+        the records have only times.
+    :param checkpoint: Name of the checkpoint.
     """
     keep_freed_memory()
     model, bound = trainee
@@ -89,10 +100,13 @@ def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) ->
     images: Any = None
     # Of the processor, which may be shared with other programs; a GPU works while the processor waits
     now = time.process_time if split.train.device.type == "cpu" else time.perf_counter
-    clock = now()
-    for step in run.steps(n_updates, parts, every=settings["checkpoint_every"]):
+    clock, since = now(), 0
+    for step in run.steps(n_updates, parts, checkpoint=checkpoint, every=settings["checkpoint_every"]):
+        if step % settings["validate_every"] == 0 and _stalled(records, settings["patience"]):
+            break  # only here, where the steps before may have been saved
         if images is None:  # the first step is known only now: a resumed run continues with the next batch
             images = batches(split.train, settings["batch_size"], settings["seed"], start=step)
+            clock, since = now(), step
         schedule.set(step)
         beta = min(1.0, (step + 1) / settings["beta_updates"]) if settings["beta_updates"] else 1.0
         loss = -bound.objective(next(images), beta)
@@ -102,26 +116,30 @@ def train(trainee: Trainee, settings: dict[str, Any], split: Split, run: Run) ->
         optimizer.step()
         averages.update(trained, step)
         if (step + 1) % settings["validate_every"] == 0 or step + 1 == n_updates:
-            record = {"n_updates": float(step + 1), "seconds": now() - clock}
-            records.append(record | _validate(averages.average[0], split, settings))
-            if records[-1]["log_prob"] == max(record["log_prob"] for record in records):
+            record = {"n_updates": step + 1.0, "timed_updates": step + 1.0 - since, "seconds": now() - clock}
+            if select:
+                record |= _validate(averages.average[0], split, settings)
+                run.report(step, n_updates, f"validation ln p {record['log_prob']:.2f}")
+            records.append(record)
+            if not select or best_record(records) is record:
                 averages.keep()
-            run.report(step, n_updates, f"validation ln p {records[-1]['log_prob']:.2f}")
-            if _stalled(records, settings["patience"]):
-                break
-            clock = now()
+            clock, since = now(), step + 1
     trained.load_state_dict(averages.best.state_dict())
     return records
 
 
+def best_record(records: History) -> dict[str, float]:
+    """Return the record of the best validation, the first of several."""
+    return max(records, key=lambda record: record["log_prob"])
+
+
 def _validate(model: Autoencoder, split: Split, settings: dict[str, Any]) -> dict[str, float]:
     """Return the mean estimated ln p(x) of validation images; training's random numbers are not touched."""
-    state = th.get_rng_state()
-    th.manual_seed(0)
     n = settings["n_valid_draws"]
     images = split.valid[: settings["n_valid"]]
-    result = evaluate_images(lambda x: laplace_estimate(model, x, n), images)
-    th.set_rng_state(state)
+    with th.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        th.manual_seed(0)
+        result = evaluate_images(lambda x: laplace_estimate(model, x, n), images)
     return {"log_prob": float(result.log_prob.mean())}
 
 

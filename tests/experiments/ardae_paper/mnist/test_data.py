@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 import torch as th
 
-from experiments.ardae_paper.mnist.data import IMAGE_FILES, batches, load_images, load_split, read_idx
+from experiments.ardae_paper.mnist import dbmnist, sbmnist
+from experiments.ardae_paper.mnist.__main__ import main
+from experiments.ardae_paper.mnist.data import (
+    IMAGE_FILES,
+    batches,
+    check_files,
+    load_images,
+    load_split,
+    pixel_source,
+    read_idx,
+)
+from experiments.ardae_paper.mnist.table import KEY
 
 
 def idx_content(array: np.ndarray) -> bytes:
@@ -65,9 +76,47 @@ def test_fixed_split(folder: Path) -> None:
     first, again, other = (load_split(folder, "fixed", seed, check=False) for seed in (0, 0, 1))
     assert [len(part) for part in first] == [50, 10, 10]
     assert th.equal(first.train, again.train) and not th.equal(first.train, other.train)
-    for number, name in enumerate(("train", "valid", "test")):
-        np.savetxt(folder / f"binarized_mnist_{name}.amat", np.full((2, 4), number % 2), fmt="%d")
-    assert [part.tolist() for part in load_split(folder, "fixed")] == [[[k % 2] * 4] * 2 for k in range(3)]
+
+
+def write_amat(folder: Path, **images: np.ndarray) -> None:
+    for part, array in images.items():
+        np.savetxt(folder / f"binarized_mnist_{part}.amat", array, fmt="%d")
+
+
+def test_files_of_larochelle_and_murray(folder: Path) -> None:
+    zeros, ones = np.zeros((2, 4)), np.ones((2, 4))
+    assert pixel_source(folder, "fixed") == "seed"
+    write_amat(folder, train=zeros, valid=ones, test=zeros)
+    assert (pixel_source(folder, "fixed"), pixel_source(folder, "dynamic")) == ("larochelle", "seed")
+    split = load_split(folder, "fixed", check=False)
+    assert [part.tolist() for part in split] == [zeros.tolist(), ones.tolist(), zeros.tolist()]
+    with pytest.raises(ValueError, match=r"must have the shape \(50000, 784\), got \(2, 4\)"):
+        load_split(folder, "fixed")
+    write_amat(folder, valid=2 * ones)
+    with pytest.raises(ValueError, match="must have the values 0 and 1 only"):
+        load_split(folder, "fixed", check=False)
+
+
+def test_some_files_of_larochelle_and_murray(folder: Path) -> None:
+    write_amat(folder, train=np.zeros((2, 4)), test=np.zeros((2, 4)))
+    for read in (check_files, load_split):
+        with pytest.raises(FileNotFoundError, match=r"has no file binarized_mnist_valid\.amat, but another one"):
+            read(folder, "fixed")
+    check_files(folder, "dynamic")
+
+
+def test_pixels_are_a_part_of_settings_and_key(folder: Path) -> None:
+    assert "pixels" in KEY
+    assert {each["pixels"] for each in sbmnist.runs("quick", 1, data=str(folder))} == {"seed"}
+    write_amat(folder, **{part: np.zeros((2, 4)) for part in ("train", "valid", "test")})
+    assert {each["pixels"] for each in sbmnist.runs("quick", 1, data=str(folder))} == {"larochelle"}
+    assert {each["pixels"] for each in dbmnist.runs("quick", 1, data=str(folder))} == {"seed"}
+
+
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    assert "usage: python -m experiments.ardae_paper.mnist" in capsys.readouterr().err
 
 
 def test_batches_are_drawn_anew_and_can_be_continued() -> None:
