@@ -206,7 +206,7 @@ def main() -> None:
 def _tried(faults: list[Fault], out: Path, jobs: int) -> dict[Fault, str]:
     columns = ("file", "line", "before", "after", "tests", "commit")
     commit = _commit(ROOT)
-    known = {} if commit == _CHANGED else {tuple(row[k] for k in columns): row["outcome"] for row in read_csv(out)}
+    known = {} if commit == _CHANGED else {tuple(row.get(k) for k in columns): row["outcome"] for row in read_csv(out)}
 
     def cells(fault: Fault) -> tuple[str, ...]:
         return *(str(getattr(fault, name)) for name in columns[:-1]), commit

@@ -138,6 +138,16 @@ def test_outcomes_are_those_of_one_commit(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert len(tried) == n
 
 
+def test_table_of_faults_without_commits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "faults.csv").write_text("file,line,before,after,tests,outcome\na.py,1,1,2,tests/a,found\n")
+    monkeypatch.setattr("stress.mutation._commit", lambda folder: "first")
+    monkeypatch.setattr("stress.mutation._Copies.__init__", lambda *_: None)
+    monkeypatch.setattr("stress.mutation._Copies.check", lambda *_: None)
+    monkeypatch.setattr("stress.mutation._Copies.outcome", lambda *_: "found")
+    with pytest.raises(ValueError, match="move the file away"):
+        _tried([Fault("a.py", 1, "1", "2", "", "tests/a")], tmp_path / "faults.csv", 1)
+
+
 def test_commit_of_a_checkout(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
