@@ -118,10 +118,10 @@ def test_constraints_are_exact() -> None:
 def constrained() -> dict[str, str]:
     """The versions of constraints.txt. With others installed, or another Python, the requirements may be others."""
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] != "#"]
-    versions: dict[str, str] = {
-        canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
-    }
-    installed = {canonicalize_name(part.name): part.version for part in importlib.metadata.distributions()}
+    pins = (line.split("==") for line in lines)
+    versions: dict[str, str] = {canonicalize_name(name): version for name, version in pins}
+    found = importlib.metadata.distributions()
+    installed: dict[str, str] = {canonicalize_name(part.name): part.version for part in found}
     differ = [name for name in versions if installed.get(name, "").partition("+")[0] != versions[name]]
     if differ or sys.version_info[:2] != (3, 11):
         pytest.skip("other versions than those of constraints.txt are installed")
