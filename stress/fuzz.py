@@ -217,7 +217,9 @@ def _is_documented(error: Exception) -> bool:
     if not isinstance(error, DOCUMENTED):
         return False
     frames = traceback.extract_tb(error.__traceback__)
-    is_of_sb3 = bool(frames) and "stable_baselines3" in frames[-1].filename
+    raised_by_sb3 = bool(frames) and "stable_baselines3" in frames[-1].filename
+    # A TypeError there comes from an operation on a wrong value, which nothing has checked
+    is_of_sb3 = raised_by_sb3 and isinstance(error, AssertionError | ValueError)
     return is_of_sb3 or _CLEAR.search(str(error)) is not None
 
 

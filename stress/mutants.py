@@ -189,10 +189,16 @@ MUTANTS = [
 
 
 def run(count: float, seed: int) -> list[dict[str, Any]]:
-    """Try the first ``count`` faults."""
+    """Try the first ``count`` faults.
+
+    :raises RuntimeError: If the tests fail without a fault, or cannot be run.
+    """
+    chosen = MUTANTS[: int(count)]
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_project(Path(folder))
-        return [_row(mutant, copy) for mutant in MUTANTS[: int(count)]]
+        for tests in dict.fromkeys(mutant.tests for mutant in chosen):
+            require_passing(tests, copy)
+        return [_row(mutant, copy) for mutant in chosen]
 
 
 def copy_project(folder: Path) -> Path:
@@ -214,6 +220,22 @@ def run_tests(tests: str, copy: Path, seconds: float | None = None) -> subproces
     return subprocess.run(
         command, cwd=copy, env=environment, capture_output=True, text=True, timeout=seconds, check=False
     )
+
+
+def require_passing(tests: str, copy: Path) -> None:
+    """Run tests of a copy of the project that has no fault.
+
+    :raises RuntimeError: If they do not pass, so that they could not tell a fault.
+    """
+    done = run_tests(tests, copy)
+    if done.returncode:
+        raise failure(tests, done)
+
+
+def failure(tests: str, done: subprocess.CompletedProcess[str]) -> RuntimeError:
+    """Return the error of tests that tell nothing about a fault."""
+    output = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return RuntimeError(f"pytest {tests} ended with status {done.returncode}:\n{output}")
 
 
 def _row(mutant: Mutant, copy: Path) -> dict[str, Any]:
@@ -240,5 +262,5 @@ def mutated(source: str, mutant: Mutant) -> str:
 def _fails(tests: str, copy: Path) -> bool:
     done = run_tests(tests, copy)
     if done.returncode not in (0, 1):
-        raise RuntimeError(f"pytest {tests} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise failure(tests, done)
     return done.returncode == 1

@@ -21,7 +21,7 @@ from ardae_rl.common.checks import check_count
 from ardae_rl.common.optional import require
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.runs.tables import merge_csv, print_table, read_csv
-from stress.mutants import ROOT, copy_project, run_tests
+from stress.mutants import ROOT, copy_project, failure, require_passing, run_tests
 
 EQUIVALENT = Path(__file__).with_name("equivalent.csv")
 # The tests of a folder or file; pictures and commands are left out
@@ -51,6 +51,10 @@ _OPERATORS = (
     *("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "RemoveDecorator", "ZeroIterationForLoop"),
 )
 _MINUTES = 10  # after which the tests count as stuck, and the fault as found
+# Statuses of pytest: a test fails, a module of tests cannot be imported, tests/conftest.py cannot be imported
+_FOUND = (1, 2, 4)
+_LEAST_SCORE = 92
+_CHANGED = "changed"  # instead of a commit: outcomes of such code are not used again
 
 
 class Fault(NamedTuple):
@@ -129,19 +133,36 @@ class _Copies:
         for index in range(n):
             self._free.put(copy_project(folder / str(index)))
 
+    def check(self, tests: str) -> None:
+        """Run tests without a fault in a free copy.
+
+        :raises RuntimeError: If they do not pass, so that they could not tell a fault.
+        """
+        copy = self._free.get()
+        try:
+            require_passing(tests, copy)
+        finally:
+            self._free.put(copy)
+
     def outcome(self, fault: Fault) -> str:
-        """Run the tests with a fault in a free copy, and return "found", "stuck" or "survived"."""
+        """Run the tests with a fault in a free copy, and return "found", "stuck" or "survived".
+
+        :raises RuntimeError: If pytest ends with a status that tells neither.
+        """
         copy = self._free.get()
         path = copy / fault.file
         original = path.read_text()
         path.write_text(fault.code)
         try:
-            return "survived" if run_tests(fault.tests, copy, 60 * _MINUTES).returncode == 0 else "found"
+            done = run_tests(fault.tests, copy, 60 * _MINUTES)
         except subprocess.TimeoutExpired:
             return "stuck"
         finally:
             path.write_text(original)
             self._free.put(copy)
+        if done.returncode not in (0, *_FOUND):
+            raise failure(fault.tests, done)
+        return "found" if done.returncode else "survived"
 
 
 def rows_by_folder(outcomes: dict[Fault, str], equivalent: set[tuple[str, str, str]]) -> list[dict[str, Any]]:
@@ -158,7 +179,10 @@ def rows_by_folder(outcomes: dict[Fault, str], equivalent: set[tuple[str, str, s
 
 
 def main() -> None:
-    """Try a sample of faults; what was tried before is not tried again. End with status 1 if the score is too low."""
+    """Try a sample of faults; what was tried before with the same code is not tried again.
+
+    End with status 1 if the score is too low, or if there is none because no fault could be judged.
+    """
     parser = argparse.ArgumentParser(prog="python -m stress.mutation", description=__doc__)
     parser.add_argument("-n", "--count", type=int, default=300, help="Number of faults.")
     parser.add_argument("--seed", type=int, default=0)
@@ -176,15 +200,16 @@ def main() -> None:
             print(f"{fault.file}:{fault.line}: {fault.before}  ->  {fault.after}")
     rows = rows_by_folder(outcomes, equivalent)
     print_table(rows, f"{options.out}")
-    sys.exit(rows[-1]["score"] < 92)
+    sys.exit(rows[-1]["score"] == "" or rows[-1]["score"] < _LEAST_SCORE)
 
 
 def _tried(faults: list[Fault], out: Path, jobs: int) -> dict[Fault, str]:
-    columns = ("file", "line", "before", "after", "tests")
-    known = {tuple(row[name] for name in columns): row["outcome"] for row in read_csv(out)}
+    columns = ("file", "line", "before", "after", "tests", "commit")
+    commit = _commit(ROOT)
+    known = {} if commit == _CHANGED else {tuple(row.get(k) for k in columns): row["outcome"] for row in read_csv(out)}
 
     def cells(fault: Fault) -> tuple[str, ...]:
-        return tuple(str(getattr(fault, name)) for name in columns)
+        return *(str(getattr(fault, name)) for name in columns[:-1]), commit
 
     outcomes = {fault: known[cells(fault)] for fault in faults if cells(fault) in known}
     new = [fault for fault in faults if fault not in outcomes]
@@ -193,11 +218,23 @@ def _tried(faults: list[Fault], out: Path, jobs: int) -> dict[Fault, str]:
         ThreadPoolExecutor(jobs) as pool,
         progress_bar("faults", len(new), shown=True) as show,
     ):
-        for fault, outcome in zip(new, pool.map(_Copies(Path(folder), jobs).outcome, new), strict=True):
+        copies = _Copies(Path(folder), jobs)
+        list(pool.map(copies.check, dict.fromkeys(fault.tests for fault in new)))
+        for fault, outcome in zip(new, pool.map(copies.outcome, new), strict=True):
             outcomes[fault] = outcome
             merge_csv(out, [dict(zip(columns, cells(fault), strict=True)) | {"outcome": outcome}], columns)
             show(len(outcomes) - len(faults) + len(new))
     return outcomes
+
+
+def _commit(folder: Path) -> str:
+    """Return the commit of a checkout, or ``_CHANGED`` if its files are not those of the commit."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    return _CHANGED if git("status", "--porcelain") else git("rev-parse", "HEAD")
 
 
 if __name__ == "__main__":

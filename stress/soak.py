@@ -16,6 +16,7 @@ from ardae_rl import AIRL, SACARDAE, WorldModels
 from ardae_rl.irl import collect_demonstrations
 
 _TOLERANCE = 0.05  # of growth over the second half
+_FEWEST_ROUNDS = 4  # so that there is a second half
 _SMALL: dict[str, Any] = {"buffer_size": 1000, "learning_starts": 100, "device": "cpu", "seed": 0}
 
 
@@ -63,32 +64,40 @@ def run(count: float, seed: int) -> list[dict[str, Any]]:
 
 def _soak(name: str, minutes: float) -> dict[str, Any]:
     th.manual_seed(0)
+    shared_before = _shared_memory()
     work = ALGORITHMS[name]()
     work()  # what is allocated once
-    begin, halfway = time.monotonic(), None
-    rounds = 0
-    while (elapsed := (time.monotonic() - begin) / 60) < minutes:
+    held = [_held(shared_before)]
+    begin = time.monotonic()
+    while (time.monotonic() - begin) / 60 < minutes:
         work()
-        rounds += 1
-        if halfway is None and elapsed > minutes / 2:
-            halfway = _held()
-    final = _held()
-    halfway = halfway or final
-    growth = final["megabytes"] / halfway["megabytes"] - 1
-    leaks = [kind for kind in ("files", "processes", "shared_memory") if final[kind] > halfway[kind]]
+        held.append(_held(shared_before))
+    return judged(held)
+
+
+def judged(held: list[dict[str, float]]) -> dict[str, Any]:
+    """Return what is held after the last round, and whether it is more than after the middle one.
+
+    :param held: What was held before the first round and after each.
+    """
+    rounds, middle, last = len(held) - 1, held[len(held) // 2], held[-1]
+    growth = last["megabytes"] / middle["megabytes"] - 1
+    notes = [kind for kind in ("files", "processes", "shared_memory") if last[kind] > middle[kind]]
+    if rounds < _FEWEST_ROUNDS:
+        notes.append("too few rounds")
     return (
         {"rounds": rounds}
-        | final
+        | last
         | {
             "growth_percent": round(100 * growth, 2),
-            "wrong": int(growth > _TOLERANCE) + len(leaks),
-            "note": " ".join(leaks),
+            "wrong": int(growth > _TOLERANCE) + len(notes),
+            "note": "; ".join(notes),
         }
     )
 
 
-def _held() -> dict[str, float]:
-    """Return resident memory, and the numbers of open files, child processes and entries of shared memory."""
+def _held(shared_before: set[str]) -> dict[str, float]:
+    """Return resident memory, and the numbers of open files, child processes and new entries of shared memory."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
@@ -96,5 +105,9 @@ def _held() -> dict[str, float]:
         "megabytes": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "processes": len(children),
-        "shared_memory": len(list(Path("/dev/shm").iterdir())),
+        "shared_memory": len(_shared_memory() - shared_before),
     }
+
+
+def _shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}

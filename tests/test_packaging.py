@@ -1,16 +1,22 @@
 """The content of the wheel, the cost of an import, and missing extras."""
 
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ardae_rl.version import __version__
 from tests.conftest import ROOT, SEARCH_PATH, TIMEOUT
 
+WORKFLOW = ROOT / ".github/workflows/tests.yml"
 HEAVY = ("rl_zoo3", "matplotlib", "typer", "mujoco", "Box2D", "pandas", "optuna")
 
 
@@ -106,6 +112,64 @@ def test_constraints_are_exact() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] != "#"]
     assert len(lines) > 50
     assert [line for line in lines if line.count("==") != 1 or "+" in line or "@" in line] == []
+
+
+@pytest.fixture
+def constrained() -> dict[str, str]:
+    """The versions of constraints.txt. With others installed, or another Python, the requirements may be others."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] != "#"]
+    pins = (line.split("==") for line in lines)
+    versions: dict[str, str] = {canonicalize_name(name): version for name, version in pins}
+    found = importlib.metadata.distributions()
+    installed: dict[str, str] = {canonicalize_name(part.name): part.version for part in found}
+    differ = [name for name in versions if installed.get(name, "").partition("+")[0] != versions[name]]
+    if differ or sys.version_info[:2] != (3, 11):
+        pytest.skip("other versions than those of constraints.txt are installed")
+    return versions
+
+
+def test_constraints_hold_all_that_is_installed_for_development(constrained: dict[str, str]) -> None:
+    """Every distribution that ``.[all,dev]`` needs on this machine, as the installed metadata say."""
+    needed = {canonicalize_name(part.name) for part in _closure("ardae-rl[all,dev]")}
+    assert len(needed) > 150
+    assert sorted(needed - constrained.keys() - {"ardae-rl"}) == []
+
+
+def test_lowest_versions_can_be_installed(constrained: dict[str, str]) -> None:
+    """No requirement excludes the versions that the workflow's job ``lowest`` asks for."""
+    (line,) = (line for line in WORKFLOW.read_text().splitlines() if "stable-baselines3==" in line)
+    lowest = dict(re.findall(r'"([\w-]+)==([\d.]+?)(?:\.\*)?"', line))
+    assert lowest.keys() == {"stable-baselines3", "torch", "gymnasium"}
+    parts = [part for part in _closure("ardae-rl[all,dev]") if canonicalize_name(part.name) in lowest]
+    assert [f"{part}" for part in parts if lowest[canonicalize_name(part.name)] not in part.specifier] == []
+
+
+def test_slow_tests_run_in_a_workflow() -> None:
+    assert "'constraints' && 'test-all' || 'test'" in WORKFLOW.read_text()
+
+
+def _closure(requirement: str) -> list[Requirement]:
+    """Return a requirement and all that follow from it, with extras, where the markers hold."""
+    seen: set[tuple[str, str]] = set()  # names with an extra, or "" for none
+    found, waiting = [], [Requirement(requirement)]
+    while waiting:
+        required = waiting.pop()
+        found.append(required)
+        name = canonicalize_name(required.name)
+        for extra in {"", *required.extras} - {extra for known, extra in seen if known == name}:
+            seen.add((name, extra))
+            parts = map(Requirement, _requires(name))
+            waiting += [part for part in parts if part.marker is None or part.marker.evaluate({"extra": extra})]
+    return found
+
+
+def _requires(name: str) -> list[str]:
+    """Return the requirements of an installed distribution, and those of this package from its project file."""
+    if name != "ardae-rl":
+        return importlib.metadata.requires(name) or []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].items()
+    return [*project["dependencies"], *(f"{part}; extra == '{extra}'" for extra, parts in extras for part in parts)]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,11 +24,12 @@ NAME = "sac_ardae-pendulum"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_first_episode_is_that_of_the_description(name: str) -> None:
+def test_first_episodes_are_those_of_the_description(name: str) -> None:
     description = pretrained_models()[name]
     model = load_pretrained(name)
-    result = evaluate(model, description.env_id, 1, env_kwargs=description.env_kwargs)
-    assert result.returns[0] == pytest.approx(description.evaluation["returns"][0], abs=5)
+    result = evaluate(model, description.env_id, 4, env_kwargs=description.env_kwargs)
+    # Rounding differs between machines; sampled actions change one of these returns by 0.7
+    assert result.returns == pytest.approx(description.evaluation["returns"][:4], abs=0.5)
     assert description.command.startswith("ardae-rl ")
 
 
@@ -57,19 +58,53 @@ def test_adding(tmp_path: Path) -> None:
     assert added.sha256 == checksum(tmp_path / "mine/model.zip")
     assert (tmp_path / "mine/model.zip").stat().st_size < (tmp_path / "trained.zip").stat().st_size
     observation = np.ones(3, np.float32)
-    agents = (model, added.load(tmp_path / "mine"))
+    agents = (model, added.load(tmp_path / "mine/model.zip"))
     first, second = (agent.predict(observation, deterministic=True)[0] for agent in agents)
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize(
+    ("n_episodes", "env_id", "words"),
+    [(0, "Pendulum-v1", "`n_episodes` must be >= 1"), (1, "NoSuch-v1", "NoSuch"), (1, "CartPole-v1", "space")],
+)
+def test_adding_in_vain_leaves_the_model_as_it_was(tmp_path: Path, n_episodes: int, env_id: str, words: str) -> None:
+    good = tmp_path / "models/good"
+    shutil.copytree(FOLDER / NAME, good)
+    before = {path.name: checksum(path) for path in good.iterdir()}
+    untrained("sac").save(tmp_path / "trained.zip")
+    with pytest.raises(Exception, match=words):
+        add_model("good", "sac", env_id, tmp_path / "trained.zip", "ardae-rl train", n_episodes, good.parent)
+    assert {path.name: checksum(path) for path in good.iterdir()} == before
+    assert [path.name for path in good.parent.iterdir()] == ["good"]
+
+
+@pytest.mark.parametrize("text", ['{"colour": 1}', "[1]", '{"name": "sac'])
+def test_a_description_of_something_else(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"`folder` must have a model.json of this package, got {path}"):
+        load_from_hub(str(tmp_path))
+
+
 def test_hub_is_called_with_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Hub that is a folder, behind the functions of huggingface_sb3."""
+    """A Hub with a folder a commit, behind the functions of huggingface_sb3. Another commit comes amid the download."""
+    first, second = tmp_path / "snapshots/first", tmp_path / "snapshots/second"
+    for folder in (first, second):
+        folder.mkdir(parents=True)
+    (second / "model.zip").write_bytes(b"another model")
 
     def upload(repo_id: str, filename: str, commit_message: str) -> None:
-        shutil.copy2(filename, tmp_path / Path(filename).name)
+        shutil.copy2(filename, first / Path(filename).name)
 
-    hub: Any = SimpleNamespace(push_to_hub=upload, load_from_hub=lambda repo_id, name: str(tmp_path / name))
+    def download(repo_id: str, name: str, revision: str = "second") -> str:
+        return str(tmp_path / "snapshots" / revision / name)
+
+    def download_newest(repo_id: str, name: str) -> str:
+        return download(repo_id, name, "first" if name == "model.json" else "second")
+
+    hub: Any = SimpleNamespace(push_to_hub=upload, load_from_hub=download_newest)
     monkeypatch.setitem(sys.modules, "huggingface_sb3", hub)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", cast(Any, SimpleNamespace(hf_hub_download=download)))
     push_to_hub(FOLDER / NAME, "user/name")
     assert load_from_hub("user/name").num_timesteps == load_pretrained(NAME).num_timesteps
 

@@ -1,15 +1,22 @@
 """The long checks are made of what is there: faults can be put in, and calls are judged as they should be."""
 
+import random
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from stable_baselines3.common.utils import FloatSchedule, polyak_update
 
 from ardae_rl.runs.tables import read_csv
 from stress.fuzz import ENTRANCES, _is_documented, _is_finite, run
-from stress.kills import COMMANDS
+from stress.kills import COMMANDS, _interrupted, _kill_often
 from stress.mutants import MUTANTS, ROOT, Mutant, mutated
-from stress.mutation import EQUIVALENT, TESTS, Fault, rows_by_folder, sample
+from stress.mutants import run as run_mutants
+from stress.mutation import _CHANGED, EQUIVALENT, TESTS, Fault, _commit, _Copies, _tried, rows_by_folder, sample
+from stress.mutation import main as mutation_main
 from stress.sb3_suites import SUITES, compared, refusal
+from stress.soak import ALGORITHMS, _soak, judged
 
 _THEIR_TESTS = """
 import pytest
@@ -58,6 +65,116 @@ def test_mutation_score() -> None:
     assert rows["ardae_rl/ebm"]["score"] == ""
 
 
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Copies:
+    def copy(folder: Path) -> Path:
+        folder.mkdir()
+        (folder / "module.py").write_text("VALUE = 1\n")
+        (folder / "shared.py").write_text("")
+        (folder / "tests" / "empty").mkdir(parents=True)
+        (folder / "tests" / "conftest.py").write_text("import shared\n")
+        test = "from module import VALUE\n\ndef test():\n    assert VALUE == 1\n"
+        (folder / "tests" / "test_value.py").write_text(test)
+        return folder
+
+    monkeypatch.setattr("stress.mutation.copy_project", copy)
+    return _Copies(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "outcome"),
+    [
+        ("module.py", "VALUE = 1 + 0", "survived"),
+        ("module.py", "VALUE = 2", "found"),
+        ("module.py", "1 / 0", "found"),
+        ("shared.py", "1 / 0", "found"),
+    ],
+)
+def test_outcome_of_a_fault(copies: _Copies, file: str, code: str, outcome: str) -> None:
+    assert copies.outcome(Fault(file, 1, "", "", code, "tests/test_value.py")) == outcome
+
+
+@pytest.mark.parametrize("tests", ["tests/empty", "tests/missing.py"])
+def test_tests_that_cannot_tell_a_fault_are_an_error(copies: _Copies, tests: str) -> None:
+    """Tests that fail or are missing without a fault would "find" each one."""
+    with pytest.raises(RuntimeError, match=f"pytest {tests} ended with status [45]"):
+        copies.check(tests)
+    copies.check("tests/test_value.py")
+
+
+def test_a_status_that_tells_nothing_is_an_error(copies: _Copies) -> None:
+    with pytest.raises(RuntimeError, match="ended with status 5"):
+        copies.outcome(Fault("module.py", 1, "", "", "VALUE = 2", "tests/empty"))
+
+
+def test_mutants_need_tests_that_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = subprocess.CompletedProcess([], 1, "1 failed", "")
+    monkeypatch.setattr("stress.mutants.run_tests", lambda tests, copy: failed)
+    monkeypatch.setattr("stress.mutants.copy_project", lambda folder: folder)
+    with pytest.raises(RuntimeError, match="ended with status 1:\n1 failed"):
+        run_mutants(1, 0)
+
+
+def test_outcomes_are_those_of_one_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Changed code is tried again, and so is code that is not committed."""
+    tried: list[str] = []
+
+    class Copies:
+        def __init__(self, folder: Path, n: int) -> None:
+            pass
+
+        def check(self, tests: str) -> None:
+            tried.append(tests)
+
+        def outcome(self, fault: Fault) -> str:
+            tried.append(fault.file)
+            return "found"
+
+    monkeypatch.setattr("stress.mutation._Copies", Copies)
+    fault = Fault("a.py", 1, "1", "2", "", "tests/a")
+    for commit, n in (("first", 2), ("first", 2), ("second", 4), (_CHANGED, 6), (_CHANGED, 8)):
+        monkeypatch.setattr("stress.mutation._commit", lambda folder, commit=commit: commit)
+        assert _tried([fault], tmp_path / "faults.csv", 1) == {fault: "found"}
+        assert len(tried) == n
+
+
+def test_table_of_faults_without_commits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "faults.csv").write_text("file,line,before,after,tests,outcome\na.py,1,1,2,tests/a,found\n")
+    monkeypatch.setattr("stress.mutation._commit", lambda folder: "first")
+    monkeypatch.setattr("stress.mutation._Copies.__init__", lambda *_: None)
+    monkeypatch.setattr("stress.mutation._Copies.check", lambda *_: None)
+    monkeypatch.setattr("stress.mutation._Copies.outcome", lambda *_: "found")
+    with pytest.raises(ValueError, match="move the file away"):
+        _tried([Fault("a.py", 1, "1", "2", "", "tests/a")], tmp_path / "faults.csv", 1)
+
+
+def test_commit_of_a_checkout(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "first")
+    assert _commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "new.py").touch()
+    assert _commit(tmp_path) == _CHANGED
+
+
+@pytest.mark.parametrize(("after", "status"), [("found", False), ("survived", True), ("equivalent", True)])
+def test_a_low_score_and_none_are_failures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, after: str, status: bool
+) -> None:
+    fault = Fault("ardae_rl/irl/airl.py", 1, "before", after, "", "tests/irl")
+    (tmp_path / "equivalent.csv").write_text(f"file,before,after,reason\n{fault.file},before,equivalent,none\n")
+    monkeypatch.setattr("stress.mutation.EQUIVALENT", tmp_path / "equivalent.csv")
+    monkeypatch.setattr("stress.mutation.sample", lambda n, seed: [fault])
+    monkeypatch.setattr("stress.mutation._tried", lambda *_: {fault: "found" if after == "found" else "survived"})
+    monkeypatch.setattr("sys.argv", ["mutation"])
+    with pytest.raises(SystemExit) as stop:
+        mutation_main()
+    assert stop.value.code == status
+
+
 def test_equivalent_faults_are_in_the_code_as_it_is() -> None:
     for row in read_csv(EQUIVALENT):
         assert row["before"] in (ROOT / row["file"]).read_text() and row["reason"]
@@ -67,6 +184,72 @@ def test_judgement_of_errors() -> None:
     assert _is_documented(ValueError("`n` must be >= 1, got 0"))
     assert not _is_documented(ValueError("could not broadcast")) and not _is_documented(IndexError("`n` must be"))
     assert _is_finite({"a": (1.0, [2.0])}) and not _is_finite([1.0, float("nan")])
+
+
+def test_type_errors_inside_sb3_are_faults() -> None:
+    """They come from operations on wrong values; SB3's own checks are assertions and ValueErrors."""
+    with pytest.raises(TypeError) as inside:
+        polyak_update(None, None, 0.5)  # type: ignore[arg-type]
+    assert not _is_documented(inside.value)
+    with pytest.raises(AssertionError) as checked:
+        FloatSchedule("text")  # type: ignore[arg-type]
+    assert _is_documented(checked.value)
+
+
+def _held(**more: float) -> dict[str, float]:
+    return {"megabytes": 100.0, "files": 9, "processes": 0, "shared_memory": 0} | more
+
+
+@pytest.mark.parametrize(
+    ("held", "wrong", "note"),
+    [
+        ([_held()] * 5, 0, ""),
+        ([_held()] * 4, 1, "too few rounds"),
+        ([_held(), _held(files=12), _held(files=12), _held(files=12), _held(files=12)], 0, ""),
+        ([_held(files=9 + k) for k in range(9)], 1, "files"),
+        ([_held(megabytes=100.0 * 1.02**k) for k in range(9)], 1, ""),
+    ],
+)
+def test_soak_compares_the_last_round_with_the_middle_one(held: list[dict[str, float]], wrong: int, note: str) -> None:
+    row = judged(held)
+    assert (row["wrong"], row["note"], row["rounds"]) == (wrong, note, len(held) - 1)
+
+
+def test_soak_finds_a_leak_in_long_rounds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One file is left open in each round. The shared memory of other programs does not count."""
+    left_open = []
+    now = iter(range(100))
+    monkeypatch.setattr("stress.soak.time", SimpleNamespace(monotonic=lambda: 30.0 * next(now)))
+    monkeypatch.setattr("stress.soak._shared_memory", lambda: {"others"})
+    work = lambda: left_open.append((tmp_path / "file").open("w"))  # noqa: E731
+    monkeypatch.setitem(ALGORITHMS, "leaking", lambda: work)
+    row = _soak("leaking", minutes=3)
+    for file in left_open:
+        file.close()
+    assert row["rounds"] == 5 and row["note"] == "files" and row["shared_memory"] == 0
+
+
+def test_kills_are_at_moments_of_what_remains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A command of 10 s that resumes at once where it was killed is killed as often as asked."""
+    moments: list[float] = []
+
+    def kill(arguments: list[str], folder: Path, seconds: float) -> bool:
+        moments.append(seconds)
+        return sum(moments) < 10
+
+    monkeypatch.setattr("stress.kills._kill", kill)
+    for seed in range(20):
+        moments.clear()
+        assert _kill_often([], tmp_path, 10.0, 5, random.Random(seed)) == 5
+
+
+def test_a_command_that_is_not_killed_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "fast", (["arguments"], []))
+    monkeypatch.setattr("stress.kills._complete", lambda *_: None)
+    monkeypatch.setattr("stress.kills._kill", lambda *_: False)
+    row = _interrupted("fast", 2, 0)
+    assert (row["killed"], row["wrong"], row["note"]) == (0, 1, "too few kills")
+    assert _interrupted("fast", 0, 0)["wrong"] == 0
 
 
 def test_a_few_random_calls() -> None:

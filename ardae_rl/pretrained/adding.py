@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch as th
 
+from ardae_rl.common.checks import check_count
+from ardae_rl.environments import EnvDescription
 from ardae_rl.evaluation import evaluate, find_model, load_for_evaluation, trained_env_kwargs
 from ardae_rl.pretrained.catalog import FOLDER, PretrainedModel, checksum
 
@@ -17,6 +20,8 @@ def add_model(
 ) -> PretrainedModel:
     """Copy a model without the state of its optimizers, evaluate the copy, and describe it.
 
+    A model of that name is replaced at the end, so that an error leaves it as it was.
+
     :param name: Name of the model.
     :param algo: Name of its algorithm.
     :param env_id: Id of its environment.
@@ -24,22 +29,29 @@ def add_model(
     :param command: Command that trained it.
     :param n_episodes: Number of episodes of the evaluation.
     :param folder: Folder of the models.
-    :raises ValueError: For a model of another algorithm, or with normalized observations.
+    :raises ValueError: For a model of another algorithm, or with normalized observations; for less than one episode;
+        or for an environment that cannot be made.
     """
+    check_count("n_episodes", n_episodes)
     file, statistics = find_model(path)
     if statistics is not None:
         raise ValueError(f"`path` must be a model without VecNormalize, which is not part of the .zip, got {path}")
     env_kwargs = trained_env_kwargs(path)
+    EnvDescription.of_id(env_id, env_kwargs).make().close()
     model = load_for_evaluation(algo, file)
     for part in _optimizers(model):
         part.state.clear()
-    target = folder / name / "model.zip"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    model.save(target)
-    result = evaluate(load_for_evaluation(algo, target), env_id, n_episodes, env_kwargs=env_kwargs)
-    record = asdict(replace(result, algo=algo, model=target.name))
-    description = PretrainedModel(name, algo, env_id, env_kwargs, command, checksum(target), record)
-    description.write(target.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:  # moving within a disk copies nothing
+        target = Path(temporary) / "model.zip"
+        model.save(target)
+        result = evaluate(load_for_evaluation(algo, target), env_id, n_episodes, env_kwargs=env_kwargs)
+        record = asdict(replace(result, algo=algo, model=target.name))
+        description = PretrainedModel(name, algo, env_id, env_kwargs, command, checksum(target), record)
+        description.write(target.parent)
+        (folder / name).mkdir(exist_ok=True)
+        for path in (target, target.with_suffix(".json")):
+            path.replace(folder / name / path.name)
     return description
 
 

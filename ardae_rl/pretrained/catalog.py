@@ -47,28 +47,35 @@ class PretrainedModel:
 
     @classmethod
     def read(cls, folder: Path) -> PretrainedModel:
-        """Read the description in a folder."""
-        return cls(**json.loads((folder / _DESCRIPTION).read_text()))
+        """Read the description in a folder.
+
+        :raises ValueError: If the file is no description.
+        """
+        path = folder / _DESCRIPTION
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`folder` must have a {_DESCRIPTION} of this package, got {path}") from error
 
     def write(self, folder: Path) -> None:
         """Write the description into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _DESCRIPTION).write_text(json.dumps(asdict(self), indent=2) + "\n")
 
-    def file(self, folder: Path | None = None) -> Path:
+    def file(self, path: Path | None = None) -> Path:
         """Return the path of the zip, after comparing its checksum.
 
-        :param folder: Where the model is; by default in this package.
+        :param path: Where the zip is; by default in this package.
         :raises ValueError: If the file is not the one that was evaluated.
         """
-        path = (folder or FOLDER / self.name) / _ZIP
+        path = path or FOLDER / self.name / _ZIP
         if checksum(path) != self.sha256:
             raise ValueError(f"`name` must be a model whose file is intact, got {self.name!r}: {path} has changed")
         return path
 
-    def load(self, folder: Path | None = None) -> BaseAlgorithm:
-        """Return the model, for acting."""
-        return load_for_evaluation(self.algo, self.file(folder))
+    def load(self, path: Path | None = None) -> BaseAlgorithm:
+        """Return the model, for acting, from its zip in this package or elsewhere."""
+        return load_for_evaluation(self.algo, self.file(path))
 
     def summary(self) -> str:
         """Return a line with the score."""

@@ -28,11 +28,11 @@ def push_to_hub(folder: str | Path, repo_id: str, message: str = "Add a model of
     :param folder: Folder with ``model.zip`` and ``model.json``, as ``ardae_rl.pretrained.adding`` writes them.
     :param repo_id: Repository on the Hub, "user/name", which is created if it does not exist; or an existing folder.
     :param message: Message of the commit.
-    :raises ValueError: If the file is not the one that its description is of.
+    :raises ValueError: If the file is not the one that its description is of, or there is no valid description.
     :raises ImportError: If a repository is given and huggingface_sb3 is not installed.
     """
     folder = Path(folder)
-    PretrainedModel.read(folder).file(folder)  # compares the checksum
+    PretrainedModel.read(folder).file(folder / "model.zip")  # compares the checksum
     if Path(repo_id).is_dir():
         for name in _FILES:
             shutil.copy2(folder / name, Path(repo_id) / name)
@@ -57,15 +57,18 @@ def load_from_hub(repo_id: str) -> BaseAlgorithm:
     huggingface_sb3 therefore refuses to download unless the environment variable TRUST_REMOTE_CODE is set.
 
     :param repo_id: Repository on the Hub, "user/name", or an existing folder.
-    :raises ValueError: If the file is not the one that its description is of, or is not trusted.
+    :raises ValueError: If the file is not the one that its description is of, there is no valid description, or the
+        repository is not trusted.
     :raises ImportError: If a repository is given and huggingface_sb3 is not installed.
     """
     if Path(repo_id).is_dir():
         folder = Path(repo_id)
-    else:
-        require("huggingface_sb3", "hub")
-        from huggingface_sb3 import load_from_hub as download
+        return PretrainedModel.read(folder).load(folder / "model.zip")
+    require("huggingface_sb3", "hub")
+    from huggingface_hub import hf_hub_download
+    from huggingface_sb3 import load_from_hub as download
 
-        files = [Path(download(repo_id, name)) for name in _FILES]
-        folder = files[0].parent
-    return PretrainedModel.read(folder).load(folder)
+    folder = Path(download(repo_id, "model.json")).parent  # the cache's, which is named by the commit
+    description = PretrainedModel.read(folder)
+    # Of the description's commit: the repository may change between the downloads
+    return description.load(Path(hf_hub_download(repo_id, "model.zip", revision=folder.name)))

@@ -5,7 +5,7 @@ import platform
 
 from ardae_rl.version import __version__
 
-_DISTRIBUTIONS = ("stable-baselines3", "gymnasium", "torch", "numpy", "mujoco", "box2d")
+_DISTRIBUTIONS = ("stable-baselines3", "gymnasium", "torch", "numpy", "mujoco", "box2d", "box2d-py")
 
 
 def package_versions() -> dict[str, str]:
