@@ -12,7 +12,7 @@ from ardae_rl.runs.files import read_json, write_json
 from ardae_rl.runs.versions import package_versions
 
 _FILE = "environment.json"
-_ENGINES = {"mujoco": "mujoco", "Box2D": "box2d"}  # distribution by module
+_ENGINES = {"mujoco": ("mujoco",), "Box2D": ("box2d", "box2d-py")}  # distributions by module
 
 
 def check_environment(env_id: str) -> None:
@@ -63,7 +63,8 @@ def engine_versions(description: EnvDescription) -> dict[str, str]:
     finally:
         env.close()
     installed = package_versions()
-    return {name: installed[name] for module, name in _ENGINES.items() if module in modules and name in installed}
+    names = [name for module, distributions in _ENGINES.items() if module in modules for name in distributions]
+    return {name: installed[name] for name in names if name in installed}
 
 
 def _modules(env: gym.Env[Any, Any]) -> set[str]:
