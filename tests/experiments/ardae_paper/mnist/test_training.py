@@ -133,14 +133,17 @@ def test_usual_gradients_are_not_clipped(tmp_path: Path, monkeypatch: pytest.Mon
 def test_early_stopping_leaves_a_checkpoint_of_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([-2.0, -1.0, -3.0])
     monkeypatch.setattr(training, "_validate", lambda *_: {"log_prob": next(values)})
-    changes = {"n_updates": 20, "patience": 1, "checkpoint_every": 2}
+    changes = {"n_updates": 20, "patience": 1, "checkpoint_every": 2, "decay_from": 1.0}
     trainee, records = train_tiny("gaussian", tmp_path, **changes)
     assert [record["n_updates"] for record in records] == [2, 4, 6]
     assert best_record(records)["n_updates"] == 4
     assert th.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 6
     again, same = train_tiny("gaussian", tmp_path, **changes)  # without a validation: `values` has no more
     assert same == records
-    assert all(th.equal(*pair) for pair in zip(trainee.model.parameters(), again.model.parameters(), strict=True))
+    monkeypatch.setattr(training, "_validate", lambda *_: {"log_prob": 0.0})
+    best, _ = train_tiny("gaussian", tmp_path / "best", **changes | {"n_updates": 4, "validate_every": 4})
+    for other in (again, best):
+        assert all(th.equal(*pair) for pair in zip(trainee.model.parameters(), other.model.parameters(), strict=True))
 
 
 def test_time_of_a_resumed_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
