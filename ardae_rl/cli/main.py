@@ -22,7 +22,7 @@ from ardae_rl.cli.errors import print_error
 from ardae_rl.cli.world_model import app as world_model_app
 from ardae_rl.grid.suites import DEFAULT_ALGORITHMS, SUITES, VARIANTS
 from ardae_rl.plotting import SOURCES, learning_curves
-from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS, algorithm_class, environment_id, imported
+from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS, algorithm_class, environment_id, folder_name, imported
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.version import __version__
 
@@ -95,18 +95,19 @@ def train(
         raise ValueError(f"`preset` must be left out beside -conf, got {preset!r}")
     if progress:
         arguments.append("--progress")
+    log_folder = Path((zoo.option_values(arguments, *zoo.LOG_FOLDER) or ["logs"])[0])
+    earlier = zoo.run_folders(log_folder, algo, env_id)
     zoo.run_script("train", ["--algo", algo, "--env", env_id, *arguments])
     if not zoo.has_option(arguments, *zoo.OPTIMIZE):
-        _draw(algo, env_id, arguments)
+        for run in sorted(zoo.run_folders(log_folder, algo, env_id) - earlier):
+            _draw(algo, env_id, run)
 
 
-def _draw(algo: str, env_id: str, arguments: list[str]) -> None:
-    """Draw plots of what the newest run has learned into its folder, if the algorithm has any."""
+def _draw(algo: str, env_id: str, run: Path) -> None:
+    """Draw plots of what a run has learned into its folder, if the algorithm has any, and the run a model."""
     after_training = ALGORITHMS[algo].after_training
-    if after_training is None:
+    if after_training is None or not (run / f"{folder_name(env_id)}.zip").is_file():
         return
-    log_folder = Path((zoo.option_values(arguments, *zoo.LOG_FOLDER) or ["logs"])[0])
-    run = zoo.run_folder(log_folder, algo, env_id, zoo.find_run(log_folder, algo, env_id, 0, []))
     model = evaluation.load_for_evaluation(algo, evaluation.find_model(run)[0])
     for path in imported(after_training)(model, env_id, run, evaluation.trained_env_kwargs(run)):
         typer.echo(f"wrote {path}")
@@ -148,7 +149,7 @@ def record(
     agents.described(pretrained, algo=algo, env_id=env_id)
     typer.echo(f"recording {pretrained or f'{algo} on {env_id}'}")
     arguments = list(ctx.args)
-    if pretrained is not None and not zoo.has_option(arguments, "-o", "--output-folder"):
+    if pretrained is not None and not zoo.has_option(arguments, *zoo.OUTPUT_FOLDER):
         arguments += ["-o", "videos"]
     _play("record_video", arguments, algo, env_id, folder, exp_id, pretrained)
 
@@ -170,6 +171,8 @@ def _play(
         return
     assert algo is not None and env_id is not None
     env_id = zoo.check_names(algo, env_id, arguments)
+    zoo.check_steps(arguments)
+    zoo.check_folder(arguments, *zoo.OUTPUT_FOLDER)
     run = zoo.find_run(folder, algo, env_id, exp_id, arguments)
     fixed = ["--algo", algo, "--env", env_id, "--folder", str(folder), "--exp-id", str(run)]
     zoo.run_script(script, [*fixed, *arguments])

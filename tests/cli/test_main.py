@@ -60,6 +60,15 @@ SMALL = {
             ["demonstrations[0].observations", "(3,)", "(2,)"],
         ),
         (("evaluate", "--algo", "sac", "--env", "Pendulum-v1", "--model", "text.zip"), ["text.zip"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-n", "0"), ["-n must be a positive number", "got 0"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-n", "-5"), ["-n must be a positive number", "got -5"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--n-timesteps=-1"), ["--n-timesteps must be", "got -1"]),
+        (("enjoy", "--algo", "sac", "--env", "Pendulum-v1", "--no-render", "-n", "0"), ["-n must be a positive"]),
+        (("record", "--algo", "sac", "--env", "Pendulum-v1", "-n", "-5"), ["-n must be a positive number", "got -5"]),
+        (("record", "--algo", "sac", "--env", "Pendulum-v1", "-o", "file/x"), ["-o must be a folder", "file/x"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--conf", "my.yml"), ["--conf", "--conf-file"]),
+        (("train", "--algo", "bc", "--env", "Pendulum-v1", "--demos", "d.npz", "--optimize"), ["--optimize"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-fmylogs"), ["unrecognized arguments: -fmylogs"]),
     ],
 )
 def test_wrong_argument_is_one_line(
@@ -70,6 +79,8 @@ def test_wrong_argument_is_one_line(
     for name in ("empty.npz", "text.npz", "text.zip", "file"):
         Path(name).write_text("" if name == "empty.npz" else "none")
     np.savez("object.npz", lengths=[1], terminated=[True], actions=np.array([None]), observations=np.zeros((2, 3)))
+    observations = np.zeros((2, 3), np.float32)
+    np.savez("d.npz", lengths=[1], terminated=[True], actions=np.zeros((1, 1), np.float32), observations=observations)
     np.savez("other.npz", lengths=[1], terminated=[True], actions=np.zeros((1, 1)), observations=np.zeros((2, 2)))
     Path("cut.npz").write_bytes(Path("object.npz").read_bytes()[:300])
     done = CliRunner().invoke(app, arguments)
@@ -78,6 +89,19 @@ def test_wrong_argument_is_one_line(
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("error: ")
     assert [word for word in words if word not in lines[0]] == []
+
+
+@pytest.mark.parametrize("command", ["enjoy", "record"])
+def test_records_of_a_run_run_no_code(command: str, ardae_rl: Command, tmp_path: Path) -> None:
+    run = tmp_path / "logs/sac/Pendulum-v1_1"
+    (run / "Pendulum-v1").mkdir(parents=True)
+    untrained("sac", seed=0).save(run / "Pendulum-v1")
+    for name in ("config.yml", "args.yml"):
+        code = f'!!python/object/apply:os.system ["touch {tmp_path}/CODE_WAS_RUN"]'
+        (run / "Pendulum-v1" / name).write_text(f"env_kwargs: {{g: 2.0}}\nseed: {code}\n")
+    done = ardae_rl(command, "--algo", "sac", "--env", "Pendulum-v1", "--no-render", "-n", 2)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "CODE_WAS_RUN").exists()
 
 
 def test_record_names_only_what_it_records() -> None:
@@ -263,9 +287,10 @@ def test_sampled_demonstrations_follow_the_seed(tmp_path: Path, monkeypatch: pyt
     assert not np.allclose(actions[0], actions[2])
 
 
-def test_plots_of_e2c(ardae_rl: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--uuid",)])
+def test_plots_of_e2c(options: tuple[str, ...], ardae_rl: Command, tmp_path: Path) -> None:
     small = ("-params", "n_collected:250", "gradient_steps:2", "policy_kwargs:dict(hidden=(8,))")
-    done = ardae_rl("train", "--algo", "e2c", "--env", "ardae/PlanarObstacles-v0", *TINY, *small)
+    done = ardae_rl("train", "--algo", "e2c", "--env", "ardae/PlanarObstacles-v0", *TINY, *options, *small)
     assert done.returncode == 0, done.stderr
-    run = tmp_path / "logs/e2c/ardae-PlanarObstacles-v0_1"
+    (run,) = (tmp_path / "logs/e2c").glob("ardae-PlanarObstacles-v0_1*")
     assert {path.name for path in run.glob("*.png")} == {"latent_map.png", "plan.png", "reconstructions.png"}
