@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-EnvKwargs = Annotated[
-    list[str] | None,
-    typer.Option(
+
+def _option(default: str) -> Any:
+    return typer.Option(
         "--env-kwargs",
         metavar="NAME:VALUE",
-        help="An argument of the environment, with a value in Python; repeatable. By default those of the training.",
-    ),
-]
+        help=f"An argument of the environment, with a value in Python; repeatable. By default those {default}.",
+    )
+
+
+EnvKwargs = Annotated[list[str] | None, _option("of the training")]
+TrainingEnvKwargs = Annotated[list[str] | None, _option("that the id is registered with")]
 
 
 def parsed(env_kwargs: Iterable[str] | None) -> dict[str, Any]:

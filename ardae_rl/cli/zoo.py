@@ -34,6 +34,7 @@ CONF_FILE = ("-conf", "--conf-file")
 LOG_FOLDER = ("-f", "--log-folder")
 OPTIMIZE = ("-optimize", "--optimize-hyperparameters")
 OUTPUT_FOLDER = ("-o", "--output-folder")
+MODEL_OF_RUN = ("--load-best", "--load-checkpoint", "--load-last-checkpoint")
 _STEPS = ("-n", "--n-timesteps")
 
 

@@ -24,6 +24,10 @@ SMALL = {
     "sac_nf": ("-params", "learning_starts:200"),
 }
 
+SAC = ("--algo", "sac", "--env", "Pendulum-v1", "--model", "sac.zip")
+PRETRAINED = ("--pretrained", "sac_ardae-pendulum")
+EVALUATE, COLLECT = ("evaluate", *SAC), ("collect-demos", *SAC)
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -68,6 +72,15 @@ SMALL = {
         (("record", "--algo", "sac", "--env", "Pendulum-v1", "-o", "file/x"), ["-o must be a folder", "file/x"]),
         (("train", "--algo", "sac", "--env", "Pendulum-v1", "--conf", "my.yml"), ["--conf", "--conf-file"]),
         (("train", "--algo", "bc", "--env", "Pendulum-v1", "--demos", "d.npz", "--optimize"), ["--optimize"]),
+        ((*EVALUATE, "--output", "file/x.json"), ["--output must be a file", "file/x.json"]),
+        ((*EVALUATE, "--output", "."), ["--output must be a file", "is a folder"]),
+        ((*EVALUATE, "--seed", "-1"), ["--seed must be between 0 and 4294967295, got -1"]),
+        ((*COLLECT, "--out", "file/d.npz"), ["--out must be a file", "file/d.npz"]),
+        ((*COLLECT, "--out", "d.npz", "--seed", "-1"), ["--seed must be between 0 and 4294967295, got -1"]),
+        (("record", *PRETRAINED, "-f", "nowhere"), ["--folder must be left out with the model", "'nowhere'"]),
+        (("record", *PRETRAINED, "--exp-id", "7"), ["--exp-id must be left out with the model", "'7'"]),
+        (("enjoy", *PRETRAINED, "--no-render", "--load-best"), ["--load-best must be left out with the model"]),
+        (("demo", "--seed", "-1"), ["--seed must be between 0 and 4294967295, got -1"]),
         (("train", "--algo", "sac", "--env", "Pendulum-v1", "-fmylogs"), ["unrecognized arguments: -fmylogs"]),
     ],
 )
@@ -233,7 +246,7 @@ def test_demonstrations_and_inverse_rl(ardae_rl: Command, tmp_path: Path) -> Non
         *("--out", "demos.npz", "--episodes", 2),
     )
     assert done.returncode == 0, done.stderr
-    assert "wrote demos.npz: 2 episodes, mean return -" in done.stdout
+    assert "2 episodes, mean return -" in done.stdout and "wrote demos.npz" in done.stdout
     small = ("-params", "n_disc_updates:2", "generator_kwargs:dict(learning_starts=200)")
     done = ardae_rl("train", "--algo", "airl", "--env", "Pendulum-v1", "--demos", "demos.npz", *TINY, *small)
     assert done.returncode == 0, done.stderr
