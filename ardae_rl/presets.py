@@ -76,7 +76,7 @@ def used_block(config: Path, env_id: str) -> str:
     if env_id in blocks:
         return f"{config.name}: hyper-parameters of block {env_id!r}"
     if not blocks.keys() & {"default", "atari"}:  # RL Zoo's block for games
-        raise ValueError(f"`env` must be one of {', '.join(blocks)}, the blocks of {config.name}, got {env_id!r}")
+        raise ValueError(f"`env_id` must be one of {', '.join(blocks)}, the blocks of {config.name}, got {env_id!r}")
     name = re.sub(r"-v\d+$", "", env_id)
     versions = [key for key in blocks if re.fullmatch(re.escape(name) + r"-v\d+", key)]
     hint = f" (it has {', '.join(versions)})" if versions else ""

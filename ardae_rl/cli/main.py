@@ -93,7 +93,7 @@ def train(
     """
     arguments = list(ctx.args)
     env_id = zoo.check_names(algo, env_id, arguments)
-    zoo.check_arguments(algo, arguments)
+    zoo.check_arguments(algo, arguments, env_id)
     zoo.add_demonstrations(algo, demonstrations, arguments, env_id)
     if not zoo.has_option(arguments, *zoo.CONF_FILE):
         config = presets.config_file(algo, preset)
@@ -198,6 +198,7 @@ def _play(
     assert algo is not None and env_id is not None
     env_id = zoo.check_names(algo, env_id, arguments)
     zoo.check_steps(arguments)
+    zoo.check_device(arguments)
     zoo.check_folder(arguments, *zoo.OUTPUT_FOLDER)
     folder = folder or Path("logs")
     run = zoo.find_run(folder, algo, env_id, exp_id or 0, arguments)
@@ -303,8 +304,11 @@ def plot(
     window: Annotated[int, typer.Option(help="Number of training episodes to average over.")] = 20,
 ) -> None:
     """Draw learning curves: mean and standard deviation over runs."""
+    output = output if output.suffix else output.with_suffix(".png")
+    check_output("output", output)
+    figure = learning_curves(runs, source, window)
     output.parent.mkdir(parents=True, exist_ok=True)
-    learning_curves(runs, source, window).savefig(output, dpi=150)
+    figure.savefig(output, dpi=150)
     typer.echo(f"wrote {output}")
 
 

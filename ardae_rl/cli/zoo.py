@@ -15,6 +15,7 @@ from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from ardae_rl import presets
@@ -35,6 +36,7 @@ LOG_FOLDER = ("-f", "--log-folder")
 OPTIMIZE = ("-optimize", "--optimize-hyperparameters")
 OUTPUT_FOLDER = ("-o", "--output-folder")
 MODEL_OF_RUN = ("--load-best", "--load-checkpoint", "--load-last-checkpoint")
+_TRAINED_AGENT = ("-i", "--trained-agent")
 _STEPS = ("-n", "--n-timesteps")
 
 
@@ -78,14 +80,22 @@ def check_names(algo: str, env_id: str, arguments: list[str]) -> str:
     return environment_id(env_id)
 
 
-def check_arguments(algo: str, arguments: list[str]) -> None:
+def check_arguments(algo: str, arguments: list[str], env_id: str) -> None:
     """Check what RL Zoo would notice late, or not at all.
 
+    :param algo: Name of the algorithm.
+    :param arguments: RL Zoo's options.
+    :param env_id: Id of the environment.
     :raises ValueError: For a search with an algorithm that has no search space, a number of steps that is not
-        positive, or a path that cannot be a folder.
+        positive, an unknown device, or a path that cannot be what it is to be.
     :raises ImportError: If Weights & Biases is asked for and not installed.
     """
     check_steps(arguments)
+    check_device(arguments)
+    for agent in option_values(arguments, *_TRAINED_AGENT)[:1]:
+        if not (agent.endswith(".zip") and Path(agent).is_file()):
+            raise ValueError(f"{_TRAINED_AGENT[0]} must be the .zip of a saved model, got {agent}")
+    _check_conf_file(arguments, env_id)
     if has_option(arguments, *OPTIMIZE):
         require("rl_zoo3", "zoo")
         from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
@@ -95,6 +105,56 @@ def check_arguments(algo: str, arguments: list[str]) -> None:
     if "--track" in arguments and importlib.util.find_spec("wandb") is None:
         raise ImportError("--track needs Weights & Biases: pip install wandb")
     check_folder(arguments, *LOG_FOLDER)
+
+
+def check_device(arguments: list[str]) -> None:
+    """Check the device.
+
+    :raises ValueError: If PyTorch knows no such device.
+    """
+    for device in option_values(arguments, "--device")[:1]:
+        try:
+            get_device(device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"--device must be auto or one of PyTorch, such as cpu or cuda:0, got {device!r}"
+            ) from error
+
+
+def _check_conf_file(arguments: list[str], env_id: str) -> None:
+    """Check the file of hyper-parameters, as far as it can be read without running it."""
+    for name in option_values(arguments, *CONF_FILE)[:1]:
+        path = Path(name)
+        if path.suffix in (".yml", ".yaml"):
+            _check_block(path, env_id, option_values(arguments, *_HYPERPARAMS))
+        elif path.suffix == ".py" or (not path.exists() and _is_module(name)):
+            continue
+        else:
+            raise ValueError(f"{CONF_FILE[0]} must be a .yml or .py file, or a module to import, got {name!r}")
+
+
+def _check_block(path: Path, env_id: str, overriding: list[str]) -> None:
+    """Check that a file has hyper-parameters for an environment, and among them the number of steps."""
+    require("yaml", "zoo")
+    import yaml
+
+    try:
+        blocks = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{CONF_FILE[0]} must be a file in YAML, got {path}: {error}") from error
+    if not (isinstance(blocks, dict) and all(isinstance(block, dict) for block in blocks.values())):
+        raise ValueError(f"{CONF_FILE[0]} must have a block of hyper-parameters per environment, got {path}")
+    block = blocks.get(env_id, blocks.get("default"))
+    given = any(value.startswith("n_timesteps:") for value in overriding)
+    if block is not None and "n_timesteps" not in block and not given:  # RL Zoo needs it also beside -n
+        raise ValueError(f"{CONF_FILE[0]} must have n_timesteps for {env_id}, got {path}, which has {', '.join(block)}")
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def check_steps(arguments: list[str]) -> None:

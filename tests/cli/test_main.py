@@ -25,6 +25,7 @@ SMALL = {
 }
 
 SAC = ("--algo", "sac", "--env", "Pendulum-v1", "--model", "sac.zip")
+ALGO = ("--algo", "sac", "--env", "Pendulum-v1")
 PRETRAINED = ("--pretrained", "sac_ardae-pendulum")
 EVALUATE, COLLECT = ("evaluate", *SAC), ("collect-demos", *SAC)
 
@@ -80,6 +81,21 @@ EVALUATE, COLLECT = ("evaluate", *SAC), ("collect-demos", *SAC)
         (("record", *PRETRAINED, "-f", "nowhere"), ["--folder must be left out with the model", "'nowhere'"]),
         (("record", *PRETRAINED, "--exp-id", "7"), ["--exp-id must be left out with the model", "'7'"]),
         (("enjoy", *PRETRAINED, "--no-render", "--load-best"), ["--load-best must be left out with the model"]),
+        (("train", *ALGO, "--device", "foo"), ["--device must be auto or one of PyTorch", "'foo'"]),
+        (("train", *ALGO, "-i", "missing.zip"), ["-i must be the .zip of a saved model", "missing.zip"]),
+        (("train", *ALGO, "-conf", "file"), ["-conf must be a .yml or .py file, or a module", "'file'"]),
+        (("train", *ALGO, "-conf", "no_such"), ["-conf must be a .yml or .py file, or a module", "'no_such'"]),
+        (
+            ("train", *ALGO, "-conf", "short.yml"),
+            ["-conf must have n_timesteps for Pendulum-v1", "short.yml", "policy"],
+        ),
+        (("train", *ALGO, "-conf", "list.yml"), ["-conf must have a block of hyper-parameters", "list.yml"]),
+        (("train", *ALGO, "-conf", "broken.yml"), ["-conf must be a file in YAML", "broken.yml"]),
+        ((*EVALUATE, "--env-kwargs", "max_episode_steps:'a'"), ["--env-kwargs must have a positive integer", "'a'"]),
+        (("benchmark", "--envs", "Pendulum-v1", "--ray", "--gpus", "-1"), ["--gpus must be >= 0, got -1"]),
+        (("benchmark", "--envs", "Foo-v1"), ["--envs must be registered with Gymnasium", "'Foo-v1'"]),
+        (("train", "--algo", "gail", "--env", "Pendulum-v1", "--preset", "dac", "--demos", "d.npz"), ["--env must be"]),
+        (("plot", "nowhere", "-o", "file/x.png"), ["--output must be a file to write", "file/x.png"]),
         (("demo", "--seed", "-1"), ["--seed must be between 0 and 4294967295, got -1"]),
         (("train", "--algo", "sac", "--env", "Pendulum-v1", "-fmylogs"), ["unrecognized arguments: -fmylogs"]),
     ],
@@ -91,6 +107,9 @@ def test_wrong_argument_is_one_line(
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
     for name in ("empty.npz", "text.npz", "text.zip", "file"):
         Path(name).write_text("" if name == "empty.npz" else "none")
+    for name, text in {"short": "default: {policy: MlpPolicy}", "list": "[1]", "broken": "a: [1"}.items():
+        Path(f"{name}.yml").write_text(text)
+    untrained("sac", seed=0).save("sac.zip")
     np.savez("object.npz", lengths=[1], terminated=[True], actions=np.array([None]), observations=np.zeros((2, 3)))
     observations = np.zeros((2, 3), np.float32)
     np.savez("d.npz", lengths=[1], terminated=[True], actions=np.zeros((1, 1), np.float32), observations=observations)
@@ -178,6 +197,26 @@ def test_evaluate_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algo
     done = CliRunner().invoke(app, ["plot", str(run), "--output", "curves/c.png"])
     assert done.exit_code == 0, done.output
     assert Path("curves/c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_image_of_a_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a suffix it is a PNG, which the command says; nothing is made for what cannot be drawn."""
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("run/monitor.csv").write_text('#{"t_start": 0.0}\nr,l,t\n1.0,10,1.0\n')
+    done = CliRunner().invoke(app, ["plot", "run", "-o", "noext"])
+    assert done.exit_code == 0 and "wrote noext.png" in done.output and Path("noext.png").is_file()
+    assert CliRunner().invoke(app, ["plot", "nowhere", "-o", "newfolder/x.png"]).exit_code == 2
+    assert not Path("newfolder").exists()
+
+
+def test_model_of_another_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    untrained("sac", seed=0).save("sac.zip")
+    arguments = ["--algo", "sac", "--env", "MountainCarContinuous-v0", "--model", "sac.zip"]
+    done = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: --env must have the spaces that the model was trained with: ")
 
 
 def test_progress_bar_and_default_block(ardae_rl: Command) -> None:
