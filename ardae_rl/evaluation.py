@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, cast
 
 import gymnasium as gym
@@ -319,7 +320,7 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
 
     :param algo: Name of the algorithm that trained the model.
     :param path: The ``.zip`` file.
-    :raises ValueError: If the file is no model, or the model of another algorithm.
+    :raises ValueError: If the file is no model, a damaged one, or the model of another algorithm.
     """
     # A pickled schedule of RL Zoo would import rl_zoo3, which replaces Gymnasium's TimeLimit.
     constants = {"learning_rate": 0.0, "lr_schedule": None, "clip_range": 0.1, "clip_range_vf": None}
@@ -327,9 +328,10 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
     recorded = _zoo_record(path).get("algo", algo)
     if recorded != algo:
         raise ValueError(f"`algo` must be {recorded!r}, with which {path} was trained, got {algo!r}")
-    data, _, _ = load_from_zip_file(path, device="cpu", custom_objects=constants)
+    with _whole(path):
+        data, weights, _ = load_from_zip_file(path, device="cpu", custom_objects=constants)
     policy = (data or {}).get("policy_class")
-    if policy is None:
+    if not (isinstance(policy, type) and issubclass(policy, BasePolicy)):
         raise ValueError(f"`path` must be a model saved by Stable-Baselines3, got {path}, which names no policy")
     problem = f"`algo` must be the algorithm that trained the model, got {algo!r}, but {path}"
     if not issubclass(policy, tuple(algorithm.policy_aliases.values())):
@@ -337,10 +339,30 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
     better = _better_matches(algorithm, policy)
     if better:
         raise ValueError(f"{problem} has a {policy.__name__}: use {' or '.join(map(repr, better))}")
+    with _whole(path):
+        try:
+            return playback_class(algorithm).load(path, custom_objects=constants)
+        except (AttributeError, KeyError) as error:  # as a model without this algorithm's attributes or networks
+            has_networks = any("optimizer" not in name for name in weights)
+            if not has_networks or not {"observation_space", "action_space"} <= (data or {}).keys():
+                raise
+            raise _OtherAlgorithm(f"{problem} cannot be loaded as such: {type(error).__name__}: {error}") from error
+
+
+class _OtherAlgorithm(ValueError):
+    """The model is whole, but that of another algorithm."""
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Turn errors of reading a damaged model, of which unpickling can raise any, into one that names the file."""
     try:
-        return playback_class(algorithm).load(path, custom_objects=constants)
-    except (AttributeError, KeyError) as error:  # as a model without this algorithm's attributes or networks
-        raise ValueError(f"{problem} cannot be loaded as such: {type(error).__name__}: {error}") from error
+        yield
+    except (ImportError, FileNotFoundError, _OtherAlgorithm):
+        raise
+    except Exception as error:
+        reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+        raise ValueError(f"`path` must be a whole model saved by Stable-Baselines3, got {path}: {reason}") from error
 
 
 def _better_matches(algorithm: type[BaseAlgorithm], policy: type[BasePolicy]) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +26,12 @@ def monitor_curve(run: Path, window: int = 20) -> Curve:
 
     :param run: Folder with one or more Monitor files, which are merged.
     :param window: Number of episodes to average over.
-    :raises ValueError: If the folder has no finished episode.
+    :raises ValueError: If the folder has no finished episode, or a damaged file.
     """
-    lines = [line for file in sorted(run.glob("*monitor.csv")) for line in _episode_lines(file)]
-    if not lines:
+    rows = [row for file in sorted(run.glob("*monitor.csv")) for row in _episodes(file)]
+    if not rows:
         raise ValueError(f"`runs` must be folders of training runs, got {run}, which has no finished episode")
-    episodes = np.array([line.split(",")[:3] for line in lines], dtype=np.float64)
+    episodes = np.array(rows)
     episodes = episodes[np.argsort(episodes[:, 2], kind="stable")]
     totals = np.cumsum(np.concatenate([[0.0], episodes[:, 0]]))
     last = np.arange(1, len(episodes) + 1)
@@ -36,23 +39,35 @@ def monitor_curve(run: Path, window: int = 20) -> Curve:
     return np.cumsum(episodes[:, 1]), (totals[last] - totals[first]) / (last - first)
 
 
-def _episode_lines(monitor: Path) -> list[str]:
-    """Return one line per episode: return, length, seconds since the start. An incomplete last line is left out."""
-    text = monitor.read_text()
-    return text[: text.rfind("\n") + 1].splitlines()[2:]  # after two lines of header
+def _episodes(monitor: Path) -> list[tuple[float, float, float]]:
+    """Return one row per episode: return, length, seconds since the start. An incomplete last line is left out."""
+    with _readable(monitor):
+        text = monitor.read_text()
+        lines = text[: text.rfind("\n") + 1].splitlines()[2:]  # after two lines of header
+        columns = (line.split(",") for line in lines)
+        return [(float(total), float(length), float(seconds)) for total, length, seconds, *_ in columns]
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Turn errors of reading a damaged file into one that names it."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, EOFError, BadZipFile) as error:
+        raise ValueError(f"`runs` must have readable records, got {file}") from error
 
 
 def evaluations_curve(run: Path) -> Curve:
     """Return environment steps and the mean evaluation return, from RL Zoo's ``evaluations.npz``.
 
     :param run: Folder of the run.
-    :raises ValueError: If the folder has no such file.
+    :raises ValueError: If the folder has no such file, or a damaged one.
     """
     file = run / "evaluations.npz"
     if not file.is_file():
         raise ValueError(f"`runs` must have been evaluated during training, got {run}, which has no evaluations.npz")
-    data = np.load(file)
-    return data["timesteps"].astype(np.float64), data["results"].mean(axis=1)
+    with _readable(file), np.load(file) as data:
+        return data["timesteps"].astype(np.float64), data["results"].mean(axis=1)
 
 
 def group_runs(runs: list[Path]) -> dict[str, list[Path]]:

@@ -76,7 +76,7 @@ def used_block(config: Path, env_id: str) -> str:
     if env_id in blocks:
         return f"{config.name}: hyper-parameters of block {env_id!r}"
     if not blocks.keys() & {"default", "atari"}:  # RL Zoo's block for games
-        raise ValueError(f"`env` must be one of {', '.join(blocks)}, the blocks of {config.name}, got {env_id!r}")
+        raise ValueError(f"`env_id` must be one of {', '.join(blocks)}, the blocks of {config.name}, got {env_id!r}")
     name = re.sub(r"-v\d+$", "", env_id)
     versions = [key for key in blocks if re.fullmatch(re.escape(name) + r"-v\d+", key)]
     hint = f" (it has {', '.join(versions)})" if versions else ""
@@ -130,6 +130,7 @@ def overridden(arguments: Mapping[str, Any], assignments: Iterable[str]) -> dict
     :param assignments: YAML values by name. A dot in a name leads into a mapping.
     :raises ValueError: For an assignment that is none, or whose value is no YAML.
     """
+    loader = _loader()
     import yaml
 
     result = dict(arguments)
@@ -138,7 +139,7 @@ def overridden(arguments: Mapping[str, Any], assignments: Iterable[str]) -> dict
         if not (name and equals):
             raise ValueError(f"`assignments` must have the form NAME=VALUE, got {assignment!r}")
         try:
-            value = yaml.load(text, _loader())
+            value = yaml.load(text, loader)
         except yaml.YAMLError as error:
             raise ValueError(f"`assignments` must have values in YAML, got {assignment!r}") from error
         for part in reversed(name.split(".")):
@@ -148,10 +149,21 @@ def overridden(arguments: Mapping[str, Any], assignments: Iterable[str]) -> dict
 
 
 def zoo_record(text: str) -> dict[str, Any]:
-    """Return the dictionary that RL Zoo wrote as a Python object in YAML, without running any code of the file.
+    """Return the dictionary that RL Zoo wrote as a Python object in YAML, see :func:`zoo_loader`."""
+    loader = zoo_loader()
+    import yaml
 
-    Values other than numbers, text, lists and dictionaries become None.
+    record: Any = yaml.load(text, loader)
+    return dict(record) if isinstance(record, dict | list) else {}
+
+
+@cache
+def zoo_loader() -> type[SafeLoader]:
+    """Return a loader for Python objects that RL Zoo wrote in YAML, which runs no code of the file.
+
+    Values other than numbers, text, lists, tuples and dictionaries become lists of their arguments, or None.
     """
+    require("yaml", "zoo")
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -161,11 +173,12 @@ def zoo_record(text: str) -> dict[str, Any]:
         if not isinstance(node, yaml.SequenceNode):
             return None
         values = loader.construct_sequence(node, deep=True)
-        return dict(values[0]) if suffix == "object/apply:collections.OrderedDict" else values
+        if suffix == "object/apply:collections.OrderedDict":
+            return dict(*values)
+        return tuple(values) if suffix == "tuple" else values
 
     Loader.add_multi_constructor("tag:yaml.org,2002:python/", other)
-    record: Any = yaml.load(text, Loader)
-    return dict(record) if isinstance(record, dict | list) else {}
+    return Loader
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -237,6 +237,48 @@ def test_file_without_a_model_is_refused(tmp_path: Path) -> None:
         load_for_evaluation("sac", tmp_path / "m.zip")
 
 
+def edited(source: Path, target: Path, **members: str | None) -> None:
+    """Copy a zip with other contents of some members, or without them."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            text = members.get(name.replace(".", "_"), old.read(name))
+            if text is not None:
+                new.writestr(name, text)
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"policy_pth": "none"}, "Error"),
+        ({"policy_pth": None}, "KeyError"),
+        ({"data": "[1]"}, "AttributeError"),
+        ({"data": "{"}, "JSONDecodeError"),
+    ],
+)
+def test_damaged_model_is_refused(model: SAC, members: dict[str, str | None], reason: str, tmp_path: Path) -> None:
+    model.save(tmp_path / "m.zip")
+    edited(tmp_path / "m.zip", tmp_path / "damaged.zip", **members)
+    with pytest.raises(ValueError, match=rf"`path` must be a whole model saved by .*damaged\.zip: \w*{reason}") as stop:
+        load_for_evaluation("sac", tmp_path / "damaged.zip")
+    assert "\n" not in str(stop.value)
+
+
+def test_damaged_weights_and_spaces_are_refused(model: SAC, tmp_path: Path) -> None:
+    """Weights of another size, and data that lost the spaces: neither is the fault of the algorithm's name."""
+    model.save(tmp_path / "m.zip")
+    SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [9]}, buffer_size=10).save(tmp_path / "other.zip")
+    data = {}
+    for name in ("m", "other"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip") as file:
+            data[name] = file.read("data").decode()
+    edited(tmp_path / "m.zip", tmp_path / "size.zip", data=data["other"])
+    spaceless = {key: value for key, value in json.loads(data["m"]).items() if key != "action_space"}
+    edited(tmp_path / "m.zip", tmp_path / "spaces.zip", data=json.dumps(spaceless))
+    for name, reason in (("size", "RuntimeError"), ("spaces", "KeyError")):
+        with pytest.raises(ValueError, match=rf"`path` must be a whole model saved by .*{name}\.zip: {reason}"):
+            load_for_evaluation("sac", tmp_path / f"{name}.zip")
+
+
 def test_a_model_trained_with_hindsight_experience(tmp_path: Path) -> None:
     """Its replay buffer would ask for the environment, which loading for evaluation does not have."""
 

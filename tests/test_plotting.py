@@ -69,6 +69,23 @@ def test_seeds_are_grouped(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.asarray(axes.lines[0].get_ydata()), 0.5)
 
 
+@pytest.mark.parametrize("row", ["a,10,1.0", "1.0,10"])
+def test_a_damaged_monitor_file_is_named(row: str, tmp_path: Path) -> None:
+    (tmp_path / "0.monitor.csv").write_text(f"{HEADER}{row}\n")
+    with pytest.raises(ValueError, match=r"`runs` must have readable records, got .*0\.monitor\.csv"):
+        monitor_curve(tmp_path)
+
+
+def test_damaged_evaluations_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "evaluations.npz"
+    file.write_text("none")
+    with pytest.raises(ValueError, match=r"`runs` must have readable records, got .*evaluations\.npz"):
+        evaluations_curve(tmp_path)
+    np.savez(file, timesteps=[100])
+    with pytest.raises(ValueError, match=r"`runs` must have readable records, got .*evaluations\.npz"):
+        evaluations_curve(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,5 +1,7 @@
 """The hyper-parameter files: RL Zoo and we read the same arguments, and assignments override them."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ def test_notice_says_which_block() -> None:
 
 
 def test_a_file_without_a_default() -> None:
-    words = r"`env` must be one of HalfCheetah-v5, ardae/HopperAbsorbing-v5, .*, the blocks of gail_dac\.yml, got"
+    words = r"`env_id` must be one of HalfCheetah-v5, ardae/HopperAbsorbing-v5, .*, the blocks of gail_dac\.yml, got"
     with pytest.raises(ValueError, match=rf"{words} 'Pendulum-v1'"):
         presets.constructor_arguments("gail", "Pendulum-v1", "dac")
 
@@ -126,3 +128,17 @@ def test_unknown_preset() -> None:
         presets.config_file("td3", "paper")
     with pytest.raises(ValueError, match="`preset` must be one of 'paper', got 'fast'"):
         presets.config_file("sac_ardae", "fast")
+
+
+@pytest.mark.parametrize("read", [lambda: presets.zoo_record("a: 1"), lambda: presets.overridden({}, ["a=1"])])
+def test_without_yaml_the_extra_is_named(read: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for loader in (presets._loader, presets.zoo_loader):
+        loader.cache_clear()
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(ImportError, match=r"yaml is not installed; .*'ardae-rl\[zoo\]'"):
+        read()
+
+
+def test_records_of_rl_zoo_create_no_objects() -> None:
+    text = "a: !!python/tuple [1, 2]\nb: !!python/object/apply:os.getcwd []\nc: !!python/name:os.getcwd\n"
+    assert presets.zoo_record(text) == {"a": (1, 2), "b": [], "c": None}

@@ -42,6 +42,18 @@ def described(pretrained: str | None, **given: Any) -> PretrainedModel | None:
     return model
 
 
+def check_left_out(pretrained: str | None, **given: Any) -> None:
+    """Check that options are None which choose a run, as the option ``--pretrained`` does not need.
+
+    :param pretrained: Name of the model.
+    :param given: The options.
+    :raises ValueError: If one is not.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"`{name}` must be left out with the model {pretrained!r}, got {str(value)!r}")
+
+
 def model_file(path: Path) -> tuple[Path, Path | None, dict[str, Any]]:
     """Return the file of a run's model, that of its VecNormalize, and the arguments of its environment."""
     return *evaluation.find_model(path), evaluation.trained_env_kwargs(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import gymnasium as gym
 from stable_baselines3.common.monitor import Monitor
 
-from ardae_rl.common.checks import check_count
+from ardae_rl.common.checks import check_count, check_seed
 from ardae_rl.common.optional import require
 from ardae_rl.evaluation import Evaluation, evaluate
 from ardae_rl.plotting import learning_curves
@@ -23,9 +23,10 @@ def demo(out: str | Path = "runs/demo", seed: int = 0, timesteps: int = 5_000) -
     :param out: Folder for the files.
     :param seed: Seed of training and evaluation.
     :param timesteps: Number of environment steps to train for.
-    :raises ValueError: For fewer time steps than one episode has.
+    :raises ValueError: For fewer time steps than one episode has, or a seed out of range.
     """
     check_count("timesteps", timesteps, _EPISODE_STEPS)
+    check_seed(seed)
     require("matplotlib", "plots")  # before the training, not after it
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

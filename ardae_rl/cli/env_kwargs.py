@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-EnvKwargs = Annotated[
-    list[str] | None,
-    typer.Option(
+
+def _option(default: str) -> Any:
+    return typer.Option(
         "--env-kwargs",
         metavar="NAME:VALUE",
-        help="An argument of the environment, with a value in Python; repeatable. By default those of the training.",
-    ),
-]
+        help=f"An argument of the environment, with a value in Python; repeatable. By default those {default}.",
+    )
+
+
+EnvKwargs = Annotated[list[str] | None, _option("of the training")]
+TrainingEnvKwargs = Annotated[list[str] | None, _option("that the id is registered with")]
 
 
 def parsed(env_kwargs: Iterable[str] | None) -> dict[str, Any]:
@@ -33,4 +36,11 @@ def parsed(env_kwargs: Iterable[str] | None) -> dict[str, Any]:
                 f"`env_kwargs` must have the form NAME:VALUE with a value in Python, such as continuous:False or "
                 f"renderer:'fast', got {text!r}"
             )
+        if name == "max_episode_steps" and not _is_limit(arguments[name]):
+            raise ValueError(f"`env_kwargs` must have a positive integer for max_episode_steps, got {text!r}")
     return arguments
+
+
+def _is_limit(value: object) -> bool:
+    """Return whether Gymnasium takes a value for a time limit, None and -1 for no limit."""
+    return value is None or (type(value) is int and (value > 0 or value == -1))

@@ -76,6 +76,8 @@ def one_line(error: BaseException) -> str | None:
     if unsupported:
         kinds = " or ".join(re.findall(r"\.(\w+)'", unsupported[1]))
         return f"`env_id` must have {kinds} actions for this algorithm, got {unsupported[2]}"
+    if re.match(r"(Observation|Action) spaces do not match", message):
+        return f"`env_id` must have the spaces that the model was trained with: {message}"
     return f"{message}{_near_names(message)}" or type(error).__name__
 
 

@@ -20,9 +20,11 @@ from ardae_rl.cli.commands import command
 from ardae_rl.cli.env_kwargs import EnvKwargs, parsed
 from ardae_rl.cli.errors import print_error
 from ardae_rl.cli.world_model import app as world_model_app
+from ardae_rl.common.checks import check_count, check_output, check_seed
 from ardae_rl.grid.suites import DEFAULT_ALGORITHMS, SUITES, VARIANTS
 from ardae_rl.plotting import SOURCES, learning_curves
-from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS, algorithm_class, environment_id, imported
+from ardae_rl.pretrained.catalog import PretrainedModel
+from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS, algorithm_class, environment_id, folder_name, imported
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.version import __version__
 
@@ -59,8 +61,14 @@ Model = Annotated[Path, _MODEL]
 AnyAlgo = Annotated[str | None, _ALGO]
 AnyEnv = Annotated[str | None, _ENV]
 AnyModel = Annotated[Path | None, _MODEL]
-Folder = Annotated[Path, typer.Option("--folder", "-f", help="Folder that `train` logged to.")]
-ExpId = Annotated[int, typer.Option(help="Number of the run; 0 is the newest run that has a model.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", "-f", help="Folder that `train` logged to; by default logs.", show_default=False),
+]
+ExpId = Annotated[
+    int | None,
+    typer.Option(help="Number of the run; by default, or 0, the newest run that has a model.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the environment and of sampled actions.")]
 
 _CHECKOUT = "git clone it; pip install -e '.[experiments]' in its folder; then there: python -m experiments run"
@@ -85,7 +93,7 @@ def train(
     """
     arguments = list(ctx.args)
     env_id = zoo.check_names(algo, env_id, arguments)
-    zoo.check_arguments(algo, arguments)
+    zoo.check_arguments(algo, arguments, env_id)
     zoo.add_demonstrations(algo, demonstrations, arguments, env_id)
     if not zoo.has_option(arguments, *zoo.CONF_FILE):
         config = presets.config_file(algo, preset)
@@ -95,18 +103,19 @@ def train(
         raise ValueError(f"`preset` must be left out beside -conf, got {preset!r}")
     if progress:
         arguments.append("--progress")
+    log_folder = Path((zoo.option_values(arguments, *zoo.LOG_FOLDER) or ["logs"])[0])
+    earlier = zoo.run_folders(log_folder, algo, env_id)
     zoo.run_script("train", ["--algo", algo, "--env", env_id, *arguments])
     if not zoo.has_option(arguments, *zoo.OPTIMIZE):
-        _draw(algo, env_id, arguments)
+        for run in sorted(zoo.run_folders(log_folder, algo, env_id) - earlier):
+            _draw(algo, env_id, run)
 
 
-def _draw(algo: str, env_id: str, arguments: list[str]) -> None:
-    """Draw plots of what the newest run has learned into its folder, if the algorithm has any."""
+def _draw(algo: str, env_id: str, run: Path) -> None:
+    """Draw plots of what a run has learned into its folder, if the algorithm has any, and the run a model."""
     after_training = ALGORITHMS[algo].after_training
-    if after_training is None:
+    if after_training is None or not (run / f"{folder_name(env_id)}.zip").is_file():
         return
-    log_folder = Path((zoo.option_values(arguments, *zoo.LOG_FOLDER) or ["logs"])[0])
-    run = zoo.run_folder(log_folder, algo, env_id, zoo.find_run(log_folder, algo, env_id, 0, []))
     model = evaluation.load_for_evaluation(algo, evaluation.find_model(run)[0])
     for path in imported(after_training)(model, env_id, run, evaluation.trained_env_kwargs(run)):
         typer.echo(f"wrote {path}")
@@ -117,8 +126,8 @@ def enjoy(
     ctx: typer.Context,
     algo: AnyAlgo = None,
     env_id: AnyEnv = None,
-    folder: Folder = Path("logs"),
-    exp_id: ExpId = 0,
+    folder: Folder = None,
+    exp_id: ExpId = None,
     pretrained: Pretrained = None,
 ) -> None:
     """Watch a trained agent.
@@ -136,8 +145,8 @@ def record(
     ctx: typer.Context,
     algo: AnyAlgo = None,
     env_id: AnyEnv = None,
-    folder: Folder = Path("logs"),
-    exp_id: ExpId = 0,
+    folder: Folder = None,
+    exp_id: ExpId = None,
     pretrained: Pretrained = None,
 ) -> None:
     """Record a video of a trained agent into the folder videos/ of its run; of a pretrained one, into videos/ here.
@@ -145,12 +154,30 @@ def record(
     All other options are RL Zoo's: -n STEPS, -o FOLDER, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.record_video --help`.
     """
-    agents.described(pretrained, algo=algo, env_id=env_id)
+    _described(pretrained, ctx.args, algo, env_id, folder, exp_id)
     typer.echo(f"recording {pretrained or f'{algo} on {env_id}'}")
     arguments = list(ctx.args)
-    if pretrained is not None and not zoo.has_option(arguments, "-o", "--output-folder"):
+    if pretrained is not None and not zoo.has_option(arguments, *zoo.OUTPUT_FOLDER):
         arguments += ["-o", "videos"]
     _play("record_video", arguments, algo, env_id, folder, exp_id, pretrained)
+
+
+def _described(
+    pretrained: str | None,
+    arguments: list[str],
+    algo: str | None,
+    env_id: str | None,
+    folder: Path | None,
+    exp_id: int | None,
+) -> PretrainedModel | None:
+    """Return the pretrained model to play, which is in no run, or None if a run is to be played."""
+    model = agents.described(pretrained, algo=algo, env_id=env_id)
+    if model is not None:
+        agents.check_left_out(pretrained, folder=folder, exp_id=exp_id)
+        for option in zoo.MODEL_OF_RUN:
+            if zoo.has_option(arguments, option):
+                raise ValueError(f"{option} must be left out with the model {pretrained!r}")
+    return model
 
 
 def _play(
@@ -158,19 +185,23 @@ def _play(
     arguments: list[str],
     algo: str | None,
     env_id: str | None,
-    folder: Path,
-    exp_id: int,
+    folder: Path | None,
+    exp_id: int | None,
     pretrained: str | None,
 ) -> None:
     """Run a script of RL Zoo on a pretrained model, on the chosen run, or on the newest one that has the model."""
-    model = agents.described(pretrained, algo=algo, env_id=env_id)
+    model = _described(pretrained, arguments, algo, env_id, folder, exp_id)
     if model is not None:
         with agents.as_run(model) as (log_folder, env_kwargs):
             _play(script, [*env_kwargs, *arguments], model.algo, model.env_id, log_folder, 1, None)
         return
     assert algo is not None and env_id is not None
     env_id = zoo.check_names(algo, env_id, arguments)
-    run = zoo.find_run(folder, algo, env_id, exp_id, arguments)
+    zoo.check_steps(arguments)
+    zoo.check_device(arguments)
+    zoo.check_folder(arguments, *zoo.OUTPUT_FOLDER)
+    folder = folder or Path("logs")
+    run = zoo.find_run(folder, algo, env_id, exp_id or 0, arguments)
     fixed = ["--algo", algo, "--env", env_id, "--folder", str(folder), "--exp-id", str(run)]
     zoo.run_script(script, [*fixed, *arguments])
 
@@ -193,6 +224,10 @@ def evaluate(
     if model is not None:
         algo, env_id = model.algo, model.env_id
     assert algo is not None and env_id is not None
+    check_count("n_episodes", n_episodes)
+    check_seed(seed)
+    if output is not None:
+        check_output("output", output)
     algorithm_class(algo)
     environment_id(env_id)
     if model is not None:
@@ -215,9 +250,9 @@ def evaluate(
             on_episode=update,
         )
     result = replace(result, algo=algo, model=pretrained or str(file))
+    typer.echo(result)
     if output is not None:
         result.write(output)
-    typer.echo(result)
 
 
 @command(app, "collect-demos --algo sac --env Pendulum-v1 --model logs/sac/Pendulum-v1_1 --out demos.npz")
@@ -239,6 +274,9 @@ def collect_demos(
 
     from ardae_rl.irl import collect_demonstrations, save_trajectories
 
+    check_count("n_episodes", n_episodes)
+    check_seed(seed)
+    check_output("out", out)
     algorithm_class(algo)
     file, statistics = evaluation.find_model(path)
     kwargs = evaluation.trained_env_kwargs(path) if env_kwargs is None else parsed(env_kwargs)
@@ -250,9 +288,10 @@ def collect_demos(
         check_for_correct_spaces(venv, agent.observation_space, agent.action_space)
         set_random_seed(seed)  # of sampled actions
         trajectories = collect_demonstrations(agent, venv, n_episodes, deterministic, seed)
-    save_trajectories(out, trajectories)
     returns = [float(trajectory.rewards.sum()) for trajectory in trajectories if trajectory.rewards is not None]
-    typer.echo(f"wrote {out}: {len(trajectories)} episodes, mean return {sum(returns) / len(returns):.2f}")
+    typer.echo(f"{len(trajectories)} episodes, mean return {sum(returns) / len(returns):.2f}")
+    save_trajectories(out, trajectories)
+    typer.echo(f"wrote {out}")
 
 
 @command(app, "plot logs/sac_ardae/Pendulum-v1_1 logs/sac/Pendulum-v1_1 --output pendulum.png")
@@ -265,8 +304,11 @@ def plot(
     window: Annotated[int, typer.Option(help="Number of training episodes to average over.")] = 20,
 ) -> None:
     """Draw learning curves: mean and standard deviation over runs."""
+    output = output if output.suffix else output.with_suffix(".png")
+    check_output("output", output)
+    figure = learning_curves(runs, source, window)
     output.parent.mkdir(parents=True, exist_ok=True)
-    learning_curves(runs, source, window).savefig(output, dpi=150)
+    figure.savefig(output, dpi=150)
     typer.echo(f"wrote {output}")
 
 

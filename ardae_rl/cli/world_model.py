@@ -6,18 +6,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ardae_rl import presets
 from ardae_rl.cli.commands import command
-from ardae_rl.cli.env_kwargs import EnvKwargs, parsed
+from ardae_rl.cli.env_kwargs import EnvKwargs, TrainingEnvKwargs, parsed
 from ardae_rl.common.callbacks import StopAfter
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count, check_positive, check_seed
 from ardae_rl.environments import EnvDescription
 from ardae_rl.evaluation import evaluate as run_evaluation
-from ardae_rl.registry import folder_name
+from ardae_rl.evaluation import load_for_evaluation
+from ardae_rl.registry import environment_id, folder_name
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.runs.tables import write_csv
 
@@ -60,7 +61,7 @@ def collect(
     preset: Preset = None,
     seed: Seed = 0,
     assignments: Set = None,
-    env_kwargs: EnvKwargs = None,
+    env_kwargs: TrainingEnvKwargs = None,
 ) -> None:
     """Collect episodes."""
     with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
@@ -76,7 +77,7 @@ def vision(
     preset: Preset = None,
     seed: Seed = 0,
     assignments: Set = None,
-    env_kwargs: EnvKwargs = None,
+    env_kwargs: TrainingEnvKwargs = None,
 ) -> None:
     """Train the vision model."""
     with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
@@ -92,7 +93,7 @@ def memory(
     preset: Preset = None,
     seed: Seed = 0,
     assignments: Set = None,
-    env_kwargs: EnvKwargs = None,
+    env_kwargs: TrainingEnvKwargs = None,
 ) -> None:
     """Train the memory model."""
     with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
@@ -109,7 +110,7 @@ def controller(
     preset: Preset = None,
     seed: Seed = 0,
     assignments: Set = None,
-    env_kwargs: EnvKwargs = None,
+    env_kwargs: TrainingEnvKwargs = None,
 ) -> None:
     """Evolve the controller, and save the agent as FOLDER/model.zip."""
     _learn(env_id, folder, preset, seed, assignments, env_kwargs)
@@ -126,13 +127,14 @@ def train(
         str | None,
         typer.Option(help="Time for everything, e.g. 90m or 2h. If necessary, the controller's search ends early."),
     ] = None,
-    n_episodes: Annotated[int, typer.Option("--episodes", help="Number of episodes of the evaluation.")] = 100,
-    env_kwargs: EnvKwargs = None,
+    evaluation_episodes: Annotated[int, typer.Option("--episodes", help="Number of episodes of the evaluation.")] = 100,
+    env_kwargs: TrainingEnvKwargs = None,
 ) -> None:
     """Run all stages, evaluate the agent, draw learning curves and film it."""
+    check_count("evaluation_episodes", evaluation_episodes)
     seconds = None if budget is None else _seconds(budget)
     folder = _learn(env_id, folder, preset, seed, assignments, env_kwargs, seconds)
-    evaluate(env_id, folder, n_episodes, env_kwargs=env_kwargs)
+    evaluate(env_id, folder, evaluation_episodes, env_kwargs=env_kwargs)
     from ardae_rl.world_models.plots import draw_learning
 
     # A budget can end before the first search, or during a later round's collection
@@ -154,6 +156,7 @@ def evaluate(
     env_kwargs: EnvKwargs = None,
 ) -> None:
     """Evaluate FOLDER/model.zip on the unmodified environment, and write evaluation.json and evaluation.csv there."""
+    check_seed(seed)
     folder = folder or _default_folder(env_id or _ENV)
     model = _load(folder)
     env_id, kwargs = _evaluation_env(model, env_id, env_kwargs)
@@ -177,6 +180,8 @@ def dream(
     """Film FOLDER/model.zip: the environment, the vision model's reconstruction, and a dream from the same start."""
     from ardae_rl.world_models.film import film
 
+    check_seed(seed)
+    check_count("n_steps", n_steps)
     folder = folder or _default_folder(env_id or _ENV)
     model = _load(folder)
     env = EnvDescription.of_id(*_evaluation_env(model, env_id, env_kwargs))
@@ -194,7 +199,7 @@ def _evaluation_env(model: WorldModels, env_id: str | None, env_kwargs: list[str
     if env_id is None and trained is None:
         raise ValueError("`env_id` must be given for a model whose environment was not registered, got None")
     kwargs = parsed(env_kwargs)
-    if env_kwargs is None and trained is not None and env_id in (None, trained.spec.id):
+    if env_kwargs is None and trained is not None and (env_id is None or environment_id(env_id) == trained.spec.id):
         kwargs = trained.kwargs
     return env_id or trained.spec.id, kwargs  # type: ignore[union-attr]
 
@@ -242,6 +247,7 @@ def _configured(
     """
     from ardae_rl.world_models import WorldModels
 
+    check_seed(seed)
     description = EnvDescription.of_id(env_id, parsed(env_kwargs))
     folder, env_id = folder or _default_folder(env_id), description.spec.id
     typer.echo(presets.used_block(presets.config_file("world_models", preset), env_id))
@@ -257,14 +263,15 @@ def _configured(
 
 
 def _load(folder: Path) -> WorldModels:
-    from ardae_rl.world_models import WorldModels
-
     path = folder / "model.zip"
     if not path.exists():
         raise ValueError(
             f"`folder` must be one that `ardae-rl world-model train` wrote, got {folder} without model.zip"
         )
-    return WorldModels.load(path)
+    try:
+        return cast("WorldModels", load_for_evaluation("world_models", path))
+    except ValueError as error:
+        raise ValueError(f"`folder` must have a model of world_models, got {folder}: {error}") from error
 
 
 def _print(row: dict[str, float]) -> None:

@@ -10,13 +10,15 @@ import re
 import runpy
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import takewhile
+from contextlib import contextmanager, nullcontext
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from ardae_rl import presets
 from ardae_rl.cli.env_kwargs import parsed
 from ardae_rl.common.checks import check_choice, close_matches
 from ardae_rl.common.cpu import keep_freed_memory
@@ -32,6 +34,10 @@ _HYPERPARAMS = ("-params", "--hyperparams")
 CONF_FILE = ("-conf", "--conf-file")
 LOG_FOLDER = ("-f", "--log-folder")
 OPTIMIZE = ("-optimize", "--optimize-hyperparameters")
+OUTPUT_FOLDER = ("-o", "--output-folder")
+MODEL_OF_RUN = ("--load-best", "--load-checkpoint", "--load-last-checkpoint")
+_TRAINED_AGENT = ("-i", "--trained-agent")
+_STEPS = ("-n", "--n-timesteps")
 
 
 def register(playback: bool = False) -> None:
@@ -74,12 +80,22 @@ def check_names(algo: str, env_id: str, arguments: list[str]) -> str:
     return environment_id(env_id)
 
 
-def check_arguments(algo: str, arguments: list[str]) -> None:
+def check_arguments(algo: str, arguments: list[str], env_id: str) -> None:
     """Check what RL Zoo would notice late, or not at all.
 
-    :raises ValueError: For a search with an algorithm that has no search space, or a path that cannot be a folder.
+    :param algo: Name of the algorithm.
+    :param arguments: RL Zoo's options.
+    :param env_id: Id of the environment.
+    :raises ValueError: For a search with an algorithm that has no search space, a number of steps that is not
+        positive, an unknown device, or a path that cannot be what it is to be.
     :raises ImportError: If Weights & Biases is asked for and not installed.
     """
+    check_steps(arguments)
+    check_device(arguments)
+    for agent in option_values(arguments, *_TRAINED_AGENT)[:1]:
+        if not (agent.endswith(".zip") and Path(agent).is_file()):
+            raise ValueError(f"{_TRAINED_AGENT[0]} must be the .zip of a saved model, got {agent}")
+    _check_conf_file(arguments, env_id)
     if has_option(arguments, *OPTIMIZE):
         require("rl_zoo3", "zoo")
         from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
@@ -88,9 +104,82 @@ def check_arguments(algo: str, arguments: list[str]) -> None:
         check_choice("algo", algo, sorted({*HYPERPARAMS_SAMPLER, *ours}))
     if "--track" in arguments and importlib.util.find_spec("wandb") is None:
         raise ImportError("--track needs Weights & Biases: pip install wandb")
-    for folder in option_values(arguments, *LOG_FOLDER)[:1]:
+    check_folder(arguments, *LOG_FOLDER)
+
+
+def check_device(arguments: list[str]) -> None:
+    """Check the device.
+
+    :raises ValueError: If PyTorch knows no such device.
+    """
+    for device in option_values(arguments, "--device")[:1]:
+        try:
+            get_device(device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"--device must be auto or one of PyTorch, such as cpu or cuda:0, got {device!r}"
+            ) from error
+
+
+def _check_conf_file(arguments: list[str], env_id: str) -> None:
+    """Check the file of hyper-parameters, as far as it can be read without running it."""
+    for name in option_values(arguments, *CONF_FILE)[:1]:
+        path = Path(name)
+        if path.suffix in (".yml", ".yaml"):
+            _check_block(path, env_id, option_values(arguments, *_HYPERPARAMS))
+        elif path.suffix == ".py" or (not path.exists() and _is_module(name)):
+            continue
+        else:
+            raise ValueError(f"{CONF_FILE[0]} must be a .yml or .py file, or a module to import, got {name!r}")
+
+
+def _check_block(path: Path, env_id: str, overriding: list[str]) -> None:
+    """Check that a file has hyper-parameters for an environment, and among them the number of steps."""
+    require("yaml", "zoo")
+    import yaml
+
+    try:
+        blocks = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{CONF_FILE[0]} must be a file in YAML, got {path}: {error}") from error
+    if not (isinstance(blocks, dict) and all(isinstance(block, dict) for block in blocks.values())):
+        raise ValueError(f"{CONF_FILE[0]} must have a block of hyper-parameters per environment, got {path}")
+    block = blocks.get(env_id, blocks.get("default"))
+    given = any(value.startswith("n_timesteps:") for value in overriding)
+    if block is not None and "n_timesteps" not in block and not given:  # RL Zoo needs it also beside -n
+        raise ValueError(f"{CONF_FILE[0]} must have n_timesteps for {env_id}, got {path}, which has {', '.join(block)}")
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def check_steps(arguments: list[str]) -> None:
+    """Check the number of steps, for which RL Zoo silently takes that of the hyper-parameters if it is negative.
+
+    :raises ValueError: If it is not positive.
+    """
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, equals, value = argument.partition("=")
+        if option in _STEPS:
+            steps = value if equals else following
+            if re.fullmatch(r"-\d+|0+", steps):
+                raise ValueError(f"{option} must be a positive number of steps, got {steps}")
+
+
+def check_folder(arguments: list[str], *names: str) -> None:
+    """Check that the value of an option can be a folder to write to.
+
+    :param arguments: RL Zoo's options.
+    :param names: The option's names, the shortest first.
+    :raises ValueError: If it is a file, or below one.
+    """
+    for folder in option_values(arguments, *names)[:1]:
         if any(parent.is_file() for parent in (Path(folder), *Path(folder).parents)):
-            raise ValueError(f"-f must be a folder, got {folder}, which is a file or below one")
+            raise ValueError(f"{names[0]} must be a folder, got {folder}, which is a file or below one")
 
 
 def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_id: str | None = None) -> None:
@@ -167,9 +256,15 @@ def find_run(log_folder: Path, algo: str, env_id: str, exp_id: int, arguments: l
     return exp_id or max(numbers)
 
 
-def run_folder(log_folder: Path, algo: str, env_id: str, number: int) -> Path:
-    """Return the folder of a run in RL Zoo's layout."""
-    return log_folder / algo / f"{folder_name(env_id)}_{number}"
+def run_folders(log_folder: Path, algo: str, env_id: str) -> set[Path]:
+    """Return the folders of all runs in RL Zoo's layout: ``<env>_<number>``, with ``--uuid`` ``<env>_<number>_<id>``.
+
+    :param log_folder: Folder that RL Zoo logs to.
+    :param algo: Name of the algorithm.
+    :param env_id: Id of the environment.
+    """
+    form = re.compile(re.escape(folder_name(env_id)) + r"_\d+(_[0-9a-f-]{36})?")
+    return {run for run in (log_folder / algo).glob("*") if form.fullmatch(run.name)}
 
 
 def _model_pattern(env_name: str, arguments: list[str]) -> str:
@@ -192,13 +287,14 @@ def run_script(script: str, arguments: list[str]) -> None:
 
     Through runpy, because ``record_video`` has no function to call and ``rl_zoo3.cli`` needs seaborn for anything.
     """
-    register(playback=script != "train")
+    acts_only = script != "train"
+    register(playback=acts_only)
     keep_freed_memory()
     if not has_display():
         os.environ.setdefault("MUJOCO_GL", "egl")  # Gymnasium tries the window system first and then fails
     command, sys.argv = sys.argv, [f"ardae-rl {script}", *map(str, arguments)]
     try:
-        with _errors_of_options():
+        with _errors_of_options(), _safe_records() if acts_only else nullcontext():
             runpy.run_module(f"rl_zoo3.{script}", run_name="__main__", alter_sys=True)
     except Exception as error:
         if type(error).__module__.startswith("wandb."):  # such as that no key is configured
@@ -209,11 +305,27 @@ def run_script(script: str, arguments: list[str]) -> None:
 
 
 @contextmanager
+def _safe_records() -> Iterator[None]:
+    """Make RL Zoo read the records of a run, ``config.yml`` and ``args.yml``, without running code in their YAML."""
+    import yaml
+
+    unsafe, yaml.UnsafeLoader = yaml.UnsafeLoader, presets.zoo_loader()  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        yaml.UnsafeLoader = unsafe  # type: ignore[misc]
+
+
+@contextmanager
 def _errors_of_options() -> Iterator[None]:
-    """Make RL Zoo's parser raise a ValueError instead of printing its usage, also for values that are no Python."""
+    """Make RL Zoo's parser raise a ValueError instead of printing its usage, also for values that are no Python.
+
+    It does not take abbreviated options (``--conf``) or values without a space (``-flogs``), which we would not see.
+    """
     from rl_zoo3.utils import StoreDict
 
     error, store = argparse.ArgumentParser.error, StoreDict.__call__
+    abbreviated = argparse.ArgumentParser._get_option_tuples
 
     def raise_error(parser: argparse.ArgumentParser, message: str) -> None:
         unknown = re.match(r"unrecognized arguments: (-\S+)", message)
@@ -229,10 +341,12 @@ def _errors_of_options() -> Iterator[None]:
             raise ValueError(f"{option} must have the form {form}, got {' '.join(values)!r}: {failure}") from failure
 
     argparse.ArgumentParser.error = raise_error  # type: ignore[method-assign, assignment]
+    argparse.ArgumentParser._get_option_tuples = lambda *_: []  # type: ignore[method-assign]
     StoreDict.__call__ = store_checked
     try:
         yield
     finally:
+        argparse.ArgumentParser._get_option_tuples = abbreviated  # type: ignore[method-assign]
         argparse.ArgumentParser.error, StoreDict.__call__ = error, store  # type: ignore[method-assign]
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 
 def close_matches(matches: Collection[str]) -> str:
@@ -116,6 +117,29 @@ def check_finite(name: str, value: float) -> None:
     check_number(name, value)
     if math.isinf(value):
         raise ValueError(f"`{name}` must be finite, got {value!r}")
+
+
+def check_seed(seed: int) -> None:
+    """Check that ``seed`` can seed all random generators, of which NumPy's takes 32 bits.
+
+    :raises ValueError: If it cannot.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be between 0 and {2**32 - 1}, got {seed}")
+
+
+def check_output(name: str, path: Path) -> None:
+    """Check that an argument can be the path of a file to write: before the work whose result it is to hold.
+
+    :param name: Name of the argument.
+    :param path: The path. Its folder need not exist.
+    :raises ValueError: If it is a folder, or below a file.
+    """
+    if path.is_dir():
+        raise ValueError(f"`{name}` must be a file to write, got {path}, which is a folder")
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise ValueError(f"`{name}` must be a file to write, got {path}, which is below the file {parent}")
 
 
 def check_number(name: str, value: float) -> None:

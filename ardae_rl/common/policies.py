@@ -16,7 +16,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
 from ardae_rl.common.activations import activation_class
-from ardae_rl.common.checks import check_count
+from ardae_rl.common.checks import check_count, check_widths
 from ardae_rl.common.critics import make_critics
 from ardae_rl.common.queries import FiniteObservations, query_actions, query_observations
 from ardae_rl.common.squashed import log_half_range, pre_tanh_actions
@@ -98,17 +98,6 @@ def check_no_sde(use_sde: bool) -> None:
         raise ValueError("`use_sde` must be False, because the actor has no exploration matrix, got True")
 
 
-def _check_widths(net_arch: list[int] | dict[str, list[int]] | None) -> None:
-    """Check the widths of hidden layers, which SB3 takes as they are.
-
-    :raises ValueError: For a layer without units.
-    :raises TypeError: For a width that is no integer.
-    """
-    for part in net_arch.values() if isinstance(net_arch, dict) else [net_arch or []]:
-        for width in part:
-            check_count("net_arch", width)
-
-
 class NoTargets(nn.Module):
     """Stands in the place of target critics for a kind of critics that has none."""
 
@@ -167,7 +156,8 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
         **actor_kwargs: Any,
     ):
         check_count("n_critics", n_critics)
-        _check_widths(net_arch)
+        for part in net_arch.values() if isinstance(net_arch, dict) else [net_arch or []]:
+            check_widths("net_arch", part)
         activation_fn = activation_class("activation_fn", activation_fn)
         actor_activation_fn = activation_class("actor_activation_fn", actor_activation_fn or activation_fn)
         self.constructor_arguments["lr_schedule"] = self._dummy_schedule  # no schedule is needed to load a policy alone

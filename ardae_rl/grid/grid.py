@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.checks import check_choice, check_count, check_min
 from ardae_rl.grid.environment import check_environment
 from ardae_rl.grid.suites import SUITES, grid
 from ardae_rl.grid.training import EVALUATIONS, train
@@ -48,6 +48,7 @@ def benchmark(
     """
     check_choice("suite", suite, tuple(SUITES))
     check_count("jobs", jobs)
+    check_min("gpus", gpus, 0)
     if gpus and not ray:
         raise ValueError(f"`gpus` must be 0 without `ray`, got {gpus:g}")
     envs = SUITES[suite] if envs is None else envs

@@ -84,7 +84,10 @@ def grid(
         check_choice("algos", algo, tuple(VARIANTS))
         algorithm_class(VARIANTS[algo].algorithm)
     for env in envs:
-        environment_id(env)
+        try:
+            environment_id(env)
+        except ValueError as error:
+            raise ValueError(str(error).replace("`env_id`", "`envs`")) from error
     for name, value in {"n_seeds": n_seeds, "eval_freq": eval_freq, "eval_episodes": eval_episodes}.items():
         check_count(name, value)
     if steps < eval_freq or steps % eval_freq:

@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from ardae_rl.common.activations import FastTanh, activation_class
-from ardae_rl.common.checks import check_choice, check_count, check_min
+from ardae_rl.common.checks import check_choice, check_count, check_finite, check_min, check_widths
 from ardae_rl.common.compiled import normal_like
 from ardae_rl.common.cpu import chunk_length
 from ardae_rl.common.policies import SquashedActor, record_arguments
@@ -119,8 +119,7 @@ class ImplicitActor(SquashedActor):
         if output_noise is None:
             output_noise = _OUTPUT_NOISE if frame in WHITENING_FRAMES else 0.0
         check_min("output_noise", output_noise, 0)
-        if math.isinf(output_noise):
-            raise ValueError(f"`output_noise` must be finite, got {output_noise!r}")
+        check_finite("output_noise", output_noise)
         if output_noise > 0 and frame not in WHITENING_FRAMES:
             raise ValueError(f"`output_noise` must be 0 with frame={frame!r}, got {output_noise!r}")
         self.frame_kind, self.output_noise = frame, output_noise
@@ -317,6 +316,5 @@ def _architecture(
         generator_arch = generator_arch or [_HIDDEN_UNITS]
     if not generator_arch:
         raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")
-    for width in generator_arch:
-        check_count("generator_arch", width)
+    check_widths("generator_arch", generator_arch)
     return net_arch[:n_encoder_layers], location_arch, generator_arch

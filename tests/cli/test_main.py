@@ -24,6 +24,11 @@ SMALL = {
     "sac_nf": ("-params", "learning_starts:200"),
 }
 
+SAC = ("--algo", "sac", "--env", "Pendulum-v1", "--model", "sac.zip")
+ALGO = ("--algo", "sac", "--env", "Pendulum-v1")
+PRETRAINED = ("--pretrained", "sac_ardae-pendulum")
+EVALUATE, COLLECT = ("evaluate", *SAC), ("collect-demos", *SAC)
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -60,6 +65,39 @@ SMALL = {
             ["demonstrations[0].observations", "(3,)", "(2,)"],
         ),
         (("evaluate", "--algo", "sac", "--env", "Pendulum-v1", "--model", "text.zip"), ["text.zip"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-n", "0"), ["-n must be a positive number", "got 0"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-n", "-5"), ["-n must be a positive number", "got -5"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--n-timesteps=-1"), ["--n-timesteps must be", "got -1"]),
+        (("enjoy", "--algo", "sac", "--env", "Pendulum-v1", "--no-render", "-n", "0"), ["-n must be a positive"]),
+        (("record", "--algo", "sac", "--env", "Pendulum-v1", "-n", "-5"), ["-n must be a positive number", "got -5"]),
+        (("record", "--algo", "sac", "--env", "Pendulum-v1", "-o", "file/x"), ["-o must be a folder", "file/x"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--conf", "my.yml"), ["--conf", "--conf-file"]),
+        (("train", "--algo", "bc", "--env", "Pendulum-v1", "--demos", "d.npz", "--optimize"), ["--optimize"]),
+        ((*EVALUATE, "--output", "file/x.json"), ["--output must be a file", "file/x.json"]),
+        ((*EVALUATE, "--output", "."), ["--output must be a file", "is a folder"]),
+        ((*EVALUATE, "--seed", "-1"), ["--seed must be between 0 and 4294967295, got -1"]),
+        ((*COLLECT, "--out", "file/d.npz"), ["--out must be a file", "file/d.npz"]),
+        ((*COLLECT, "--out", "d.npz", "--seed", "-1"), ["--seed must be between 0 and 4294967295, got -1"]),
+        (("record", *PRETRAINED, "-f", "nowhere"), ["--folder must be left out with the model", "'nowhere'"]),
+        (("record", *PRETRAINED, "--exp-id", "7"), ["--exp-id must be left out with the model", "'7'"]),
+        (("enjoy", *PRETRAINED, "--no-render", "--load-best"), ["--load-best must be left out with the model"]),
+        (("train", *ALGO, "--device", "foo"), ["--device must be auto or one of PyTorch", "'foo'"]),
+        (("train", *ALGO, "-i", "missing.zip"), ["-i must be the .zip of a saved model", "missing.zip"]),
+        (("train", *ALGO, "-conf", "file"), ["-conf must be a .yml or .py file, or a module", "'file'"]),
+        (("train", *ALGO, "-conf", "no_such"), ["-conf must be a .yml or .py file, or a module", "'no_such'"]),
+        (
+            ("train", *ALGO, "-conf", "short.yml"),
+            ["-conf must have n_timesteps for Pendulum-v1", "short.yml", "policy"],
+        ),
+        (("train", *ALGO, "-conf", "list.yml"), ["-conf must have a block of hyper-parameters", "list.yml"]),
+        (("train", *ALGO, "-conf", "broken.yml"), ["-conf must be a file in YAML", "broken.yml"]),
+        ((*EVALUATE, "--env-kwargs", "max_episode_steps:'a'"), ["--env-kwargs must have a positive integer", "'a'"]),
+        (("benchmark", "--envs", "Pendulum-v1", "--ray", "--gpus", "-1"), ["--gpus must be >= 0, got -1"]),
+        (("benchmark", "--envs", "Foo-v1"), ["--envs must be registered with Gymnasium", "'Foo-v1'"]),
+        (("train", "--algo", "gail", "--env", "Pendulum-v1", "--preset", "dac", "--demos", "d.npz"), ["--env must be"]),
+        (("plot", "nowhere", "-o", "file/x.png"), ["--output must be a file to write", "file/x.png"]),
+        (("demo", "--seed", "-1"), ["--seed must be between 0 and 4294967295, got -1"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-fmylogs"), ["unrecognized arguments: -fmylogs"]),
     ],
 )
 def test_wrong_argument_is_one_line(
@@ -69,7 +107,12 @@ def test_wrong_argument_is_one_line(
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
     for name in ("empty.npz", "text.npz", "text.zip", "file"):
         Path(name).write_text("" if name == "empty.npz" else "none")
+    for name, text in {"short": "default: {policy: MlpPolicy}", "list": "[1]", "broken": "a: [1"}.items():
+        Path(f"{name}.yml").write_text(text)
+    untrained("sac", seed=0).save("sac.zip")
     np.savez("object.npz", lengths=[1], terminated=[True], actions=np.array([None]), observations=np.zeros((2, 3)))
+    observations = np.zeros((2, 3), np.float32)
+    np.savez("d.npz", lengths=[1], terminated=[True], actions=np.zeros((1, 1), np.float32), observations=observations)
     np.savez("other.npz", lengths=[1], terminated=[True], actions=np.zeros((1, 1)), observations=np.zeros((2, 2)))
     Path("cut.npz").write_bytes(Path("object.npz").read_bytes()[:300])
     done = CliRunner().invoke(app, arguments)
@@ -78,6 +121,19 @@ def test_wrong_argument_is_one_line(
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("error: ")
     assert [word for word in words if word not in lines[0]] == []
+
+
+@pytest.mark.parametrize("command", ["enjoy", "record"])
+def test_records_of_a_run_run_no_code(command: str, ardae_rl: Command, tmp_path: Path) -> None:
+    run = tmp_path / "logs/sac/Pendulum-v1_1"
+    (run / "Pendulum-v1").mkdir(parents=True)
+    untrained("sac", seed=0).save(run / "Pendulum-v1")
+    for name in ("config.yml", "args.yml"):
+        code = f'!!python/object/apply:os.system ["touch {tmp_path}/CODE_WAS_RUN"]'
+        (run / "Pendulum-v1" / name).write_text(f"env_kwargs: {{g: 2.0}}\nseed: {code}\n")
+    done = ardae_rl(command, "--algo", "sac", "--env", "Pendulum-v1", "--no-render", "-n", 2)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "CODE_WAS_RUN").exists()
 
 
 def test_record_names_only_what_it_records() -> None:
@@ -141,6 +197,26 @@ def test_evaluate_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algo
     done = CliRunner().invoke(app, ["plot", str(run), "--output", "curves/c.png"])
     assert done.exit_code == 0, done.output
     assert Path("curves/c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_image_of_a_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a suffix it is a PNG, which the command says; nothing is made for what cannot be drawn."""
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("run/monitor.csv").write_text('#{"t_start": 0.0}\nr,l,t\n1.0,10,1.0\n')
+    done = CliRunner().invoke(app, ["plot", "run", "-o", "noext"])
+    assert done.exit_code == 0 and "wrote noext.png" in done.output and Path("noext.png").is_file()
+    assert CliRunner().invoke(app, ["plot", "nowhere", "-o", "newfolder/x.png"]).exit_code == 2
+    assert not Path("newfolder").exists()
+
+
+def test_model_of_another_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    untrained("sac", seed=0).save("sac.zip")
+    arguments = ["--algo", "sac", "--env", "MountainCarContinuous-v0", "--model", "sac.zip"]
+    done = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: --env must have the spaces that the model was trained with: ")
 
 
 def test_progress_bar_and_default_block(ardae_rl: Command) -> None:
@@ -209,7 +285,7 @@ def test_demonstrations_and_inverse_rl(ardae_rl: Command, tmp_path: Path) -> Non
         *("--out", "demos.npz", "--episodes", 2),
     )
     assert done.returncode == 0, done.stderr
-    assert "wrote demos.npz: 2 episodes, mean return -" in done.stdout
+    assert "2 episodes, mean return -" in done.stdout and "wrote demos.npz" in done.stdout
     small = ("-params", "n_disc_updates:2", "generator_kwargs:dict(learning_starts=200)")
     done = ardae_rl("train", "--algo", "airl", "--env", "Pendulum-v1", "--demos", "demos.npz", *TINY, *small)
     assert done.returncode == 0, done.stderr
@@ -263,9 +339,10 @@ def test_sampled_demonstrations_follow_the_seed(tmp_path: Path, monkeypatch: pyt
     assert not np.allclose(actions[0], actions[2])
 
 
-def test_plots_of_e2c(ardae_rl: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--uuid",)])
+def test_plots_of_e2c(options: tuple[str, ...], ardae_rl: Command, tmp_path: Path) -> None:
     small = ("-params", "n_collected:250", "gradient_steps:2", "policy_kwargs:dict(hidden=(8,))")
-    done = ardae_rl("train", "--algo", "e2c", "--env", "ardae/PlanarObstacles-v0", *TINY, *small)
+    done = ardae_rl("train", "--algo", "e2c", "--env", "ardae/PlanarObstacles-v0", *TINY, *options, *small)
     assert done.returncode == 0, done.stderr
-    run = tmp_path / "logs/e2c/ardae-PlanarObstacles-v0_1"
+    (run,) = (tmp_path / "logs/e2c").glob("ardae-PlanarObstacles-v0_1*")
     assert {path.name for path in run.glob("*.png")} == {"latent_map.png", "plan.png", "reconstructions.png"}

@@ -1,16 +1,21 @@
 """`ardae-rl world-model` and its video."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from typer.testing import CliRunner
 
+from ardae_rl.cli import world_model
+from ardae_rl.environments import EnvDescription
 from ardae_rl.runs.files import locked
 from ardae_rl.world_models.film import film
 from ardae_rl.world_models.policies import WorldModelPolicy
+from tests.conftest import untrained
 
 TINY = {
     "n_timesteps": 100,
@@ -84,12 +89,37 @@ def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
             "--budget must be a positive number with a unit of s, m or h, such as 90m, got '1 hour'",
         ),
         (["dream"], "--folder must be one that `ardae-rl world-model train` wrote"),
+        (["train", "--episodes", "0"], "--episodes must be >= 1, got 0"),
+        (["train", "--set", "n_episodes=0"], "`n_episodes` must be"),
+        (["evaluate", "--seed", "-1"], "--seed must be between 0 and 4294967295, got -1"),
     ],
 )
 def test_errors_in_one_line(arguments: list[str], message: str, ardae_rl: Any) -> None:
     done = ardae_rl("world-model", *arguments)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_model_of_another_algorithm(tmp_path: Path) -> None:
+    untrained("sac", seed=0).save(tmp_path / "model")
+    done = CliRunner().invoke(world_model.app, ["dream", "--folder", str(tmp_path)])
+    assert done.exit_code == 2 and "has a SACPolicy" in done.stderr
+    assert done.stderr.startswith("error: --folder must have a model of world_models")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("env_id", [None, "Pendulum-v1", "ardae_envs:Pendulum-v1"])
+def test_arguments_of_the_training_are_kept(env_id: str | None) -> None:
+    model: Any = SimpleNamespace(env_description=EnvDescription.of_id("Pendulum-v1", {"g": 2.0}))
+    assert world_model._evaluation_env(model, env_id, None)[1] == {"g": 2.0}
+    assert world_model._evaluation_env(model, "Acrobot-v1", None)[1] == {}
+    assert world_model._evaluation_env(model, env_id, ["g:3.0"])[1] == {"g": 3.0}
+
+
+def test_help_says_which_arguments_are_the_defaults() -> None:
+    for name, default in (("train", "that the id is registered with"), ("evaluate", "of the training")):
+        text = CliRunner().invoke(world_model.app, [name, "--help"], env={"COLUMNS": "300"}).output
+        assert f"By default those {default}." in text
 
 
 def test_two_commands_in_one_folder(ardae_rl: Any, tmp_path: Path) -> None:

@@ -134,6 +134,13 @@ def test_newest_run_that_has_the_model(tmp_path: Path) -> None:
         find(0, "--load-checkpoint=7")
 
 
+def test_folders_of_runs(tmp_path: Path) -> None:
+    names = [f"Pendulum-v1_{end}" for end in ("1", "12_0b8e9f1c-1d2e-4f3a-8b4c-5d6e7f809112", "old", "2_old")]
+    for name in (*names, "Pendulum-v10_1"):
+        (tmp_path / "sac" / name).mkdir(parents=True)
+    assert zoo.run_folders(tmp_path, "sac", "Pendulum-v1") == {tmp_path / "sac" / name for name in names[:2]}
+
+
 def test_environment_with_its_module() -> None:
     assert environment_id("ardae_envs:ardae/MultiGoal-v0") == "ardae/MultiGoal-v0"
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from ardae_rl.common.checks import (
     check_keys,
     check_min,
     check_number,
+    check_output,
     check_positive,
+    check_seed,
     check_widths,
 )
 
@@ -71,3 +74,20 @@ def test_refused(check: Callable[..., None], arguments: tuple[Any, ...], error: 
 def test_infinity_is_refused_where_it_has_no_meaning() -> None:
     with pytest.raises(ValueError, match=r"^`x` must be finite, got inf$"):
         check_positive("x", math.inf, finite=True)
+
+
+def test_files_to_write(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "new", "new/deep/file"):
+        check_output("x", tmp_path / name)
+    for path, fault in ((tmp_path, "is a folder"), (tmp_path / "file/a/b", "is below the file")):
+        with pytest.raises(ValueError, match=f"`x` must be a file to write, got {path}, which {fault}"):
+            check_output("x", path)
+
+
+def test_seeds() -> None:
+    check_seed(0)
+    check_seed(2**32 - 1)
+    for seed in (-1, 2**32):
+        with pytest.raises(ValueError, match=f"`seed` must be between 0 and 4294967295, got {seed}"):
+            check_seed(seed)
