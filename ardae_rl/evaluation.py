@@ -235,8 +235,9 @@ def evaluate(
         if vecnormalize is not None:
             env = VecNormalize.load(str(vecnormalize), env)
             env.training = env.norm_reward = False
-        if isinstance(model, BaseAlgorithm) or model.observation_space != env.observation_space:
-            env = BaseAlgorithm._wrap_env(env, verbose=0)  # channels first for policies of images, as in training
+        wrapping = model if isinstance(model, BaseAlgorithm) else BaseAlgorithm
+        if wrapping is model or model.observation_space != env.observation_space:
+            env = wrapping._wrap_env(env, verbose=0)  # channels first for policies of images, as in training
         check_for_correct_spaces(env, model.observation_space, model.action_space)
         episodes: list[list[dict[str, float]]] = [[] for _ in range(env.num_envs)]
 

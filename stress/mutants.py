@@ -174,7 +174,7 @@ MUTANTS = [
     Mutant(
         "no schedule of the learning rate",
         "ardae_rl/latent/model_based.py",
-        "self._update_learning_rate(self.policy.optimizer)",
+        "update_learning_rate(self.policy.optimizer, rates[step])",
         "pass",
         _LATENT,
     ),

@@ -16,11 +16,15 @@ from experiments.figure import needed
 @pytest.mark.parametrize(
     ("experiment", "arguments", "words"),
     [
-        (imitation, {"methods": ("gail-dac",)}, "`env` must be one of HalfCheetah-v5, .* got 'Pendulum-v1'"),
-        (imitation_ablation, {"env": "Pendulum-v1"}, "`env` must be one of HalfCheetah-v5, .* got 'Pendulum-v1'"),
+        (imitation, {"methods": ("gail-dac",)}, "`env_id` must be one of HalfCheetah-v5, .* got 'Pendulum-v1'"),
+        (imitation_ablation, {"env": "Pendulum-v1"}, "`env_id` must be one of HalfCheetah-v5, .* got 'Pendulum-v1'"),
         (imitation_transfer, {"method": "bc"}, "`method` must be one of 'airl', .* got 'bc'"),
         (imitation_transfer, {"method": "sqil"}, "`method` must be one of 'airl', .* got 'sqil'"),
-        (imitation_transfer, {"method": "airl-proximal"}, "`env` must be one of HalfCheetah-v5, .* got 'Pendulum-v1'"),
+        (
+            imitation_transfer,
+            {"method": "airl-proximal"},
+            "`env_id` must be one of HalfCheetah-v5, .* got 'Pendulum-v1'",
+        ),
         (imitation_transfer, {"env": "CartPole-v1"}, "`env` must be Pendulum-v1 or an environment of MuJoCo, .* got"),
     ],
 )
