@@ -1,7 +1,7 @@
 """Statistics of a few runs per algorithm (Agarwal et al. 2021, https://arxiv.org/abs/2108.13264), with intervals.
 
-Percentile bootstrap intervals are too narrow for a few runs: one for the mean of three covers it in about three of four
-cases. So they are left out with fewer than :data:`MIN_SEEDS` seeds, and conclusions do not rest on them.
+Percentile bootstrap intervals are too narrow for a few runs. So they are left out with fewer than :data:`MIN_SEEDS`
+seeds, and conclusions do not rest on them.
 """
 
 import math
