@@ -451,13 +451,15 @@ class AdversarialIRL(BaseAlgorithm):
             model = super().load(
                 path, env, device, custom_objects, print_system_info, force_reset, _changes=changes, **attributes
             )
-        except RuntimeError as error:
-            if "state_dict" not in str(error):
+        except (RuntimeError, KeyError) as error:
+            # If the optimizer refuses its state, SB3 looks for the optimizer of a policy, which this class does not have
+            cause = error.__context__ if error.args == ("policy.optimizer",) else error
+            if cause is error and "state_dict" not in str(error):
                 raise
             raise ValueError(
                 "`reward_kwargs` and `discriminator_kwargs` must describe the networks of the saved model, got others: "
-                + " ".join(str(error).split())
-            ) from error
+                + " ".join(str(cause).split())
+            ) from cause
         model._changes = {}
         model.optimizer.param_groups[0]["weight_decay"] = model.weight_decay
         model.discriminator.limit_actions()

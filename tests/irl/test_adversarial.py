@@ -300,6 +300,17 @@ def test_objectives_and_partitions(objective: str, partition: str) -> None:
     assert np.isfinite(log_z) and log_z != 0
 
 
+def test_load_with_another_kind_of_partition(tmp_path: Path) -> None:
+    """A learned ln Z is a parameter of the optimizer, which the other kinds do not have."""
+    for saved, other in (("mixture", "learned"), ("learned", "sampler")):
+        make(GANGCL, discriminator_kwargs={"partition": saved}).save(tmp_path / "model")
+        with pytest.raises(ValueError, match="must describe the networks of the saved model, .* parameter groups"):
+            GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": other})
+    make(GANGCL, discriminator_kwargs={"partition": "mixture"}).save(tmp_path / "model")
+    loaded = GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": "sampler"})
+    assert loaded.discriminator.partition.kind == "sampler"
+
+
 def test_a_cost_has_no_learned_partition() -> None:
     with pytest.raises(ValueError, match="`partition` must be one of 'mixture', 'sampler', got 'learned'"):
         make(GANGCL, discriminator_kwargs={"objective": "cost", "partition": "learned"})

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from queue import Queue
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch as th
@@ -253,3 +254,23 @@ def test_a_damaged_checkpoint_is_named(content: bytes | None, tmp_path: Path) ->
     path.write_bytes(path.read_bytes()[:100] if content is None else content)
     with pytest.raises(ValueError, match=r"got a damaged .*checkpoint\.pt; delete it to begin anew"):
         list(Walk().steps(Run(tmp_path)))
+
+
+@pytest.mark.skipif(th.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_checkpoint_of_a_gpu_loads_without_one(tmp_path: Path) -> None:
+    layer, path = th.nn.Linear(2, 1), tmp_path / "checkpoint.pt"
+    list(Run(tmp_path).steps(1, {"layer": layer}))
+    with ZipFile(path) as saved:
+        entries = {info.filename: saved.read(info) for info in saved.infolist()}
+    pickled = next(name for name in entries if name.endswith("data.pkl"))
+    on_cpu, on_gpu = (b"X" + len(name).to_bytes(4, "little") + name for name in (b"cpu", b"cuda:0"))
+    assert on_cpu in entries[pickled]
+    entries[pickled] = entries[pickled].replace(on_cpu, on_gpu)
+    with ZipFile(path, "w") as moved:
+        for name, content in entries.items():
+            moved.writestr(name, content)
+    with pytest.raises(RuntimeError, match="deserialize object on a CUDA device"):
+        th.load(path, weights_only=True)
+    other = th.nn.Linear(2, 1)
+    assert list(Run(tmp_path).steps(2, {"layer": other})) == [1]
+    assert th.equal(other.weight, layer.weight)
