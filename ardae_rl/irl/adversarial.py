@@ -452,7 +452,7 @@ class AdversarialIRL(BaseAlgorithm):
                 path, env, device, custom_objects, print_system_info, force_reset, _changes=changes, **attributes
             )
         except (RuntimeError, KeyError) as error:
-            # If the optimizer refuses its state, SB3 looks for the optimizer of a policy, which this class does not have
+            # If the optimizer refuses its state, SB3 looks for the optimizer of a policy, and there is none
             cause = error.__context__ if error.args == ("policy.optimizer",) else error
             if cause is error and "state_dict" not in str(error):
                 raise

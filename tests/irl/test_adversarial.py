@@ -304,7 +304,7 @@ def test_load_with_another_kind_of_partition(tmp_path: Path) -> None:
     """A learned ln Z is a parameter of the optimizer, which the other kinds do not have."""
     for saved, other in (("mixture", "learned"), ("learned", "sampler")):
         make(GANGCL, discriminator_kwargs={"partition": saved}).save(tmp_path / "model")
-        with pytest.raises(ValueError, match="must describe the networks of the saved model, .* parameter groups"):
+        with pytest.raises(ValueError, match=r"must describe the networks of the saved model, .* parameter groups"):
             GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": other})
     make(GANGCL, discriminator_kwargs={"partition": "mixture"}).save(tmp_path / "model")
     loaded = GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": "sampler"})
