@@ -47,6 +47,8 @@ class Figure:
         without one they replace the table of their budget. The smallest budget always has a table of its own.
     :param table_by: Option whose value becomes part of the table's file name.
     :param timed: The runs measure time: they are repeated each time, one after the other.
+    :param summary_key: Columns that tell one row of the summary from another. With them, the summary is merged into
+        ``<table>_summary.csv``: for a summary of more than the table, such as of files that the runs left.
     """
 
     runs: Callable[..., list[dict[str, Any]]]
@@ -58,6 +60,7 @@ class Figure:
     key: tuple[str, ...] = ()
     table_by: str | None = None
     timed: bool = False
+    summary_key: tuple[str, ...] = ()
 
 
 def run_experiment(
@@ -81,7 +84,7 @@ def run_experiment(
     :param jobs: Number of one-thread processes, by default 2; 1 for an experiment that measures time.
     :param out: Folder of the table and the plot.
     :param options: The experiment's own options as ``name=value``; commas separate several values.
-    :return: Paths of the table and the plot.
+    :return: Paths of the table, the plot and the summary, as far as the experiment has them.
     :raises ValueError: For a wrong argument.
     :raises RuntimeError: If a run failed. The table of the others is written before.
     """
@@ -108,10 +111,14 @@ def run_experiment(
     if missing:
         raise RuntimeError(f"{missing}; {table} has the others")
     written = [table]
+    summary = figure.summary(rows)
     if figure.draw is not None:
         figure.draw(results, table.with_suffix(".png"))
         written.append(table.with_suffix(".png"))
-    print_table(figure.summary(rows), f"{name}, {budget}")
+    if figure.summary_key:
+        written.append(table.with_name(f"{table.stem}_summary.csv"))
+        merge_csv(written[-1], [dict(row) | versions() for row in summary], figure.summary_key)
+    print_table(summary, f"{name}, {budget}")
     return written
 
 

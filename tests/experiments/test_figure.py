@@ -75,8 +75,11 @@ def test_smallest_budget(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert rows and {"torch", "ardae_rl"} <= set(rows[0])
     if load(name).draw is not None:
         assert written[1].stat().st_size > 5_000
+    if load(name).summary_key:
+        assert set(load(name).summary_key) < set(read_csv(written[-1])[0])
+    before = [len(read_csv(path)) for path in written if path.suffix == ".csv"]
     run_experiment(name, "smoke", out=tmp_path / "out")
-    assert len(read_csv(written[0])) == len(rows), "a repetition replaces its own rows"
+    assert [len(read_csv(path)) for path in written if path.suffix == ".csv"] == before, "repetitions replace rows"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from experiments.ardae_paper.mnist.budgets import run_settings
 from experiments.ardae_paper.mnist.data import check_files, pixel_source
 from experiments.ardae_paper.mnist.methods import METHODS
 from experiments.ardae_paper.mnist.networks import ARCHITECTURES
-from experiments.ardae_paper.mnist.table import KEY, draw, run, summary
+from experiments.ardae_paper.mnist.table import KEY, SUMMARY_KEY, draw, run, summary
 from experiments.figure import Figure
 
 SEEDS = {"smoke": 1, "quick": 2, "paper": 3}
@@ -51,4 +51,4 @@ def runs(
     ]
 
 
-FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY)
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY, summary_key=SUMMARY_KEY)

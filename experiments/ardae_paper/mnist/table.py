@@ -28,6 +28,7 @@ from experiments.ardae_paper.mnist.training import best_record, train
 from experiments.figure import Result
 
 KEY = ("architecture", "method", "seed", "n_updates", "pixels")
+SUMMARY_KEY = ("architecture", "method", "n_updates", "pixels")
 _CURVE, _IMAGES, _MODEL, _VALUES = "validation.csv", "images.pt", "model.pt", "values.pt"
 
 
@@ -150,7 +151,9 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
             return statistics.fmean(float(row[name]) for row in rows)
 
         table.append(
-            {"architecture": architecture, "method": METHODS[method], "log_prob": mean("log_prob")}
+            {"architecture": architecture, "method": METHODS[method]}
+            | {name: of_method[0][name] for name in ("n_updates", "pixels")}
+            | {"n_seeds": len(of_method), "log_prob": mean("log_prob")}
             | difference(of_method, groups.get((architecture, "gaussian"), []))._asdict()
             | {name: mean(name) for name in ("standard_error", "sample_size")}
             | {"smallest_sample_size": min(float(row["smallest_sample_size"]) for row in of_method)}

@@ -233,7 +233,8 @@ def row_of(seed: int, method: str, log_prob: list[float], folder: Path, kind: st
     values |= {"log_prob": th.tensor(log_prob), "sample_size": th.tensor([4.0, 9.5, *[100.0] * (n - 2)])}
     path = folder / f"{method}_{seed}.pt"
     th.save(values, path)
-    row = {"architecture": "mlp", "method": method, "seed": seed, "ms_per_update": 1, "values": path}
+    row: dict[str, Any] = {"architecture": "mlp", "method": method, "seed": seed, "n_updates": 9, "pixels": "seed"}
+    row |= {"ms_per_update": 1, "values": path}
     return {name: str(value) for name, value in (row | columns(values, kind)).items()}
 
 
@@ -250,7 +251,7 @@ def test_difference_is_paired_over_images(tmp_path: Path) -> None:
     assert implicit["better"] == pytest.approx(1.0)
     assert implicit["better_error"] == pytest.approx(1.0 / 2), "values 0.5, 0.5, 0.5, 2.5, deviation 1, four images"
     assert implicit["seed_error"] == pytest.approx(0.5), "means 1.5 and 0.5"
-    assert implicit["standard_error"] > 5
+    assert implicit["standard_error"] > 5 and implicit["n_seeds"] == 2
     alone = difference(rows[2:3], rows[:1])
     assert alone.better == pytest.approx(1.5) and math.isnan(alone.seed_error)
     assert math.isnan(difference(rows[:1], rows[3:]).better), "no common seed"
