@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch as th
@@ -65,6 +66,7 @@ def _devices() -> Iterator[str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield f"cpu: {cores} cores, of which PyTorch uses {th.get_num_threads()}"
     yield f"OMP_NUM_THREADS: {_variable('OMP_NUM_THREADS')}"
+    yield f"matrix products: {_matrix_products()}"
     if th.cuda.is_available():
         for index in range(th.cuda.device_count()):
             properties = th.cuda.get_device_properties(index)
@@ -75,6 +77,35 @@ def _devices() -> Iterator[str]:
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "none, which `record` does not need"
     yield f"display: {display if platform.system() == 'Linux' else 'not needed on this system'}"
     yield f"MUJOCO_GL: {_variable('MUJOCO_GL')}"
+
+
+def _matrix_products() -> str:
+    """Return the speed of PyTorch's matrix products, with a hint if the processor can do much better."""
+    a, b = th.rand(256, 256), th.rand(256, 256)
+    speed = _gflops(lambda: th.mm(a, b))
+    text = f"{speed:.0f} GFLOP/s"
+    try:  # an internal operation of PyTorch
+        other = _gflops(lambda: th.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""))
+    except (AttributeError, RuntimeError):
+        return text
+    if other < 1.5 * speed:
+        return text
+    return f"{text}; oneDNN reaches {other:.0f}. On AMD processors: docs/performance.md, 'AMD processors'"
+
+
+def _gflops(product: Callable[[], object], n_repeats: int = 20) -> float:
+    """Return the speed of a product of two matrices of 256 x 256, on one thread, the best of five measurements."""
+    n_threads, times = th.get_num_threads(), []
+    th.set_num_threads(1)
+    try:
+        for _ in range(5):
+            start = time.process_time()
+            for _ in range(n_repeats):
+                product()
+            times.append(time.process_time() - start)
+    finally:
+        th.set_num_threads(n_threads)
+    return 2e-9 * 256**3 * n_repeats / max(min(times), 1e-9)
 
 
 def _files() -> Iterator[str]:

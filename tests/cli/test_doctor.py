@@ -21,6 +21,21 @@ def test_report_names_versions_extras_and_devices(monkeypatch: pytest.MonkeyPatc
     assert "flows: missing no_such_module: pip install 'ardae-rl[flows]'" in report
     assert "plots: installed" in report
     assert re.search(r"^  cpu: \d+ cores", report, re.MULTILINE)
+    assert re.search(r"^  matrix products: [1-9]\d* GFLOP/s", report, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("speeds", "text"),
+    [
+        ((100.0, 140.0), "100 GFLOP/s"),
+        ((100.0, 209.0), "100 GFLOP/s; oneDNN reaches 209. On AMD processors: docs/performance.md, 'AMD processors'"),
+    ],
+)
+def test_slow_matrix_products(speeds: tuple[float, float], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    remaining = iter(speeds)
+    monkeypatch.setattr(doctor, "_gflops", lambda product: next(remaining))
+    assert doctor._matrix_products() == text
+    assert next(remaining, None) is None, "both libraries are measured"
 
 
 def test_all_extras_are_known() -> None:
