@@ -1,8 +1,8 @@
-"""The most probable action of a policy, from samples of it."""
+"""The most probable action of a policy, from its samples."""
 
 import torch as th
 
-_MAX_DIM = 9  # so few samples show no modes in more dimensions
+_MAX_DIM = 9  # in more dimensions, so few samples do not reveal modes
 _N_MEAN_SHIFTS = 10
 
 
@@ -12,9 +12,9 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
 
     The density is that of a mixture with a Gaussian kernel at each sample. The most probable sample moves to the top of
     its mode by mean shift (Comaniciu and Meer 2002). The mean of several modes may lie between them, where the policy
-    never acts; the mean of one mode is a better action than the top of an estimated density. So the mode must win by
-    half a nat beyond what the estimate's noise gives for normal samples, which grows with the square of the dimension.
-    In ten and more dimensions, the result is always the mean.
+    never acts; the mean of one mode is a better action than the top of an estimated density. So the log-density must
+    be higher at the mode than at the mean by half a nat, plus a margin for noise: what normal samples give, which grows
+    with the square of the dimension. In ten and more dimensions, the result is always the mean.
 
     Example:
 
@@ -26,7 +26,7 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
     tensor([[1.]])
 
     :param samples: Samples, (batch, n, dim), in coordinates in which the policy has mean 0 and covariance I.
-    :param bandwidth: Standard deviation of the kernels. It is raised to that of Scott's rule if it is smaller.
+    :param bandwidth: Standard deviation of the kernels, raised to that of Scott's rule if it is smaller.
     """
     n, dim = samples.shape[1:]
     mean = th.zeros_like(samples[:, 0])
