@@ -164,7 +164,7 @@ class ImplicitActor(SquashedActor):
         self.register_buffer("candidate_noise", candidates, persistent=False)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Return the parameters in groups for an optimizer: the generator beside a location is a group of its own.
+        """Return the parameters in groups for an optimizer. With a location path, the generator has a group of its own.
 
         :param learning_rate: Learning rate of the actor.
         """
