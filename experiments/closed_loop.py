@@ -1,10 +1,10 @@
 """Policy and score estimator without a critic, on one-step tasks whose optimal policy is known.
 
 The reward is the log-density of a target policy and the temperature is one, so the target is the optimum. Failures of
-the loop between policy and estimator (divergence into saturation, collapse, lost modes, entropies that are not true)
-show here without other causes. All settings are SACARDAE's defaults, except for those in ``arguments``, a mapping in
-YAML such as ``{policy_kwargs: {output_noise: 0.5}}``; such runs need a name of their own, ``variant``. There is a row
-of the table per check.
+the loop between policy and estimator (divergence into saturation, collapse, lost modes, wrong entropies) can have no
+other cause here. All settings are SACARDAE's defaults, except for those in ``arguments``, a mapping in YAML such as
+``{policy_kwargs: {output_noise: 0.5}}``; such runs need a name of their own, ``variant``. The table has a row per
+check.
 """
 
 import math
@@ -104,9 +104,9 @@ def _total_variation(actions: th.Tensor, masses: th.Tensor, edges: th.Tensor) ->
 
 @th.no_grad()
 def divergence(model: KnownReward, n_components: int = 8192, n_states: int = 12) -> dict[str, float]:
-    """Return KL(policy || optimum), the error of the estimated entropy, and how far two truths of the entropy differ.
+    """Return KL(policy || optimum), the error of the estimated entropy, and the difference of its two references.
 
-    The truths are those of :mod:`experiments.entropy_truth`. The random numbers are not those of the training.
+    The references are those of :mod:`experiments.entropy_truth`. The random numbers of training are not affected.
     """
     states = even_states(n_states)
     n = min(4096, n_components)

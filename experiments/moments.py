@@ -1,7 +1,7 @@
 """Errors of the closed form of a policy's covariance, by order of the expansion and number of quadrature nodes.
 
 The generators are random ones with one hidden layer: nearly linear, as at initialization ("random"), and saturated. The
-reference is the closed form with many orders and nodes, which is compared with samples in its turn: `z` is the largest
+reference is the closed form with many orders and nodes, which is itself checked against samples: `z` is the largest
 deviation of an entry of the covariance in standard errors, over 153 entries in 17 dimensions. Errors are those of the
 covariance in coordinates in which the reference is the identity: its log-determinant, and its extreme eigenvalues.
 """

@@ -10,7 +10,7 @@ from ardae_rl.sac_ardae.moments import Moments
 
 
 class ReluMoments(NamedTuple):
-    """Moments of a layer of rectifiers: of what an output layer makes of them, and their own mean."""
+    """Moments of a linear output layer after a layer of rectifiers, and the mean of the rectifiers."""
 
     output: Moments
     hidden_mean: th.Tensor  # (batch, hidden)
@@ -24,8 +24,8 @@ def relu_layer_moments(
 
     A unit h ~ N(m, s²) has E relu(h) = m Φ(m/s) + s φ(m/s), E relu(h)² = (m² + s²) Φ(m/s) + m s φ(m/s) and
     E relu'(h) = Φ(m/s). Of the Hermite expansion of each covariance (see
-    :func:`~ardae_rl.sac_ardae.moments.one_layer_moments`), the first order is kept everywhere, all orders on the
-    diagonal. As the frame of an estimator this is precise enough, at half the cost of the second order.
+    :func:`~ardae_rl.sac_ardae.moments.one_layer_moments`), the first order is kept everywhere, and all orders on the
+    diagonal. This is precise enough for the frame of an estimator, at half the cost of the second order.
 
     :param shift: Means of the units, (batch, hidden).
     :param noise_weight: A, (hidden, noise_dim).
