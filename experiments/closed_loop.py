@@ -82,12 +82,12 @@ def sample_actions(model: KnownReward, state: th.Tensor, n_samples: int) -> th.T
 
 
 def _total_variations(target: Target, means: th.Tensor, actions: th.Tensor) -> dict[str, float]:
-    """Return the total variation distances of actions, and of as many samples of the target, to the target."""
+    """Return the total variation of actions from the target, and that of equally many samples of the target itself."""
     if actions.shape[1] != 2:
         return {"total_variation": math.nan, "sampling_floor": math.nan}
     edges = th.linspace(-1, 1, 2 * math.ceil(2 / MODE_STD) + 1)
     exact = means[th.randint(target.n_modes, (len(actions),))] + target.std * th.randn_like(actions)
-    cdf = th.special.ndtr((edges - means.unsqueeze(-1)) / MODE_STD).diff(dim=-1)  # modes x 2 x cells
+    cdf = th.special.ndtr((edges - means.unsqueeze(-1)) / MODE_STD).diff(dim=-1)  # (modes, 2, cells)
     masses = (cdf[:, 0].unsqueeze(2) * cdf[:, 1].unsqueeze(1)).mean(0)
     return {
         "total_variation": _total_variation(actions, masses, edges),

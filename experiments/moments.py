@@ -29,10 +29,10 @@ BUDGETS = {"smoke": {"samples": 1000}, "quick": {"samples": 1_000_000}}
 class Generator(NamedTuple):
     """x = W tanh(shift + gain A ε) for some states."""
 
-    shift: th.Tensor  # states x width
-    gain: th.Tensor  # states x width
-    noise_weight: th.Tensor  # A, width x noise_dim
-    output_weight: th.Tensor  # W, dim x width
+    shift: th.Tensor  # (states, width)
+    gain: th.Tensor  # (states, width)
+    noise_weight: th.Tensor  # A, (width, noise_dim)
+    output_weight: th.Tensor  # W, (dim, width)
 
     def moments(self, rule: HermiteRule) -> th.Tensor:
         """Return the covariance in each state by this rule, (states, dim, dim)."""

@@ -181,7 +181,7 @@ def rows_by_folder(outcomes: dict[Fault, str], equivalent: set[tuple[str, str, s
 def main() -> None:
     """Try a sample of faults, except those that were tried before with the same code.
 
-    End with status 1 if the score is too low, or if there is none because no fault could be judged.
+    End with status 1 if the score is too low, or if no fault could be judged.
     """
     parser = argparse.ArgumentParser(prog="python -m stress.mutation", description=__doc__)
     parser.add_argument("-n", "--count", type=int, default=300, help="Number of faults.")

@@ -15,7 +15,7 @@ def _option(default: str) -> Any:
     )
 
 
-EnvKwargs = Annotated[list[str] | None, _option("of the training")]
+EnvKwargs = Annotated[list[str] | None, _option("used in training")]
 TrainingEnvKwargs = Annotated[list[str] | None, _option("that the id is registered with")]
 
 

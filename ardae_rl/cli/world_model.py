@@ -33,7 +33,7 @@ app = typer.Typer(
 
 Env = Annotated[str, typer.Option("--env", help="Environment id.")]
 TrainedEnv = Annotated[
-    str | None, typer.Option("--env", help="Environment id; by default that of the training.", show_default=False)
+    str | None, typer.Option("--env", help="Environment id; by default the one used in training.", show_default=False)
 ]
 Folder = Annotated[
     Path | None,

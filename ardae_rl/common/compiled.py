@@ -132,7 +132,7 @@ class GraphedStep:
                 return self._recorder.warm_up(lambda: self._step(*inputs))
             try:
                 self._record(leaves, structure)
-            except RuntimeError as error:  # recording executes nothing, so the step is still to do
+            except RuntimeError as error:  # recording executes nothing, so the step has not been run yet
                 message = "training continues without a CUDA graph, whose recording failed"
                 warnings.warn(f"{message}: {_summary(error)}", stacklevel=2)
                 self._failed = True

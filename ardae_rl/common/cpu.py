@@ -22,8 +22,8 @@ def rows_in_cache(n_rows: float) -> Iterator[None]:
 def chunk_length(rows_per_item: int, n_items: int, device: th.device) -> int:
     """Return how many items to process at once, so that the cache of a CPU holds their hidden units.
 
-    For larger temporaries, of which a pass has many, the system maps and clears memory and takes it back each time.
-    On other devices, and in code that torch compiles, all items are processed at once.
+    Larger temporaries, of which a pass has many, make the system map, clear and reclaim memory each time. On other
+    devices, and in code that torch compiles, all items are processed at once.
 
     :param rows_per_item: Rows that each item has in the network's matrix products.
     :param n_items: Number of items.

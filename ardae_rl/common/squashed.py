@@ -68,7 +68,7 @@ def saturation_excess(pre_tanh: th.Tensor) -> th.Tensor:
 
 
 def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
-    """Return the unbounded actions whose scaled tanh are the environment's actions, shape (batch, action_dim).
+    """Return the unbounded actions whose scaled tanh gives the environment's actions, shape (batch, action_dim).
 
     :param actions: Actions in the environment's range, shape (batch, action_dim) or (batch, *shape of the space).
         They are kept away from the bounds by a millionth of half the range.

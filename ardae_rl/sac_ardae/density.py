@@ -14,7 +14,7 @@ class EncodedStates(NamedTuple):
     """States with everything that a gradient step computes from them once."""
 
     observations: PyTorchObs
-    features: th.Tensor  # batch x features_dim, the estimator's context
+    features: th.Tensor  # (batch, features_dim), the estimator's context
     embedding: th.Tensor  # from ImplicitActor.encode
     frame: AffineFrame
 

@@ -36,11 +36,11 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
     density = (-0.5 / variance * th.cdist(samples, samples).square()).exp()
     density.diagonal(dim1=1, dim2=2).zero_()  # a sample's own kernel says nothing about its density
     best = density.sum(-1).argmax(1)[:, None, None].expand(-1, 1, dim)
-    top = samples.gather(1, best)  # batch x 1 x dim
-    at_mean = (-0.5 / variance * samples.square().sum(-1)).unsqueeze(1)  # log-kernels, batch x 1 x n
+    top = samples.gather(1, best)  # (batch, 1, dim)
+    at_mean = (-0.5 / variance * samples.square().sum(-1)).unsqueeze(1)  # log-kernels, (batch, 1, n)
     scaled = samples.mT / variance
     for _ in range(_N_MEAN_SHIFTS):
         top = th.baddbmm(at_mean, top, scaled).softmax(-1) @ samples
     at_top = th.baddbmm(at_mean, top, scaled) - 0.5 / variance * top.square().sum(-1, keepdim=True)
-    gain = at_top.logsumexp(-1) - at_mean.logsumexp(-1)  # batch x 1
+    gain = at_top.logsumexp(-1) - at_mean.logsumexp(-1)  # (batch, 1)
     return th.where(gain > 0.5 + 0.016 * dim**2, top.squeeze(1), mean)

@@ -61,8 +61,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     :param batch_size: Number of transitions in a gradient step.
     :param tau: Polyak coefficient of the target critics.
     :param gamma: Discount factor.
-    :param train_freq: Number of environment steps between trainings, or ``(n, "step" | "episode")``.
-    :param gradient_steps: Number of gradient steps of a training. -1 means as many as environment steps.
+    :param train_freq: Number of environment steps between calls of ``train``, or ``(n, "step" | "episode")``.
+    :param gradient_steps: Number of gradient steps per call of ``train``. -1 means as many as environment steps.
     :param action_noise: Exploration noise added to the policy's actions.
     :param replay_buffer_class: Class of the replay buffer. None chooses it by the observations.
     :param replay_buffer_kwargs: Arguments of the replay buffer.

@@ -14,8 +14,8 @@ WHITENING_FRAMES = ("moments", "sigma_points")
 class AffineFrame(NamedTuple):
     """Affine coordinates x̂ of each state, x = origin + factor x̂."""
 
-    origin: th.Tensor  # batch x 1 x dim, or batch x 1 x 1
-    factor: th.Tensor | None = None  # lower triangular, batch x dim x dim; None for the identity
+    origin: th.Tensor  # (batch, 1, dim) or (batch, 1, 1)
+    factor: th.Tensor | None = None  # lower triangular, (batch, dim, dim); None for the identity
 
     def select(self, rows: th.Tensor | slice) -> "AffineFrame":
         """Return the frames of some of the states."""

@@ -5,7 +5,7 @@ from torch import nn
 
 
 class RunningAverage(nn.Module):
-    """Weight of the newest batch in an average that is short at first and exponential later.
+    """Weight of the newest batch in a running average that is short at first and exponential later.
 
     :param horizon: Number of batches that the exponential average spans.
     :param share: Share of all batches so far that the average spans before that. With 1, all of them count equally;

@@ -140,7 +140,7 @@ class ScalarNetwork(ConditionalNetwork):
     ) -> ScalarGradients:
         """Return the value and its derivatives; arguments are those of :meth:`forward`.
 
-        :param with_noise_feature: Whether to return the derivative with respect to the noise feature, too.
+        :param with_noise_feature: Whether to return the derivative with respect to the noise feature as well.
         """
         slopes = []
         h = features = self.features(point)

@@ -48,7 +48,7 @@ class GridDensity:
         self._points = self._corner + self._size * th.cartesian_prod(centers, centers)
         self._log_mass = (-energy(self._points)).log_softmax(0)  # of the square around each point
         blocks = self._log_mass.reshape(N_CELLS, _POINTS_PER_CELL, N_CELLS, _POINTS_PER_CELL)
-        self.log_cells = blocks.logsumexp((1, 3))  # x₁ x x₂
+        self.log_cells = blocks.logsumexp((1, 3))  # (x₁, x₂)
 
     def sample(self, n: int) -> th.Tensor:
         """Return exact samples (n, 2), up to the squares of the quadrature."""

@@ -19,6 +19,6 @@ def score(x: th.Tensor, noise_scale: float = 0.0) -> th.Tensor:
     divides x by σ, but not the means and deviations, and does not tend to the score as σ goes to 0.)
     """
     variance = VARIANCE + noise_scale**2
-    residuals = th.stack([mean - x for mean in MEANS])  # components x shape of x
+    residuals = th.stack([mean - x for mean in MEANS])  # (components, *shape of x)
     responsibilities = th.softmax(-0.5 * residuals.square() / variance, dim=0)
     return (responsibilities * residuals).sum(0) / variance

@@ -44,7 +44,7 @@ def relu_layer_moments(
     variance = (shift.square() + scale.square()) * slope + shift * scale * density - mean.square()
     rest = (variance - (scale * slope).square()).clamp_min(0)
     columns = output.weight.mT.contiguous()  # (hidden, dim); contiguous, so that flatten below does not copy
-    # Σ_j weight_j slope_j ... as products with (batch, hidden), which need no tensors of size batch x dim x hidden
+    # Σ_j weight_j slope_j ... as products with (batch, hidden), which need no tensors of shape (batch, dim, hidden)
     outer = (columns.unsqueeze(2) * noise_weight.unsqueeze(1)).flatten(1)  # (hidden, dim * noise_dim)
     jacobian = (slope @ outer).unflatten(1, (columns.shape[1], -1))  # E ∂z/∂ε, (batch, dim, noise_dim)
     if noise_scale is not None:
