@@ -1,4 +1,4 @@
-"""Descriptions of environments, from which they are made anew: in other processes, and in other runs."""
+"""Descriptions from which environments are re-created, in other processes and in other runs."""
 
 import copy
 import importlib
@@ -84,40 +84,43 @@ class EnvDescription:
         while isinstance(venv, VecEnvWrapper):
             if not isinstance(venv, _NEUTRAL_VEC):
                 raise ValueError(
-                    f"`env` must be made anew, which wrappers of vector environments are not, got {type(venv).__name__}"
+                    f"`env` must not have a vector wrapper, which cannot be re-created, got {type(venv).__name__}"
                 )
             venv = venv.venv
         envs = getattr(venv, "envs", None)
         if envs is not None:
             found = [cls.of_env(env) for env in envs]
-        else:  # in other processes, which know no more than Gymnasium's spec
+        else:  # in other processes, of which only Gymnasium's spec is known
             found = [None if spec is None else cls.of_spec(spec) for spec in venv.get_attr("spec")]
         first = found[0]
         for other in found[1:]:
             if (None if other is None else other.record()) != (None if first is None else first.record()):
-                raise ValueError(f"`env` must have the same environment everywhere, got {first} and {other}")
+                raise ValueError(f"`env` must be a vector of identical environments, got {first} and {other}")
         return first
 
     def make(self) -> gym.Env[Any, Any]:
         """Make the environment.
 
-        :raises ValueError: If a wrapper cannot be made anew, because it does not record its arguments.
+        :raises ValueError: If a wrapper cannot be re-created, because it does not record its arguments.
         """
         self.check()
         importlib.import_module("ardae_envs")
         env: gym.Env[Any, Any] = gym.make(self.spec)
-        included = len(list(_wrapper_specs(env)))  # by the function that makes the environment
+        included = len(list(_wrapper_specs(env)))  # wrappers that the environment's entry point adds itself
         for wrapper in self.wrappers[included:]:
             wrap: Any = load_env_creator(wrapper.entry_point)
             env = wrap(env=env, **copy.deepcopy(wrapper.kwargs or {}))
         return env
 
     def check(self) -> None:
-        """:raises ValueError: If a wrapper cannot be made anew, because it does not record its arguments."""
+        """Check that the environment can be re-created.
+
+        :raises ValueError: If a wrapper does not record its arguments.
+        """
         unknown = [wrapper.name for wrapper in self.wrappers if wrapper.kwargs is None]
         if unknown:
             raise ValueError(
-                f"`env` must have wrappers that can be made anew, got {', '.join(unknown)}, which must inherit from "
+                f"`env` must have wrappers that can be re-created, got {', '.join(unknown)}, which must inherit from "
                 "gymnasium.utils.RecordConstructorArgs"
             )
 
@@ -132,7 +135,7 @@ class EnvDescription:
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """What :meth:`of_id` takes besides the id; wrappers are left out."""
+        """The arguments that :meth:`of_id` needs besides the id; wrappers are left out."""
         spec = gym.registry.get(self.spec.id)
         registered = None if spec is None else spec.max_episode_steps
         defaults = {} if spec is None else spec.kwargs
@@ -147,7 +150,7 @@ class EnvDescription:
         return min((int(arguments["max_episode_steps"]) for arguments in kwargs), default=None)
 
     def record(self) -> dict[str, Any]:
-        """Return everything as JSON would give it back. The render mode is left out: it changes nothing."""
+        """Return everything as it is after a round trip through JSON, except the render mode, which changes nothing."""
         entry_point = self.spec.entry_point
         return {
             "id": self.spec.id,

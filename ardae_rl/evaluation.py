@@ -124,7 +124,7 @@ class SeededEpisodes(Monitor[Any, Any]):
 
     :param env: Id or spec of the environment.
     :param seeds: Seeds of the first episodes. Later ones are not seeded.
-    :param on_episode: Called with the number of ended episodes when one ends.
+    :param on_episode: Called at the end of each episode, with the number of episodes so far.
     """
 
     def __init__(
@@ -161,10 +161,10 @@ def official_env(
     :param n_envs: Number of environments that ``evaluate_policy`` spreads the episodes over. Several environments
         run in processes of their own.
     :param env_kwargs: Arguments of the environment.
-    :param on_episode: Called with the number of ended episodes when one ends; only with one environment.
+    :param on_episode: Called at the end of each episode, with the number so far; only with one environment.
     :raises ValueError: For an unknown id, or one with additional wrappers unless ``allow_wrappers``.
     """
-    spec = spec_of_id(env_id, env_kwargs)  # a process does not register what a module or script has registered here
+    spec = spec_of_id(env_id, env_kwargs)  # other processes lack the ids that a module or script has registered here
     wrappers = additional_wrappers(env_id)
     if wrappers and not allow_wrappers:
         raise ValueError(
@@ -213,7 +213,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on fresh environments made from their id; episode k, from 0, has the seed ``seed`` + k.
 
-    The states of the global random generators are restored, so that evaluations do not change a training.
+    The states of the global random generators are restored, so that an evaluation does not influence training.
 
     :param model: The agent, or its policy.
     :param env_id: Id of the environment.
@@ -224,7 +224,7 @@ def evaluate(
     :param allow_wrappers: Whether to accept an id that is registered with additional wrappers.
     :param n_envs: Number of environments played at once, in processes of their own if there are several.
     :param env_kwargs: Arguments of the environment; by default those that it is registered with.
-    :param on_episode: Called with the number of ended episodes when one ends, for a progress bar.
+    :param on_episode: Called at the end of each episode with the number so far, for a progress bar.
     :raises ValueError: For an unknown or wrapped environment, one whose spaces differ from the model's, or counts
         below 1.
     """
@@ -250,7 +250,7 @@ def evaluate(
         with _separate_randomness(seed):
             evaluate_policy(model, env, n_episodes, deterministic, callback=note)
     finally:
-        with suppress(EOFError, OSError):  # of processes that Ctrl-C has ended; they would replace KeyboardInterrupt
+        with suppress(EOFError, OSError):  # from processes that Ctrl-C has ended; they would hide KeyboardInterrupt
             env.close()
     in_order = list(chain.from_iterable(episodes))
     returns = [float(episode["r"]) for episode in in_order]
@@ -287,7 +287,7 @@ def find_model(path: str | Path) -> tuple[Path, Path | None]:
 
 
 def trained_env_kwargs(path: str | Path) -> dict[str, Any]:
-    """Return the arguments of the environment that a run of RL Zoo trained in; none for a model of another origin.
+    """Return the arguments of the environment that a run of RL Zoo trained in; empty for a model from elsewhere.
 
     :param path: See :func:`find_model`.
     """
@@ -321,14 +321,14 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
 
     :param algo: Name of the algorithm that trained the model.
     :param path: The ``.zip`` file.
-    :raises ValueError: If the file is no model, a damaged one, or the model of another algorithm.
+    :raises ValueError: If the file is not a model, is damaged, or has the model of another algorithm.
     """
     # A pickled schedule of RL Zoo would import rl_zoo3, which replaces Gymnasium's TimeLimit.
     constants = {"learning_rate": 0.0, "lr_schedule": None, "clip_range": 0.1, "clip_range_vf": None}
     algorithm = algorithm_class(algo)
     recorded = _zoo_record(path).get("algo", algo)
     if recorded != algo:
-        raise ValueError(f"`algo` must be {recorded!r}, with which {path} was trained, got {algo!r}")
+        raise ValueError(f"`algo` must be {recorded!r}, which {path} was trained with, got {algo!r}")
     with _whole(path):
         data, weights, _ = load_from_zip_file(path, device="cpu", custom_objects=constants)
     policy = (data or {}).get("policy_class")
@@ -343,7 +343,7 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
     with _whole(path):
         try:
             return playback_class(algorithm).load(path, custom_objects=constants)
-        except (AttributeError, KeyError) as error:  # as a model without this algorithm's attributes or networks
+        except (AttributeError, KeyError) as error:  # the model lacks this algorithm's attributes or networks
             has_networks = any("optimizer" not in name for name in weights)
             if not has_networks or not {"observation_space", "action_space"} <= (data or {}).keys():
                 raise
@@ -351,25 +351,25 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
 
 
 class _OtherAlgorithm(ValueError):
-    """The model is whole, but that of another algorithm."""
+    """The model is intact, but belongs to another algorithm."""
 
 
 @contextmanager
 def _whole(path: Path) -> Iterator[None]:
-    """Turn errors of reading a damaged model, of which unpickling can raise any, into one that names the file."""
+    """Turn the errors of reading a damaged model (unpickling can raise any) into one that names the file."""
     try:
         yield
     except (ImportError, FileNotFoundError, _OtherAlgorithm):
         raise
     except Exception as error:
         reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-        raise ValueError(f"`path` must be a whole model saved by Stable-Baselines3, got {path}: {reason}") from error
+        raise ValueError(f"`path` must be an intact model saved by Stable-Baselines3, got {path}: {reason}") from error
 
 
 def _better_matches(algorithm: type[BaseAlgorithm], policy: type[BasePolicy]) -> list[str]:
     """Return the names of the algorithms whose policies are more closely related to ``policy``.
 
-    Only imported modules are looked at: whatever read the policy has imported its algorithm. An algorithm that takes
+    Only imported modules are considered, because reading the policy has imported its algorithm. An algorithm that takes
     any policy has no better match.
     """
     own = _nearest(algorithm, policy)
@@ -387,14 +387,14 @@ def _nearest(algorithm: type[BaseAlgorithm], policy: type[BasePolicy]) -> int:
 
 
 def playback_class(algorithm: type[BaseAlgorithm]) -> type[BaseAlgorithm]:
-    """Return the algorithm for acting only: its ``load`` allocates no replay memory.
+    """Return the algorithm's class for acting only: its ``load`` allocates no replay memory.
 
     On-policy algorithms, which have none, are returned unchanged.
     """
     if not issubclass(algorithm, OffPolicyAlgorithm):
         return algorithm
     # A buffer of one row cannot have the memory-saving layout that the model may have been trained with. Hindsight
-    # experience replay would ask for the environment.
+    # experience replay would need the environment.
     load = partial(
         algorithm.load,
         buffer_size=1,

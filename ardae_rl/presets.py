@@ -1,6 +1,6 @@
 """The hyper-parameter files of ``zoo_configs/``, and the one reader that turns a block of them into arguments.
 
-The files keep to the part of RL Zoo's format that needs no ``eval``, so that RL Zoo's own loader reads them alike:
+The files keep to the part of RL Zoo's format that needs no ``eval``, and RL Zoo's own loader reads them the same way:
 keyword arguments are YAML mappings, activation functions go by name, a number such as ``1e-4`` carries the tag
 ``!!float``, and a learning rate that decays linearly to zero is written ``lin_3e-4``.
 """
@@ -68,7 +68,7 @@ def owner(config: Path) -> str | None:
 
 
 def used_block(config: Path, env_id: str) -> str:
-    """Return a line that says which block of a file is used for an environment: its own one, or ``default``.
+    """Return a line that says which block of a file is used for an environment: its own block, or ``default``.
 
     :raises ValueError: If the file has neither.
     """
@@ -109,7 +109,7 @@ def constructor_arguments(algo: str, env_id: str, preset: str | None = None) -> 
     arguments = {name: value for name, value in block.items() if name not in _ZOO_KEYS}
     for name in arguments.keys() & {*_MAPPINGS, *_UNSUPPORTED}:
         if name in _UNSUPPORTED or not isinstance(arguments[name], Mapping):
-            raise ValueError(f"{config.name} has `{name}` as RL Zoo alone reads it, got {arguments[name]!r}")
+            raise ValueError(f"{config.name} has `{name}` in a form that only RL Zoo reads, got {arguments[name]!r}")
     for name in arguments.keys() & {*_SCHEDULES}:
         arguments[name] = _schedule(arguments[name])
     if isinstance(arguments.get("train_freq"), list):
@@ -128,7 +128,7 @@ def overridden(arguments: Mapping[str, Any], assignments: Iterable[str]) -> dict
 
     :param arguments: Keyword arguments of a constructor.
     :param assignments: YAML values by name. A dot in a name leads into a mapping.
-    :raises ValueError: For an assignment that is none, or whose value is no YAML.
+    :raises ValueError: For an assignment without a name or an equals sign, or whose value is not YAML.
     """
     loader = _loader()
     import yaml
@@ -159,7 +159,7 @@ def zoo_record(text: str) -> dict[str, Any]:
 
 @cache
 def zoo_loader() -> type[SafeLoader]:
-    """Return a loader for Python objects that RL Zoo wrote in YAML, which runs no code of the file.
+    """Return a loader for Python objects that RL Zoo wrote in YAML. It runs no code from the file.
 
     Values other than numbers, text, lists, tuples and dictionaries become lists of their arguments, or None.
     """

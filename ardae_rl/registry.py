@@ -1,4 +1,4 @@
-"""The names that users type, for algorithms and environments, and what to say when one is unknown."""
+"""The names of algorithms and environments that users type, and the errors for unknown ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Algorithm:
     >>> ALGORITHMS["sac_ardae"].load().__name__
     'SACARDAE'
 
-    :param path: Where the class is, as ``module:Class``.
+    :param path: Path of the class, as ``module:Class``.
     :param requires: Optional module without which the class cannot be imported, and the extra that installs it.
     :param needs_demonstrations: Whether the algorithm learns from demonstrations.
     :param search_space: Module with the functions ``sample`` and ``convert`` of RL Zoo's hyper-parameter search.
@@ -87,7 +87,7 @@ def algorithm_class(algo: str, argument: str = "algo") -> type[BaseAlgorithm]:
     """Return the class behind a name such as ``"sac_ardae"`` or ``"ppo"``.
 
     :param algo: The name.
-    :param argument: What the caller's user knows the name as, for the error.
+    :param argument: Name of the caller's argument, for the error message.
     :raises ValueError: For an unknown name.
     :raises ImportError: For an algorithm of sb3-contrib if that is not installed.
     """
@@ -102,7 +102,7 @@ def imported(path: str) -> Any:
 
 
 def environment_id(env_id: str) -> str:
-    """Return the registered id; one of the form ``module:Id-v0`` has its module imported first.
+    """Return the registered id. For the form ``module:Id-v0``, the module is imported first.
 
     :raises ValueError: For an id that is not registered, naming close matches.
     """

@@ -33,18 +33,20 @@ def list_experiments() -> None:
 def run(
     name: Annotated[str, typer.Argument(help="Name of the experiment; `list` shows them.")],
     budget: Annotated[
-        str, typer.Option(help="smoke (seconds: does it run?), quick (minutes to hours) or paper (its own numbers).")
+        str, typer.Option(help="smoke (seconds: does it run?), quick (minutes to hours) or paper (the paper's sizes).")
     ] = "quick",
     n_seeds: Annotated[int | None, typer.Option("--seeds", help="Seeds 0, 1, ...; by default the budget's.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes of one thread each; by default 2.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of table and plot; the committed: experiments/results.")] = RUNS,
+    out: Annotated[
+        Path, typer.Option(help="Folder of table and plot; the committed ones are in experiments/results.")
+    ] = RUNS,
     options: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the experiment; repeatable.")
     ] = None,
 ) -> None:
-    """Make the missing runs of an experiment, then write its table and its plot.
+    """Execute the missing runs of an experiment, then write its table and its plot.
 
-    Finished runs are skipped; interrupted ones continue where the experiment has checkpoints, and start anew otherwise.
+    Finished runs are skipped; interrupted ones resume if the experiment has checkpoints, and start over otherwise.
     """
     with one_line_errors(run, (*USER_ERRORS, RuntimeError)):
         written = run_experiment(name, budget, n_seeds, jobs, out, options or ())

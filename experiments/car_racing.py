@@ -1,8 +1,8 @@
 """Steps per second of CarRacing's renderers, as multiples of the official one.
 
 The environments take turns in one process, so that a change of the machine's speed affects all of them equally. The
-driver weaves and accelerates now and then, so that the car sometimes leaves the road. Episodes have 1000 steps, with
-the zoom at their start. The option `workers` adds a SubprocVecEnv with that many processes. Medians over the rounds.
+driver weaves and accelerates now and then, so that the car sometimes leaves the road. Episodes have 1000 steps and
+start with the zoom. The option `workers` adds a SubprocVecEnv with that many processes. Rates are medians over rounds.
 """
 
 import statistics

@@ -56,7 +56,7 @@ EXPERIMENTS = {
 
 
 def load(name: str) -> Figure:
-    """Return the experiment of this name.
+    """Return the experiment with this name.
 
     :raises ValueError: For an unknown name.
     """

@@ -1,10 +1,10 @@
 """Policy and score estimator without a critic, on one-step tasks whose optimal policy is known.
 
 The reward is the log-density of a target policy and the temperature is one, so the target is the optimum. Failures of
-the loop between policy and estimator (divergence into saturation, collapse, lost modes, entropies that are not true)
-show here without other causes. All settings are SACARDAE's defaults, except for those in ``arguments``, a mapping in
-YAML such as ``{policy_kwargs: {output_noise: 0.5}}``; such runs need a name of their own, ``variant``. There is a row
-of the table per check.
+the loop between policy and estimator (divergence into saturation, collapse, lost modes, wrong entropies) can have no
+other cause here. All settings are SACARDAE's defaults, except for those in ``arguments``, a mapping in YAML such as
+``{policy_kwargs: {output_noise: 0.5}}``; such runs need a name of their own, ``variant``. The table has a row per
+check.
 """
 
 import math
@@ -82,12 +82,12 @@ def sample_actions(model: KnownReward, state: th.Tensor, n_samples: int) -> th.T
 
 
 def _total_variations(target: Target, means: th.Tensor, actions: th.Tensor) -> dict[str, float]:
-    """Return the total variation distances of actions, and of as many samples of the target, to the target."""
+    """Return the total variation of actions from the target, and that of equally many samples of the target itself."""
     if actions.shape[1] != 2:
         return {"total_variation": math.nan, "sampling_floor": math.nan}
     edges = th.linspace(-1, 1, 2 * math.ceil(2 / MODE_STD) + 1)
     exact = means[th.randint(target.n_modes, (len(actions),))] + target.std * th.randn_like(actions)
-    cdf = th.special.ndtr((edges - means.unsqueeze(-1)) / MODE_STD).diff(dim=-1)  # modes x 2 x cells
+    cdf = th.special.ndtr((edges - means.unsqueeze(-1)) / MODE_STD).diff(dim=-1)  # (modes, 2, cells)
     masses = (cdf[:, 0].unsqueeze(2) * cdf[:, 1].unsqueeze(1)).mean(0)
     return {
         "total_variation": _total_variation(actions, masses, edges),
@@ -104,9 +104,9 @@ def _total_variation(actions: th.Tensor, masses: th.Tensor, edges: th.Tensor) ->
 
 @th.no_grad()
 def divergence(model: KnownReward, n_components: int = 8192, n_states: int = 12) -> dict[str, float]:
-    """Return KL(policy || optimum), the error of the estimated entropy, and how far two truths of the entropy differ.
+    """Return KL(policy || optimum), the error of the estimated entropy, and the difference of its two references.
 
-    The truths are those of :mod:`experiments.entropy_truth`. The random numbers are not those of the training.
+    The references are those of :mod:`experiments.entropy_truth`. The random numbers of training are not affected.
     """
     states = even_states(n_states)
     n = min(4096, n_components)

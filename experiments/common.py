@@ -17,13 +17,13 @@ def make_model(algo: str, env: str | GymEnv, **arguments: Any) -> OffPolicyAlgor
     :param algo: Name of the algorithm in the registry, such as "sac_ardae".
     """
     cls: Any = algorithm_class(algo)
-    # Copied because SB3 adds entries to the policy_kwargs that it is given, and the caller's are recorded
+    # Copied because SB3 adds entries to the policy_kwargs that it is given, and the caller records its own
     model: OffPolicyAlgorithm = cls("MlpPolicy", env, **{"device": "cpu"} | copy.deepcopy(arguments))
     return model
 
 
 def variant_arguments(variant: str, arguments: str) -> dict[str, Any]:
-    """Return the arguments of a variant, in place of an algorithm's defaults.
+    """Return the arguments of a variant, which replace an algorithm's defaults.
 
     :param variant: Name of the variant; "default" has no arguments.
     :param arguments: A mapping in YAML.

@@ -2,7 +2,7 @@
 
 The score error is E|f - ∇ln p|² / E|∇ln p|², where f is the estimated score. The density's bias is the mean of the
 estimated minus the true ln p, in nats. Both are measured at new samples after 1500 updates with 512 samples each, at
-the estimator's defaults. Samples have a context only in the cases that say so; it moves their mean.
+the estimator's defaults. Only the cases named "context" have a context, which moves the samples' mean.
 """
 
 import math
@@ -38,7 +38,7 @@ class Case(NamedTuple):
         return th.randn(n, self.context_dim)
 
     def sample(self, context: th.Tensor, n: int) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        """Draw x, (batch, n, dim), and return also ln p(x), (batch, n), and its gradient."""
+        """Return samples x, (batch, n, dim), with ln p(x), (batch, n), and its gradient, (batch, n, dim)."""
         dim = len(self.factor)
         z = th.randn(len(context), n, dim)
         if self.degrees == math.inf:

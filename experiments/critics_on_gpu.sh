@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The benchmark of actors and critics on one GPU, which several processes share. It stops after SECONDS, and continues
-# when it is called again with the same folder. The most expensive algorithms are first, so that no long run is left at
-# the end.
+# The benchmark of actors and critics on one GPU, which several processes share. It stops after SECONDS, and resumes
+# when it is called again with the same folder. The most expensive algorithms come first, so that no long run is left
+# for the end.
 #
 #     experiments/critics_on_gpu.sh FOLDER SECONDS
 #
@@ -21,7 +21,7 @@ timeout --signal=INT --kill-after=60 "$seconds" "$python" -m ardae_rl benchmark 
     --algos sac_ardae,sac_ardae-crossq,sac_nf,sac_ardae-distance,sac,sac-crossq \
     --seeds "${SEEDS:-5}" --steps "${STEPS:-100000}" --eval-freq "${EVAL_FREQ:-5000}" \
     --eval-episodes "${EPISODES:-10}" --jobs "${JOBS:-12}" --out "$out" || status=$?
-# 124: the time is over, 130: interrupted. Everything up to the last evaluations is kept
+# 124: time is up, 130: interrupted. Everything up to the last evaluations is kept
 [ $status -eq 0 ] || [ $status -eq 124 ] || [ $status -eq 130 ] || exit $status
 if compgen -G "$out/*/*/finished.json" > /dev/null; then
     "$python" -m ardae_rl report "$out"

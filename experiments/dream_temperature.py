@@ -1,9 +1,8 @@
-"""Controllers that learned in dreams of several temperatures, in their dream and in the game (World Models, Table 2).
+"""Controllers evolved in dreams at several temperatures: survival in the dream and the game (World Models, Table 2).
 
 Data, vision and memory are those of ``ardae-rl world-model memory --env ardae/TakeCover-v0``. Each controller is then
-evolved in its dream alone, for as many generations as zoo_configs/world_models.yml says, and its mean survival is
-measured over episodes of that dream and of the game. The experiment take_cover has the returns of policies without
-knowledge.
+evolved in its dream alone, for the number of generations in zoo_configs/world_models.yml, and its mean survival is
+measured over episodes of that dream and of the game. The experiment take_cover has the returns of untrained policies.
 """
 
 from collections.abc import Sequence
@@ -56,7 +55,7 @@ def prepare(settings: dict[str, Any], run: Run) -> None:
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
-    """Evolve a controller in the dream of a temperature; measure how long it survives there and in the game."""
+    """Evolve a controller in the dream at one temperature; measure how long it survives there and in the game."""
     model = finished_model(settings["needs"], needed(run.folder, settings), memory=True)
     episodes = settings["episodes"]
     dreamt = _evolve_in_dream(model, settings, run)

@@ -1,11 +1,11 @@
 """E2C on the tasks of PC3 (Shu et al. 2020): the fraction of steps in the goal, for several trained models.
 
 Each model is trained on random steps from random states, then plans ten episodes of the official environment from
-images alone; the pendulum has two tasks, to balance and to swing up. Beside the fraction of steps in the goal, the
-table shows how well the latent's mean determines the state (R² of a quadratic regression on images that training has
-not seen: of all, and of those that do not look empty, as the planar task's do where the point is under an obstacle),
-and the divergence of the posterior from the prior, which a collapse would make 0. Plots of each first model are in
-e2c_control/ beside the table.
+images alone; the pendulum has two tasks, to balance and to swing up. Besides the fraction of steps in the goal, the
+table shows how well the latent's mean determines the state: R² of a quadratic regression on images that training has
+not seen, for all of them, and without those that look empty (in the planar task, the point may be under an obstacle).
+It also has the divergence of the posterior from the prior, which would be 0 after a collapse. Plots of the first model
+of each kind are in e2c_control/ next to the table.
 """
 
 import time
@@ -52,8 +52,8 @@ DATA: dict[str, dict[str, Any]] = {
         "z_dim": 3,
     },
 }
-# The loss of Watter et al. (2015), and the same with later additions. Two images show the pendulum's mean speed during
-# the step before, which contains half of the last action's effect: in single steps, actions would seem half as strong.
+# The loss of Watter et al. (2015), and the same loss with later additions. Two images show the pendulum's mean speed
+# during the last step, with half of the last action's effect: in single steps, actions would seem half as strong.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {"planar": {}, "pendulum": {}},
     "options": {
@@ -166,7 +166,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 
 def draw_first_models(results: Sequence[Result], path: Path) -> None:
-    """Plot the fraction of steps in the goal by task and variant; in a folder beside, what the first models learned."""
+    """Plot the fraction of steps in the goal by task and variant, and into a folder what the first models learned."""
     from matplotlib.figure import Figure as Plot
 
     shares: dict[str, list[float]] = {}

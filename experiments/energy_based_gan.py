@@ -1,4 +1,4 @@
-"""Energy-based models of mixtures of 8 and 25 Gaussians in the plane: as GANs, and trained by Markov chains.
+"""Energy-based models of mixtures of 8 and 25 Gaussians in the plane: as GANs, and trained with Markov chains.
 
 The divergence KL(p || p_θ) and the partition function are integrated on a grid of 800 x 800 points; the estimate of
 ln Z is the model's own. Eight Gaussians lie on a circle of radius 2, twenty-five on a square grid with spacing 2, all
@@ -124,7 +124,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Plot the densities of the models of seed 0 beside the data's."""
+    """Plot the densities of the models of seed 0 next to the data's."""
     from matplotlib.figure import Figure as Plot
 
     from ardae_rl.ebm.energy import EnergyNetwork

@@ -1,11 +1,12 @@
-"""Are SACARDAE's entropies true? Its estimates beside two truths, at states that trained policies visit.
+"""Are SACARDAE's entropies accurate? Its estimates against two references, at states that trained policies visit.
 
-Policies are trained as by ``ardae-rl benchmark``, in segments that an interrupted run continues from. Or they are those
-of such a benchmark, whose folder ``folder`` gives. States are drawn from stochastic episodes. The truths are those of
-:mod:`experiments.entropy_truth`: the third neighbors of 4000 actions, and for a policy with output noise the middle of
-the bounds by a mixture of 4096 components. The errors are those of the better one.
+Policies are trained as by ``ardae-rl benchmark``, in segments from which an interrupted run resumes. With the option
+``folder``, they are those of such a benchmark. States are drawn from stochastic episodes. The references are those of
+:mod:`experiments.entropy_truth`: an estimate from the third neighbors of 4000 actions, and for a policy with output
+noise the midpoint of bounds by a mixture of 4096 components. Errors are relative to the better one.
 
-``arguments``, a mapping in YAML, and ``variant``, the name of its runs, are those of the experiment ``closed_loop``.
+The options ``arguments`` (a mapping in YAML) and ``variant`` (the name of its runs) are as in the experiment
+``closed_loop``.
 """
 
 from collections.abc import Sequence
@@ -92,7 +93,7 @@ def _finished(folder: Path, n_seeds: int) -> list[dict[str, Any]]:
 
 
 def prepare(settings: dict[str, Any], run: Run) -> None:
-    """Train a model, or continue its training."""
+    """Train a model, or resume its training."""
     train(settings, run)
 
 
@@ -126,7 +127,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
 
 
 def comparison(measured: Entropies) -> dict[str, float]:
-    """Return the estimate's errors, and where the two truths disagree."""
+    """Return the estimate's errors, and the differences between the two references."""
     error = measured.estimated - measured.truth
     difference = measured.neighbors - measured.middle
     return {

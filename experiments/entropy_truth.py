@@ -1,11 +1,12 @@
-"""The true entropy of an implicit policy's actions, from samples: nearest neighbors, and bounds by a mixture.
+"""Reference values for the entropy of an implicit policy's actions: from nearest neighbors, and from mixture bounds.
 
 Nearest neighbors (Kozachenko and Leonenko 1987) need samples only. Their bias, which is known for Gaussians, is
 subtracted. A policy with output noise, x = g(ε, s) + c L(s) ε', is a mixture of Gaussians over ε. A mixture of finitely
-many of its components bounds the entropy from both sides in expectation: from below with the component that made the
-sample among them, from above without it. To first order in one over their number, both err by the same amount, so the
-middle is more accurate than either. For a Gaussian policy and 4096 components, the bounds are 0.1 nats apart in 3
-dimensions and 1.5 in 6 if c = 0.3, 0.02 and 0.2 if c = 0.5, and useless in 17 dimensions.
+many of its components bounds the entropy from both sides in expectation: from below if it includes the component that
+generated the sample, from above if it does not. To first order in one over the number of components, both bounds are
+off by the same amount in opposite directions, so their midpoint is more accurate than either. For a Gaussian policy and
+4096 components, the bounds are 0.1 nats apart in 3 dimensions and 1.5 in 6 if c = 0.3, 0.02 and 0.2 if c = 0.5, and
+useless in 17 dimensions.
 """
 
 import functools
@@ -24,20 +25,20 @@ from ardae_rl.sac_ardae.bounds import mixture_log_densities
 from ardae_rl.sac_ardae.density import pre_tanh_log_prob
 
 _NEIGHBOR = 3
-_MAX_GAP = 0.3  # between bounds whose middle is taken for the truth
+_MAX_GAP = 0.3  # between bounds whose midpoint serves as the reference
 
 
 class Entropies(NamedTuple):
     """Entropies of the actions in [-1, 1], each of shape (states,)."""
 
     estimated: NDArray[np.float64]  # by the policy's estimator
-    neighbors: NDArray[np.float64]  # without the bias that they have for Gaussians
+    neighbors: NDArray[np.float64]  # after subtraction of the bias for Gaussians
     lower: NDArray[np.float64]  # NaN for a policy without output noise
     upper: NDArray[np.float64]
 
     @property
     def middle(self) -> NDArray[np.float64]:
-        """The middle of the bounds."""
+        """The midpoint of the bounds."""
         return 0.5 * (self.lower + self.upper)
 
     @property
@@ -47,7 +48,7 @@ class Entropies(NamedTuple):
 
     @property
     def truth(self) -> NDArray[np.float64]:
-        """The middle of the bounds if they are close to each other, and the neighbors' entropy otherwise."""
+        """The midpoint of the bounds if they are close to each other, and the neighbors' entropy otherwise."""
         return self.middle if self.mixture_is_better else self.neighbors
 
 
@@ -71,7 +72,7 @@ def neighbor_bias(n: int, dim: int, repetitions: int = 8) -> float:
 
 
 def mixture_bounds(points: th.Tensor, means: th.Tensor, factor: th.Tensor, noise: float) -> tuple[th.Tensor, th.Tensor]:
-    """Return a lower and an upper bound of the entropy of x = g + c L ε', where ε' ~ N(0, I). They hold in expectation.
+    """Return a lower and an upper bound on the entropy of x = g + c L ε', ε' ~ N(0, I), which hold in expectation.
 
     Both are minus the mean log-density of the points under a mixture of N(g_j, c² L Lᵀ). With the points' own
     components, the density is too high on average, because they are not independent of the points. Without them, it is
@@ -90,7 +91,7 @@ def mixture_bounds(points: th.Tensor, means: th.Tensor, factor: th.Tensor, noise
 
 @th.no_grad()
 def policy_entropies(model: SACARDAE, observations: NDArray[np.float32], n: int, n_components: int) -> Entropies:
-    """Return the entropies of a policy's actions at states, (states, ...), with a random stream of its own.
+    """Return the entropies of a policy's actions in each state, by random numbers of their own.
 
     :param model: The model.
     :param observations: The states, shape (states, ...).
@@ -119,7 +120,7 @@ def _entropies(model: SACARDAE, observation: NDArray[np.float32], n: int, n_comp
 def sample_pairs(
     model: SACARDAE, embedding: th.Tensor, n: int, n_components: int
 ) -> tuple[th.Tensor, th.Tensor, th.Tensor, float]:
-    """Return actions before tanh, (n, dim), samples of g, (n_components, dim), the first of which made them, L, and c.
+    """Return actions before tanh, (n, dim), samples of g, (n_components, dim), L and c. Action i comes from sample i.
 
     :param embedding: The actor's embedding of one state.
     """

@@ -7,7 +7,7 @@ bias and error are the mean and the mean absolute value of the estimated minus t
 `paper` is the form of Lim et al. (2020), with at least as many network evaluations per update as the default (through
 the number of noise draws). Its input scale s is 10,000, as published. `paper_centered` subtracts the true location, as
 the paper subtracts the center of its sampler, and `paper_tuned` does so as well, with s = 100; no other estimator is
-given the location. The option ``input_scales`` adds `paper_tuned` with other s, as `paper_s10`.
+given the location. The option ``input_scales`` adds `paper_tuned` with other values of s, under names like `paper_s10`.
 """
 
 import math
@@ -87,13 +87,13 @@ def measure(
 
 
 def center(name: str, target: Target, context: th.Tensor) -> th.Tensor:
-    """Return what is subtracted from samples and queries: zero except for `paper_centered` and `paper_tuned`."""
+    """Return the location to subtract from samples and queries: zero unless the name starts with `paper_`."""
     location, _ = target.location_scale(context)
     return location if name.startswith("paper_") else th.zeros_like(location)
 
 
 def count_rows(estimator: ARDAE) -> list[int]:
-    """Count the points at which the network is evaluated, in the one element of the returned list."""
+    """Return a list with one element, which counts the points at which the network is evaluated from now on."""
     rows = [0]
 
     def count(_module: th.nn.Module, _inputs: Any, output: th.Tensor) -> None:

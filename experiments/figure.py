@@ -1,4 +1,4 @@
-"""The one form of an experiment, and the function that makes its runs, its table and its plot."""
+"""The common form of all experiments, and the function that executes the runs and writes the table and the plot."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class Figure:
     """An experiment. Its module ends with ``FIGURE = Figure(...)``.
 
     :param runs: Returns the settings of all runs, given a budget and a number of seeds. Settings are JSON values that
-        hold all that the run depends on, among them a unique "name". The keyword-only parameters of ``runs``, which
-        need type hints and defaults, are the experiment's options.
-    :param run: Makes one run in its folder, and returns its rows of the table.
+        hold everything that the run depends on, including a unique "name". The keyword-only parameters of ``runs``,
+        which need type hints and defaults, are the experiment's options.
+    :param run: Executes one run in its folder, and returns its rows of the table.
     :param summary: Reduces the rows to the few numbers that the experiment is about, which are printed.
     :param draw: Draws the finished runs into a .png file. None for an experiment without a plot.
-    :param seeds: Number of seeds by budget, where the caller gives none; 0 for an experiment without seeds. Every
-        experiment has the budget "smoke".
-    :param prepare: Makes a run that other runs need: those whose settings hold its settings as "needs". They find its
-        folder with :func:`needed`.
-    :param key: Columns that tell one row of the table from another. Results are merged into the table by this key;
-        without one they replace the table of their budget. The smallest budget always has a table of its own.
+    :param seeds: Default number of seeds by budget; 0 for an experiment without seeds. Every experiment has the budget
+        "smoke".
+    :param prepare: Executes a run that other runs need: those whose settings hold its settings as "needs". They find
+        its folder with :func:`needed`.
+    :param key: Columns that identify a row of the table. Results are merged into the table by this key; without one
+        they replace the table of their budget. The budget "smoke" always has a table of its own.
     :param table_by: Option whose value becomes part of the table's file name.
-    :param timed: The runs measure time: they are repeated each time, one after the other.
-    :param summary_key: Columns that tell one row of the summary from another. With them, the summary is merged into
-        ``<table>_summary.csv``: for a summary of more than the table, such as of files that the runs left.
+    :param timed: Whether the runs measure time. Such runs are always repeated, one after the other.
+    :param summary_key: Columns that identify a row of the summary. With them, the summary is merged into
+        ``<table>_summary.csv``: for a summary that also uses files which the runs left.
     """
 
     runs: Callable[..., list[dict[str, Any]]]
@@ -71,22 +71,22 @@ def run_experiment(
     out: Path = RUNS,
     options: Sequence[str] = (),
 ) -> list[Path]:
-    """Make the missing runs of an experiment, then write its table ``<name>.csv`` and its plot into ``out``.
+    """Execute the missing runs of an experiment, then write its table ``<name>.csv`` and its plot into ``out``.
 
-    Each run has a folder below runs/experiments. Finished runs are skipped; interrupted ones continue where the
-    experiment has checkpoints, and start anew otherwise. A run that fails stops only those that need it; the table then
-    has the finished runs, and there is no plot.
+    Each run has a folder below runs/experiments. Finished runs are skipped; interrupted ones resume if the experiment
+    has checkpoints, and start over otherwise. A run that fails stops only those that need it; the table then has the
+    finished runs, and there is no plot.
 
     :param name: One of :data:`~experiments.catalog.EXPERIMENTS`.
     :param budget: "smoke" (seconds: does it run?), "quick" (minutes to hours on two cores) or "paper" (the paper's
-        number of updates and repetitions), as far as the experiment has it.
+        number of updates and repetitions); not all experiments have every budget.
     :param n_seeds: Number of seeds, from 0 on. By default the experiment's own number for the budget.
     :param jobs: Number of one-thread processes, by default 2; 1 for an experiment that measures time.
     :param out: Folder of the table and the plot.
     :param options: The experiment's own options as ``name=value``; commas separate several values.
     :return: Paths of the table, the plot and the summary, as far as the experiment has them.
     :raises ValueError: For a wrong argument.
-    :raises RuntimeError: If a run failed. The table of the others is written before.
+    :raises RuntimeError: If a run failed. The table of the others is written first.
     """
     figure = load(name)
     check_choice("budget", budget, tuple(figure.seeds))
@@ -123,7 +123,7 @@ def run_experiment(
 
 
 def needed(folder: Path, settings: Mapping[str, Any]) -> Path:
-    """Return the folder of the run that is needed by the run of these settings in ``folder``."""
+    """Return the folder of the run that the run in ``folder``, with these settings, needs."""
     return folder.parent / _file_name(settings["needs"]["name"])
 
 
@@ -166,7 +166,7 @@ def _finished(
     runs: list[dict[str, Any]],
     jobs: int,
 ) -> list[dict[str, Any]]:
-    """Make the runs, and return those that did not fail."""
+    """Execute the runs, and return those that did not fail."""
     return run_missing(partial(function, name), folder, runs, processes(jobs)) if runs else []
 
 

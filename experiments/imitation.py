@@ -1,9 +1,9 @@
-"""Imitation learning from the demonstrations of an agent trained here: normalized returns over methods and seeds.
+"""Imitation learning from the demonstrations of an agent trained here: normalized returns by method and seed.
 
 The expert is SB3's SAC; its sampled actions are the demonstrations. The normalized return is 0 for uniformly random
 actions and 1 for the expert, both by the environment's own reward, which the learners do not see: deterministic actions
-in 20 episodes of the official environment, with seeds that neither expert nor learner has trained on. Beside the table,
-imitation_<env>_curves.csv has the returns of five episodes after each tenth of a training, the expert's included.
+in 20 episodes of the official environment, with seeds that neither expert nor learner has trained on. Next to the
+table, imitation_<env>_curves.csv has the returns of five episodes after each tenth of the training, for the expert too.
 """
 
 import time
@@ -25,7 +25,7 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, merge_csv, read_csv, versions, write_csv
 from experiments.figure import Figure, Result, needed
 
-# The algorithm, its generator and arguments that are not their defaults; or a preset of zoo_configs
+# The algorithm, its generator and arguments that differ from the defaults; or a preset of zoo_configs
 METHODS: dict[str, dict[str, Any]] = {
     "airl": {"algorithm": "airl", "generator": "sac", "arguments": {}},
     "airl-sac_ardae": {"algorithm": "airl", "generator": "sac_ardae", "arguments": {}},
@@ -149,7 +149,7 @@ def learner_env_id(method: str, env_id: str) -> str:
 def check_preset(method: str, env_id: str) -> None:
     """Check that a method has settings for an environment.
 
-    :raises ValueError: If it is a preset that has none.
+    :raises ValueError: If it is a preset without settings for the environment.
     """
     form = METHODS[method]
     if "preset" in form:
@@ -200,7 +200,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
 
 
 def curve(settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """Return what :func:`learn` has left of a learner, or of the expert, as rows of a table."""
+    """Return the learning curve that :func:`learn` saved for a learner, or for the expert, as rows of a table."""
     key = {
         "method": settings.get("method", "expert"),
         "seed": settings.get("seed", 0),

@@ -1,8 +1,8 @@
-"""What carries the imitation of HalfCheetah: the regularized GAIL with one ingredient removed at a time.
+"""Which ingredients matter for imitating HalfCheetah: the regularized GAIL with one of them removed at a time.
 
 Each row is a run of the method "gail-regularized" of the experiment "imitation", with the arguments of the ablation
 changed. The normalized return is 0 for random actions and 1 for the expert; "last_five" is its mean over the last five
-evaluations of the training, "minimum" the smallest of these.
+evaluations during training, "minimum" the smallest of these.
 """
 
 import time

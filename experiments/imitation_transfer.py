@@ -1,9 +1,10 @@
-"""What a learned reward is worth: SAC trained anew on it, in the same and in a heavier environment.
+"""What a learned reward is worth: SAC trained on it from scratch, in the same and in a heavier environment.
 
 A learner of the experiment "imitation" yields the reward network. A new SAC learns with this reward in the environment
-with all masses multiplied by a factor, and is evaluated by the environment's own reward. Rewards of AIRL and GAN-GCL
-belong to a temperature of 1. Beside it are SAC with the true reward, and the policies of the learner and of behavioral
-cloning without further training. Presets whose environment has an absorbing state keep it in the heavier one.
+with all masses multiplied by a factor, and is evaluated by the environment's own reward. With rewards of AIRL and
+GAN-GCL, its temperature is 1, for which they are learned. For comparison, there are SAC with the true reward, and the
+policies of the learner and of behavioral cloning without further training. Presets whose environment has an absorbing
+state keep it in the heavier one.
 """
 
 import time
@@ -58,7 +59,7 @@ def runs(
 ) -> list[dict[str, Any]]:
     check_choice("method", method, REWARD_METHODS)
     check_preset(method, env)
-    heavier(env, 1.0).close()  # refuses what has no masses
+    heavier(env, 1.0).close()  # refuses environments without masses
     for source in sources:
         check_choice("sources", source, SOURCES)
     smoke = budget == "smoke"
@@ -81,7 +82,7 @@ def runs(
 def heavier(env_id: str, mass: float) -> gym.Env[Any, Any]:
     """Return an environment with all masses multiplied by a factor.
 
-    :raises ValueError: For an environment that is neither Pendulum nor of MuJoCo.
+    :raises ValueError: For an environment that is neither Pendulum nor a MuJoCo one.
     """
     env = gym.make(env_id)
     unwrapped: Any = env.unwrapped
@@ -91,7 +92,7 @@ def heavier(env_id: str, mass: float) -> gym.Env[Any, Any]:
     elif hasattr(unwrapped, "m"):
         unwrapped.m *= mass
     else:
-        raise ValueError(f"`env` must be Pendulum-v1 or an environment of MuJoCo, to change its masses, got {env_id!r}")
+        raise ValueError(f"`env` must be Pendulum-v1 or a MuJoCo environment, whose masses can change, got {env_id!r}")
     return env
 
 
@@ -105,7 +106,7 @@ def with_reward(env: gym.Env[Any, Any], reward_net: RewardNet) -> RewardVecEnvWr
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
-    """Train what the row needs, and evaluate it in the environment of its mass."""
+    """Train the agent of one row, and evaluate it in the environment with the row's mass."""
     start = time.monotonic()
     env_id, seed, steps = settings["env"], settings["seed"], settings["steps"]
     demos = needed(run.folder, settings) / "demos.npz"
@@ -123,7 +124,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
         if source == "learned reward":
             env = with_reward(env, model.reward_net)
             if model.discriminator.needs_density:
-                arguments["ent_coef"] = 1.0  # the temperature that such a reward is learned for
+                arguments["ent_coef"] = 1.0  # the temperature for which such a reward is learned
         model = SAC("MlpPolicy", env, seed=seed, device="cpu", **arguments).learn(steps)
         model.save(run.folder / "model")
     test = Monitor(heavier(own_env_id, settings["mass"]))

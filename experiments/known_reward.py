@@ -22,7 +22,7 @@ class Target(NamedTuple):
 
     n_modes: int
     std: th.Tensor  # of each mode, (dim,)
-    means_at: Callable[[th.Tensor, int, th.Tensor], th.Tensor]  # of the states' angles, n_modes and std
+    means_at: Callable[[th.Tensor, int, th.Tensor], th.Tensor]  # function of the states' angles, n_modes and std
 
     def mode_means(self, states: th.Tensor) -> th.Tensor:
         """Return the means of the modes, (batch, n_modes, dim), for states on the unit circle, (batch, 2)."""
@@ -35,7 +35,7 @@ class Target(NamedTuple):
         return log_modes.logsumexp(1, keepdim=True) - math.log(self.n_modes)
 
     def log_mass(self, states: th.Tensor) -> th.Tensor:
-        """Return the log of the mass that lies in the box of actions, (batch,)."""
+        """Return the log of the probability mass inside the box of actions, (batch,)."""
         means = self.mode_means(states)
         mass = th.special.ndtr((1 - means) / self.std) - th.special.ndtr((-1 - means) / self.std)
         return mass.prod(-1).mean(1).log()

@@ -1,11 +1,11 @@
 """An SB3 algorithm in place of World Models' controller: trained on latents, evaluated on the official frames.
 
-The option `folder` is that of an ``ardae-rl world-model train``, whose vision and memory are not trained further.
+The option `folder` is a folder of ``ardae-rl world-model train``; its vision and memory are not trained further.
 Training uses the fast renderer, without privileged information. The best policy on 16 held-out tracks becomes a policy
 of frames, which is evaluated on 100 other tracks of the unmodified CarRacing-v3.
 
-An interrupted training continues with the remaining time, on other tracks, and the best policy stays the best until one
-has a higher return. Off-policy algorithms then fill an empty replay buffer with random actions first, as at the start.
+An interrupted training resumes with the remaining time, on other tracks, and keeps the best policy until another has a
+higher return. Off-policy algorithms then first fill an empty replay buffer with random actions, as at the start.
 """
 
 import json
@@ -156,7 +156,7 @@ class Checkpoints(BaseCallback):
 
 
 class Selection(EvalCallback):
-    """Keep the best policy on the same held-out tracks at every evaluation, also after an interruption."""
+    """Keep the best policy on the same held-out tracks at every evaluation, even after an interruption."""
 
     def __init__(self, env: VecNormalize, folder: Path, eval_freq: int) -> None:
         super().__init__(env, n_eval_episodes=_EVALUATED, eval_freq=eval_freq, best_model_save_path=str(folder))
@@ -175,7 +175,7 @@ class Selection(EvalCallback):
 
 
 def train(policy: WorldModelPolicy, algo: str, folder: Path, minutes: float, n_envs: int, seed: int) -> Path:
-    """Train, or continue a training, and return the path of the best policy."""
+    """Train, or resume training, and return the path of the best policy."""
     venv, evaluated = (make_venv(policy, n_envs, training) for training in (True, False))
     cls: Any = algorithm_class(algo)
     before = 0.0

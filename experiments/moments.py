@@ -1,7 +1,7 @@
 """Errors of the closed form of a policy's covariance, by order of the expansion and number of quadrature nodes.
 
 The generators are random ones with one hidden layer: nearly linear, as at initialization ("random"), and saturated. The
-reference is the closed form with many orders and nodes, which is compared with samples in its turn: `z` is the largest
+reference is the closed form with many orders and nodes, which is itself checked against samples: `z` is the largest
 deviation of an entry of the covariance in standard errors, over 153 entries in 17 dimensions. Errors are those of the
 covariance in coordinates in which the reference is the identity: its log-determinant, and its extreme eigenvalues.
 """
@@ -29,10 +29,10 @@ BUDGETS = {"smoke": {"samples": 1000}, "quick": {"samples": 1_000_000}}
 class Generator(NamedTuple):
     """x = W tanh(shift + gain A ε) for some states."""
 
-    shift: th.Tensor  # states x width
-    gain: th.Tensor  # states x width
-    noise_weight: th.Tensor  # A, width x noise_dim
-    output_weight: th.Tensor  # W, dim x width
+    shift: th.Tensor  # (states, width)
+    gain: th.Tensor  # (states, width)
+    noise_weight: th.Tensor  # A, (width, noise_dim)
+    output_weight: th.Tensor  # W, (dim, width)
 
     def moments(self, rule: HermiteRule) -> th.Tensor:
         """Return the covariance in each state by this rule, (states, dim, dim)."""

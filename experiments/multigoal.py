@@ -1,10 +1,10 @@
-"""Does the policy keep all four goals of ardae/MultiGoal-v0? Stochastic episodes beside the exact optimum's.
+"""Does the policy keep all four goals of ardae/MultiGoal-v0? Stochastic episodes compared with the exact optimum's.
 
 All algorithms have the same budget of environment steps, with one gradient step each, and the settings in `SHARED`.
 The temperature is fixed: returns differ by tens to hundreds, and at the temperature 5 the optimal policy has four
 clearly separate modes at the origin yet still heads for the goals (see multigoal_exact). After training, 200 stochastic
 episodes start at the origin. Reaching all goals does not take a multimodal policy (a broad Gaussian diffuses to all of
-them), so `tv_origin` also compares the policy's first action with the exact optimum's, by the total variation.
+them), so `tv_origin` also compares the policy's first action with the exact optimum's, by total variation distance.
 The plot shows paths over the exact soft value, and the distribution of the first action, for each algorithm and the
 optimum.
 """

@@ -1,7 +1,7 @@
 """The optimal maximum-entropy policy of ardae/MultiGoal-v0, by soft value iteration on a grid.
 
-The dynamics are known and deterministic, and a grid of spacing 0.1 contains every position that actions of multiples
-of 0.1 lead to, so no interpolation is needed. The solution shows which temperature makes the task multimodal: between
+The dynamics are known and deterministic, and a grid of spacing 0.1 contains every position that actions in multiples
+of 0.1 lead to, so no interpolation is needed. The solution shows at which temperature the task is multimodal: between
 two neighboring modes at the origin the action density falls to 0.44 of its maximum at temperature 10, to 0.10 at 5 and
 to 0.002 at 2; at 20 the optimal policy no longer heads for the goals.
 """
@@ -51,7 +51,7 @@ class Solution:
         return self.policy(origin, origin).reshape(side, side)
 
     def total_variation(self, actions: Array) -> float:
-        """Return the distance in [0, 1] of samples (m, 2) to the policy at the origin, in 7 x 7 bins of width 0.3."""
+        """Return the total variation, in [0, 1], of samples (m, 2) from the policy at the origin, in 7 x 7 bins."""
         optimal = self.origin_policy()
         side = len(optimal)
         cells = np.rint(actions / SPACING).astype(int) + side // 2

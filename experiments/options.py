@@ -19,8 +19,8 @@ def parse_options(function: Callable[..., Any], assignments: Sequence[str]) -> d
 
     :param function: The experiment's function ``runs``.
     :param assignments: Texts ``name=value``. Commas separate the values of an option that takes several.
-    :raises ValueError: For an unknown option, a value that does not have the option's type, an empty list of values
-        where the default is not empty, and a value that is given twice.
+    :raises ValueError: For an unknown option, a value of the wrong type, an empty list of values whose default is not
+        empty, and a repeated value.
     """
     values, hints = defaults(function), get_type_hints(function)
     for assignment in assignments:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ardae_envs.poles import wrapped_angle
 
 AHEAD = (10, 15, 20)  # tiles
-_LOOKAHEAD, _HORIZON = 6, 25  # tiles ahead that it steers towards, and whose bends it slows down for
+_LOOKAHEAD, _HORIZON = 6, 25  # number of tiles ahead to steer towards, and to slow down for
 _MAX_SPEED, _MIN_SPEED, _SLOWING = 50.0, 25.0, 25.0
-_GAIN, _DAMPING = 1.5, 0.12  # of the steering, by the angle to the point and by the car's rotation
-_PUSH_SHARE, _PUSH_LENGTH = 0.02, 4  # of decisions at which it is pushed, and for how many
+_GAIN, _DAMPING = 1.5, 0.12  # of the steering: gain of the angle to the point, damping of the car's rotation
+_PUSH_SHARE, _PUSH_LENGTH = 0.02, 4  # share of decisions at which a push begins, and its number of decisions
 
 
 class RoadView(NamedTuple):
@@ -46,14 +46,14 @@ def road_view(env: Any) -> RoadView:
 
 
 def nearest_tile(env: Any) -> int:
-    """Return the number of the tile that is closest to the car."""
+    """Return the index of the tile that is closest to the car."""
     x, y = env.car.hull.position
     places = np.array([tile[2:4] for tile in env.track])
     return int(((places - (x, y)) ** 2).sum(1).argmin())
 
 
 class ScriptedDriver:
-    """Steers towards a point of the center line ahead, slows down for bends, and is pushed now and then.
+    """Steers towards a point ahead on the center line, slows down for bends, and is pushed now and then.
 
     :param seed: Seed of the pushes.
     """

@@ -1,11 +1,11 @@
-"""PPO through the encoder: the controller of World Models sees four frames through V's convolutions, trained further.
+"""PPO through the encoder: the controller of World Models sees four frames through V's convolutions, which it trains.
 
 The settings are those of zoo_configs/world_models_ppo.yml: training in the fast renderer, without privileged
 information; half of the environments start anywhere on the track, and a finished lap has a bonus. The latest weights
 and a running average of them drive the same 64 held-out tracks every 100,000 decisions, the best five of all drive 200
-others, and the best of these drives 100 tracks of the unmodified CarRacing-v3, three times. No track belongs to two of
-these sets. The decisions are those of the random driving for V and of the training, without the held-out tracks. With
-``vision=random``, the convolutions start from random weights instead of V's.
+other tracks, and the best of these drives three sets of 100 tracks of the unmodified CarRacing-v3. No track belongs to
+two of these sets. The number of decisions counts the random driving for V and the training, but not the held-out
+tracks. With ``vision=random``, the convolutions start from random weights instead of V's.
 """
 
 from collections.abc import Sequence

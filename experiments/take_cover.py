@@ -1,4 +1,4 @@
-"""Returns of policies without knowledge of DoomTakeCover: the reference for agents.
+"""Returns of untrained policies in DoomTakeCover: the reference for agents.
 
 `ardae/TakeCover-v0` with at most 2100 steps per episode, one action per step, episodes with seeds 0, 1, ... A return is
 the number of steps survived.

@@ -1,10 +1,10 @@
-"""What V sees of CarRacing's road: how well a small network reads the simulator's state from its latents.
+"""What the vision model V sees of CarRacing's road: how well a small network reads the simulator's state from latents.
 
 A scripted driver, which knows the state, drives tracks that neither V nor an agent has seen. From each representation
 of its frames, a perceptron predicts the car's offset and heading, the bends 10, 15 and 20 tiles ahead, and the speed;
-the table has R² on other tracks than those that the perceptron is fitted to. The representations are V's latent, the
-latents of the last four decisions, and, as bounds of what training V's encoder can reach, the encoder on one or four
-frames trained on the targets, from V's weights or from random ones. Nothing of this trains an agent.
+the table has R² on held-out tracks, which the perceptron is not fitted to. The representations are V's latent, the
+latents of the last four decisions, and, as bounds on what training V's encoder can reach, the encoder on one or four
+frames trained on the targets, from V's weights or from random ones. None of this trains an agent.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ KEY = ("representation", "width", "tracks", "steps")
 
 
 class Drive:
-    """Frames (n, 64, 64, 3 n_frames) of a drive, newest last, and the targets (n, 6)."""
+    """Stacked frames (n, 64, 64, 3 n_frames) of a drive, the newest last in each stack, and the targets (n, 6)."""
 
     def __init__(self, seeds: Sequence[int], decisions: int) -> None:
         env = ControllerView(ActionRepeat(gym.make("ardae/CarRacingFast-v0"), ACTION_REPEAT))

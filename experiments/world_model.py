@@ -1,4 +1,4 @@
-"""World models that experiments share: data, vision and memory, trained once and found again by their folder."""
+"""World models that experiments share: data, vision and memory are made once and then loaded from their folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +26,10 @@ TINY = (
 
 
 def base_settings(env: str, seed: int, defaults: Sequence[str], arguments: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the settings of the run that makes the world model which others need.
+    """Return the settings of the run that makes the world model that other runs need.
 
     :param defaults: Changes of the arguments in zoo_configs/world_models.yml, as ``name=value``.
-    :param arguments: Further changes, which the experiment's user asked for. They are part of the run's name.
+    :param arguments: Further changes, from the experiment's options. They are part of the run's name.
     """
     name = run_name(f"world model seed{seed}", arguments)
     return {"name": name, "env": env, "seed": seed, "arguments": [*defaults, *arguments]}
@@ -52,9 +52,9 @@ def make_model(settings: dict[str, Any], folder: Path) -> WorldModels:
 
 
 def finished_model(settings: dict[str, Any], folder: Path, memory: bool = False) -> WorldModels:
-    """Return a world model with its data and its trained vision; what is there is loaded, not made again.
+    """Return a world model with its data and its trained vision; whatever exists already is loaded.
 
-    Runs that need the same one at the same time wait for each other.
+    Runs that need the same model at the same time wait for each other.
 
     :param settings: Made by :func:`base_settings`.
     :param folder: Folder of the run that makes the model.

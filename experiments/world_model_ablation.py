@@ -1,8 +1,8 @@
 """What the memory contributes in CarRacing: controllers with and without it, and with differently trained memories.
 
-All variants have the same data and vision (those of ``ardae-rl world-model vision``), memories the same number of
-gradient steps, and searches the same number of environment steps. The mean of each search is evaluated on 100 tracks
-that no search has seen, with the fast renderer, whose frames equal the official ones.
+All variants share data and vision (those of ``ardae-rl world-model vision``), all memories have the same number of
+gradient steps, and all searches the same number of environment steps. The mean of each search distribution is evaluated
+on 100 tracks that no search has seen, with the fast renderer, whose frames equal the official ones.
 """
 
 from collections.abc import Sequence

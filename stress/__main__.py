@@ -19,7 +19,7 @@ CHECKS: dict[str, tuple[Callable[[float, int], list[dict[str, Any]]], float, str
 
 
 def main() -> None:
-    """Make one check, write its table, and end with status 1 if something is wrong."""
+    """Run one check, write its table, and end with status 1 if something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m stress", description=__doc__)
     parser.add_argument("check", choices=CHECKS)
     parser.add_argument("-n", "--count", type=float, help="; ".join(f"{k}: {v[2]} ({v[1]})" for k, v in CHECKS.items()))

@@ -1,4 +1,4 @@
-"""Random input at the public entrances: a documented error or a result that is finite, and nothing else."""
+"""Random input to the public API: it must give a finite result or a documented error, and nothing else."""
 
 import random
 import re
@@ -41,7 +41,7 @@ class RandomEnv(gym.Env[Any, Any]):
 
 
 def random_space(rng: random.Random, depth: int = 1) -> spaces.Space[Any]:
-    """Return a random space, of kinds that are supported and others."""
+    """Return a random space, of a supported kind or another."""
     shape = tuple(rng.randint(1, 3) for _ in range(rng.randint(0, 2)))
     kinds: list[Callable[[], spaces.Space[Any]]] = [
         lambda: spaces.Box(-rng.uniform(0.1, 9), rng.uniform(0.1, 9), shape, rng.choice([np.float32, np.float64])),
@@ -59,7 +59,7 @@ def random_space(rng: random.Random, depth: int = 1) -> spaces.Space[Any]:
 
 
 def spoiled(rng: random.Random, value: Any) -> Any:
-    """Return a value as it is, or with other numbers, another type or another shape."""
+    """Return a value unchanged, or with wrong numbers, a wrong type or a wrong shape."""
     if rng.random() < 0.8:
         return value
     array = np.asarray(value) if not isinstance(value, dict) else next(iter(value.values()))
@@ -172,7 +172,7 @@ ENTRANCES: dict[str, Callable[[random.Random], Any]] = {
 
 
 def run(count: float, seed: int) -> list[dict[str, Any]]:
-    """Make ``count`` random calls, in turn at each of the entrances."""
+    """Make ``count`` random calls, to each part of the API in turn."""
     th.set_num_threads(1)
     rows: dict[str, dict[str, Any]] = {name: {"ok": 0, "documented": 0, "faults": []} for name in ENTRANCES}
     for call in range(int(count)):
@@ -211,14 +211,14 @@ def _count(row: dict[str, Any], name: str, key: str) -> None:
 
 
 def _is_documented(error: Exception) -> bool:
-    """Return whether an error names an argument in the package's form, or is a clear one of another package."""
-    if isinstance(error, gym.error.Error) or "can't allocate memory" in str(error):  # which depends on the machine
+    """Return whether an error names an argument in the package's form, or is a clear one from another package."""
+    if isinstance(error, gym.error.Error) or "can't allocate memory" in str(error):  # memory depends on the machine
         return True
     if not isinstance(error, DOCUMENTED):
         return False
     frames = traceback.extract_tb(error.__traceback__)
     raised_by_sb3 = bool(frames) and "stable_baselines3" in frames[-1].filename
-    # A TypeError there comes from an operation on a wrong value, which nothing has checked
+    # A TypeError in SB3 comes from an operation on a wrong value that nothing has checked
     is_of_sb3 = raised_by_sb3 and isinstance(error, AssertionError | ValueError)
     return is_of_sb3 or _CLEAR.search(str(error)) is not None
 

@@ -34,11 +34,11 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["result/correlated_smoke.csv"],
     ),
 }
-_TIMES = ("seconds", "per_second")  # in the names of columns that no two runs share
+_TIMES = ("seconds", "per_second")  # in the names of columns that differ from run to run
 
 
 def run(count: float, seed: int) -> list[dict[str, Any]]:
-    """Interrupt each command ``count`` times, and compare what it leaves in the end."""
+    """Interrupt each command ``count`` times, and compare its final tables."""
     return [_interrupted(name, int(count), seed) for name in COMMANDS]
 
 

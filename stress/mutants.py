@@ -1,4 +1,4 @@
-"""Faults put into copies of the package, one at a time: the named tests must fail."""
+"""Faults inserted into copies of the package, one at a time: the named tests must fail."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Mutant(NamedTuple):
-    """A fault: a text of a file that is replaced by another one, and the tests that find it."""
+    """A fault: a text in a file, its replacement, and the tests that find it."""
 
     fault: str
     file: str
@@ -225,7 +225,7 @@ def run_tests(tests: str, copy: Path, seconds: float | None = None) -> subproces
 def require_passing(tests: str, copy: Path) -> None:
     """Run tests of a copy of the project that has no fault.
 
-    :raises RuntimeError: If they do not pass, so that they could not tell a fault.
+    :raises RuntimeError: If they do not pass, so that they could not detect a fault.
     """
     done = run_tests(tests, copy)
     if done.returncode:
@@ -233,7 +233,7 @@ def require_passing(tests: str, copy: Path) -> None:
 
 
 def failure(tests: str, done: subprocess.CompletedProcess[str]) -> RuntimeError:
-    """Return the error of tests that tell nothing about a fault."""
+    """Return the error for a test run that says nothing about a fault."""
     output = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
     return RuntimeError(f"pytest {tests} ended with status {done.returncode}:\n{output}")
 

@@ -1,7 +1,7 @@
-"""Small faults at random places of the code: the score is the rate of those that the tests of the code find.
+"""Small faults at random places of the code: the score is the percentage that the tests of the code detect.
 
-cosmic-ray makes them: another operator, number or condition, no decorator, a loop without rounds. Faults that change
-nothing that a caller could see are listed in ``equivalent.csv``, with the reason.
+cosmic-ray makes them: another operator, number or condition, a removed decorator, a loop without iterations. Faults
+that change nothing that a caller could see are listed in ``equivalent.csv``, with the reason.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from ardae_rl.runs.tables import merge_csv, print_table, read_csv
 from stress.mutants import ROOT, copy_project, failure, require_passing, run_tests
 
 EQUIVALENT = Path(__file__).with_name("equivalent.csv")
-# The tests of a folder or file; pictures and commands are left out
+# The tests of each folder or file; plots and commands are left out
 TESTS = {
     "ardae_rl/score": "tests/score",
     "ardae_rl/sac_ardae": "tests/sac_ardae",
@@ -54,11 +54,11 @@ _MINUTES = 10  # after which the tests count as stuck, and the fault as found
 # Statuses of pytest: a test fails, a module of tests cannot be imported, tests/conftest.py cannot be imported
 _FOUND = (1, 2, 4)
 _LEAST_SCORE = 92
-_CHANGED = "changed"  # instead of a commit: outcomes of such code are not used again
+_CHANGED = "changed"  # instead of a commit: outcomes of uncommitted code are not reused
 
 
 class Fault(NamedTuple):
-    """A fault at one place of a file: the file's code with it, and the lines that it changes."""
+    """A fault at one place of a file: the code of the file with the fault, and the line before and after."""
 
     file: str
     line: int
@@ -69,12 +69,12 @@ class Fault(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What identifies the fault in the list of equivalent ones, in which there are no numbers of lines."""
+        """What identifies the fault in the list of equivalent ones, which has no line numbers."""
         return self.file, self.before, self.after
 
 
 def sample(n: int, seed: int) -> list[Fault]:
-    """Return ``n`` faults at places that are drawn without replacement, each with a random operator of its place."""
+    """Return ``n`` faults at random places without replacement, each by a random operator that applies there."""
     rng = random.Random(seed)
     places = [(file, tests, *place) for file, tests in _files() for place in sorted(_places(ROOT / file).items())]
     drawn = (_fault(file, tests, *rng.choice(ways)) for file, tests, _, ways in rng.sample(places, len(places)))
@@ -90,7 +90,7 @@ def _files() -> Iterator[tuple[str, str]]:
 
 
 def _places(path: Path) -> dict[tuple[int, int], list[tuple[str, int]]]:
-    """Return the operators that apply to each place (line, column), with the number of their occurrence."""
+    """Return the operators that apply to each place (line, column), with the index of the occurrence."""
     from cosmic_ray.ast import ast_nodes, get_ast_from_path
     from cosmic_ray.plugins import get_operator
 
@@ -105,7 +105,7 @@ def _places(path: Path) -> dict[tuple[int, int], list[tuple[str, int]]]:
 
 
 def _fault(file: str, tests: str, operator: str, occurrence: int) -> Fault | None:
-    """Return a fault, or nothing if it is none: the code means the same, or a separator was taken for an operator."""
+    """Return a fault, or None if the code means the same, or if a separator was mistaken for an operator."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
@@ -136,7 +136,7 @@ class _Copies:
     def check(self, tests: str) -> None:
         """Run tests without a fault in a free copy.
 
-        :raises RuntimeError: If they do not pass, so that they could not tell a fault.
+        :raises RuntimeError: If they do not pass, so that they could not detect a fault.
         """
         copy = self._free.get()
         try:
@@ -147,7 +147,7 @@ class _Copies:
     def outcome(self, fault: Fault) -> str:
         """Run the tests with a fault in a free copy, and return "found", "stuck" or "survived".
 
-        :raises RuntimeError: If pytest ends with a status that tells neither.
+        :raises RuntimeError: If pytest ends with any other status.
         """
         copy = self._free.get()
         path = copy / fault.file
@@ -166,7 +166,7 @@ class _Copies:
 
 
 def rows_by_folder(outcomes: dict[Fault, str], equivalent: set[tuple[str, str, str]]) -> list[dict[str, Any]]:
-    """Return the scores by folder and of all: found faults, in percent of those that are not equivalent."""
+    """Return the scores by folder and overall: the percentage of faults found, without equivalent ones."""
     rows = []
     for name in [*TESTS, "all"]:
         judged = {f: o for f, o in outcomes.items() if name == "all" or f.file.startswith(name)}
@@ -179,9 +179,9 @@ def rows_by_folder(outcomes: dict[Fault, str], equivalent: set[tuple[str, str, s
 
 
 def main() -> None:
-    """Try a sample of faults; what was tried before with the same code is not tried again.
+    """Try a sample of faults, except those that were tried before with the same code.
 
-    End with status 1 if the score is too low, or if there is none because no fault could be judged.
+    End with status 1 if the score is too low, or if no fault could be judged.
     """
     parser = argparse.ArgumentParser(prog="python -m stress.mutation", description=__doc__)
     parser.add_argument("-n", "--count", type=int, default=300, help="Number of faults.")

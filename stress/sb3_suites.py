@@ -1,4 +1,4 @@
-"""The test suites of Stable-Baselines3 and sb3-contrib, with the package's algorithms in the place of theirs."""
+"""The test suites of Stable-Baselines3 and sb3-contrib, with the package's algorithms in place of theirs."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).parents[1]
-# What replaces what, by the distribution whose source archive has the tests
+# Distribution whose source archive has the tests, its class, and the class that replaces it
 SUITES = (
     ("stable-baselines3", "stable_baselines3:SAC", "ardae_rl:SACARDAE"),
     ("stable-baselines3", "stable_baselines3:SAC", "ardae_rl:SACNF"),
@@ -21,7 +21,7 @@ SUITES = (
     ("sb3-contrib", "sb3_contrib:CrossQ", "ardae_rl:SACARDAE"),
     ("sb3-contrib", "sb3_contrib:CrossQ", "ardae_rl:SACNF"),
 )
-# What our classes refuse on purpose, by a pattern of the test and its error
+# Reasons for what our classes refuse on purpose, by a pattern of the test and its error
 EXPECTED = {
     r"use_sde": "no generalized state-dependent exploration, which perturbs a Gaussian's mean",
     r"CartPole.*ValueError: `action_space` must be a Box": "a ValueError where SB3 asserts",
@@ -36,13 +36,13 @@ def run(count: float, seed: int) -> list[dict[str, Any]]:
 
 
 def compared(source: Path, distribution: str, theirs: str, ours: str) -> dict[str, Any]:
-    """Run the tests of a distribution with our class in the place of theirs.
+    """Run the tests of a distribution with our class in place of theirs.
 
     :param source: Folder of the distribution's source.
     :param distribution: Its name.
     :param theirs: The replaced class, as ``module:Class``.
     :param ours: The class that replaces it.
-    :return: A row of the table: failures that are ours alone are wrong, unless they are refusals on purpose.
+    :return: A row of the table. Failures with our class alone count as wrong, unless we refuse the test on purpose.
     """
     name, our_name = (text.partition(":")[2] for text in (theirs, ours))
     results = _results(source, theirs, ours, [])
@@ -89,7 +89,7 @@ def _source(folder: Path, distribution: str) -> Path:
 
 
 def _results(source: Path, theirs: str, ours: str, tests: list[str]) -> dict[str, str]:
-    """Run tests, or all, and return their outcomes."""
+    """Run the given tests, or all if there are none, and return their outcomes."""
     file = source / "results.json"
     file.unlink(missing_ok=True)
     paths = f"{_ROOT}{os.pathsep}{_ROOT / 'envs'}"

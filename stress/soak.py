@@ -1,4 +1,4 @@
-"""Memory, files and processes of algorithms that work for long."""
+"""Memory, files and processes of algorithms that run for a long time."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ from stable_baselines3 import SAC
 from ardae_rl import AIRL, SACARDAE, WorldModels
 from ardae_rl.irl import collect_demonstrations
 
-_TOLERANCE = 0.05  # of growth over the second half
+_TOLERANCE = 0.05  # of relative memory growth over the second half
 _FEWEST_ROUNDS = 4  # so that there is a second half
 _SMALL: dict[str, Any] = {"buffer_size": 1000, "learning_starts": 100, "device": "cpu", "seed": 0}
 
@@ -57,7 +57,7 @@ ALGORITHMS = {"SACARDAE": _sac_ardae, "AIRL": _airl, "WorldModels.collect": _col
 
 
 def run(count: float, seed: int) -> list[dict[str, Any]]:
-    """Let each algorithm work for ``count`` minutes, and measure what it holds."""
+    """Run each algorithm for ``count`` minutes, and measure the resources that it holds."""
     th.set_num_threads(1)
     return [{"algorithm": name, "minutes": count, "seed": seed} | _soak(name, count) for name in ALGORITHMS]
 
@@ -66,7 +66,7 @@ def _soak(name: str, minutes: float) -> dict[str, Any]:
     th.manual_seed(0)
     shared_before = _shared_memory()
     work = ALGORITHMS[name]()
-    work()  # what is allocated once
+    work()  # allocates what is allocated only once
     held = [_held(shared_before)]
     begin = time.monotonic()
     while (time.monotonic() - begin) / 60 < minutes:
@@ -76,9 +76,9 @@ def _soak(name: str, minutes: float) -> dict[str, Any]:
 
 
 def judged(held: list[dict[str, float]]) -> dict[str, Any]:
-    """Return what is held after the last round, and whether it is more than after the middle one.
+    """Return the resources held after the last round, and whether they are more than after the middle one.
 
-    :param held: What was held before the first round and after each.
+    :param held: Resources held before the first round and after each.
     """
     rounds, middle, last = len(held) - 1, held[len(held) // 2], held[-1]
     growth = last["megabytes"] / middle["megabytes"] - 1

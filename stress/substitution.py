@@ -1,6 +1,6 @@
-"""A plugin of pytest that puts one algorithm of the package in the place of another library's, and selects its tests.
+"""A pytest plugin that replaces another library's algorithm by one of the package, and selects the tests that use it.
 
-``SUBSTITUTION`` names both as ``module:Class``, then the file of the results:
+The variable ``SUBSTITUTION`` names both as ``module:Class``, then the file for the results:
 ``stable_baselines3:SAC ardae_rl:SACARDAE results.json``.
 """
 

@@ -101,13 +101,13 @@ def test_environments_of_vectors() -> None:
 
 def test_environments_that_differ_are_refused() -> None:
     venv = DummyVecEnv([lambda: gym.make("Pendulum-v1"), lambda: gym.make("Pendulum-v1", g=1.0)])
-    with pytest.raises(ValueError, match=r"`env` must have the same environment everywhere, got Pendulum.*g=1\.0"):
+    with pytest.raises(ValueError, match=r"`env` must be a vector of identical environments, got Pendulum.*g=1\.0"):
         EnvDescription.of_env(venv)
 
 
 @pytest.mark.parametrize("wrapper", [VecNormalize, lambda venv: VecFrameStack(venv, 2)])
 def test_wrappers_of_vectors_are_refused(wrapper: Any) -> None:
-    with pytest.raises(ValueError, match=r"`env` must be made anew, .* got Vec(Normalize|FrameStack)"):
+    with pytest.raises(ValueError, match=r"`env` must not have a vector wrapper, .* got Vec(Normalize|FrameStack)"):
         EnvDescription.of_env(wrapper(DummyVecEnv([lambda: gym.make("Pendulum-v1")])))
 
 
@@ -126,7 +126,7 @@ def test_wrappers_without_a_record_are_refused(wrap: Any, name: str) -> None:
             gym.Wrapper.__init__(self, env)
 
     description = described((wrap or Local)(gym.make("Pendulum-v1")))
-    with pytest.raises(ValueError, match=f"`env` must have wrappers that can be made anew, got {name}"):
+    with pytest.raises(ValueError, match=f"`env` must have wrappers that can be re-created, got {name}"):
         description.make()
 
 

@@ -258,7 +258,7 @@ def edited(source: Path, target: Path, **members: str | None) -> None:
 def test_damaged_model_is_refused(model: SAC, members: dict[str, str | None], reason: str, tmp_path: Path) -> None:
     model.save(tmp_path / "m.zip")
     edited(tmp_path / "m.zip", tmp_path / "damaged.zip", **members)
-    with pytest.raises(ValueError, match=rf"`path` must be a whole model saved by .*damaged\.zip: \w*{reason}") as stop:
+    with pytest.raises(ValueError, match=rf"`path` must be an intact model .*damaged\.zip: \w*{reason}") as stop:
         load_for_evaluation("sac", tmp_path / "damaged.zip")
     assert "\n" not in str(stop.value)
 
@@ -275,7 +275,7 @@ def test_damaged_weights_and_spaces_are_refused(model: SAC, tmp_path: Path) -> N
     spaceless = {key: value for key, value in json.loads(data["m"]).items() if key != "action_space"}
     edited(tmp_path / "m.zip", tmp_path / "spaces.zip", data=json.dumps(spaceless))
     for name, reason in (("size", "RuntimeError"), ("spaces", "KeyError")):
-        with pytest.raises(ValueError, match=rf"`path` must be a whole model saved by .*{name}\.zip: {reason}"):
+        with pytest.raises(ValueError, match=rf"`path` must be an intact model saved by .*{name}\.zip: {reason}"):
             load_for_evaluation("sac", tmp_path / f"{name}.zip")
 
 

@@ -101,7 +101,7 @@ def test_forms_of_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     "text", ["policy_kwargs: 'dict(net_arch=[8])'", "replay_buffer_class: HerReplayBuffer", "learning_rate: fast"]
 )
 def test_forms_that_are_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"RL Zoo alone reads it|must be a number or have the form lin_3e-4"):
+    with pytest.raises(ValueError, match=r"a form that only RL Zoo reads|must be a number or have the form lin_3e-4"):
         in_file(tmp_path, monkeypatch, f"Pendulum-v1: {{n_timesteps: 10, {text}}}")
 
 

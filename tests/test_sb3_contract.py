@@ -750,7 +750,7 @@ REFUSE_NORMALIZATION = {
     "GANGCL": "`env` must not contain a VecNormalize",
     "BC": "`env` must not contain a VecNormalize",
     "E2C": "`observation_space` must consist of uint8 images",
-    "WorldModels": "`env` must be made anew, which wrappers of vector environments are not, got VecNormalize",
+    "WorldModels": "`env` must not have a vector wrapper, which cannot be re-created, got VecNormalize",
 }
 
 

@@ -1,4 +1,4 @@
-"""The agent that a command is to use: a run of ours, or a model that comes with the package."""
+"""The agent that a command uses: one from a run, or a pretrained one that comes with the package."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ Pretrained = Annotated[
 
 
 def described(pretrained: str | None, **given: Any) -> PretrainedModel | None:
-    """Return the model of the option ``--pretrained``, None without it, after comparing it with the other options.
+    """Return the model of the option ``--pretrained``, or None without it, after checking the other options.
 
     :param pretrained: Name of the model.
-    :param given: The other options, each of which must be given without that one, and agree with it otherwise.
-    :raises ValueError: If they do not.
+    :param given: The other options. Without ``--pretrained``, all are required; with it, they must agree with the model
+        or be None.
+    :raises ValueError: If an option is missing or contradicts the model.
     """
     if pretrained is None:
         for name, value in given.items():
@@ -43,11 +44,11 @@ def described(pretrained: str | None, **given: Any) -> PretrainedModel | None:
 
 
 def check_left_out(pretrained: str | None, **given: Any) -> None:
-    """Check that options are None which choose a run, as the option ``--pretrained`` does not need.
+    """Check that the options that choose a run are None, because a pretrained model is in no run.
 
     :param pretrained: Name of the model.
     :param given: The options.
-    :raises ValueError: If one is not.
+    :raises ValueError: If an option is not None.
     """
     for name, value in given.items():
         if value is not None:
@@ -55,13 +56,13 @@ def check_left_out(pretrained: str | None, **given: Any) -> None:
 
 
 def model_file(path: Path) -> tuple[Path, Path | None, dict[str, Any]]:
-    """Return the file of a run's model, that of its VecNormalize, and the arguments of its environment."""
+    """Return the file of a run's model, its VecNormalize file if there is one, and its environment's arguments."""
     return *evaluation.find_model(path), evaluation.trained_env_kwargs(path)
 
 
 @contextmanager
 def as_run(model: PretrainedModel) -> Iterator[tuple[Path, list[str]]]:
-    """Yield a log folder of RL Zoo in which the model is run 1, and the options with its environment's arguments."""
+    """Yield a log folder in RL Zoo's layout with the model as run 1, and options for its environment's arguments."""
     name = folder_name(model.env_id)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / model.algo / f"{name}_1"

@@ -17,8 +17,8 @@ Threads = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Number of threads of PyTorch; by default OMP_NUM_THREADS, or else one. 0 is one per core, "
-        "which is for large networks on an idle machine.",
+        help="Number of PyTorch threads; by default OMP_NUM_THREADS, or else one. 0 means one per core, "
+        "for large networks on an idle machine.",
     ),
 ]
 
@@ -56,9 +56,9 @@ def command(app: typer.Typer, example: str, **settings: Any) -> Callable[[Callab
 
 
 def set_threads(threads: int | None) -> None:
-    """Set the number of PyTorch's threads.
+    """Set the number of PyTorch threads.
 
-    Small networks gain nothing from more than one, and lose a lot where other programs need the cores.
+    Small networks gain nothing from more than one, and lose a lot if other programs need the cores.
 
     :param threads: Number of threads; 0 for one per core, None for OMP_NUM_THREADS or else one.
     """

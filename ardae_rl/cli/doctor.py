@@ -15,7 +15,7 @@ import ardae_rl
 from ardae_rl.presets import config_dir
 from ardae_rl.runs.versions import package_versions
 
-# The modules that each extra of pyproject.toml installs; those of all other extras, or for development, are left out
+# The modules that each extra of pyproject.toml installs, except extras that combine others or are for development
 EXTRAS = {
     "zoo": ("rl_zoo3", "sb3_contrib", "moviepy", "pandas", "pygame", "yaml", "requests", "rich", "tqdm", "typer"),
     "plots": ("matplotlib", "scipy"),

@@ -1,4 +1,4 @@
-"""The option ``--env-kwargs NAME:VALUE``, in the form that RL Zoo gave it."""
+"""The option ``--env-kwargs NAME:VALUE``, in RL Zoo's form."""
 
 import ast
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ def _option(default: str) -> Any:
     )
 
 
-EnvKwargs = Annotated[list[str] | None, _option("of the training")]
+EnvKwargs = Annotated[list[str] | None, _option("used in training")]
 TrainingEnvKwargs = Annotated[list[str] | None, _option("that the id is registered with")]
 
 
 def parsed(env_kwargs: Iterable[str] | None) -> dict[str, Any]:
     """Return the arguments by name.
 
-    :raises ValueError: For text of another form.
+    :raises ValueError: For text in another form.
     """
     arguments = {}
     for text in env_kwargs or ():
@@ -42,5 +42,5 @@ def parsed(env_kwargs: Iterable[str] | None) -> dict[str, Any]:
 
 
 def _is_limit(value: object) -> bool:
-    """Return whether Gymnasium takes a value for a time limit, None and -1 for no limit."""
+    """Return whether Gymnasium accepts a value as a time limit; None and -1 mean no limit."""
     return value is None or (type(value) is int and (value > 0 or value == -1))

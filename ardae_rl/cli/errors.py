@@ -38,11 +38,11 @@ def one_line_errors(
 ) -> Iterator[None]:
     """Turn errors (a wrong argument, a missing extra or file) into one line on stderr and exit status 2.
 
-    A TypeError that names no argument, and an assertion without a message, are faults of the program and left alone.
+    A TypeError that names no argument, and an assertion without a message, are bugs and are not caught.
 
     :param command: Function of the command, whose options the line names.
     :param errors: Classes of the errors.
-    :param debug: Whether to leave all errors alone.
+    :param debug: Whether to catch no errors at all.
     """
     try:
         yield
@@ -62,7 +62,7 @@ def print_error(line: str) -> None:
 
 
 def one_line(error: BaseException) -> str | None:
-    """Return an error as one line that says what to do; None for a fault of the program."""
+    """Return an error as one line that says what to do; None for a bug in the program."""
     message = " ".join(str(error).split())
     if isinstance(error, TypeError) and not re.search(r"`[^`]+` must|keyword argument", message):
         return None
@@ -71,7 +71,7 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     if isinstance(error, EOFError | BadZipFile | UnpicklingError):
-        return f"a file is empty, cut off or no file of this kind: {message or type(error).__name__}"
+        return f"a file is empty, truncated or of the wrong kind: {message or type(error).__name__}"
     unsupported = re.search(r"only supports (.*) as action spaces but (.*) was provided", message)
     if unsupported:
         kinds = " or ".join(re.findall(r"\.(\w+)'", unsupported[1]))
@@ -82,7 +82,7 @@ def one_line(error: BaseException) -> str | None:
 
 
 def _near_names(message: str) -> str:
-    """Return the arguments of an algorithm or a policy, or the choices, that resemble one that there is not."""
+    """Return the end of an error about an unknown argument or choice: the known ones that resemble it."""
     name = ""
     known: tuple[str, ...] = ()
     if found := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", message):
@@ -103,12 +103,12 @@ def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
 def option_names(command: Callable[..., Any]) -> dict[str, str]:
     """Return what the user of a command types for each parameter of its function: ``{"n_episodes": "--episodes"}``.
 
-    The functions of the commands name their parameters as the library does, so that no table is needed.
+    Command functions name their parameters as the library does, so that no table is needed.
     """
     names = {"threads": "--threads"}
     for name, hint in get_type_hints(command, include_extras=True).items():
         for info in getattr(hint, "__metadata__", ()):
-            # What Typer takes for a default is the first of the declarations in an Annotated
+            # In an Annotated, Typer stores the first declaration as the default
             declared = [text for text in (info.default, *(info.param_decls or ())) if str(text).startswith("--")]
             if isinstance(info, OptionInfo):
                 names[name] = declared[0] if declared else "--" + name.replace("_", "-")

@@ -100,7 +100,7 @@ def train(
         typer.echo(presets.used_block(config, env_id))
         arguments += ["--conf-file", str(config)]
     elif preset is not None:
-        raise ValueError(f"`preset` must be left out beside -conf, got {preset!r}")
+        raise ValueError(f"`preset` must be left out with -conf, got {preset!r}")
     if progress:
         arguments.append("--progress")
     log_folder = Path((zoo.option_values(arguments, *zoo.LOG_FOLDER) or ["logs"])[0])
@@ -112,7 +112,7 @@ def train(
 
 
 def _draw(algo: str, env_id: str, run: Path) -> None:
-    """Draw plots of what a run has learned into its folder, if the algorithm has any, and the run a model."""
+    """Draw plots of what a run has learned into its folder, if the algorithm has any and the run has a model."""
     after_training = ALGORITHMS[algo].after_training
     if after_training is None or not (run / f"{folder_name(env_id)}.zip").is_file():
         return
@@ -136,7 +136,7 @@ def enjoy(
     `python -m rl_zoo3.enjoy --help`.
     """
     if not zoo.has_display() and not zoo.has_option(ctx.args, "--no-render"):
-        raise ValueError("there is no display; use `ardae-rl record`, or --no-render")
+        raise ValueError("no display found; use `ardae-rl record`, or --no-render")
     _play("enjoy", ctx.args, algo, env_id, folder, exp_id, pretrained)
 
 
@@ -149,7 +149,7 @@ def record(
     exp_id: ExpId = None,
     pretrained: Pretrained = None,
 ) -> None:
-    """Record a video of a trained agent into the folder videos/ of its run; of a pretrained one, into videos/ here.
+    """Record a video of a trained agent into the folder videos/ of its run, or for a pretrained agent into ./videos/.
 
     All other options are RL Zoo's: -n STEPS, -o FOLDER, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.record_video --help`.
@@ -170,7 +170,7 @@ def _described(
     folder: Path | None,
     exp_id: int | None,
 ) -> PretrainedModel | None:
-    """Return the pretrained model to play, which is in no run, or None if a run is to be played."""
+    """Return the pretrained model to play, or None to play a run."""
     model = agents.described(pretrained, algo=algo, env_id=env_id)
     if model is not None:
         agents.check_left_out(pretrained, folder=folder, exp_id=exp_id)
@@ -432,7 +432,7 @@ def report(
 
 @command(app, "models")
 def models() -> None:
-    """List the trained models that come with the package, for --pretrained of `enjoy`, `record` and `evaluate`."""
+    """List the trained models that come with the package, for the option --pretrained of enjoy, record and evaluate."""
     from ardae_rl.pretrained import pretrained_models
 
     for name, model in pretrained_models().items():
@@ -441,14 +441,14 @@ def models() -> None:
 
 @command(app, "doctor > doctor.txt")
 def doctor() -> None:
-    """Print versions, extras, devices and what is missing: the text to paste into an issue."""
+    """Print versions, extras, devices and what is missing, as text to paste into an issue."""
     from ardae_rl.cli.doctor import report as diagnosis
 
     typer.echo(diagnosis())
 
 
 def _names(text: str) -> list[str]:
-    """Return the names of a text that separates them by commas."""
+    """Return the names in a comma-separated text."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -463,14 +463,14 @@ def _labeled_folders(beside: list[str]) -> dict[str, Path]:
 
 
 def main() -> None:
-    """Run the command; entry point of the console script. Typer's own errors become one line, too."""
+    """Run the command: the entry point of the console script. Typer's own errors become one line as well."""
     try:
         code = app(standalone_mode=False)
     except typer.Abort:
         print_error("interrupted")
         sys.exit(130)
     except Exception as error:
-        # Typer's class of errors, whose base class depends on its version, is not public
+        # Typer's error class is not public, and its base class depends on the version
         if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":

@@ -33,7 +33,7 @@ app = typer.Typer(
 
 Env = Annotated[str, typer.Option("--env", help="Environment id.")]
 TrainedEnv = Annotated[
-    str | None, typer.Option("--env", help="Environment id; by default that of the training.", show_default=False)
+    str | None, typer.Option("--env", help="Environment id; by default the one used in training.", show_default=False)
 ]
 Folder = Annotated[
     Path | None,
@@ -46,7 +46,7 @@ Seed = Annotated[int, typer.Option(help="Seed of all random generators.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="NAME=VALUE, overrides the file, e.g. n_episodes=50 or policy_kwargs.z_dim=64. Repeatable."
+        "--set", help="NAME=VALUE; overrides the file, e.g. n_episodes=50 or policy_kwargs.z_dim=64. Repeatable."
     ),
 ]
 _ENV, _FOLDERS = "CarRacing-v3", Path("runs/world_models")
@@ -194,7 +194,7 @@ def _default_folder(env_id: str) -> Path:
 
 
 def _evaluation_env(model: WorldModels, env_id: str | None, env_kwargs: list[str] | None) -> tuple[str, dict[str, Any]]:
-    """Return the id and arguments of the environment to evaluate in: what the options say, or those of the training."""
+    """Return the id and arguments of the environment to evaluate in: from the options, or else from the training."""
     trained = model.env_description
     if env_id is None and trained is None:
         raise ValueError("`env_id` must be given for a model whose environment was not registered, got None")
@@ -225,7 +225,7 @@ def _learn(
 
 
 def _seconds(budget: str) -> float:
-    """Return the seconds of a time such as 90m."""
+    """Return a duration such as 90m in seconds."""
     number, unit = budget[:-1], budget[-1:]
     if unit not in _UNITS or not number.replace(".", "", 1).isdigit() or float(number) == 0:
         raise ValueError(f"`budget` must be a positive number with a unit of s, m or h, such as 90m, got {budget!r}")
@@ -243,7 +243,7 @@ def _configured(
 ) -> Iterator[tuple[WorldModels, int]]:
     """Yield the model that a block of a hyper-parameter file describes, and its number of environment steps.
 
-    Other processes are kept out of the folder meanwhile.
+    Inside the block, other processes are kept out of the folder.
     """
     from ardae_rl.world_models import WorldModels
 
@@ -252,7 +252,7 @@ def _configured(
     folder, env_id = folder or _default_folder(env_id), description.spec.id
     typer.echo(presets.used_block(presets.config_file("world_models", preset), env_id))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the line above has said which block it is
+        warnings.simplefilter("ignore")  # the line above has printed which block is used
         arguments, n_timesteps = presets.constructor_arguments("world_models", env_id, preset)
     arguments = presets.overridden({**arguments, "n_timesteps": n_timesteps}, assignments or [])
     n_timesteps = arguments.pop("n_timesteps")

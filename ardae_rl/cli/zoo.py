@@ -44,7 +44,7 @@ def register(playback: bool = False) -> None:
     """Add our algorithms to RL Zoo's tables, which all of its scripts share.
 
     :param playback: For scripts that only act: load every off-policy algorithm with a replay buffer of one row.
-        RL Zoo does so for the names it knows, and would fill the memory with an empty buffer for all others.
+        RL Zoo does so for the names it knows, but for others it would allocate the whole buffer.
     """
     require("rl_zoo3", "zoo")
     from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
@@ -87,8 +87,8 @@ def check_arguments(algo: str, arguments: list[str], env_id: str) -> None:
     :param arguments: RL Zoo's options.
     :param env_id: Id of the environment.
     :raises ValueError: For a search with an algorithm that has no search space, a number of steps that is not
-        positive, an unknown device, or a path that cannot be what it is to be.
-    :raises ImportError: If Weights & Biases is asked for and not installed.
+        positive, an unknown device, or a path of the wrong kind.
+    :raises ImportError: If Weights & Biases is requested but not installed.
     """
     check_steps(arguments)
     check_device(arguments)
@@ -117,7 +117,7 @@ def check_device(arguments: list[str]) -> None:
             get_device(device)
         except RuntimeError as error:
             raise ValueError(
-                f"--device must be auto or one of PyTorch, such as cpu or cuda:0, got {device!r}"
+                f"--device must be auto or a PyTorch device, such as cpu or cuda:0, got {device!r}"
             ) from error
 
 
@@ -134,7 +134,7 @@ def _check_conf_file(arguments: list[str], env_id: str) -> None:
 
 
 def _check_block(path: Path, env_id: str, overriding: list[str]) -> None:
-    """Check that a file has hyper-parameters for an environment, and among them the number of steps."""
+    """Check that a file has hyper-parameters for an environment, including the number of steps."""
     require("yaml", "zoo")
     import yaml
 
@@ -146,7 +146,7 @@ def _check_block(path: Path, env_id: str, overriding: list[str]) -> None:
         raise ValueError(f"{CONF_FILE[0]} must have a block of hyper-parameters per environment, got {path}")
     block = blocks.get(env_id, blocks.get("default"))
     given = any(value.startswith("n_timesteps:") for value in overriding)
-    if block is not None and "n_timesteps" not in block and not given:  # RL Zoo needs it also beside -n
+    if block is not None and "n_timesteps" not in block and not given:  # RL Zoo needs it even with -n
         raise ValueError(f"{CONF_FILE[0]} must have n_timesteps for {env_id}, got {path}, which has {', '.join(block)}")
 
 
@@ -158,7 +158,7 @@ def _is_module(name: str) -> bool:
 
 
 def check_steps(arguments: list[str]) -> None:
-    """Check the number of steps, for which RL Zoo silently takes that of the hyper-parameters if it is negative.
+    """Check the number of steps. RL Zoo silently replaces a negative one by that of the hyper-parameters.
 
     :raises ValueError: If it is not positive.
     """
@@ -175,11 +175,11 @@ def check_folder(arguments: list[str], *names: str) -> None:
 
     :param arguments: RL Zoo's options.
     :param names: The option's names, the shortest first.
-    :raises ValueError: If it is a file, or below one.
+    :raises ValueError: If it is a file, or below a file.
     """
     for folder in option_values(arguments, *names)[:1]:
         if any(parent.is_file() for parent in (Path(folder), *Path(folder).parents)):
-            raise ValueError(f"{names[0]} must be a folder, got {folder}, which is a file or below one")
+            raise ValueError(f"{names[0]} must be a folder, got {folder}, which is a file or below a file")
 
 
 def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_id: str | None = None) -> None:
@@ -189,8 +189,8 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
     :param source: A file or ``minari:ID``; None if ``arguments`` or a file name the demonstrations.
     :param arguments: RL Zoo's options, changed in place.
     :param env_id: Id of the environment that the demonstrations must fit.
-    :raises ValueError: For an algorithm without any use for demonstrations, one that lacks them, and a source
-        that has none, or those of another environment.
+    :raises ValueError: For demonstrations that the algorithm does not use, missing ones that it needs, and a source
+        that has none or does not fit the environment.
     """
     if algo not in FROM_DEMONSTRATIONS:
         if source is not None:
@@ -218,7 +218,7 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
 
 
 def add_hyperparameter(arguments: list[str], value: str) -> None:
-    """Add ``NAME:VALUE`` to RL Zoo's ``-params``, in place; of several such options, RL Zoo takes the last alone."""
+    """Add ``NAME:VALUE`` to RL Zoo's ``-params``, in place; if the option is repeated, RL Zoo uses only the last."""
     places = [index for index, argument in enumerate(arguments) if argument.split("=")[0] in _HYPERPARAMS]
     if not places:
         arguments += [_HYPERPARAMS[0], value]
@@ -230,13 +230,13 @@ def add_hyperparameter(arguments: list[str], value: str) -> None:
 def find_run(log_folder: Path, algo: str, env_id: str, exp_id: int, arguments: list[str]) -> int:
     """Return the number of the run to play: ``exp_id``, or for 0 the newest run that holds the model.
 
-    RL Zoo takes the newest folder alone, and stops when that one is left over from ``-optimize`` or a crash.
+    RL Zoo looks only at the newest folder, and fails if that is left over from ``-optimize`` or a crash.
 
     :param log_folder: Folder that RL Zoo logged to.
     :param algo: Name of the algorithm.
     :param env_id: Id of the environment.
     :param exp_id: Number of the run, or 0.
-    :param arguments: RL Zoo's options, of which ``--load-best`` and ``--load-checkpoint`` ask for other files.
+    :param arguments: RL Zoo's options, of which ``--load-best`` and ``--load-checkpoint`` select other files.
     :raises ValueError: If no such run has the model.
     """
     if exp_id < 0 or log_folder.name == "rl-trained-agents":
@@ -285,7 +285,7 @@ def has_display() -> bool:
 def run_script(script: str, arguments: list[str]) -> None:
     """Run ``rl_zoo3.<script>`` with our algorithms registered.
 
-    Through runpy, because ``record_video`` has no function to call and ``rl_zoo3.cli`` needs seaborn for anything.
+    It uses runpy, because ``record_video`` has no function to call and ``rl_zoo3.cli`` needs seaborn for any command.
     """
     acts_only = script != "train"
     register(playback=acts_only)
@@ -297,7 +297,7 @@ def run_script(script: str, arguments: list[str]) -> None:
         with _errors_of_options(), _safe_records() if acts_only else nullcontext():
             runpy.run_module(f"rl_zoo3.{script}", run_name="__main__", alter_sys=True)
     except Exception as error:
-        if type(error).__module__.startswith("wandb."):  # such as that no key is configured
+        if type(error).__module__.startswith("wandb."):  # for example, if no key is configured
             raise ValueError(f"--track: {error}") from error
         raise
     finally:
@@ -318,9 +318,9 @@ def _safe_records() -> Iterator[None]:
 
 @contextmanager
 def _errors_of_options() -> Iterator[None]:
-    """Make RL Zoo's parser raise a ValueError instead of printing its usage, also for values that are no Python.
+    """Make RL Zoo's parser raise a ValueError instead of printing its usage, also for values that are not Python.
 
-    It does not take abbreviated options (``--conf``) or values without a space (``-flogs``), which we would not see.
+    It refuses abbreviated options (``--conf``) and values without a space (``-flogs``), which our checks would miss.
     """
     from rl_zoo3.utils import StoreDict
 

@@ -7,7 +7,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 
 
 class NamedAlgorithm(BaseAlgorithm):
-    """Logs to TensorBoard under the name of its class. Name it before SB3's algorithm among the bases of a class."""
+    """Logs to TensorBoard under the name of its class. List it before SB3's algorithm among the bases of a class."""
 
     def learn(
         self,
@@ -24,7 +24,7 @@ class NamedAlgorithm(BaseAlgorithm):
         :param callback: Callback or callbacks, called at every step.
         :param log_interval: Number of episodes between two entries of the log.
         :param tb_log_name: Name of the run in TensorBoard, by default the name of the class.
-        :param reset_num_timesteps: Whether to count steps from zero, or from the last training.
+        :param reset_num_timesteps: Whether to count steps from zero instead of from the end of the last training.
         :param progress_bar: Whether to show a progress bar.
         """
         return super().learn(  # type: ignore[safe-super]

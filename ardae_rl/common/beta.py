@@ -42,7 +42,7 @@ class BetaDistribution(Distribution):
         return nn.Linear(latent_dim, 2 * self.action_dim)
 
     def proba_distribution(self, parameters: th.Tensor) -> Self:
-        """Set the parameters, (batch, 2 action_dim): the two of each distribution are 1 + softplus of these."""
+        """Set α and β of all distributions to 1 + softplus of the parameters, (batch, 2 action_dim)."""
         above, below = (1 + F.softplus(parameters)).chunk(2, dim=1)
         self.distribution: th.distributions.Beta = th.distributions.Beta(above, below)
         return self

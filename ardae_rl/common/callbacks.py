@@ -1,4 +1,4 @@
-"""Callbacks for any algorithm of SB3."""
+"""Callbacks for any SB3 algorithm."""
 
 import math
 import time
@@ -19,7 +19,7 @@ class StopAfter(BaseCallback):
 
     @property
     def seconds_left(self) -> float:
-        """Time that is left, >= 0."""
+        """Number of seconds left, at least 0."""
         return max(0.0, self.end - time.monotonic())
 
     def _on_step(self) -> bool:
@@ -27,7 +27,7 @@ class StopAfter(BaseCallback):
 
 
 def seconds_left(callback: BaseCallback | None) -> float:
-    """Return how long a :class:`StopAfter` among the callbacks lets the training go on; infinity if there is none."""
+    """Return the seconds until the first :class:`StopAfter` among the callbacks stops training; infinity if none."""
     if isinstance(callback, StopAfter):
         return callback.seconds_left
     parts = callback.callbacks if isinstance(callback, CallbackList) else []

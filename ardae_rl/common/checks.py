@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def close_matches(matches: Collection[str]) -> str:
-    """Return the end of an error that names what was probably meant; an empty text if nothing resembles it."""
+    """Return the end of an error message, which names what was probably meant; empty without any match."""
     return f"; close matches: {', '.join(matches)}" if matches else ""
 
 
@@ -42,9 +42,9 @@ def check_keys(name: str, keys: Iterable[str], known: Collection[str]) -> None:
 def check_positive(name: str, value: float, *, finite: bool = False) -> None:
     """Check that an argument is a number above zero.
 
-    :param finite: Whether infinity is refused, too. As the bound of something, infinity has a meaning: no bound.
+    :param finite: Whether to refuse infinity as well. By default it is accepted: an infinite bound means no bound.
     :raises ValueError: If it is zero or negative.
-    :raises TypeError: If it is no number.
+    :raises TypeError: If it is not a number.
     """
     check_number(name, value)
     if not value > 0:
@@ -57,7 +57,7 @@ def check_min(name: str, value: float, minimum: float) -> None:
     """Check that an argument is a number of at least ``minimum``.
 
     :raises ValueError: If it is smaller.
-    :raises TypeError: If it is no number.
+    :raises TypeError: If it is not a number.
     """
     check_number(name, value)
     if not value >= minimum:
@@ -68,7 +68,7 @@ def check_between(name: str, value: float, low: float, high: float) -> None:
     """Check that an argument is a number between ``low`` and ``high``, both included.
 
     :raises ValueError: If it is outside.
-    :raises TypeError: If it is no number.
+    :raises TypeError: If it is not a number.
     """
     check_number(name, value)
     if not low <= value <= high:
@@ -79,7 +79,7 @@ def check_count(name: str, value: int, minimum: int = 1) -> None:
     """Check that an argument is an integer of at least ``minimum``.
 
     :raises ValueError: If it is smaller.
-    :raises TypeError: If it is no integer.
+    :raises TypeError: If it is not an integer.
     """
     check_number(name, value)
     if isinstance(value, float) or int(value) != value:
@@ -90,8 +90,8 @@ def check_count(name: str, value: int, minimum: int = 1) -> None:
 def check_widths(name: str, widths: Sequence[int]) -> None:
     """Check that an argument is a sequence of widths of layers.
 
-    :raises ValueError: For a layer without units.
-    :raises TypeError: If it is no sequence, or a width is no integer.
+    :raises ValueError: If a width is below 1.
+    :raises TypeError: If it is not a sequence, or a width is not an integer.
     """
     if not isinstance(widths, Sequence) or isinstance(widths, str):
         raise TypeError(f"`{name}` must be a sequence of widths, got {widths!r}")
@@ -100,7 +100,7 @@ def check_widths(name: str, widths: Sequence[int]) -> None:
 
 
 def check_bool(name: str, value: bool) -> None:
-    """Check that an argument is True or False, rather than something that Python takes as true or false.
+    """Check that an argument is True or False, not merely a truthy or falsy value.
 
     :raises TypeError: If it is something else.
     """
@@ -112,7 +112,7 @@ def check_finite(name: str, value: float) -> None:
     """Check that an argument is a finite number.
 
     :raises ValueError: If it is infinite or NaN.
-    :raises TypeError: If it is no number.
+    :raises TypeError: If it is not a number.
     """
     check_number(name, value)
     if math.isinf(value):
@@ -120,7 +120,7 @@ def check_finite(name: str, value: float) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Check that ``seed`` can seed all random generators, of which NumPy's takes 32 bits.
+    """Check that ``seed`` can seed all random generators; NumPy's takes 32 bits.
 
     :raises ValueError: If it cannot.
     """
@@ -129,7 +129,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_output(name: str, path: Path) -> None:
-    """Check that an argument can be the path of a file to write: before the work whose result it is to hold.
+    """Check that an argument can be the path of a file to write. Call it before the work that produces the file.
 
     :param name: Name of the argument.
     :param path: The path. Its folder need not exist.
@@ -143,9 +143,9 @@ def check_output(name: str, path: Path) -> None:
 
 
 def check_number(name: str, value: float) -> None:
-    """Check that an argument is a number. Text such as "1e-4", which YAML does not read as a number, is none.
+    """Check that an argument is a number. Text is refused, even "1e-4", which YAML does not parse as a number.
 
-    :raises TypeError: If it is no number.
+    :raises TypeError: If it is not a number.
     :raises ValueError: If it is NaN.
     """
     try:

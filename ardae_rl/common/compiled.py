@@ -13,10 +13,10 @@ Metrics = dict[str, th.Tensor]
 
 
 class CompiledFunction(Generic[P, T]):
-    """A function of tensors compiled by torch.compile, or after a warning the function itself where that fails.
+    """A function of tensors compiled by torch.compile. If that fails, a warning says so and the function runs as it is.
 
-    Compiled code draws the same random numbers, so the results are the same up to rounding. It is compiled anew for
-    each shape of the arguments.
+    Compiled code draws the same random numbers, so the results are the same up to rounding. Each new shape of the
+    arguments is compiled separately.
 
     Example:
 
@@ -67,7 +67,7 @@ class CudaRecorder:
     """Records CUDA graphs. The default random generator advances from replay to replay."""
 
     def warm_up(self, function: Callable[[], Metrics]) -> Metrics:
-        # On a side stream, as for recording, so that lazy library initialization happens before
+        # On a side stream, as for recording, so that lazy library initialization happens before recording
         stream, current = th.cuda.Stream(), th.cuda.current_stream()
         stream.wait_stream(current)
         with th.cuda.stream(stream):
@@ -91,9 +91,9 @@ class GraphedStep:
     """A training step that is recorded once and then replayed: one kernel launch instead of hundreds.
 
     The step must do the same work on the same memory each time: it updates networks and optimizers in place, and
-    everything that changes from step to step is an input or in a tensor (see :func:`set_learning_rate`). The step
-    runs unrecorded for the first calls and after a change of the inputs' shapes, and for good, after a warning, if
-    recording fails.
+    everything that changes from step to step is an input or in a tensor (see :func:`set_learning_rate`). The first
+    calls, and those after a change of the inputs' shapes, run unrecorded. If recording fails, a warning says so and all
+    further calls run unrecorded.
 
     :param step: Function from tensors, in tuples and dictionaries, to scalar metrics by name.
     :param recorder: Recorder for the device.
@@ -132,7 +132,7 @@ class GraphedStep:
                 return self._recorder.warm_up(lambda: self._step(*inputs))
             try:
                 self._record(leaves, structure)
-            except RuntimeError as error:  # recording has run nothing
+            except RuntimeError as error:  # recording executes nothing, so the step has not been run yet
                 message = "training continues without a CUDA graph, whose recording failed"
                 warnings.warn(f"{message}: {_summary(error)}", stacklevel=2)
                 self._failed = True

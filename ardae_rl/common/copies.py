@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 def deep_copy(original: T, memo: dict[int, Any], shared: tuple[str, ...] = ()) -> T:
-    """Return a deep copy that has all attributes, also those that ``__getstate__`` leaves out of files.
+    """Return a deep copy with all attributes, including those that ``__getstate__`` leaves out of files.
 
     :param original: Object to copy, of a class whose ``__deepcopy__`` calls this function.
     :param memo: Argument of ``__deepcopy__``.

@@ -22,8 +22,8 @@ def rows_in_cache(n_rows: float) -> Iterator[None]:
 def chunk_length(rows_per_item: int, n_items: int, device: th.device) -> int:
     """Return how many items to process at once, so that the cache of a CPU holds their hidden units.
 
-    Beyond the cache, each of the many temporaries of a pass is memory that the system maps, clears and takes back.
-    On other devices, and in code that torch compiles, all items go at once.
+    Larger temporaries, of which a pass has many, make the system map, clear and reclaim memory each time. On other
+    devices, and in code that torch compiles, all items are processed at once.
 
     :param rows_per_item: Rows that each item has in the network's matrix products.
     :param n_items: Number of items.
@@ -34,7 +34,7 @@ def chunk_length(rows_per_item: int, n_items: int, device: th.device) -> int:
 
 
 def cached_chunks(points: th.Tensor, context: th.Tensor) -> Iterator[tuple[th.Tensor, th.Tensor]]:
-    """Yield parts of points (batch, n, dim) and contexts (batch, context_dim): along n where the batch is one."""
+    """Yield parts of points (batch, n, dim) and contexts (batch, context_dim): along n if the batch size is 1."""
     batch_size, n_points, _ = points.shape
     if batch_size == 1:
         for part in points.split(chunk_length(1, n_points, points.device), dim=1):
@@ -48,8 +48,8 @@ def keep_freed_memory() -> None:
     """On a CPU with glibc, serve temporaries of a few megabytes from memory that the process keeps.
 
     The C library returns larger blocks to the system when they are freed, and adapts the threshold to the largest
-    block freed so far (mallopt(3), M_MMAP_THRESHOLD). Until it has, each gradient step asks the system for the pages
-    of its hidden units anew, and the system clears them. It is a property of the whole process, so programs call this
-    function, and the library does not.
+    block freed so far (mallopt(3), M_MMAP_THRESHOLD). Until then, each gradient step requests the pages of its hidden
+    units from the system again, which clears them. This affects the whole process, so it is for programs to call; the
+    library never does.
     """
     th.empty(24 * 2**20, dtype=th.uint8)

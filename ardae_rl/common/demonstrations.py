@@ -1,4 +1,4 @@
-"""Whether demonstrations can be of an environment: keys, shapes, numbers and ranges."""
+"""Check that demonstrations fit an environment: keys, shapes, dtypes and ranges."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ class Demonstration(Protocol):
     """One episode, such as an :class:`ardae_rl.irl.Trajectory`."""
 
     @property
-    def observations(self) -> Any: ...  # (T + 1, ...), or a dictionary of such
+    def observations(self) -> Any: ...  # (T + 1, ...), or a dictionary of such arrays
 
     @property
     def actions(self) -> Any: ...  # (T, ...)
@@ -28,12 +28,13 @@ class Demonstration(Protocol):
 def check_demonstrations_fit(
     demonstrations: Sequence[Demonstration], observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> None:
-    """Check that there are demonstrations, and that they can be of an environment with these spaces.
+    """Check that there are demonstrations, and that they fit an environment with these spaces.
 
-    Images may have their channels first or last, as in SB3.
+    Images may have their channels first or last, as in SB3. Values may exceed their range by a tolerance: 1e-4 of the
+    range for actions, 1e-2 for observations.
 
-    :raises ValueError: Without demonstrations, for other keys or shapes, values that are not finite, actions out of
-        range, and observations far out of theirs.
+    :raises ValueError: Without demonstrations, for other keys or shapes, and for values that are not finite or out of
+        range.
     """
     if not demonstrations:
         raise ValueError("`demonstrations` must have at least one trajectory, got none")
@@ -47,7 +48,9 @@ def check_demonstrations_fit(
 
 def _check_part(name: str, values: Any, space: spaces.Space[Any], tolerance: float) -> None:
     if isinstance(values, dict) != isinstance(space, spaces.Dict):
-        raise ValueError(f"`{name}` must be {'a dictionary' if isinstance(space, spaces.Dict) else 'an array'}")
+        kinds = ("a dictionary", "an array")
+        expected, got = kinds if isinstance(space, spaces.Dict) else kinds[::-1]
+        raise ValueError(f"`{name}` must be {expected}, got {got}")
     if isinstance(space, spaces.Dict):
         if values.keys() != space.spaces.keys():
             raise ValueError(f"`{name}` must have the keys {sorted(space.spaces)}, got {sorted(values)}")
@@ -56,7 +59,7 @@ def _check_part(name: str, values: Any, space: spaces.Space[Any], tolerance: flo
         return
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"`{name}` must have numbers, got {array.dtype}")
+        raise ValueError(f"`{name}` must be numeric, got {array.dtype}")
     if isinstance(space, spaces.Box) and is_image_space(space):
         array = maybe_transpose(array, space)
     if array.shape[1:] != (space.shape or ()):
@@ -69,8 +72,8 @@ def _check_part(name: str, values: Any, space: spaces.Space[Any], tolerance: flo
         margin = np.nan_to_num(tolerance * (high - low), posinf=0.0)
     outside = (array < low - margin) | (array > high + margin)
     if outside.any():
-        worst = array[outside][0]
-        raise ValueError(f"`{name}` must be in the range of {space}, got {worst}, and {int(outside.sum())} such values")
+        first, n_outside = array[outside][0], int(outside.sum())
+        raise ValueError(f"`{name}` must be in the range of {space}, got {first} (values out of range: {n_outside})")
 
 
 def _bounds(space: spaces.Space[Any]) -> tuple[Any, Any]:

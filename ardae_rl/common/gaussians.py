@@ -9,7 +9,7 @@ from torch.nn import functional as F
 def soft_clamp(x: th.Tensor, low: float, high: float = math.inf) -> th.Tensor:
     """Return x, kept above ``low`` and below ``high`` by softplus, so that its gradient never vanishes.
 
-    A learned log standard deviation that passes a hard bound would stay there. ``high`` itself may be exceeded by
+    A learned log standard deviation that crosses a hard bound would stay there. ``high`` itself may be exceeded by
     softplus(low - high). Reference: Chua et al. (2018), Deep reinforcement learning in a handful of trials, Appendix
     A.1, https://arxiv.org/abs/1805.12114.
     """

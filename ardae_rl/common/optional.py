@@ -6,9 +6,9 @@ import importlib
 def require(module: str, extra: str) -> None:
     """Import an optional module, or say which extra provides it.
 
-    :param module: name of the module
-    :param extra: name of the extra of this package that installs it
-    :raises ImportError: if the module is not installed
+    :param module: Name of the module.
+    :param extra: Extra of this package that installs it.
+    :raises ImportError: If the module is not installed.
     """
     try:
         importlib.import_module(module)

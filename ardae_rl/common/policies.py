@@ -1,4 +1,4 @@
-"""The base of policies like SB3's SAC with an actor of their own: saving, features extractors, densities of actions."""
+"""Base classes of SAC policies with custom actors: saving, features extractors, densities of actions."""
 
 import functools
 import inspect
@@ -27,8 +27,8 @@ Init = TypeVar("Init", bound=Callable[..., None])
 def record_arguments(init: Init) -> Init:
     """Decorate a constructor so that it keeps its arguments in ``constructor_arguments``, by name and with defaults.
 
-    A saved policy is rebuilt from them: an argument of a policy or actor is written down in its signature alone. They
-    are there before the constructor's first line, which may change what is saved.
+    A saved policy is rebuilt from them, so an argument of a policy or actor appears in its signature alone. They are
+    recorded before the constructor's first line, which may change what is saved.
     """
     signature = inspect.signature(init)
 
@@ -37,7 +37,7 @@ def record_arguments(init: Init) -> Init:
         if "constructor_arguments" not in self.__dict__:  # a subclass's constructor has recorded its own
             try:
                 bound = signature.bind(self, *args, **kwargs)
-            except TypeError as error:  # which does not say whose arguments they are
+            except TypeError as error:  # its message does not name the class
                 raise TypeError(f"{type(self).__name__}.__init__() {error}") from None
             bound.apply_defaults()
             _, *arguments = bound.arguments.items()
@@ -99,23 +99,23 @@ def check_no_sde(use_sde: bool) -> None:
 
 
 class NoTargets(nn.Module):
-    """Stands in the place of target critics for a kind of critics that has none."""
+    """Placeholder for the target critics of a kind of critics that has none."""
 
     def forward(self, *args: Any) -> Any:
         raise RuntimeError("these critics have no target networks")
 
 
 class SquashedPolicy(FiniteObservations, SACPolicy):
-    """Base of policies with an ``actor_class`` and a kind of critics, which know the density of their actions.
+    """Base of policies that know the density of their actions: an ``actor_class``, and critics of a chosen kind.
 
-    An argument that is not listed here goes to the actor.
+    Arguments that are not listed here are passed to the actor.
 
     :param observation_space: Observation space.
     :param action_space: Action space.
     :param lr_schedule: Learning rate schedule of actor and critics.
     :param critic: Kind of the critics: "mlp" (SB3's), "simba" (:class:`~ardae_rl.common.critics.SimbaCritics`) or
         "crossq" (:class:`~ardae_rl.common.critics.CrossQCritics`).
-    :param critic_kwargs: Arguments of the kind.
+    :param critic_kwargs: Arguments of that kind's class.
     :param net_arch: Widths of the hidden layers of actor and critics, or ``dict(pi=[...], qf=[...])``. None chooses two
         layers of 256 for the actor, and the kind's own widths for the critics.
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
@@ -124,8 +124,8 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
     :param features_extractor_kwargs: Arguments of the features extractor.
     :param normalize_images: Whether to divide images by 255.
     :param optimizer_class: Optimizer of actor and critics.
-    :param optimizer_kwargs: Arguments of the optimizer, except the learning rate. None chooses those of the critics'
-        kind for Adam and AdamW.
+    :param optimizer_kwargs: Arguments of the optimizer, except the learning rate. For Adam and AdamW, None chooses the
+        defaults of policy and critics.
     :param n_critics: Number of critics.
     :param share_features_extractor: Whether the critics use the actor's features extractor.
     :param actor_kwargs: Arguments of the actor.
@@ -166,7 +166,7 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
             net_arch = {"pi": [256, 256], "qf": list(self.critics.widths)}
         if optimizer_kwargs is None and issubclass(optimizer_class, th.optim.Adam | th.optim.AdamW):
             optimizer_kwargs = self.default_adam_kwargs | self.critics.adam_kwargs
-        # The base class builds the actor from them
+        # For make_actor, which the base class's constructor calls
         self.own_actor_kwargs = {"activation_fn": actor_activation_fn} | actor_kwargs
         super().__init__(
             observation_space,
@@ -214,9 +214,9 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
 
     @th.no_grad()
     def log_prob(self, obs: Any, actions: Any) -> th.Tensor:
-        """Return ln π(a | s) per unit of the environment's action range, shape (batch,).
+        """Return ln π(a | s), a density in the environment's units of action, shape (batch,).
 
-        :param obs: Observations as the environment gives them or as ``obs_to_tensor`` returns them. Without a batch
+        :param obs: Observations as the environment returns them or as ``obs_to_tensor`` returns them. Without a batch
             dimension, the result has none either.
         :param actions: Actions in the environment's range, an array or tensor of shape (batch, action_dim).
         :raises ValueError: If the policy has no density, and for wrong shapes or values that are not finite.
@@ -230,7 +230,7 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
 
     @th.no_grad()
     def entropy(self, obs: Any, n_samples: int = 64) -> th.Tensor:
-        """Estimate the entropy of π(· | s) in nats, per unit of the environment's action range, shape (batch,).
+        """Estimate the entropy of π(· | s) in nats, in the environment's units of action, shape (batch,).
 
         :param obs: Observations, see :meth:`log_prob`.
         :param n_samples: Number of actions to sample for each observation.

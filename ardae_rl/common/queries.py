@@ -1,4 +1,4 @@
-"""Observations and actions of a query, as environments and users give them: checked, and as tensors of a batch."""
+"""Observations and actions as environments and users pass them: checks, and conversion to batched tensors."""
 
 import math
 from typing import Any
@@ -12,22 +12,22 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 
 
 class FiniteObservations(BasePolicy):
-    """Base of policies that refuse observations that are not finite, from which actions would be NaN."""
+    """Base of policies that refuse observations that are not finite, for which actions would be NaN."""
 
     def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
-        """As in SB3.
+        """Return the observation as a tensor, and whether it is a batch, as in SB3.
 
-        :raises ValueError: If the observation is not finite, or is a dictionary that the space is not, or the reverse.
+        :raises ValueError: If the observation is not finite, or if only one of it and the space is a dictionary.
         """
         check_observation(observation, self.observation_space)
         return super().obs_to_tensor(observation)
 
 
 def check_spaces(model: BaseAlgorithm) -> None:
-    """Check what SB3's algorithms take for granted of the spaces of their environment.
+    """Check what SB3's algorithms assume about the spaces of their environment.
 
     :raises ValueError: For observations without an axis, discrete observations or actions that do not start at 0, and
-        boxes of actions that have integers or leave no choice in a dimension.
+        Box actions that are integers or have low = high in a dimension.
     """
     for name, part in _parts("observation_space", model.observation_space).items():
         if isinstance(part, spaces.Box) and part.shape == ():
@@ -36,13 +36,13 @@ def check_spaces(model: BaseAlgorithm) -> None:
     space = model.action_space
     _check_start("action_space", space)
     if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
-        raise ValueError(f"`action_space` must have real numbers, got {space}")
+        raise ValueError(f"`action_space` must have a floating-point dtype, got {space}")
     if isinstance(space, spaces.Box) and not (space.low < space.high).all():
         raise ValueError(f"`action_space` must have low < high in each dimension, got {space.low} and {space.high}")
 
 
 def _parts(name: str, space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
-    """Return a space, or the spaces in a dictionary, under the names that errors have for them."""
+    """Return a space, or the spaces in a dictionary, by the names that error messages use."""
     if not isinstance(space, spaces.Dict):
         return {name: space}
     return {f"{name}[{key!r}]": part for key, part in space.spaces.items()}
@@ -54,9 +54,9 @@ def _check_start(name: str, space: spaces.Space[Any]) -> None:
 
 
 class CheckedPredictions(BaseAlgorithm):
-    """Base of algorithms with policies of SB3, which refuse observations that are not finite.
+    """Base of algorithms with SB3's own policies, to refuse observations that are not finite.
 
-    Name it before SB3's algorithm among the bases of a class.
+    List it before SB3's algorithm among the bases of a class.
     """
 
     def predict(
@@ -64,17 +64,17 @@ class CheckedPredictions(BaseAlgorithm):
     ) -> tuple[Any, Any]:
         """Return actions and the next state, as in SB3.
 
-        :raises ValueError: If the observation is not finite, or is a dictionary that the space is not, or the reverse.
+        :raises ValueError: If the observation is not finite, or if only one of it and the space is a dictionary.
         """
         check_observation(observation, self.observation_space)
         return super().predict(observation, state, episode_start, deterministic)
 
 
 def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
-    """Check what SB3 takes for granted of an observation.
+    """Check what SB3 assumes about an observation.
 
     :raises ValueError: If it is not finite, lacks keys of a ``Dict`` space, or is a dictionary for another space.
-    :raises TypeError: For an image or a part of a dictionary that is no array.
+    :raises TypeError: For an image or a part of a dictionary that is not an array.
     """
     parts = {"observation": observation} if len(space.shape or ()) == 3 else {}
     if isinstance(space, spaces.Dict):
@@ -112,9 +112,9 @@ def check_finite(name: str, values: Any) -> None:
 
 
 def query_observations(policy: BasePolicy, obs: Any) -> tuple[PyTorchObs, bool]:
-    """Return observations as a batch of tensors, and whether they were a batch before.
+    """Return observations as a batch of tensors, and whether they had a batch dimension.
 
-    :param policy: Policy whose observation space they are from.
+    :param policy: Policy whose observation space they belong to.
     :param obs: Arrays, tensors, or a dictionary of either, with or without a batch dimension.
     :raises ValueError: For other shapes, and values that are not finite.
     """

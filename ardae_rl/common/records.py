@@ -1,4 +1,4 @@
-"""Values as JSON would give them back, so that what a folder was made with can be recorded and compared."""
+"""Values as they are after a round trip through JSON, so that a folder's settings can be recorded and compared."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON would give it back; functions and classes become their qualified names."""
+    """Return a value as it is after a round trip through JSON; functions and classes become their qualified names."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -23,9 +23,9 @@ def plain(value: Any) -> Any:
 
 
 def qualified_name(function: Callable[..., Any]) -> str:
-    """Return the name of a function or class with its module; of a partial function with its arguments.
+    """Return the name of a function or class with its module, and for a partial function with its arguments.
 
-    A function that is defined in another one shares its name with others, and therefore has a digest of its code.
+    A lambda, or a function inside another one, shares its name with others, so a digest of its code is appended.
     """
     if isinstance(function, partial):
         named = [f"{name}={plain(value)}" for name, value in function.keywords.items()]

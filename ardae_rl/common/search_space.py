@@ -1,4 +1,4 @@
-"""RL Zoo's hyper-parameter search: what the search spaces of our off-policy algorithms share with SAC's."""
+"""RL Zoo's hyper-parameter search: the parameters that our off-policy algorithms share with SAC."""
 
 from __future__ import annotations
 

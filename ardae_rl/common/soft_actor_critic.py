@@ -1,4 +1,4 @@
-"""SB3's SAC with the critics of its policy: the base of SACs whose actors have exact densities."""
+"""SB3's SAC with critics that the policy chooses: the base of SAC variants whose actors have exact densities."""
 
 import inspect
 from typing import Any, ClassVar
@@ -18,10 +18,10 @@ from ardae_rl.common.training import MetricMeans, frozen
 
 
 class SoftActorCritic(NamedAlgorithm, SAC):
-    """SB3's SAC for policies that are :class:`~ardae_rl.common.policies.SquashedPolicy`.
+    """SB3's SAC for policies that are a :class:`~ardae_rl.common.policies.SquashedPolicy`.
 
-    With SB3's critics, it makes SB3's gradient steps: the same numbers from the same random draws. For other kinds, see
-    :mod:`ardae_rl.common.critics`. It refuses discrete actions, and stops when a loss is not finite.
+    With SB3's critics, it takes SB3's gradient steps: the same numbers from the same random draws. For other kinds, see
+    :mod:`ardae_rl.common.critics`. It refuses discrete actions, and raises an error if a loss is not finite.
 
     :param policy: Name of a policy, or its class.
     :param env: Environment, or its id.
@@ -42,7 +42,7 @@ class SoftActorCritic(NamedAlgorithm, SAC):
         if env is not None:
             env = maybe_make_env(env, kwargs.get("verbose", 0))
             check_continuous(env.action_space)  # SB3 only asserts it
-        # SB3 adds an entry to the dictionary, which must reach neither the caller's nor, without need, the saved one
+        # SB3 adds an entry, which must not reach the caller's dictionary, or the saved one unless it is needed
         super().__init__(policy, env, *args, policy_kwargs=dict(policy_kwargs or {}), **kwargs)  # type: ignore[arg-type, misc]
         if not self.use_sde:
             self.policy_kwargs.pop("use_sde", None)
@@ -74,7 +74,7 @@ class SoftActorCritic(NamedAlgorithm, SAC):
             self.logger.record(f"train/{name}", value)
 
     def _update_networks(self, data: ReplayBufferSamples, updates_actor: bool) -> dict[str, th.Tensor]:
-        """Make a gradient step of the critics, and maybe of actor and temperature, and return its metrics."""
+        """Take a gradient step on the critics, and maybe on actor and temperature, and return its metrics."""
         if self.use_sde:
             self.actor.reset_noise()
         # The order of the random draws is that of SB3's SAC

@@ -58,9 +58,9 @@ def log_tanh_slope(pre_tanh: th.Tensor) -> th.Tensor:
 def saturation_excess(pre_tanh: th.Tensor) -> th.Tensor:
     """Return Σ max(0, l - ln(1 - tanh² x)) over the last dimension, where l is ln(1 - a²) a millionth from a bound.
 
-    Log-densities grow without limit as actions approach their bounds, although these actions no longer differ. An
-    algorithm that rewards entropy subtracts this from them, so that its critics do not learn such rewards. (SB3's SAC
-    adds a millionth to the slopes, which has about the same limit.)
+    Log-densities grow without limit as actions approach their bounds, although the actions hardly differ any more. An
+    algorithm that rewards entropy subtracts this excess from them, so that its critics do not learn such values. (SB3's
+    SAC adds a millionth to the slopes, which has about the same limit.)
 
     :param pre_tanh: Actions before tanh, shape (..., action_dim).
     """
@@ -68,7 +68,7 @@ def saturation_excess(pre_tanh: th.Tensor) -> th.Tensor:
 
 
 def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
-    """Return the unbounded actions of which the environment's actions are a scaled tanh, shape (batch, action_dim).
+    """Return the unbounded actions whose scaled tanh gives the environment's actions, shape (batch, action_dim).
 
     :param actions: Actions in the environment's range, shape (batch, action_dim) or (batch, *shape of the space).
         They are kept away from the bounds by a millionth of half the range.

@@ -1,4 +1,4 @@
-"""Checks of arguments that all maximum-entropy algorithms have."""
+"""Checks of arguments that all maximum-entropy algorithms share."""
 
 import math
 from numbers import Real
@@ -20,10 +20,10 @@ def check_continuous(action_space: spaces.Space[Any]) -> None:
 
 
 def check_updates(model: OffPolicyAlgorithm) -> None:
-    """Check what the gradient steps use and SB3 takes as it is.
+    """Check the arguments that gradient steps use and SB3 does not check.
 
     :raises ValueError: For a value out of its range.
-    :raises TypeError: For a value that is no number.
+    :raises TypeError: For a value that is not a number.
     """
     check_count("buffer_size", model.buffer_size)
     check_count("batch_size", model.batch_size)

@@ -92,8 +92,8 @@ def polyak_update_foreach(params: Iterable[th.Tensor], target_params: Iterable[t
 class GradientLimit(th.nn.Module):
     """Clip the norm of gradients to a multiple of its running mean, which includes clipped norms.
 
-    Occasionally, a batch has a gradient several times as long as usual. Adam's scale is a mean over a thousand steps,
-    which does not react to it, so the step becomes as many times longer.
+    Occasionally, a batch has a gradient several times as long as usual. Adam's scale is a mean over about a thousand
+    steps and hardly reacts, so the step becomes several times longer as well.
 
     Example:
 

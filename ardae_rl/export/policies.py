@@ -1,4 +1,4 @@
-"""Deterministic policies as modules: everything between an observation and an action, with tensors."""
+"""Deterministic policies as modules: everything between an observation and an action, in tensor operations."""
 
 import inspect
 
@@ -18,7 +18,7 @@ class DeterministicPolicy(nn.Module):
     """The deterministic action of a policy, from observations to the environment's actions, as one module.
 
     It computes what ``predict(observation, deterministic=True)`` does, with tensors. Images have their channels first,
-    as SB3's ``VecTransposeImage`` gives them; they are scaled within.
+    as SB3's ``VecTransposeImage`` returns them; the module scales them.
 
     Example:
 
@@ -29,8 +29,8 @@ class DeterministicPolicy(nn.Module):
     >>> policy(th.zeros(4, 3)).shape
     torch.Size([4, 1])
 
-    :param policy: Policy of SB3 with continuous or discrete actions and without a recurrent state.
-    :raises ValueError: For observations that are dictionaries, and policies that plan or have a state.
+    :param policy: SB3 policy with continuous or discrete actions and without a recurrent state.
+    :raises ValueError: If observations are not a Box, or the policy plans or has a state.
     """
 
     low: th.Tensor | None
@@ -66,8 +66,8 @@ class WorldModelDecision(nn.Module):
     """A decision of a policy of ``WorldModels``: from a frame and the memory's state to an action and the next state.
 
     It computes what ``policy.decide(frames, state, episode_start, deterministic=True)`` does, with tensors. An episode
-    starts with a state of zeros. With ``action_repeat``, the action has to be held for that many steps, and the frames
-    in between are not shown to it.
+    starts with a state of zeros. With ``action_repeat``, hold each action for that many steps, and skip the frames in
+    between.
 
     Example:
 
@@ -106,7 +106,7 @@ class WorldModelDecision(nn.Module):
 
         :param frames: Frames (n, height, width, 3), uint8.
         :param h: Hidden state of the memory, (n, memory_hidden).
-        :param c: Cell state of the memory, in the same shape.
+        :param c: Cell state of the memory, (n, memory_hidden).
         """
         policy = self.policy
         cropped = frames[:, : self.rows.shape[1]].permute(0, 3, 1, 2).float()

@@ -42,7 +42,7 @@ def export_program(model: BaseAlgorithm, batch_size: int = 1) -> th.export.Expor
     form = _form(model)
     with th.no_grad(), exportable():
         program = th.export.export(form.module.to("cpu").eval(), form.example(batch_size))
-    program.graph.eliminate_dead_code()  # loops over nothing, which cannot be saved
+    program.graph.eliminate_dead_code()  # empty loops, which cannot be saved
     program.graph_module.recompile()
     return program
 
@@ -77,7 +77,7 @@ def export_onnx(model: BaseAlgorithm, path: str | Path, batch_size: int = 1) -> 
 
 
 class _Form(NamedTuple):
-    """What is exported of a model."""
+    """The exported module of a model, with its inputs and outputs."""
 
     module: nn.Module
     inputs: list[str]

@@ -1,4 +1,4 @@
-"""What ONNX lacks, written out while a policy is exported."""
+"""Replacements, in elementary operations, for what ONNX lacks; they are active while a policy is exported."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import torch as th
 
 @contextmanager
 def exportable() -> Iterator[None]:
-    """Write out what ONNX lacks: Cholesky factors, triangular solutions (actions have few dimensions), diagonals."""
+    """Replace what ONNX lacks: Cholesky factors and triangular solves (actions have few dimensions), and diagonals."""
     replacements: dict[str, Callable[..., Any]] = {"cholesky_ex": cholesky_ex, "solve_triangular": solve_triangular}
     originals = {name: getattr(th.linalg, name) for name in replacements}
     cdist, diagonal, validate_args = th.cdist, th.Tensor.diagonal, th.distributions.Distribution._validate_args
@@ -48,7 +48,7 @@ class _Factor(tuple[th.Tensor, th.Tensor]):
 
 
 def cholesky_ex(matrix: th.Tensor) -> _Factor:
-    """Return the lower Cholesky factors of (batch, d, d)."""
+    """Return the lower Cholesky factors of matrices (batch, d, d)."""
     dim = matrix.shape[-1]
     rows: list[list[th.Tensor]] = []
     for i in range(dim):
@@ -65,7 +65,7 @@ def cholesky_ex(matrix: th.Tensor) -> _Factor:
 
 
 def solve_triangular(matrix: th.Tensor, right: th.Tensor, *, upper: bool) -> th.Tensor:
-    """Return the solutions of A x = b for (batch, d, d) and (batch, d, n)."""
+    """Return the solutions of A X = B, (batch, d, n), for A of shape (batch, d, d) and B of shape (batch, d, n)."""
     dim = matrix.shape[-1]
     order = range(dim - 1, -1, -1) if upper else range(dim)
     rows: dict[int, th.Tensor] = {}

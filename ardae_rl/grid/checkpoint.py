@@ -1,4 +1,4 @@
-"""Checkpoints of a benchmark's run: model, replay buffer and tables; each is complete or not there at all."""
+"""Checkpoints of a benchmark's run: model, replay buffer and tables. A checkpoint is either complete or missing."""
 
 import shutil
 import warnings
@@ -68,13 +68,13 @@ def load_model(
     :param device: Device of the model.
     """
     with warnings.catch_warnings():
-        # SB3 takes the class that it chose itself for n-step returns for a custom one
+        # SB3 mistakes the class that it chose for n-step returns for a custom one
         warnings.filterwarnings("ignore", r"`n_steps=\d+` is ignored because a custom `replay_buffer_class`")
         return algorithm.load(path, env=gym.make(env) if isinstance(env, str) else env, device=device)
 
 
 def delete(checkpoint: Path) -> None:
-    """Delete a checkpoint. It is renamed first, because a part of it would be taken for the whole."""
+    """Delete a checkpoint. It is renamed first, because a partly deleted one would be taken for complete."""
     unfinished = checkpoint.with_name(_UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     checkpoint.rename(unfinished)
@@ -84,7 +84,7 @@ def delete(checkpoint: Path) -> None:
 def replay_buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
     """Return the replay buffer of a model.
 
-    :raises TypeError: For another class of buffers, whose contents are not arrays alone.
+    :raises TypeError: For another class of buffer, whose contents may not be arrays alone.
     """
     buffer = model.replay_buffer
     if not isinstance(buffer, ReplayBuffer) or type(buffer) not in (ReplayBuffer, NStepReplayBuffer):
@@ -93,7 +93,7 @@ def replay_buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
 
 
 def _save_buffer(buffer: ReplayBuffer, path: Path) -> None:
-    """Save the transitions that there are. The buffer's arrays have room for many more, up to gigabytes."""
+    """Save the transitions collected so far. The buffer's arrays have room for many more, up to gigabytes."""
     arrays: dict[str, Any] = {name: array[: buffer.size()] for name, array in _arrays(buffer).items()}
     np.savez(path, **arrays, position=buffer.pos, full=buffer.full)
 

@@ -1,4 +1,4 @@
-"""Tables that compare each algorithm of a benchmark with each other one."""
+"""Tables that compare each algorithm of a benchmark with every other."""
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -22,7 +22,7 @@ def interquartile_table(curves: Sequence[Curve], summary: Summary) -> Cells:
     """Return interquartile means over seeds by algorithm and environment, with intervals if there are enough seeds.
 
     :param curves: The runs.
-    :param summary: What is compared, such as the final return.
+    :param summary: The quantity to compare, such as the final return.
     """
     envs, algos = names(curves)
     table = [["algorithm", *envs]]
@@ -52,7 +52,7 @@ def improvement_table(curves: Sequence[Curve], summary: Summary) -> Cells:
 def paired_table(curves: Sequence[Curve], summary: Summary) -> Cells:
     """Return mean differences between two algorithms over the seeds that both have, by environment.
 
-    Runs of one seed begin with the same states, and are evaluated in the same ones.
+    Runs with the same seed start from the same states, and are evaluated from the same states.
     """
     envs, algos = names(curves)
     table = [["difference", *envs]]

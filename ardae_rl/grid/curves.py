@@ -52,7 +52,7 @@ def read_curves(out: Path, steps: int | None = None) -> list[Curve]:
     """Return the curves of a folder's finished runs.
 
     :param out: Folder of the runs.
-    :param steps: Environment steps after which a curve is cut off. ``None``: it is whole.
+    :param steps: Environment steps after which a curve is cut off. None keeps it whole.
     :raises ValueError: If there are no finished runs, or a run's first evaluation is later than ``steps``.
     """
     curves = []
@@ -77,14 +77,14 @@ def _until(steps: int | None, rows: list[dict[str, str]], folder: Path) -> list[
 def check_same_steps(curves: Sequence[Curve]) -> None:
     """Check that the curves of an environment have the same steps, so that last values and means can be compared.
 
-    :raises ValueError: If they have not.
+    :raises ValueError: If they do not.
     """
     for env in names(curves)[0]:
         ends = sorted({int(c.steps[-1]) for c in curves if c.env == env})
         if len(ends) > 1:
             raise ValueError(
-                f"`steps` must be a step at which all runs of {env} were evaluated, for otherwise their curves end at "
-                f"different steps: {', '.join(map(str, ends))}"
+                f"`steps` must be a step at which all runs of {env} were evaluated, got curves that end at different "
+                f"steps: {', '.join(map(str, ends))}"
             )
         first, *others = dict.fromkeys(tuple(c.steps.astype(int).tolist()) for c in curves if c.env == env)
         if others:

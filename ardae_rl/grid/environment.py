@@ -1,4 +1,4 @@
-"""The environment of a benchmark's run: its whole description is kept in the run's folder, not only its id."""
+"""The environment of a benchmark's run: the run's folder keeps its whole description, not only its id."""
 
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ _ENGINES = {"mujoco": ("mujoco",), "Box2D": ("box2d", "box2d-py")}  # distributi
 def check_environment(env_id: str) -> None:
     """Check that an environment can be made and has continuous actions, as all algorithms of a benchmark need.
 
-    :raises ValueError: If its actions are others.
+    :raises ValueError: If its actions are not continuous.
     """
     env = EnvDescription.of_id(env_id).make()
     try:
@@ -45,12 +45,13 @@ def keep_environment(folder: Path, env_id: str) -> None:
     if names:
         changes = ", ".join(f"{name} ({recorded.get(name)}, now {description.get(name)})" for name in names)
         raise ValueError(
-            f"`env` must be what it was when the run in {folder} began, but {env_id} has another {changes}"
+            f"`env` must be the environment that the run in {folder} began with, got {env_id}, which differs in "
+            f"{changes}"
         )
 
 
 def recorded_engine(folder: Path) -> dict[str, str]:
-    """Return the version of the physics engine that a run was made with, by distribution; empty if it had none."""
+    """Return the version of the physics engine that a run used, by distribution; empty if it used none."""
     engine: dict[str, str] = (read_json(folder / _FILE) or {}).get("engine", {})
     return engine
 

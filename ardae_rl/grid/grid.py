@@ -1,4 +1,4 @@
-"""The grid of a benchmark: its runs, their folders, and what became of them."""
+"""The grid of a benchmark: its runs, their folders and their outcomes."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def benchmark(
     ray: bool = False,
     gpus: float = 0,
 ) -> list[Row]:
-    """Make the missing runs of a grid, and return one row per run, with its state and last return.
+    """Complete the missing runs of a grid, and return one row per run, with its state and last return.
 
     :param suite: Name in ``SUITES``.
     :param algos: Names in ``VARIANTS``.
@@ -43,7 +43,7 @@ def benchmark(
     :param out: Folder of the runs. Each works in ``<env>/<algo>_<seed>`` there.
     :param ray: Whether Ray schedules the runs.
     :param gpus: GPUs per run, with Ray.
-    :raises ValueError: For an unknown name, a number out of range, and if ``out`` has runs of other settings.
+    :raises ValueError: For an unknown name, a number out of range, and if ``out`` has runs with other settings.
     :raises ImportError: If an extra is missing.
     """
     check_choice("suite", suite, tuple(SUITES))

@@ -1,4 +1,4 @@
-"""Whether the runs of a report were made alike: what must agree, and what may differ but is said."""
+"""How the runs of a report were made: what must agree between them, and what may differ but is reported."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,7 +30,7 @@ class Protocol(NamedTuple):
 def read_protocols(folders: Mapping[str, Path]) -> list[Protocol]:
     """Return the protocols of the finished runs.
 
-    :param folders: Folders of benchmarks by what is added to the names of their algorithms, such as " (before)".
+    :param folders: Folders of benchmarks, by the suffix that their algorithms' names get, such as " (before)".
     """
     return [
         Protocol(settings["env"], settings["algo"] + suffix, settings["eval_episodes"], _facts(settings, folder))
@@ -69,7 +69,7 @@ def differences(protocols: Iterable[Protocol]) -> list[str]:
                 algos.setdefault(run.facts.get(name) or "unknown", set()).add(run.algo)
             if len(algos) > 1:
                 values = "; ".join(f"{value}: {', '.join(sorted(names))}" for value, names in sorted(algos.items()))
-                lines.append(f"{env}, runs of different {name} ({values})")
+                lines.append(f"{env}, runs that differ in {name} ({values})")
     return lines
 
 

@@ -14,17 +14,17 @@ from ardae_rl.grid.protocol import check_same_evaluations, differences, read_pro
 from ardae_rl.grid.statistics import MIN_SEEDS, enough_seeds, interquartile_mean, stratified_interval, verdict
 
 _BASELINE = "sac"
-_TEST = "Permutation tests at 5 %, which divide the runs of each environment between the two algorithms in other ways:"
+_TEST = "Permutation tests at the 5 % level, which reassign the runs of each environment to the two algorithms:"
 
 
 def report(out: Path, beside: Mapping[str, Path] | None = None, steps: int | None = None) -> Path:
     """Write ``report.md``, ``learning_curves.png`` and ``profiles.png`` into the folder of the runs.
 
     :param out: Folder of the runs.
-    :param beside: Folders of other benchmarks, such as one of an earlier version, by the label that their algorithms
-        get: "sac (before)".
-    :param steps: Environment steps after which all curves are cut off, to compare runs of different lengths. ``None``:
-        they are whole.
+    :param beside: Folders of other benchmarks, such as one of an earlier version, by the label that the names of their
+        algorithms get: "before" gives "sac (before)".
+    :param steps: Environment steps after which all curves are cut off, to compare runs of different lengths. None
+        keeps them whole.
     :return: Path of the report.
     :raises ValueError: If a folder has no finished runs, or the runs of an environment were evaluated at different
         steps, or with different numbers of episodes.
@@ -160,7 +160,7 @@ def _all_pairs(curves: Sequence[Curve]) -> list[str]:
 
 
 def _logged(curves: Sequence[Curve]) -> str:
-    """Return a table of means over the last segment and the seeds, blank where an algorithm logs no such quantity."""
+    """Return a table of means over the last segment and the seeds; quantities that an algorithm lacks are blank."""
     columns = sorted({name for c in curves for name in c.metrics} - {"step", "learning_rate"})
     rows = [["environment", "algorithm", *columns]]
     for env in names(curves)[0]:

@@ -1,4 +1,4 @@
-"""The start of a training segment: what a checkpoint does not hold is made anew, so that a resume changes nothing."""
+"""The start of a training segment: what a checkpoint does not hold is reset, so that resuming changes nothing."""
 
 import numpy as np
 from stable_baselines3.common.logger import Logger
@@ -8,7 +8,7 @@ from ardae_rl.grid.checkpoint import replay_buffer
 
 
 def start_segment(model: OffPolicyAlgorithm, seed: int) -> int:
-    """Reset the environments, and seed everything by the seed of the training and the number of steps so far.
+    """Reset the environments, and seed everything from the seed of the training and the number of steps so far.
 
     :param model: A new model, or one that has just been saved or loaded.
     :param seed: Seed of the training.
@@ -27,9 +27,9 @@ def start_segment(model: OffPolicyAlgorithm, seed: int) -> int:
 def truncate_episodes(model: OffPolicyAlgorithm) -> None:
     """Mark the newest transitions in the replay buffer as truncated, unless they end an episode.
 
-    Otherwise n-step returns would run on into the episodes that begin after a reset of the environments.
+    Otherwise n-step returns would run into the episodes that begin after a reset of the environments.
     """
     buffer = replay_buffer(model)
     if buffer.size() > 0:
-        newest = buffer.pos - 1  # -1, the last row, where the buffer has just become full
+        newest = buffer.pos - 1  # -1, the last row, if the buffer has just become full
         buffer.timeouts[newest] = np.maximum(buffer.timeouts[newest], 1 - buffer.dones[newest])

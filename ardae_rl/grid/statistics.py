@@ -59,7 +59,7 @@ def probability_of_improvement(
     A tie counts half. The bootstrap resamples the seeds of both algorithms in each environment.
 
     :param ours: For each environment, the scores of the algorithm's runs, of shape (seeds,).
-    :param baseline: The same of the baseline, in the same environments.
+    :param baseline: The baseline's scores in the same environments.
     :param n_resamples: Number of bootstrap samples.
     :param seed: Seed of the resampling.
     """
@@ -81,11 +81,11 @@ def permutation_p_value(
 ) -> float:
     """Return the two-sided p-value of the probability of improvement, if both algorithms had the same distribution.
 
-    The runs of an environment are divided between the two algorithms in all possible ways, or in random ones if there
-    are more than ``n_resamples`` in all.
+    The runs of each environment are divided between the two algorithms in all possible ways, or at random if there are
+    more than ``n_resamples`` of them.
 
     :param ours: For each environment, the scores of the algorithm's runs, of shape (seeds,).
-    :param baseline: The same of the baseline, in the same environments.
+    :param baseline: The baseline's scores in the same environments.
     :param n_resamples: Number of divisions.
     :param seed: Seed of the random divisions.
     """
@@ -99,16 +99,16 @@ def permutation_p_value(
     else:
         rng = np.random.default_rng(seed)
         rates = np.mean([_win_rate(*_shuffled(x, y, n_resamples, rng)) for x, y in pairs], axis=0)
-    # Rates that are as far from one half differ by rounding errors
+    # Rates that are equally far from one half may differ by rounding errors
     n_as_extreme = int((np.abs(rates - 0.5) >= abs(observed - 0.5) - 1e-9).sum())
-    # The division that was observed is one of all, but not one of the random ones (Phipson & Smyth 2010)
+    # The observed division is one of all possible ones, but not one of the random ones (Phipson & Smyth 2010)
     return n_as_extreme / len(rates) if exact else (n_as_extreme + 1) / (len(rates) + 1)
 
 
 def mean_difference(ours: Array, baseline: Array) -> Interval:
     """Return the mean of differences between pairs of runs, such as those of the same seed, with Student's t interval.
 
-    The interval is exact for normal differences. That of a single pair is infinite.
+    The interval is exact for normally distributed differences, and infinite for a single pair.
 
     :param ours: Scores of the algorithm's runs, of shape (pairs,).
     :param baseline: Scores of the baseline's runs, of shape (pairs,).
@@ -126,21 +126,21 @@ def mean_difference(ours: Array, baseline: Array) -> Interval:
 def enough_runs(ours: Sequence[Array], baseline: Sequence[Array]) -> bool:
     """Return whether there are enough runs for any outcome to be significant.
 
-    If all of ours are higher, only the division in which all of them are lower is as extreme.
+    If all of our runs are higher, only one other division is as extreme: the one in which all of them are lower.
 
     :param ours: For each environment, the scores of the algorithm's runs, of shape (seeds,).
-    :param baseline: The same of the baseline, in the same environments.
+    :param baseline: The baseline's scores in the same environments.
     """
     return 2 / _n_divisions(ours, baseline) <= SIGNIFICANCE
 
 
 def verdict(algo: str, baseline: str, ours: Sequence[Array], theirs: Sequence[Array]) -> str:
-    """Return a sentence that says what the runs allow to conclude, by a permutation test at 5 %.
+    """Return a sentence with the conclusion that the runs support, by a permutation test at the 5 % level.
 
     :param algo: Name of the algorithm.
     :param baseline: Name of the baseline.
     :param ours: For each environment, the scores of the algorithm's runs, of shape (seeds,).
-    :param theirs: The same of the baseline, in the same environments.
+    :param theirs: The baseline's scores in the same environments.
     """
     improvement = probability_of_improvement(ours, theirs)
     rate = f"{100 * improvement.estimate:.0f} % of pairs of runs"
@@ -151,7 +151,7 @@ def verdict(algo: str, baseline: str, ours: Sequence[Array], theirs: Sequence[Ar
     if enough_seeds(ours) and enough_seeds(theirs):
         evidence += f", 95 % bootstrap interval {100 * improvement.low:.0f} to {100 * improvement.high:.0f} %"
     if p_value > SIGNIFICANCE:
-        conclusion = f"These runs do not tell whether {algo} is better than {baseline}: it ends higher in"
+        conclusion = f"These runs do not show whether {algo} is better than {baseline}: it ends higher in"
     elif improvement.estimate > 0.5:
         conclusion = f"{algo} is better than {baseline}: it ends higher in"
     else:
@@ -173,7 +173,7 @@ def _n_divisions(ours: Sequence[Array], baseline: Sequence[Array]) -> int:
 
 
 def _divided(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return all ways to divide the runs again, of shapes (divisions, len(x)) and (divisions, len(y))."""
+    """Return all ways to redivide the runs, of shapes (divisions, len(x)) and (divisions, len(y))."""
     both, everything = np.concatenate([x, y]), np.arange(len(x) + len(y))
     first = np.array(list(combinations(everything, len(x))))
     second = np.array([np.setdiff1d(everything, chosen) for chosen in first])
@@ -181,7 +181,7 @@ def _divided(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def _shuffled(x: Array, y: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return random ways to divide the runs again, of shapes (n, len(x)) and (n, len(y))."""
+    """Return random ways to redivide the runs, of shapes (n, len(x)) and (n, len(y))."""
     both = rng.permuted(np.tile(np.concatenate([x, y]), (n, 1)), axis=1)
     return both[:, : len(x)], both[:, len(x) :]
 

@@ -1,4 +1,4 @@
-"""What a benchmark compares: environments, algorithms, variants of them, and the settings that all runs share."""
+"""What a benchmark compares: environments, algorithms and their variants, and the settings that all runs share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Variant:
 
 def _with_critic(algorithm: str, critic: str) -> Variant:
     policy_kwargs: dict[str, Any] = {"policy_kwargs": {"critic": critic}}
-    # CrossQ's own rate: a policy that is updated at every third step is as fast at it as at 3e-4
+    # CrossQ's own rate: updated at every third step, the policy moves about as fast as at every step with 3e-4
     arguments = policy_kwargs | ({"learning_rate": 1e-3} if critic == "crossq" else {})
     return Variant(algorithm, arguments)
 
@@ -74,12 +74,12 @@ def grid(
     :param steps: Environment steps per run, a multiple of ``eval_freq``.
     :param eval_freq: Environment steps between evaluations.
     :param eval_episodes: Episodes per evaluation.
-    :raises ValueError: For an unknown name, no name, one that is given twice, or a number out of range.
+    :raises ValueError: For an unknown, missing or repeated name, or a number out of range.
     :raises ImportError: For an algorithm of sb3-contrib if that is not installed.
     """
     for argument, given in {"envs": envs, "algos": algos}.items():
         if not given or len(set(given)) < len(given):
-            raise ValueError(f"`{argument}` must have one name or several different ones, got {', '.join(given)!r}")
+            raise ValueError(f"`{argument}` must be one or more different names, got {', '.join(given)!r}")
     for algo in algos:
         check_choice("algos", algo, tuple(VARIANTS))
         algorithm_class(VARIANTS[algo].algorithm)

@@ -100,7 +100,7 @@ class _Tables:
         :param updates: Number of gradient steps in the segment.
         :param means: Means of the logged quantities.
         """
-        # All evaluations of a run have the same initial states, for less noise between them; other seeds have others
+        # All evaluations of a run have the same initial states, for less noise between them; each seed has its own
         seed = _FIRST_EVALUATION_SEED + settings["eval_episodes"] * settings["seed"]
         result = evaluate(model, settings["env"], settings["eval_episodes"], seed, allow_wrappers=True)
         earlier = self.rows[EVALUATIONS][-1] if self.rows[EVALUATIONS] else dict.fromkeys(seconds, 0)
@@ -131,7 +131,7 @@ class _Tables:
 
 
 def _same_columns(rows: list[dict[str, Any]]) -> list[Row]:
-    """Return the rows with the columns of all of them; those of random steps, for example, have fewer quantities."""
+    """Return the rows with the union of their columns; segments of random steps, for example, log fewer quantities."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [{name: row.get(name, "") for name in columns} for row in rows]
 

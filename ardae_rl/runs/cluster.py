@@ -20,10 +20,10 @@ RemoteResult = tuple[str, str, dict[str, bytes]]  # the run's line, the machine,
 
 @contextmanager
 def ray_workers(cpus: float = 1, gpus: float = 0) -> Iterator[Workers]:
-    """Execute runs wherever Ray finds room: on the cluster that this machine belongs to, or on this machine.
+    """Execute runs wherever Ray has resources: on the cluster that this machine belongs to, or on this machine.
 
     A run works in its folder on the machine that it is sent to, and its files are copied back when it ends. A failed
-    run is tried again. It resumes from its checkpoint if that is on the same machine or a shared disk.
+    run is retried, from its checkpoint if that is on the same machine or a shared disk.
 
     :param cpus: Cores per run; torch uses as many threads.
     :param gpus: GPUs per run, or a fraction of one.
@@ -59,7 +59,7 @@ def ray_workers(cpus: float = 1, gpus: float = 0) -> Iterator[Workers]:
 def _make_remote_run(
     function: RunFunction, settings: dict[str, Any], folder: str, progress: ProgressQueue, threads: int
 ) -> RemoteResult:
-    """Make a run; this is what a remote worker does."""
+    """Execute a run, in a remote worker."""
     th.set_num_threads(threads)
     line = make_run(function, settings, Path(folder), progress)
     files = {path.name: path.read_bytes() for path in Path(folder).glob(_COLLECTED) if path.is_file()}

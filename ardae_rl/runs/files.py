@@ -1,4 +1,4 @@
-"""Files that survive interruptions, and folders that one process at a time works in."""
+"""Files that survive interruptions, and folders in which one process works at a time."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def sync(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a file holds; None if it does not exist or is unreadable, as after a crash of the machine."""
+    """Return the value in a file; None if the file does not exist or is unreadable, as after a machine crash."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -57,7 +57,7 @@ class FolderInUseError(RuntimeError):
 
 @contextmanager
 def locked(folder: Path, timeout: float = 0) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made if missing. The end of the process lifts the lock, too.
+    """Keep other processes out of a folder, which is created if missing. The lock ends with the process at the latest.
 
     :param timeout: Number of seconds to wait for the others; -1 to wait until they have finished.
     :raises FolderInUseError: If another process, or another part of this one, holds the lock.

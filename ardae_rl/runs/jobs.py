@@ -1,4 +1,4 @@
-"""Long work as a set of runs: each in its folder and process, skipped if finished, resumed if interrupted."""
+"""Long work as a set of runs: each in its own folder and process, skipped if finished, resumed if interrupted."""
 
 import sys
 import traceback
@@ -30,7 +30,7 @@ class Workers(NamedTuple):
     """A backend that executes runs: :func:`processes`, or :func:`~ardae_rl.runs.cluster.ray_workers`.
 
     ``submit`` takes the function, the settings and the folder of a run, and returns a future of the run's summary line.
-    ``progress`` receives the progress of the runs at work.
+    ``progress`` receives the progress of the active runs.
     """
 
     submit: Callable[[RunFunction, dict[str, Any], Path], Future[str]]
@@ -59,17 +59,17 @@ def run_missing(
     runs: Sequence[dict[str, Any]],
     workers: AbstractContextManager[Workers],
 ) -> list[dict[str, Any]]:
-    """Make the runs that are not finished yet, with a progress bar for all and one for each run at work.
+    """Execute the runs that are not finished yet, with an overall progress bar and one for each active run.
 
     An interrupted run is resumed from what it left in its folder. A run that fails does not stop the others: see
     :func:`~ardae_rl.runs.run_folder.failure`.
 
-    :param function: Makes the run of the given settings, and returns one line about its result.
+    :param function: Executes the run with the given settings, and returns one line about its result.
     :param folder: Returns the folder of a run.
     :param runs: Settings of the runs.
     :param workers: :func:`processes`, or :func:`~ardae_rl.runs.cluster.ray_workers`.
     :return: Settings of the runs that are finished now; fewer than ``runs`` if some have failed.
-    :raises ValueError: If a folder has a run of other settings, or files of something else. Nothing is started then.
+    :raises ValueError: If a folder has a run with other settings, or unrelated files; no run is started then.
     """
     from rich.console import Console  # here, for those who use a Run without a command line around it
 
@@ -77,7 +77,7 @@ def run_missing(
         check_folder(folder(settings), settings)
     missing = [settings for settings in runs if not is_finished(folder(settings), settings)]
     console = Console()
-    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before")
+    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already finished")
     if missing:
         with workers as (submit, progress):
             futures = {submit(function, settings, folder(settings)): settings for settings in missing}
@@ -86,9 +86,9 @@ def run_missing(
 
 
 def make_run(function: RunFunction, settings: dict[str, Any], folder: Path, progress: ProgressQueue) -> str:
-    """Make one run in its folder, and return the run's line; this is what a worker does.
+    """Execute one run in its folder, in a worker, and return the run's line.
 
-    :raises ValueError: If the folder has a run of other settings, or files of something else.
+    :raises ValueError: If the folder has a run with other settings, or unrelated files.
     :raises FolderInUseError: If another process works in the folder.
     """
     name = str(settings.get("name", folder.name))

@@ -1,4 +1,4 @@
-"""Processes of this machine that call functions: one that dies fails its own call alone."""
+"""A pool of processes on this machine that call functions: if one dies, only its own call fails."""
 
 import multiprocessing
 import pickle
@@ -18,9 +18,9 @@ class CallError(RuntimeError):
 
 
 class ProcessPool:
-    """Calls functions in processes, which are started when needed and used again.
+    """Calls functions in processes, which are started when needed and reused.
 
-    A process that dies is replaced. When the ``with`` block ends by an exception, such as Ctrl-C, calls that have not
+    A process that dies is replaced. When the ``with`` block ends with an exception, such as Ctrl-C, calls that have not
     begun are cancelled and the processes are killed; otherwise all calls are completed first.
 
     Example (as a script, which needs ``if __name__ == "__main__":``)::
@@ -32,7 +32,7 @@ class ProcessPool:
     """
 
     def __init__(self, n_processes: int) -> None:
-        self._threads = ThreadPoolExecutor(n_processes)  # each waits for the answer of a process
+        self._threads = ThreadPoolExecutor(n_processes)  # each waits for the result of a process
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
@@ -88,7 +88,7 @@ class _Worker:
         except (EOFError, OSError) as error:
             self.process.join()
             code = self.process.exitcode
-            raise CallError(f"the process died with exit code {code}; -9 is often a lack of memory") from error
+            raise CallError(f"the process died with exit code {code}; -9 often means out of memory") from error
         if not succeeded:
             raise CallError(value)
         return value

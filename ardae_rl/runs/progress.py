@@ -1,4 +1,4 @@
-"""A progress bar that can be switched off, and is a line now and then without a terminal or without rich."""
+"""A progress bar that can be switched off. Without a terminal or without rich, it prints a line now and then."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +12,9 @@ _SECONDS_BETWEEN_LINES = 30.0
 def progress_bar(description: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
     """Show a progress bar, and yield the function that sets how much of ``total`` is done.
 
-    Where the output is no terminal, such as a file, or rich is not installed, there is a line every thirty seconds.
+    If the output is not a terminal, or rich is not installed, a line is printed every thirty seconds.
 
-    :param description: Text beside the bar.
+    :param description: Text next to the bar.
     :param total: Amount of work.
     :param shown: Whether there is a bar at all.
     """

@@ -1,4 +1,4 @@
-"""A run at work in its folder: training steps that survive an interruption."""
+"""A run in its folder: training steps that survive an interruption."""
 
 import os
 import time
@@ -37,7 +37,7 @@ class History(list[dict[str, float]]):
 
 
 class Run:
-    """A run at work: its folder, steps that survive an interruption, and reports of its progress.
+    """A run in progress: its folder, steps that survive an interruption, and progress reports.
 
     Example:
 
@@ -55,8 +55,8 @@ class Run:
     ...     train(Path(folder), stop_after=4), train(Path(folder))  # resumes after step 3, the last checkpoint
     ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5])
 
-    :param folder: Folder for the run's files; made if missing.
-    :param name: Name beside the progress bar.
+    :param folder: Folder for the run's files, created if missing.
+    :param name: Name next to the progress bar.
     :param progress: Receives (name, steps done, steps in all, note); None for a run without a progress bar.
     """
 
@@ -90,7 +90,7 @@ class Run:
 
         :param done: Number of steps done.
         :param total: Number of steps in all.
-        :param note: Text beside the bar.
+        :param note: Text next to the bar.
         """
         now = time.monotonic()
         if self._progress is not None and (done == total or now - self._last_report > _SECONDS_BETWEEN_REPORTS):
@@ -113,7 +113,7 @@ def _load(path: Path, parts: Mapping[str, Stateful]) -> int:
         saved = th.load(path, map_location="cpu", weights_only=True)  # each part copies to its own device
     except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
         raise ValueError(
-            f"`folder` must have whole checkpoints, got a damaged {path}; delete it to begin anew"
+            f"`folder` must have intact checkpoints, got a damaged {path}; delete it to start over"
         ) from error
     for name, part in parts.items():
         part.load_state_dict(saved["parts"][name])

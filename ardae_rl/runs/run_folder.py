@@ -1,4 +1,4 @@
-"""What the folder of a run says about it: its settings, whether it is finished, why it failed."""
+"""The records in the folder of a run: its settings, whether it is finished, why it failed."""
 
 import json
 import reprlib
@@ -25,11 +25,11 @@ def failure(folder: Path) -> str | None:
 
 
 def check_folder(folder: Path, settings: Settings) -> None:
-    """Refuse a folder that has something to lose.
+    """Refuse a folder in which the run would overwrite something.
 
     :param folder: Folder of a run, which may be missing.
     :param settings: Settings of the run.
-    :raises ValueError: If the folder has a run of other settings, finished or not, or files of something else.
+    :raises ValueError: If the folder has a run with other settings, finished or not, or unrelated files.
     """
     wanted = _as_json(settings)
     records = [record for name in (_FINISHED, _SETTINGS) if (record := read_json(folder / name)) is not None]
@@ -39,7 +39,7 @@ def check_folder(folder: Path, settings: Settings) -> None:
             short = reprlib.repr
             changes = (f"{name} ({short(record.get(name))}, now {short(wanted.get(name))})" for name in names)
             raise ValueError(
-                f"`folder` must not have a run of other settings, got {folder}, whose run differs in "
+                f"`folder` must not have a run with other settings, got {folder}, whose run differs in "
                 f"{', '.join(changes)}; remove that folder or choose another one"
             )
     if not records and folder.exists() and any(path.name not in _BOOKKEEPING for path in folder.iterdir()):
@@ -64,5 +64,5 @@ def record_failure(folder: Path, text: str) -> None:
 
 
 def _as_json(settings: Settings) -> Any:
-    """Return the settings as a file would hold them, with lists for tuples."""
+    """Return the settings as they are after a round trip through JSON, with lists for tuples."""
     return json.loads(json.dumps(settings))

@@ -1,4 +1,4 @@
-"""The start of processes that work for another one."""
+"""The start of worker processes."""
 
 import multiprocessing
 import os
@@ -12,8 +12,8 @@ import torch as th
 
 @contextmanager
 def ctrl_c_ignored() -> Iterator[None]:
-    """Let a process that is started here ignore Ctrl-C from its beginning, also while it imports modules."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may set what a signal does
+    """Let processes that are started in the block ignore Ctrl-C from the beginning, even while they import modules."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -24,7 +24,7 @@ def ctrl_c_ignored() -> Iterator[None]:
 
 
 def start_worker() -> None:
-    """Use one thread for torch, leave Ctrl-C to the parent process, and end with it.
+    """Use one thread for torch, leave Ctrl-C to the parent process, and end when that ends.
 
     A worker that outlives a killed command would write into the folders of the command that resumes its work.
     """

@@ -27,14 +27,14 @@ from ardae_rl.sac_ardae.whitening import (
 )
 
 _OUTPUT_NOISE = 0.3
-# Actions among which the deterministic one is looked for
+# Number of sampled actions from which the deterministic one is chosen
 _N_CANDIDATES = 128
-_HIDDEN_UNITS = 64  # of a generator whose width no other argument gives
-# Of the frames that every gradient step needs, so that they have to be cheap. The estimator learns what they miss
+_HIDDEN_UNITS = 64  # of a generator whose width no argument determines
+# Of the frames, which must be cheap because every gradient step computes them. The estimator learns the remaining error
 _FRAME_ORDER, _FRAME_NODES = 1, 8
 # Initial learning rate of the generator beside a location, relative to that of the rest of the actor, and the number of
 # updates after which half of the excess is gone. A policy's shape has farther to go than its location, because sharp or
-# separate modes need large weights; later, the estimator can follow a slower policy more closely
+# separate modes need large weights; later, the estimator can track a slower policy more closely
 _GENERATOR_RATE, _HALFWAY = 3.0, 10_000
 
 
@@ -47,8 +47,8 @@ class ImplicitActor(SquashedActor):
     ordinary perceptron of the state, like the mean of SAC's policy, and extrapolates like it.
 
     L(s) is the Cholesky factor of the covariance of g(ε, s), so c, the ``output_noise``, is relative to the policy's
-    own spread. It bounds how sharp the density can be, which makes its score learnable without bias: the score is what
-    denoises ε' (see :func:`~ardae_rl.score.own_noise_loss`). With c = 0, the policy is the paper's a = tanh g(ε, s).
+    own spread. It bounds how sharp the density can be, and makes its score learnable without bias, by denoising ε' (see
+    :func:`~ardae_rl.score.own_noise_loss`). With c = 0, the policy is the paper's a = tanh g(ε, s).
 
     The deterministic action is the mean for a policy with one mode, and close to the most probable mode for a policy
     with several (:func:`~ardae_rl.sac_ardae.modes.most_probable`). Without a whitening frame, it is the paper's
@@ -56,24 +56,24 @@ class ImplicitActor(SquashedActor):
 
     :param observation_space: Observation space.
     :param action_space: Action space.
-    :param net_arch: Widths of the hidden layers. The first ``n_encoder_layers`` see the state alone. Without any, the
-        location is linear in the features.
+    :param net_arch: Widths of the hidden layers. The first ``n_encoder_layers`` see the state alone. With an empty
+        list, the location is linear in the features.
     :param features_extractor: Network that extracts features from observations.
     :param features_dim: Number of features.
     :param noise_dim: Dimension of ε, at least that of the action. None chooses max(10, action_dim + 4).
     :param n_encoder_layers: Number of layers before the noise enters. None chooses half of them, rounded down.
     :param generator_arch: Widths of the hidden layers of the generator. None chooses those of ``net_arch`` after the
-        encoder, divided by four if there is a location path; or one layer of 64 units if there are none.
+        encoder, divided by four if there is a location path; if ``net_arch`` is empty, one layer of 64 units.
     :param activation_fn: Activation function of encoder and location: a class, or a name such as "elu".
     :param generator_activation_fn: Activation function of the generator. It should be smooth, because kinks become
-        steps in the density, and bounded, because sharp and separate modes then need moderate weights only.
+        steps in the density, and bounded, because sharp and separate modes then need only moderate weights.
     :param location_path: Whether the location is added. Without it, the policy is the generator alone, as in the paper.
     :param frame: Coordinates in which the estimator sees the actions before tanh: "moments" (whitened by the mean and
         covariance of g: in closed form for a generator with one hidden layer, up to a short expansion whose error the
         estimator learns; from sigma points for a deeper one), "sigma_points" (whitened by sigma points in any case),
         "center" (relative to g(0, s), as in the paper) or "none".
     :param output_noise: c, the standard deviation of the output noise relative to that of g. None chooses 0.3 for a
-        frame that whitens, and 0 otherwise, where only 0 is possible.
+        frame that whitens. It must be 0 for other frames, for which None chooses 0.
     :param n_bases: Number of orthonormal bases of sigma points. More of them whiten a nonlinear policy better, and take
         longer.
     :param normalize_images: Whether to divide images by 255.
@@ -151,7 +151,7 @@ class ImplicitActor(SquashedActor):
         self.has_closed_form = len(generator_arch) == 1 and frame != "sigma_points"
         if frame == "moments" and not self.has_closed_form:
             warnings.warn(
-                "A generator with more than one hidden layer has no closed form of its mean and covariance. They come "
+                "A generator with more than one hidden layer has no closed form for its mean and covariance. They come "
                 f"from {2 * noise_dim * n_bases} sigma points instead, with which estimated entropies were 0.2 to 0.9 "
                 "nats too high on MuJoCo tasks. A larger `n_bases` reduces this error.",
                 stacklevel=2,
@@ -164,7 +164,7 @@ class ImplicitActor(SquashedActor):
         self.register_buffer("candidate_noise", candidates, persistent=False)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Return the parameters in groups for an optimizer: the generator beside a location is a group of its own.
+        """Return the parameters in groups for an optimizer. With a location path, the generator has a group of its own.
 
         :param learning_rate: Learning rate of the actor.
         """
@@ -207,7 +207,7 @@ class ImplicitActor(SquashedActor):
         return generated + location if self.location_path else generated
 
     def _split(self, embedding: th.Tensor) -> tuple[th.Tensor, ...]:
-        """Split into shift and gain of the units that the noise enters, and the rest."""
+        """Split an embedding into shift and gain of the units that the noise enters, and the rest."""
         width = self.noise_layer.out_features
         return embedding.split((width, width, embedding.shape[-1] - 2 * width), dim=-1)
 

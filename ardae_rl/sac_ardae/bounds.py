@@ -1,4 +1,4 @@
-"""Bounds of a policy's entropy that need no estimator, and a check of the estimate against one of them."""
+"""Bounds on a policy's entropy that need no estimator, and a check of the estimate against one of them."""
 
 import math
 import warnings
@@ -8,14 +8,14 @@ import torch as th
 
 
 class EntropyBounds(NamedTuple):
-    """Bounds of the entropy in each state, (batch,) each, which hold in expectation over the samples."""
+    """Bounds on the entropy in each state, (batch,) each, which hold in expectation over the samples."""
 
     lower: th.Tensor
-    """By the mixture of the output noise around samples of g, with the sample that made each action."""
+    """From a mixture of Gaussians (the output noise) around samples of g, with the sample that generated the action."""
     upper: th.Tensor
-    """By the mixture without that sample."""
+    """From the mixture without that sample."""
     gaussian: th.Tensor
-    """Upper bound by the normal distribution with the policy's mean and covariance."""
+    """Upper bound: the entropy of the normal distribution with the policy's mean and covariance."""
 
 
 def gaussian_entropy(dim: int, variance: float) -> float:
@@ -24,11 +24,12 @@ def gaussian_entropy(dim: int, variance: float) -> float:
 
 
 def mixture_log_densities(means: th.Tensor, points: th.Tensor, sigma: float) -> tuple[th.Tensor, th.Tensor]:
-    """Return log-densities of a mixture of N(mean, σ² I) at points that were made from its means, (batch, n) each.
+    """Return log-densities of a mixture of N(mean, σ² I) at points generated from its means, (batch, n) each.
 
     The first includes each point's own mean, the second does not. If the means are samples of any distribution and the
     points are those plus noise, the expectation of the log-density ln p_σ at the points lies between the second and the
-    first (Yin and Zhou 2018): the first overweights what made the point, the second is Jensen's inequality.
+    first (Yin and Zhou 2018): the first overweights the mean that generated the point, and the second is a lower bound
+    by Jensen's inequality.
 
     Example:
 
@@ -42,18 +43,18 @@ def mixture_log_densities(means: th.Tensor, points: th.Tensor, sigma: float) -> 
     True
 
     :param means: (batch, m, dim), m at least 2.
-    :param points: (batch, n, dim) with n at most m, each made from the mean at its place.
+    :param points: (batch, n, dim) with n at most m, each generated from the mean with the same index.
     :param sigma: Standard deviation of the noise.
     """
     return _mixtures(_log_components(means, points, sigma))
 
 
 def extrapolated_log_density(means: th.Tensor, points: th.Tensor, sigma: float) -> tuple[th.Tensor, th.Tensor]:
-    """Return estimates of ln p_σ at points made from the means, and the distances of its bounds, (batch, n) each.
+    """Return estimates of ln p_σ at points generated from the means, and the gap between its bounds, (batch, n) each.
 
-    To first order in one over the number of means, the bounds of :func:`mixture_log_densities` err by the same amount
-    in expectation, so their middle is more accurate than either. What is left falls about as one over the number as
-    well: the estimate is twice the middle for all means, minus that for the first half of them.
+    To first order in 1 / m, the bounds of :func:`mixture_log_densities` are off by the same amount in opposite
+    directions, so their midpoint is more accurate than either. The midpoint's error falls about as 1 / m as well, which
+    Richardson extrapolation exploits: the estimate is twice the midpoint for all means, minus that for the first half.
 
     Example:
 
@@ -67,7 +68,7 @@ def extrapolated_log_density(means: th.Tensor, points: th.Tensor, sigma: float) 
     (True, 0.1)
 
     :param means: (batch, m, dim).
-    :param points: (batch, n, dim) with n at most m / 2, each made from the mean at its place.
+    :param points: (batch, n, dim) with n at most m / 2, each generated from the mean with the same index.
     :param sigma: Standard deviation of the noise.
     """
     logs = _log_components(means, points, sigma)
@@ -92,7 +93,7 @@ def _mixtures(logs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
 class EntropyCheck:
     """Warns once if estimates of the entropy exceed its Gaussian bound on average, which no true entropy does.
 
-    :param horizon: Number of gradient steps over which they are averaged.
+    :param horizon: Number of gradient steps over which the excess is averaged.
     :param tolerance: Excess that is not worth a warning, in nats.
     """
 

@@ -1,4 +1,4 @@
-"""Target calibration: critics that learn Q minus a constant, so that they need not grow to the entropy's share of Q."""
+"""Target calibration: the critics learn Q minus a constant, so that they need not grow to the entropy's share of Q."""
 
 import torch as th
 from torch import nn
@@ -8,7 +8,7 @@ class TargetCalibration(nn.Module):
     """Running mean B of the entropy bonus in the targets, which are shifted by C = B / (1 - γ).
 
     The paper subtracts B from every target and keeps the value after a terminal step at zero (App. G.2). This is a
-    reward of r - B while the episode lasts, which changes the task wherever episodes can end: ending early saves the
+    reward of r - B while the episode lasts, which changes the task wherever episodes can end: ending early avoids the
     remaining Bs. A shift that preserves the order of policies must be the same in all states. This includes the
     terminal state, whose value becomes -C: with Q̃ = Q - C,
 
@@ -17,7 +17,7 @@ class TargetCalibration(nn.Module):
     Without terminal steps this is the paper's form; at a terminal step it subtracts C instead of B.
 
     :param gamma: Discount factor γ, below 1.
-    :raises ValueError: For another discount factor.
+    :raises ValueError: If ``gamma`` is not in [0, 1).
     """
 
     mean_bonus: th.Tensor

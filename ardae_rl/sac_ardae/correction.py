@@ -16,10 +16,11 @@ _MAX_GAP = 3.0  # in nats
 class DensityCorrection(nn.Module):
     """Running mean of the error of the estimated log-density, to be subtracted in all states.
 
-    An estimate p̂ that is normalized is too low on average, E ln p̂ = E ln p - KL(p || p̂), so entropies by it are too
-    high. A policy with output noise is a mixture of normal distributions, and samples of its components tell E ln p
-    (:func:`~ardae_rl.sac_ardae.bounds.extrapolated_log_density`), with an error that grows with the distance of its
-    bounds. The correction falls from a distance of 2 nats on and is zero from 3, as with many action dimensions.
+    An estimate p̂ that is normalized is too low on average, E ln p̂ = E ln p - KL(p || p̂), so entropies computed from
+    it are too high. A policy with output noise is a mixture of normal distributions, and samples of its components give
+    an estimate of E ln p (:func:`~ardae_rl.sac_ardae.bounds.extrapolated_log_density`), whose error grows with the gap
+    between its bounds. So the correction fades out as the gap grows from 2 to 3 nats, which happens with many action
+    dimensions.
 
     Each update takes 32 actions in one state, and 4096 components. That is noisy, so the mean spans 50 updates.
 
@@ -42,7 +43,7 @@ class DensityCorrection(nn.Module):
 
     @property
     def offset(self) -> th.Tensor:
-        """What to add to estimates of the log-density, a scalar."""
+        """Constant to add to estimates of the log-density, a scalar."""
         return -self.error * (_MAX_GAP - self.gap).clamp(0, 1)
 
     @th.no_grad()
@@ -51,7 +52,7 @@ class DensityCorrection(nn.Module):
 
         :param actor: Actor with output noise.
         :param estimator: Estimator of its log-density.
-        :param state: A state.
+        :param state: A single state.
         """
         means = actor.generate(state.embedding, actor.sample_noise(state.embedding, _N_COMPONENTS))
         points = actor.add_output_noise(means[:, :_N_ACTIONS], state.frame)

@@ -1,4 +1,4 @@
-"""Log-density and score of the implicit policy's actions, by the estimator's in whitened coordinates."""
+"""Log-density and score of the implicit policy's actions, from an estimator in whitened coordinates."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ from ardae_rl.score import ARDAE
 
 
 class EncodedStates(NamedTuple):
-    """States with everything that a gradient step computes of them once."""
+    """States with everything that a gradient step computes from them once."""
 
     observations: PyTorchObs
-    features: th.Tensor  # batch x features_dim, the estimator's context
+    features: th.Tensor  # (batch, features_dim), the estimator's context
     embedding: th.Tensor  # from ImplicitActor.encode
     frame: AffineFrame
 
@@ -28,7 +28,7 @@ def pre_tanh_log_prob(
     :param estimator: Estimator of the policy's density.
     :param states: States of the actions.
     :param pre_tanh: Actions before tanh, shape (batch, n, dim).
-    :param offset: What is added to the estimates.
+    :param offset: Constant to add to the estimates.
     :raises ValueError: If the estimator has no density.
     """
     local = estimator.log_prob(states.frame.to_local(pre_tanh), states.features)
@@ -43,13 +43,14 @@ def pre_tanh_score(
     with_log_prob: bool = True,
     offset: th.Tensor | float = 0.0,
 ) -> tuple[th.Tensor, th.Tensor | None]:
-    """Return the gradient of :func:`pre_tanh_log_prob` in ``pre_tanh``, shape (batch, n, dim), and its value, or None.
+    """Return the gradient of :func:`pre_tanh_log_prob` with respect to ``pre_tanh``, and its value or None.
 
     :param estimator: Estimator of the policy's score.
     :param states: States of the actions.
     :param pre_tanh: Actions before tanh, shape (batch, n, dim).
     :param with_log_prob: Whether to return the log-density as well.
-    :param offset: What is added to the estimates of the log-density.
+    :param offset: Constant to add to the estimates of the log-density.
+    :return: The gradient, shape (batch, n, dim), and the log-density, shape (batch, n).
     """
     local = states.frame.to_local(pre_tanh)
     log_prob = None

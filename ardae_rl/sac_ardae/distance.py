@@ -1,4 +1,4 @@
-"""The distance between a policy's actions in the place of its entropy."""
+"""The distance between a policy's actions as a substitute for its entropy."""
 
 import math
 from dataclasses import dataclass, fields
@@ -13,11 +13,11 @@ _EPS = 1e-5
 
 @dataclass(frozen=True)
 class LogDistance:
-    """The mean log-distance E ln(‖x - y‖ + 1e-5) of two independent actions x, y in [-1, 1]ᵈ in a state.
+    """The mean log-distance E ln(‖x - y‖ + 1e-5) of two independent actions x, y in [-1, 1]ᵈ in the same state.
 
     It rewards spread as the entropy does, and needs no density. Reference: Wang, Liu and Pan (2025), Learning
     intractable multimodal policies with reparameterization and diversity regularization (DrAC),
-    https://arxiv.org/abs/2511.01374. There, β is 0.2 in MuJoCo and 0.8 in mazes with several goals.
+    https://arxiv.org/abs/2511.01374. They use β = 0.2 in MuJoCo, and 0.8 in mazes with several goals.
 
     The estimate is the mean over all pairs of a few actions. With the 10 pairs of 5 actions, its standard deviation is
     between 0.9 and 1.4 times that of the paper's 8 pairs of 16 actions.
@@ -28,7 +28,7 @@ class LogDistance:
     >>> policy_kwargs = {"entropy": "distance", "entropy_kwargs": {"beta": 0.8}}
     >>> model = SACARDAE("MlpPolicy", "Pendulum-v1", learning_starts=50, policy_kwargs=policy_kwargs).learn(60)
 
-    :param n_actions: Number of actions in each state.
+    :param n_actions: Number of actions sampled in each state.
     :param beta: The target of a learned temperature is ln(β √d): the distance of two actions that differ by β in each
         of the d dimensions.
     :raises ValueError: For an argument out of its range.
@@ -51,7 +51,7 @@ class LogDistance:
         :param actions: Independent actions of the policy in [-1, 1], shape (batch, n, dim).
         """
         n = actions.shape[1]
-        # All differences, because selecting the pairs takes longer. Those of actions to themselves add ln eps
+        # All differences, because selecting the pairs takes longer. The distances of actions to themselves add ln eps
         distances = th.linalg.vector_norm(actions.unsqueeze(1) - actions.unsqueeze(2), dim=3)
         total = th.log(distances + _EPS).sum((1, 2)) - n * math.log(_EPS)
         return (total / (n * (n - 1))).unsqueeze(1)

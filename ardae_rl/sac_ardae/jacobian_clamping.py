@@ -50,7 +50,7 @@ class JacobianClamping:
 
     @property
     def enabled(self) -> bool:
-        """Whether anything is clamped at all."""
+        """Whether clamping is switched on."""
         return self.eta > 0
 
     def perturb(self, noise: th.Tensor) -> th.Tensor:
@@ -80,8 +80,8 @@ class JacobianClamping:
 def squared_ratios(noise: th.Tensor, outputs: th.Tensor) -> th.Tensor:
     """Return the finite-difference ratios ‖g(ε + ξv) - g(ε)‖² / ‖ξv‖², shape (batch, n).
 
-    Each ratio is a mean of the squared singular values of the Jacobian, weighted by the direction. A lower bound on it
-    is one on that weighted mean, not on the smallest singular value.
+    Each ratio is a mean of the squared singular values of the Jacobian, weighted by the direction. Clamping bounds this
+    weighted mean from below, not the smallest singular value.
 
     :param noise: ε and its perturbations, shape (batch, 1 + n, noise_dim).
     :param outputs: The sampler's outputs for them, shape (batch, 1 + n, dim).

@@ -1,8 +1,8 @@
-"""The most probable action of a policy, from samples of it."""
+"""The most probable action of a policy, from its samples."""
 
 import torch as th
 
-_MAX_DIM = 9  # so few samples show no modes in more dimensions
+_MAX_DIM = 9  # in more dimensions, so few samples do not reveal modes
 _N_MEAN_SHIFTS = 10
 
 
@@ -12,9 +12,9 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
 
     The density is that of a mixture with a Gaussian kernel at each sample. The most probable sample moves to the top of
     its mode by mean shift (Comaniciu and Meer 2002). The mean of several modes may lie between them, where the policy
-    never acts; the mean of one mode is a better action than the top of an estimated density. So the mode must win by
-    half a nat beyond what the estimate's noise gives for normal samples, which grows with the square of the dimension.
-    In ten and more dimensions, the result is always the mean.
+    never acts; the mean of one mode is a better action than the top of an estimated density. So the log-density must
+    be higher at the mode than at the mean by half a nat, plus a margin for noise: what normal samples give, which grows
+    with the square of the dimension. In ten and more dimensions, the result is always the mean.
 
     Example:
 
@@ -26,7 +26,7 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
     tensor([[1.]])
 
     :param samples: Samples, (batch, n, dim), in coordinates in which the policy has mean 0 and covariance I.
-    :param bandwidth: Standard deviation of the kernels. It is raised to that of Scott's rule if it is smaller.
+    :param bandwidth: Standard deviation of the kernels, raised to that of Scott's rule if it is smaller.
     """
     n, dim = samples.shape[1:]
     mean = th.zeros_like(samples[:, 0])
@@ -36,11 +36,11 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
     density = (-0.5 / variance * th.cdist(samples, samples).square()).exp()
     density.diagonal(dim1=1, dim2=2).zero_()  # a sample's own kernel says nothing about its density
     best = density.sum(-1).argmax(1)[:, None, None].expand(-1, 1, dim)
-    top = samples.gather(1, best)  # batch x 1 x dim
-    at_mean = (-0.5 / variance * samples.square().sum(-1)).unsqueeze(1)  # log-kernels, batch x 1 x n
+    top = samples.gather(1, best)  # (batch, 1, dim)
+    at_mean = (-0.5 / variance * samples.square().sum(-1)).unsqueeze(1)  # log-kernels, (batch, 1, n)
     scaled = samples.mT / variance
     for _ in range(_N_MEAN_SHIFTS):
         top = th.baddbmm(at_mean, top, scaled).softmax(-1) @ samples
     at_top = th.baddbmm(at_mean, top, scaled) - 0.5 / variance * top.square().sum(-1, keepdim=True)
-    gain = at_top.logsumexp(-1) - at_mean.logsumexp(-1)  # batch x 1
+    gain = at_top.logsumexp(-1) - at_mean.logsumexp(-1)  # (batch, 1)
     return th.where(gain > 0.5 + 0.016 * dim**2, top.squeeze(1), mean)

@@ -13,16 +13,16 @@ from ardae_rl.common.checks import check_count
 class Moments(NamedTuple):
     """Mean and covariance of the actions before tanh, for each state."""
 
-    mean: th.Tensor  # batch x dim
-    covariance: th.Tensor  # batch x dim x dim
+    mean: th.Tensor  # (batch, dim)
+    covariance: th.Tensor  # (batch, dim, dim)
 
 
 class HermiteRule(NamedTuple):
     """Gauss-Hermite quadrature for the coefficients of normalized Hermite polynomials under N(0, 1)."""
 
-    nodes: th.Tensor  # n_nodes
-    projection: th.Tensor  # (order + 1) x n_nodes: weights times He_n(node) / sqrt(n!)
-    weights: th.Tensor  # n_nodes, with sum 1
+    nodes: th.Tensor  # (n_nodes,)
+    projection: th.Tensor  # (order + 1, n_nodes): weights times He_n(node) / sqrt(n!)
+    weights: th.Tensor  # (n_nodes,), with sum 1
 
 
 def hermite_rule(order: int = 3, n_nodes: int = 24) -> HermiteRule:
@@ -88,16 +88,16 @@ def one_layer_moments(
     norms = noise_weight.norm(dim=1)
     directions = noise_weight / norms.clamp_min(th.finfo(norms.dtype).tiny)[:, None]
     values = activation(th.addcmul(shift, gain * norms, rule.nodes[:, None, None])).flatten(1)
-    coefficients = (rule.projection @ values).unflatten(1, shift.shape)  # (order + 1) x batch x width
+    coefficients = (rule.projection @ values).unflatten(1, shift.shape)  # (order + 1, batch, width)
     second_moment = (rule.weights @ values.square_()).unflatten(0, shift.shape)
     rest = (second_moment - coefficients.square().sum(0)).clamp_min(0)  # variance of the orders that are left out
-    products = (output_weight.unsqueeze(1) * output_weight).flatten(0, 1)  # dim² x width
+    products = (output_weight.unsqueeze(1) * output_weight).flatten(0, 1)  # (dim², width)
     covariance = (rest @ products.mT).unflatten(1, (len(output_weight), -1))
     # One product for the sum over orders: Σ_n (W c_n) R^n (W c_n)ᵀ, where R = U Uᵀ has no more columns than U
     first = (output_weight * coefficients[1].unsqueeze(1)) @ directions
     lefts, rights, cosines = [first], [first], directions @ directions.mT
     for n, coefficient in enumerate(coefficients[2:], start=2):
-        rights.append(output_weight * coefficient.unsqueeze(1))  # batch x dim x width
+        rights.append(output_weight * coefficient.unsqueeze(1))  # (batch, dim, width)
         lefts.append(rights[-1] @ cosines**n)
     covariance = th.baddbmm(covariance, th.cat(lefts, -1), th.cat(rights, -1).mT)
     return Moments(coefficients[0] @ output_weight.mT + output_bias, covariance)

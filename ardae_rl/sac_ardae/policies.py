@@ -19,7 +19,7 @@ from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob
 from ardae_rl.sac_ardae.distance import make_distance
 from ardae_rl.sac_ardae.moments import Moments
 from ardae_rl.sac_ardae.whitening import WHITENING_FRAMES, AffineFrame, whitening_frame
-from ardae_rl.score import ARDAE
+from ardae_rl.score import ARDAE, IMMSE
 
 
 class SACARDAEPolicy(SquashedPolicy):
@@ -40,15 +40,15 @@ class SACARDAEPolicy(SquashedPolicy):
     :param score_kwargs: Arguments of the score estimator :class:`~ardae_rl.score.ARDAE`, such as ``loss`` or
         ``learning_rate``, which may be a schedule here. Four defaults differ from the estimator's own:
         ``learning_rate`` is 3e-3, ``averaging`` is 5, ``standardize`` is False if the actor's frame whitens, and
-        ``loss`` is "own_noise" if the actor has output noise and the estimator is preconditioned. Its noise is the
-        actor's.
+        ``loss`` is "own_noise", with the actor's output noise, if the actor has any and the estimator is
+        preconditioned and not normalized by "immse".
     :param entropy: What the policy maximizes besides its value: "score" (the entropy, by the estimator's score) or
         "distance" (:class:`~ardae_rl.sac_ardae.distance.LogDistance`, which needs no estimator: there is no density
         then, ``score_kwargs`` must be empty, and ``output_noise`` is 0 by default).
     :param entropy_kwargs: Arguments of the distance.
     :param activation_fn: Activation function of the critics: a class, or a name such as "relu".
     :param actor_activation_fn: Activation function of the actor's encoder and location.
-    :param use_sde: Must be False. SB3's SAC adds it to the dictionaries that it is given.
+    :param use_sde: Must be False. It is accepted because SB3's SAC adds it to the ``policy_kwargs`` that it is given.
     :param kwargs: Arguments of :class:`~ardae_rl.sac_ardae.actor.ImplicitActor` (``noise_dim``, ``n_encoder_layers``,
         ``generator_arch``, ``generator_activation_fn``, ``location_path``, ``frame``, ``output_noise``, ``n_bases``)
         and of SB3's ``SACPolicy`` (``net_arch``, ``n_critics``, ``share_features_extractor`` and others), and
@@ -82,7 +82,7 @@ class SACARDAEPolicy(SquashedPolicy):
                 raise ValueError(f"`score_kwargs` must be empty for entropy='distance', got {score_kwargs}")
             kwargs = {"output_noise": 0.0} | kwargs
         else:
-            # A short average, because policy and estimator chase each other over any delay
+            # A short average, because any delay makes policy and estimator chase each other
             self.score_kwargs = {"averaging": 5, "learning_rate": 3e-3} | (score_kwargs or {})
             self.score_lr_schedule = FloatSchedule(self.score_kwargs["learning_rate"])
             self.score_kwargs["learning_rate"] = self.score_lr_schedule(1)
@@ -110,15 +110,17 @@ class SACARDAEPolicy(SquashedPolicy):
 
     @property
     def log_prob_offset(self) -> th.Tensor | float:
-        """What is added to the estimator's log-densities."""
+        """Constant that corrects the estimator's log-densities."""
         return 0.0 if self.correction is None else self.correction.offset
 
     def _estimator_arguments(self) -> dict[str, Any]:
-        """Return the estimator's arguments, with those that follow from the actor's."""
+        """Return the estimator's arguments, including those that follow from the actor's."""
         noise = self.actor.output_noise
         # A frame that whitens has standardized the actions already
         kwargs: dict[str, Any] = {"standardize": self.actor.frame_kind not in WHITENING_FRAMES} | self.score_kwargs
-        fixed_noise = noise > 0 and kwargs.get("preconditioned", True) and kwargs.get("normalization") != "immse"
+        normalization = kwargs.get("normalization")
+        is_immse = normalization == "immse" or isinstance(normalization, IMMSE)
+        fixed_noise = noise > 0 and kwargs.get("preconditioned", True) and not is_immse
         kwargs = {"loss": "own_noise" if fixed_noise else "cv"} | kwargs
         if kwargs["loss"] == "own_noise":
             if noise == 0:
@@ -168,7 +170,7 @@ class SACARDAEPolicy(SquashedPolicy):
 
     @th.no_grad()
     def mean_entropy_bound(self, obs: PyTorchObs) -> th.Tensor:
-        """Return the mean over states of the Gaussian bound of the entropy of actions in [-1, 1], a scalar.
+        """Return the mean over states of the Gaussian bound on the entropy of actions in [-1, 1], a scalar.
 
         Saturated actions count as a millionth from their bounds, as in training. One action is sampled in each state.
 
@@ -181,7 +183,7 @@ class SACARDAEPolicy(SquashedPolicy):
 
     @th.no_grad()
     def entropy_bounds(self, obs: PyTorchObs, n_samples: int = 64) -> EntropyBounds:
-        """Return bounds of the entropy of π(· | s) in nats, per unit of the environment's action range.
+        """Return bounds on the entropy of π(· | s) in nats, in the environment's units of action.
 
         They do not use the estimator, and hold in expectation. The Gaussian bound is approximate: its moments come from
         a truncated expansion, or for a generator with more than one hidden layer from sigma points. Without output
@@ -196,7 +198,7 @@ class SACARDAEPolicy(SquashedPolicy):
         frame = self.actor.frame(embedding)
         outputs = self.actor.generate(embedding, self.actor.sample_noise(embedding, n_samples))
         pre_tanh = self.actor.add_output_noise(outputs, frame)
-        # Of the entropy before tanh, by the change of variables
+        # Added to the entropy before tanh, by the change of variables
         offset = log_tanh_slope(pre_tanh).mean(1, keepdim=True) + log_half_range(self.actor.action_space, self.device)
         gaussian = (offset + self._gaussian_entropy(embedding)).squeeze(1)
         noise = self.actor.output_noise

@@ -1,4 +1,4 @@
-"""SAC with an implicit policy, whose score and log-density AR-DAE estimates."""
+"""SAC with an implicit policy, whose score and log-density are estimated by AR-DAE."""
 
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -34,7 +34,7 @@ _GRAPHED_ON_GPU = ("update_networks", "update_critic_alone")
 # Methods with many small operations, which torch.compile fuses. (The critics' loss is a few matrix products.)
 _COMPILED_ON_CPU = ("_encode_states", "_score_samples", "target_q_values", "_actor_loss")
 
-# Gradient steps between two updates of the density's correction, and two computations of the entropy's bound
+# Gradient steps between updates of the density correction, and between computations of the entropy bound
 CORRECTION_INTERVAL = 50
 
 
@@ -42,8 +42,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     """Soft actor-critic with an implicit policy: a sampler a = tanh g(ε, s) without a closed-form density (SAC-AR-DAE).
 
     Reference: Lim, Courville, Pal and Huang (2020), App. G, https://arxiv.org/abs/2006.05164. The defaults are
-    cheaper than the paper's settings, which are in ``zoo_configs/sac_ardae_paper.yml``. Arguments with the names of
-    those of SB3's SAC mean the same.
+    cheaper than the paper's settings, which are in ``zoo_configs/sac_ardae_paper.yml``. Arguments that SB3's SAC has as
+    well mean the same.
 
     Example:
 
@@ -54,23 +54,23 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     :param policy: "MlpPolicy", "CnnPolicy" or "MultiInputPolicy", or a subclass of
         :class:`~ardae_rl.sac_ardae.policies.SACARDAEPolicy`.
     :param env: Environment, or its id.
-    :param learning_rate: Learning rate of actor, critics and temperature. May be a schedule. The generator's begins at
-        three times this rate and falls to it.
+    :param learning_rate: Learning rate of actor, critics and temperature. May be a schedule. With a location path, the
+        generator's rate starts at three times this rate and falls to it.
     :param buffer_size: Size of the replay buffer.
     :param learning_starts: Number of environment steps before training starts.
     :param batch_size: Number of transitions in a gradient step.
     :param tau: Polyak coefficient of the target critics.
     :param gamma: Discount factor.
-    :param train_freq: Number of environment steps between trainings, or ``(n, "step" | "episode")``.
-    :param gradient_steps: Number of gradient steps of a training. -1 means as many as environment steps.
+    :param train_freq: Number of environment steps between calls of ``train``, or ``(n, "step" | "episode")``.
+    :param gradient_steps: Number of gradient steps per call of ``train``. -1 means as many as environment steps.
     :param action_noise: Exploration noise added to the policy's actions.
     :param replay_buffer_class: Class of the replay buffer. None chooses it by the observations.
     :param replay_buffer_kwargs: Arguments of the replay buffer.
     :param optimize_memory_usage: Whether to store observations once, which takes half the memory.
     :param n_steps: Number of steps n of n-step returns.
     :param ent_coef: Temperature α: a fixed number, or "auto" or "auto_<initial value>" to learn it.
-    :param target_update_interval: Number of gradient steps between updates of the target critics, counted within one
-        training: it has no effect beyond ``gradient_steps``, as in SB3.
+    :param target_update_interval: Number of gradient steps between updates of the target critics. As in SB3, the count
+        starts anew at each call of ``train``, so an interval above ``gradient_steps`` acts like ``gradient_steps``.
     :param target_entropy: Target of a learned temperature. "auto" is minus the action dimension for the entropy, and
         ln(β √d) for the distance of ``policy_kwargs=dict(entropy="distance")``.
     :param backup_entropy: Whether the critics' targets include the entropy of the next action.
@@ -305,7 +305,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             set_learning_rate(self.estimator.optimizer, self.policy.score_lr_schedule(progress), graphed)
 
     def update_networks(self, replay_data: ReplayBufferSamples, iteration: th.Tensor) -> dict[str, th.Tensor]:
-        """Make a gradient step of everything but the target critics, and return its metrics.
+        """Take a gradient step on everything but the target critics, and return its metrics.
 
         :param replay_data: Transitions from the replay buffer.
         :param iteration: Number of gradient steps so far, a scalar.
@@ -348,7 +348,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             rows = th.arange(first, first + self.score_batch_size, device=self.device) % len(states.embedding)
             samples, local = self._score_samples(states.embedding[rows].detach(), states.frame.select(rows))
             metrics = self.estimator.step(local, states.features[rows])
-        metrics["sample_std"] = samples.std(1).mean()  # the first to show a collapsing or diverging policy
+        metrics["sample_std"] = samples.std(1).mean()  # the first metric to show a collapsing or diverging policy
         return {f"score_{name}": value for name, value in metrics.items()}
 
     @th.no_grad()
@@ -363,7 +363,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         return outputs, frame.to_local(outputs)
 
     def update_correction(self, observations: PyTorchObs) -> None:
-        """Update the correction of the estimated log-density in the first of some states, if the policy has one.
+        """Update the correction of the estimated log-density, if the policy has one, in the first of these states.
 
         :param observations: Observations from the replay buffer.
         """
@@ -379,7 +379,9 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             self.policy.set_training_mode(True)
 
     def entropy_bound(self, observations: PyTorchObs) -> dict[str, th.Tensor]:
-        """Return a metric that the mean entropy cannot exceed, for an estimated entropy and a generator of one layer.
+        """Return the Gaussian bound on the mean entropy, as a metric to compare with the estimate.
+
+        There is none without an estimated density, or for a generator without closed-form moments.
 
         :param observations: Observations from the replay buffer.
         """
@@ -391,11 +393,11 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         return {"entropy_bound": bound}
 
     def update_critic_alone(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
-        """Make one of the gradient steps in which critics with a policy delay leave the policy as it is."""
+        """Take a gradient step on the critics alone, between the policy updates of critics with a policy delay."""
         return self.update_critic(replay_data)
 
     def update_critic(self, replay_data: ReplayBufferSamples) -> dict[str, th.Tensor]:
-        """Make a gradient step of the critics, and return its metrics."""
+        """Take a gradient step on the critics, and return its metrics."""
         target_q_values, current_q_values, metrics = self.target_q_values(replay_data)
         critic_loss = th.stack([0.5 * F.mse_loss(q, target_q_values) for q in current_q_values]).sum()
         self.critic.optimizer.zero_grad()
@@ -447,12 +449,12 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     def update_actor(
         self, states: EncodedStates, iteration: th.Tensor
     ) -> tuple[dict[str, th.Tensor], th.Tensor | None]:
-        """Make a gradient step of the actor.
+        """Take a gradient step on the actor.
 
         :param states: States from :meth:`SACARDAEPolicy.encode_states`.
         :param iteration: Number of gradient steps so far, a scalar.
-        :return: Metrics, and the log-density of the sampled actions, shape (batch, 1). The density is None if no one
-            needs it and it would take extra time.
+        :return: Metrics, and the log-density of the sampled actions, shape (batch, 1), or None if nothing needs it and
+            it would take extra time.
         """
         with frozen(self.critic.optimizer.param_groups[0]["params"]):
             actor_loss, metrics, log_prob = self._actor_loss(states, iteration)
@@ -485,7 +487,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             penalty = self.clamping.penalty(noise[:, :n_clamped], outputs[:, :n_clamped])
             actor_loss = actor_loss + self.clamping.weight(iteration) * penalty
             metrics["clamping_penalty"] = penalty.detach()
-        # The value of the surrogate means nothing. The loss itself is logged, with its entropy if that is known
+        # The surrogate's value is meaningless. The loss itself is logged, including the entropy if that is known
         metrics["actor_loss"] = -values.detach().mean()
         if log_prob is not None:
             metrics["actor_loss"] = (self.ent_coef_value * log_prob - values.detach()).mean()
@@ -495,7 +497,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     def _entropy_term(self, states: EncodedStates, pre_tanh: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
         """Return a scalar with the entropy's gradient, and the log-density as in update_actor.
 
-        With a distance in the place of the entropy, it takes the place of minus the log-density.
+        If a distance replaces the entropy, its negative replaces the log-density.
         """
         if self.policy.distance is not None:
             log_distance = self.policy.distance(th.tanh(pre_tanh))
@@ -513,7 +515,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         return self.policy.critics.actor_values(self.critic, observations, actions)
 
     def update_temperature(self, log_prob: th.Tensor | None) -> dict[str, th.Tensor]:
-        """Make a gradient step of the temperature if it is learned, and return its metrics.
+        """Take a gradient step on the temperature if it is learned, and return its metrics.
 
         :param log_prob: Log-density of sampled actions, shape (batch, 1).
         """
@@ -531,7 +533,7 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         for name in _GRAPHED_ON_GPU:
             step = getattr(self, name)
             if isinstance(step, GraphedStep):
-                step.reset()  # the optimizers' state is in other memory now
+                step.reset()  # the optimizers' state has moved to other memory
 
     def _excluded_save_params(self) -> list[str]:
         networks = ["actor", "critic", "critic_target", "estimator", "calibration", "limit_actor_gradient"]

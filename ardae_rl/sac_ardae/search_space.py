@@ -13,7 +13,7 @@ from ardae_rl.common.search_space import off_policy_parameters, with_policy_kwar
 def sample(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
     """Suggest constructor arguments.
 
-    RL Zoo replaces the whole ``policy_kwargs`` by what a sampler returns, hence every one that matters is sampled.
+    RL Zoo replaces the whole ``policy_kwargs`` with those of the sampler, so all that matter are sampled.
     """
     params = off_policy_parameters(trial) | {
         "n_action_samples_pow": trial.suggest_int("n_action_samples_pow", 2, 5),

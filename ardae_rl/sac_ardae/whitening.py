@@ -1,4 +1,4 @@
-"""Coordinates in which the estimator sees the actions: an affine frame for each state, given by the current policy."""
+"""Coordinates in which the estimator sees the actions: an affine frame for each state, set by the current policy."""
 
 import math
 from typing import NamedTuple
@@ -14,8 +14,8 @@ WHITENING_FRAMES = ("moments", "sigma_points")
 class AffineFrame(NamedTuple):
     """Affine coordinates x̂ of each state, x = origin + factor x̂."""
 
-    origin: th.Tensor  # batch x 1 x dim, or batch x 1 x 1
-    factor: th.Tensor | None = None  # lower triangular, batch x dim x dim; None for the identity
+    origin: th.Tensor  # (batch, 1, dim) or (batch, 1, 1)
+    factor: th.Tensor | None = None  # lower triangular, (batch, dim, dim); None for the identity
 
     def select(self, rows: th.Tensor | slice) -> "AffineFrame":
         """Return the frames of some of the states."""
@@ -39,7 +39,7 @@ class AffineFrame(NamedTuple):
         return th.linalg.solve_triangular(self.factor.mT, local_score.mT, upper=True).mT
 
     def log_det(self) -> th.Tensor | float:
-        """Return ln |dx / dx̂|, shape (batch, 1), which ln p(x̂) exceeds ln p(x) by."""
+        """Return ln |dx / dx̂| = ln p(x̂) - ln p(x), shape (batch, 1); the number 0 for the identity."""
         if self.factor is None:
             return 0.0
         return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
@@ -48,8 +48,8 @@ class AffineFrame(NamedTuple):
 def sigma_points(noise_dim: int, n_bases: int = 1) -> th.Tensor:
     """Return noise vectors ±sqrt(k) q_i for random orthonormal bases q, shape (2 k n_bases, k).
 
-    Their mean is zero and their covariance the identity, exactly. They lie at the distance sqrt(k) of most of the
-    mass of N(0, I) (unscented transform, Julier and Uhlmann 1997).
+    Their mean is zero and their covariance the identity, exactly. Their norm is sqrt(k), like that of most of the mass
+    of N(0, I) (unscented transform, Julier and Uhlmann 1997).
 
     :param noise_dim: Dimension k of the noise.
     :param n_bases: Number of bases. More of them describe a nonlinear sampler better.
@@ -61,8 +61,8 @@ def sigma_points(noise_dim: int, n_bases: int = 1) -> th.Tensor:
 def sigma_point_moments(outputs: th.Tensor) -> Moments:
     """Return mean and covariance of a sampler's outputs at sigma points.
 
-    They are exact for a sampler that is linear in its noise, and a deterministic function of state and weights for any
-    other.
+    They are exact for a sampler that is linear in its noise. For any other, they are approximate, but a deterministic
+    function of state and weights.
 
     :param outputs: Outputs for the noise from :func:`sigma_points`, shape (batch, n, dim).
     """
@@ -74,8 +74,8 @@ def sigma_point_moments(outputs: th.Tensor) -> Moments:
 def whitening_frame(moments: Moments) -> AffineFrame:
     """Return the frame whose origin is the mean and whose factor is the Cholesky factor of the covariance.
 
-    In this frame, a nearly Gaussian policy stays nearly standard normal while it moves, so the estimator has no delay
-    in location, scale and correlation. (With such a delay, policy and estimator chase each other in growing
+    In this frame, a nearly Gaussian policy stays nearly standard normal while it moves, so the estimator does not lag
+    behind in location, scale and correlation. (With such a lag, policy and estimator chase each other in growing
     oscillations.)
 
     :param moments: Mean and covariance of each state's actions before tanh.
@@ -84,5 +84,5 @@ def whitening_frame(moments: Moments) -> AffineFrame:
     # Keeps the factor invertible where the sampler does not fill all directions
     jitter = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
     covariance = covariance + jitter[:, None, None] * th.eye(covariance.shape[-1], device=covariance.device)
-    # cholesky_ex does not raise: outputs that are not finite give such a factor, and the metrics show it
+    # cholesky_ex does not raise: if outputs are not finite, neither is the factor, and the metrics show it
     return AffineFrame(origin, th.linalg.cholesky_ex(covariance).L)

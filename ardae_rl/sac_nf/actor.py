@@ -30,7 +30,7 @@ class FlowActor(SquashedActor):
     :param n_flows: Number of flows, applied one after the other.
     :param state_dependent_std: Whether σ depends on the state.
     :param normalize_images: Whether to divide images by 255.
-    :raises ValueError: For an unknown flow, or fewer than one.
+    :raises ValueError: For an unknown flow, or ``n_flows`` below 1.
     """
 
     @record_arguments
@@ -89,7 +89,7 @@ class FlowActor(SquashedActor):
     def action_log_prob(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
         """Sample actions in [-1, 1], shape (batch, action_dim), with log-densities, (batch,); both differentiable.
 
-        The log-densities are limited at the bounds, but their gradients are not.
+        Near the bounds, the values of the log-densities are clipped, but not their gradients.
         """
         x, log_prob = self.sample(obs)
         return th.tanh(x), log_prob - saturation_excess(x.detach())

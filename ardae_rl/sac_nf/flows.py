@@ -103,7 +103,7 @@ class PlanarFlow(Flow):
 
 
 class ZukoFlow(Flow):
-    """A transform of zuko, whose parameters depend on the context. Sampling takes one pass of its network.
+    """A zuko transform, whose parameters depend on the context. Sampling takes one pass through its network.
 
     :param kind: "autoregressive" (affine inverse autoregressive flow, Kingma et al. 2016) or "coupling"
         (rational-quadratic splines, Durkan et al. 2019).
@@ -173,7 +173,7 @@ FLOWS = ("radial", "planar", "autoregressive", "coupling")
 
 
 def make_flow(kind: str, n_flows: int, dim: int, context_dim: int) -> FlowSequence:
-    """Return a composition of flows of one kind. Those of zuko alternate the order of the dimensions.
+    """Return a composition of flows of one kind. The order of the dimensions alternates between zuko's flows.
 
     Example:
 

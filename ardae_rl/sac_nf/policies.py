@@ -28,7 +28,7 @@ class SACNFPolicy(SquashedPolicy):
     :param use_sde: Must be False. SB3's SAC passes it to every policy.
     :param kwargs: Arguments of :class:`~ardae_rl.sac_nf.actor.FlowActor` (``flow``, ``n_flows``,
         ``state_dependent_std``) and of SB3's ``SACPolicy`` (``net_arch``, ``activation_fn``, ``n_critics`` and others).
-    :raises ValueError: For an unknown flow, fewer than one, or ``use_sde=True``.
+    :raises ValueError: For an unknown flow, ``n_flows`` below 1, or ``use_sde=True``.
     """
 
     actor_class = FlowActor

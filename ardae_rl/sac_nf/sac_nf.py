@@ -1,4 +1,4 @@
-"""SAC with a normalizing-flow policy: another actor, whose log-density is as exact as the Gaussian's."""
+"""SAC with a normalizing-flow policy, whose log-density is exact."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ class SACNF(SoftActorCritic):
     Reference: Mazoure, Doan, Durand, Hjelm and Pineau (2019), Leveraging exploration in off-policy algorithms via
     normalizing flows, https://arxiv.org/abs/1905.06893. Their radial and planar flows do not depend on the state; the
     "autoregressive" and "coupling" ones do. Unlike in their code, all flows stay invertible, so that densities are
-    exact, and a single optimizer updates Gaussian and flow (theirs makes two steps for the Gaussian).
+    exact, and a single optimizer updates Gaussian and flow (theirs takes two steps for the Gaussian).
 
     The arguments are those of SB3's SAC without generalized state-dependent exploration. ``policy_kwargs`` takes
     ``flow``, ``n_flows`` and ``state_dependent_std`` (see :class:`~ardae_rl.sac_nf.actor.FlowActor`), and

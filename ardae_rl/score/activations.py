@@ -43,7 +43,7 @@ ACTIVATIONS = {
 def activation_called(name: str) -> Activation:
     """Return the activation function called ``name``.
 
-    :raises ValueError: If there is none of this name.
+    :raises ValueError: If the name is unknown.
     """
     check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

@@ -31,15 +31,16 @@ PARAMETERIZATIONS = ("energy", "score")
 
 
 class ARDAE(nn.Module):
-    """Amortized residual denoising autoencoder: the score ∇ ln p(x | context) of whatever distribution makes samples.
+    """Amortized residual denoising autoencoder: estimates the score ∇ ln p(x | context) of a sampled distribution.
 
     Reference: Lim, Courville, Pal and Huang (2020), AR-DAE: Towards unbiased neural entropy gradient estimation,
     https://arxiv.org/abs/2006.05164. The defaults are this package's preconditioned form with the control-variate
-    loss; :meth:`paper` gives the paper's. ``state_dict()`` holds the estimator, and ``optimizer.state_dict()`` what
-    continued training needs as well.
+    loss; :meth:`paper` gives the paper's. ``state_dict()`` holds the estimator; to continue training, save
+    ``optimizer.state_dict()`` as well.
 
-    A preconditioned density is a Gaussian with a correction that is learned where samples are frequent. So its tails
-    are Gaussian: if samples have heavier ones, the density at the far samples is too low, and entropies are too high.
+    A preconditioned density is a Gaussian with a correction that is learned where samples are frequent, so its tails
+    are Gaussian. For a distribution with heavier tails, the density of outlying samples is too low, and entropies are
+    too high.
 
     Example:
 
@@ -53,20 +54,20 @@ class ARDAE(nn.Module):
     (torch.Size([3, 2]), torch.Size([3]))
 
     :param dim: Dimension of the samples.
-    :param context_dim: Dimension of the context that they depend on; 0 for none.
-    :param parameterization: "energy" (the score is the gradient of a network, which has a density) or "score" (the
-        network is the score).
+    :param context_dim: Dimension of the context that the samples depend on; 0 for none.
+    :param parameterization: "energy" (the network is an unnormalized log-density, and the score its gradient) or
+        "score" (the network is the score).
     :param loss: "cv" (:func:`~ardae_rl.score.losses.cv_loss`, with a control variate), "ardae" (the paper's), or
         "own_noise" (:func:`~ardae_rl.score.losses.own_noise_loss`): the distribution is then that of the samples plus
-        normal noise of one scale, which the estimator adds itself. Its ``noise_kwargs`` are ``distribution="fixed"``
-        and a ``scale`` of 0.3 by default. It needs preconditioning.
-    :param normalization: How ``log_prob`` is normalized: "contrastive" (against a Gaussian, learned beside the score),
-        "dual" (by the noise-level derivative, learned beside the score), "importance" (by sampling at each query, the
+        normal noise of a fixed scale, which the estimator adds itself. The default ``noise_kwargs`` are then
+        ``distribution="fixed"`` and ``scale=0.3``. It needs preconditioning.
+    :param normalization: How ``log_prob`` is normalized: "contrastive" (against a Gaussian, learned with the score),
+        "dual" (by the noise-level derivative, learned with the score), "importance" (by sampling at each query, the
         paper's), "immse" (an integral of denoising errors, learned at all noise levels), an object from
         :mod:`~ardae_rl.score.normalizers`, None (scores only), or "auto": "contrastive" for an energy ("importance"
         without preconditioning), None for a score.
     :param preconditioned: Whether a Gaussian is factored out of the density; False for the paper's raw network.
-    :param standardize: Whether the samples' location, scale and correlation are learned, for that Gaussian. Use False
+    :param standardize: Whether that Gaussian's location, scale and correlation are learned from the samples. Use False
         if samples have a mean near zero and a covariance near the identity in every context. Ignored without
         preconditioning.
     :param network_kwargs: Arguments of the network: ``hidden``, ``context_hidden``, ``point_hidden``,
@@ -78,13 +79,13 @@ class ARDAE(nn.Module):
         class in :mod:`~ardae_rl.score.normalizers`.
     :param input_scale: s, the factor by which the raw network's inputs are multiplied; used without preconditioning.
     :param learning_rate: Learning rate of Adam.
-    :param betas: Coefficients of Adam. Little momentum, because the samples' distribution moves and the estimator has
-        to follow it.
+    :param betas: Coefficients of Adam. The default has little momentum, because the estimator has to track a moving
+        distribution.
     :param averaging: Number of updates over which the weights are averaged for queries. The average removes most of
         the training noise from scores and densities, at the price of a delay; 1 uses the latest weights.
-    :param max_grad_norm: Bound of the network's gradient norm; the standardizer's gradients have a bound of their own.
+    :param max_grad_norm: Maximum norm of the network's gradient; the standardizer's gradient is clipped separately.
     :raises ValueError: If an argument has a value that is not supported, or a dictionary an unknown key.
-    :raises TypeError: If an argument has another type.
+    :raises TypeError: If an argument has the wrong type.
     """
 
     def __init__(
@@ -153,7 +154,7 @@ class ARDAE(nn.Module):
     def paper(cls, dim: int, context_dim: int = 0, **kwargs: Any) -> "ARDAE":
         """Return the paper's form: a raw energy, the AR-DAE loss, and ln Z by importance sampling.
 
-        :param kwargs: Further arguments of the class, or others in place of the paper's.
+        :param kwargs: Further arguments of the class. They take precedence over the paper's.
         """
         arguments: dict[str, Any] = {"preconditioned": False, "loss": "ardae", "normalization": "importance"} | kwargs
         return cls(dim, context_dim, **arguments)
@@ -207,7 +208,7 @@ class ARDAE(nn.Module):
         return metrics
 
     def compile_updates(self) -> None:
-        """Train through torch.compile from now on: faster, after about a minute for each new shape of samples."""
+        """Use torch.compile in further updates: they are faster, after a minute of compilation per sample shape."""
         self._score_terms = CompiledFunction(self._score_terms)  # type: ignore[method-assign]
 
     def _score_terms(self, z: th.Tensor, context: th.Tensor, unit: float | th.Tensor) -> dict[str, th.Tensor]:
@@ -224,12 +225,12 @@ class ARDAE(nn.Module):
 
     @property
     def density_is_free(self) -> bool:
-        """Whether :meth:`score_and_log_prob` costs what :meth:`score` does."""
+        """Whether :meth:`score_and_log_prob` costs no more than :meth:`score`."""
         return self.normalizer.density_is_free
 
     @property
     def has_density(self) -> bool:
-        """Whether :meth:`log_prob` and :meth:`entropy` can be asked for."""
+        """Whether :meth:`log_prob` and :meth:`entropy` are available."""
         return self.normalizer.name is not None
 
     @th.no_grad()
@@ -237,7 +238,7 @@ class ARDAE(nn.Module):
         """Return ∇ ln p(x | context), in the shape of x.
 
         :param noise_scale: σ, for the score of samples with that much noise added: in units of the samples' scale if
-            preconditioned, else in units of x. By default no noise, or that of training if it is fixed.
+            preconditioned, else in units of x. By default 0, or the training noise's scale if that is fixed.
         :raises ValueError: For wrong shapes, and for a noise scale that is negative or not finite.
         """
         if noise_scale is not None:
@@ -266,7 +267,7 @@ class ARDAE(nn.Module):
         return query.score(output.score), query.log_prob(log_prob)
 
     def entropy(self, samples: Numbers, context: Numbers | None = None) -> th.Tensor:
-        """Return -E ln p over samples of the current distribution: (batch,) with context, a scalar without.
+        """Return the mean of -ln p over samples of the current distribution: (batch,) with context, a scalar without.
 
         :param samples: (batch, n, dim) with ``context``, (n, dim) without.
         :raises ValueError: For another shape, or if the estimator has no density.
@@ -281,14 +282,14 @@ class ARDAE(nn.Module):
     ) -> tuple[th.Tensor, th.Tensor]:
         """Return ln ∫ exp(-E) by importance sampling around the location, and the effective sample size; (batch,).
 
-        For energies that are normalized in training ("contrastive", "dual"), ln Z says by how much they are off.
+        For energies that are normalized in training ("contrastive", "dual"), ln Z is their remaining error.
 
         :param n_draws: Number of draws; by default as many as the "importance" normalizer takes.
         :param proposal_scale: Standard deviation of the proposal; by default that of the "importance" normalizer.
         :raises ValueError: If the estimator is a score instead of an energy, or an argument is out of its range.
         """
         if self.parameterization != "energy":
-            raise ValueError(f"`parameterization` must be 'energy' to have a ln Z, got {self.parameterization!r}")
+            raise ValueError(f"`parameterization` must be 'energy' to have an ln Z, got {self.parameterization!r}")
         if context is not None:
             context = as_numbers("context", context, next(self.model.parameters()))
         check_context(context, self.context_dim)
@@ -306,7 +307,7 @@ class ARDAE(nn.Module):
         return sampling.log_partition(self._query_model, like, self._sigma(like), embedding)
 
     def _query(self, x: Numbers, context: Numbers | None, noise_scale: float | None = None) -> "_Query":
-        """Return x in the model's coordinates, with all that a query needs beside it."""
+        """Return x in the model's coordinates, with everything else that a query needs."""
         x, context = self._as_numbers("x", x, context)
         check_points("x", x, context, self.dim, self.context_dim)
         shape = x.shape

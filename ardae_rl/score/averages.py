@@ -5,11 +5,11 @@ from torch import nn
 
 
 class RunningAverage(nn.Module):
-    """Weight of the newest batch in an average that is short at first and exponential later.
+    """Weight of the newest batch in a running average that is short at first and exponential later.
 
-    :param horizon: Number of batches that the average spans in the end.
-    :param share: Share of the batches so far that it spans until then. With 1, all of them count equally; with less,
-        early batches, which are the least representative, are forgotten sooner.
+    :param horizon: Number of batches that the exponential average spans.
+    :param share: Share of all batches so far that the average spans before that. With 1, all of them count equally;
+        with less, early batches, which are the least representative, are forgotten sooner.
     """
 
     count: th.Tensor  # a float, because SB3 averages all entries of a policy's state

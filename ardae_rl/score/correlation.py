@@ -1,11 +1,11 @@
-"""Directions of the samples: a triangular factor that makes standardized samples uncorrelated."""
+"""A triangular factor that makes standardized samples uncorrelated."""
 
 import torch as th
 from torch import nn
 
 from ardae_rl.score.averages import RunningAverage
 
-# Distance, in units of the expected one, beyond which samples count less: they would rule an average of squares
+# Distance, in units of the expected one, beyond which samples count less: they would dominate an average of squares
 _MAX_DISTANCE = 3.0
 _RIDGE = 1e-9  # keeps the factor invertible if the samples do not fill all directions
 _HORIZON = 100  # batches
@@ -14,9 +14,9 @@ _HORIZON = 100  # batches
 class Decorrelation(nn.Module):
     """Linear map that makes residuals of unit scale uncorrelated: the inverse Cholesky factor of their correlation.
 
-    The correlation is a running average over the batches, and the same in all contexts. Far residuals count less, all
-    their entries by the same factor, which keeps the directions (as in Huber's robust estimate of a covariance). Double
-    precision lets two variables differ by a thousandth of their scale.
+    The correlation is a running average over the batches, and the same in all contexts. Outlying residuals are shrunk
+    towards zero, which preserves their directions (as in Huber's robust estimate of a covariance). Double precision
+    resolves two variables that differ by only a thousandth of their scale.
 
     Example:
 
@@ -55,7 +55,7 @@ class Decorrelation(nn.Module):
         distance = (residual @ self.matrix.mT).square().mean(1, keepdim=True)
         robust = (residual * (_MAX_DISTANCE**2 / distance.clamp_min(_MAX_DISTANCE**2)).sqrt()).to(self.covariance.dtype)
         self.covariance.lerp_(robust.mT @ robust / n, weight)
-        # The scale is known already; the average of squares would give heavy tails too large a one
+        # The scale is known already; for heavy tails, the average of squares would overestimate it
         deviation = self.covariance.diagonal().sqrt() + 1e-12
         correlation = self.covariance / (deviation * deviation.unsqueeze(1))
         correlation.fill_diagonal_(1 + _RIDGE)

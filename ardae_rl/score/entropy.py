@@ -1,4 +1,4 @@
-"""Two ways to the gradient of a sampler's entropy: a variational bound, and AR-DAE."""
+"""Two estimates of the gradient of a sampler's entropy: by a variational bound, and by AR-DAE."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,7 +14,7 @@ from ardae_rl.score.samplers import ConditionalGaussian, HierarchicalSampler, Sa
 
 
 class EntropyBound:
-    """A lower bound of a sampler's entropy through h(z | x) (Agakov and Barber 2004; Lim et al. 2020, Eq. 4).
+    """A lower bound on a sampler's entropy through h(z | x) (Agakov and Barber 2004; Lim et al. 2020, Eq. 4).
 
     H(p(x)) ≥ -E[ln p(x | z) + ln p(z) - ln h(z | x)], with equality if h is the posterior of z.
 
@@ -34,7 +34,7 @@ class EntropyBound:
         return x, (self.posterior(x).log_prob(z) - conditional.log_prob(x) - log_prior).mean()
 
     def trainable_parameters(self) -> Iterable[nn.Parameter]:
-        """Return the parameters that the sampler's optimizer has to train beside the sampler's own."""
+        """Return the parameters that the sampler's optimizer must train in addition to the sampler's own."""
         return self.posterior.parameters()
 
     def parts(self) -> Mapping[str, Stateful]:

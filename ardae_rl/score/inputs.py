@@ -5,16 +5,17 @@ from typing import Any
 import torch as th
 from numpy.typing import NDArray
 
-Numbers = th.Tensor | NDArray[Any]  # of any type
+Numbers = th.Tensor | NDArray[Any]  # of any dtype
 
 
 def as_numbers(name: str, values: Numbers, like: th.Tensor) -> th.Tensor:
-    """Return an array or tensor of numbers with the type and on the device of another tensor.
+    """Convert an array or tensor of numbers to the dtype and device of ``like``.
 
-    Only what has another form is checked: tensors of that type come from training loops, which are not to wait.
+    A tensor that has them already is returned unchecked: it comes from a training loop, which must not wait for the
+    device.
 
-    :raises TypeError: If it is none.
-    :raises ValueError: If some of its numbers are not finite.
+    :raises TypeError: If ``values`` are not real numbers.
+    :raises ValueError: If some values are not finite.
     """
     if isinstance(values, th.Tensor) and values.dtype == like.dtype and values.device == like.device:
         return values
@@ -23,7 +24,7 @@ def as_numbers(name: str, values: Numbers, like: th.Tensor) -> th.Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"`{name}` must be a tensor or an array of numbers, got {type(values).__name__}") from error
     if tensor.dtype == th.bool or tensor.is_complex():
-        raise TypeError(f"`{name}` must have real numbers, got {tensor.dtype}")
+        raise TypeError(f"`{name}` must be real numbers, got {tensor.dtype}")
     if tensor.is_floating_point():
         _check_finite(name, tensor)
     return tensor.to(like)
@@ -50,8 +51,8 @@ def check_points(
 ) -> None:
     """Check the points of a query.
 
-    :param single: Whether a context may have a single point, without a dimension for their number.
-    :raises ValueError: Unless the points (and contexts) have one of the shapes that a query may have.
+    :param single: Whether points may have shape (batch, dim), one for each context.
+    :raises ValueError: Unless the points (and contexts) have a shape that a query accepts.
     """
     check_context(context, context_dim)
     if context is None:
@@ -68,7 +69,7 @@ def check_points(
 def check_context(context: th.Tensor | None, context_dim: int) -> None:
     """Check contexts.
 
-    :raises ValueError: Unless there is a context of the declared size, or none if none is declared.
+    :raises ValueError: Unless the context has size ``context_dim``, or is None if that is 0.
     """
     shape = None if context is None else tuple(context.shape)
     if context_dim == 0 and context is not None:

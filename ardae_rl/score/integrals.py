@@ -38,12 +38,12 @@ def immse_log_prob(score: ScoreFunction, z: th.Tensor, n_levels: int, n_noise_sa
 
         -ln p(z) = -ln N(z; 0, I) + ∫ E_u[‖u + σ f(z + σu; σ)‖² - ‖u + σ g(z + σu; σ)‖²] d ln σ,
 
-    with g the score of a standard normal with noise. The Gaussian is a control variate: both errors use the same u, so
-    that only their difference is sampled. The integral is a trapezoidal sum over a grid of ln σ.
+    with g the score of N(0, (1 + σ²) I). The Gaussian is a control variate: both errors use the same u, so that only
+    their difference is sampled. The integral is a trapezoidal sum over a grid of ln σ.
 
     :param score: f at points (batch, n, dim) and noise scales (batch, n, 1).
     :param z: Standardized points, (batch, n, dim).
-    :param n_levels: Number of noise levels.
+    :param n_levels: Number of noise levels, at least 2.
     :param n_noise_samples: Number of antithetic pairs of noise vectors per level.
     :return: Log-densities, (batch, n).
     """

@@ -29,10 +29,10 @@ def ardae_loss(noisy_score: th.Tensor, u: th.Tensor, sigma: th.Tensor) -> th.Ten
 def cv_loss(noisy_score: th.Tensor, clean_score: th.Tensor, u: th.Tensor, sigma: th.Tensor) -> th.Tensor:
     """Return the loss of denoising score matching with a control variate.
 
-    This is AR-DAE's loss over 2σ² minus terms that do not depend on f or have mean zero. Expanding ½‖f_σ + u/σ‖² and
-    subtracting u·f_0/σ, whose mean is zero because u is independent of x, leaves E[½‖f_σ‖² + u·(f_σ - f_0)/σ]. The
-    minimizer is that of :func:`ardae_loss`, but the variance stays finite as σ goes to zero, where the loss becomes
-    implicit score matching (Hyvärinen 2005) with Hutchinson's trace estimate.
+    This is AR-DAE's loss divided by 2σ², minus terms that do not depend on f or have mean zero. Expanding
+    ½‖f_σ + u/σ‖² and subtracting u·f_0/σ, whose mean is zero because u is independent of x, leaves
+    E[½‖f_σ‖² + u·(f_σ - f_0)/σ]. The minimizer is that of :func:`ardae_loss`, but the variance stays finite as σ goes
+    to zero, where the loss becomes implicit score matching (Hyvärinen 2005) with Hutchinson's trace estimate.
 
     Example:
 
@@ -54,9 +54,9 @@ def mixture_score(points: th.Tensor, means: th.Tensor, sigma: th.Tensor) -> th.T
 
     If each point is one of the means plus σ times normal noise, and the means are samples of any distribution, then the
     expectation of this score given the point is ∇ ln p_σ(point), for any number of means: given all means and the
-    point, the weights w_j are the probabilities that the point was made from mean j, so this is the expectation of
-    denoising's target -u/σ (Rao and Blackwell), whose variance it reduces. At the points themselves it depends on
-    their own means, so it must be regressed on the point before anything is done with it.
+    point, the weights w_j are the probabilities that the point was generated from mean j, so this is the conditional
+    expectation of the denoising target -u/σ, with less variance (Rao-Blackwellization). It depends on the means, among
+    them the one that generated the point, so it is a target for a regression on the point, not a score estimate itself.
 
     Example:
 
@@ -79,7 +79,7 @@ def own_noise_loss(score: th.Tensor, points: th.Tensor, means: th.Tensor, sigma:
     """Return ½ E‖f(x + σu; σ) - t‖² with the target t of :func:`mixture_score`, for noise of one scale.
 
     The minimizer is the score of the samples with noise, ∇ ln p_σ. This is denoising score matching (Vincent 2011) with
-    less variance, for a distribution that has such noise itself: σ need not go to zero then.
+    less variance, for a distribution that includes such noise itself, so that σ need not go to zero.
 
     Example:
 
@@ -98,7 +98,7 @@ def own_noise_loss(score: th.Tensor, points: th.Tensor, means: th.Tensor, sigma:
 
 
 def noise_level_loss(noise_level_derivative: th.Tensor, u: th.Tensor) -> th.Tensor:
-    """Return the regression loss of ∂ ln p_σ(y) / ∂ ln σ = E[|u|² - dim | y], over the variance of the target.
+    """Return the regression loss of ∂ ln p_σ(y) / ∂ ln σ = E[|u|² - dim | y], divided by the target's variance.
 
     Together with the score, it makes a density self-normalized: for σ → ∞ the density is a known Gaussian, and the
     derivative carries the normalization down to σ = 0 (Choi et al. 2022; Guth, Kadkhodaie and Simoncelli 2025).

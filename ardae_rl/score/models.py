@@ -13,7 +13,7 @@ from torch import nn
 
 from ardae_rl.score.networks import ConditionalNetwork, ContextEmbedding, ScalarNetwork
 
-# Below this noise scale (in units of the samples' scale) the network sees no difference
+# Below this noise scale (in units of the samples' scale), scales look the same to the network
 _NOISE_RESOLUTION = 0.02
 
 
@@ -22,15 +22,15 @@ class ScoreOutput(NamedTuple):
 
     score: th.Tensor  # ∂ log_density / ∂z, (batch, n, dim)
     log_density: th.Tensor | None = None  # -E, unnormalized, (batch, n); None for a plain score
-    noise_level_derivative: th.Tensor | None = None  # ∂ log_density / ∂ ln σ, (batch, n), where asked for
-    log_ratio: th.Tensor | None = None  # of a preconditioned energy, see there, (batch, n)
+    noise_level_derivative: th.Tensor | None = None  # ∂ log_density / ∂ ln σ, (batch, n), if requested
+    log_ratio: th.Tensor | None = None  # see PreconditionedEnergy.log_ratio, (batch, n)
 
 
 class ScoreModel(nn.Module):
-    """A network with the score of noisy samples, ∇ ln p_σ.
+    """A network that gives the score of noisy samples, ∇ ln p_σ.
 
     :param network: The network, over (point, noise feature, context).
-    :param input_scale: Factor between the samples' coordinates and the model's.
+    :param input_scale: Factor from the samples' coordinates to the model's.
     """
 
     network: ConditionalNetwork
@@ -145,7 +145,7 @@ class _RawModel(ScoreModel):
 
     def __init__(self, network: ConditionalNetwork, input_scale: float) -> None:
         super().__init__(network, input_scale)
-        self.network.output_layer.reset_parameters()  # the paper's network does not begin at zero
+        self.network.output_layer.reset_parameters()  # the paper's output layer is not initialized to zero
 
 
 class RawEnergy(_RawModel):

@@ -37,7 +37,7 @@ class ConditionalNetwork(nn.Module):
     :param n_frequencies: Number of directions of the point's :class:`~ardae_rl.score.fourier.FourierFeatures`.
     :param frequency: Standard deviation of these directions' components.
     :raises ValueError: If ``hidden`` is empty, or another argument has a value that is not supported.
-    :raises TypeError: If an argument has another type.
+    :raises TypeError: If an argument has the wrong type.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class ScalarGradients(NamedTuple):
 
 
 class ScalarNetwork(ConditionalNetwork):
-    """A scalar field G with ∂G/∂point and ∂G/∂(noise feature), both differentiable once more.
+    """A scalar field G with its gradients ∂G/∂point and ∂G/∂(noise feature), which are differentiable themselves.
 
     The gradients are an explicit second pass through the layers, so that a loss on them needs one backward pass, not a
     backward pass through a backward pass. The arguments are those of :class:`ConditionalNetwork`; ``n_out`` must be 1.
@@ -140,7 +140,7 @@ class ScalarNetwork(ConditionalNetwork):
     ) -> ScalarGradients:
         """Return the value and its derivatives; arguments are those of :meth:`forward`.
 
-        :param with_noise_feature: Whether to return the derivative with respect to the noise feature, too.
+        :param with_noise_feature: Whether to return the derivative with respect to the noise feature as well.
         """
         slopes = []
         h = features = self.features(point)

@@ -1,4 +1,4 @@
-"""Ways to normalize the density of an estimator: what each adds to the training loss, and how it answers queries."""
+"""Normalizers of the estimated density: the loss terms that each adds in training, and how each answers queries."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _DUAL_NOISE_RANGE = (0.01, 4.0)
 
 
 class DensitySamples(NamedTuple):
-    """Samples of the distribution whose density is asked for, with what the score loss has computed at them."""
+    """Samples of the distribution whose density is learned, with the log-ratio if the score loss has computed it."""
 
     points: th.Tensor  # (batch, n, dim)
-    sigma: th.Tensor  # scale of the noise that they include, (1, 1, 1): 0 unless the training noise has one scale
-    log_ratio: th.Tensor | None  # of the model's density to a Gaussian, (batch, n), if it is known already
+    sigma: th.Tensor  # scale of the noise in the points, (1, 1, 1); 0 unless the training noise has a fixed scale
+    log_ratio: th.Tensor | None  # log of the model's density over a Gaussian's, (batch, n); None if not computed yet
 
 
 class Normalizer(ABC):
     """A way to turn a learned score or unnormalized energy into a normalized density.
 
     A normalizer sees points in the estimator's standardized coordinates. To write one, implement :meth:`log_prob` (and
-    :meth:`terms` if it needs training) in a subclass. An object of it is passed as the estimator's ``normalization``;
-    to give it a name, add the class to ``NORMALIZERS``.
+    :meth:`terms` if it needs training) in a subclass. Pass an instance of it as the estimator's ``normalization``; to
+    select it by name, add the class to ``NORMALIZERS``.
 
     Example:
 
@@ -50,17 +50,17 @@ class Normalizer(ABC):
     density_is_free: ClassVar[bool] = False
     """Whether the log-density costs nothing once the score has been computed."""
     score_weight: float = 1.0
-    """Weight of the score loss beside the terms of this normalizer."""
+    """Weight of the score loss relative to the terms of this normalizer."""
 
     def terms(
         self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples
     ) -> dict[str, th.Tensor]:
-        """Return what the normalizer adds to the training loss, as named scalars.
+        """Return the terms that the normalizer adds to the training loss, scalars by name.
 
-        :param model: The score model that is trained.
+        :param model: The score model in training.
         :param z: Standardized samples without noise, (batch, n, dim).
         :param embedding: The model's embedding of the contexts.
-        :param samples: Samples whose density is asked for: ``z``, or with the training noise if its scale is fixed.
+        :param samples: Samples whose density is learned: ``z``, plus the training noise if its scale is fixed.
         """
         return {}
 
@@ -97,7 +97,7 @@ class Unnormalized(Normalizer):
 
 @dataclass(frozen=True)
 class Contrastive(Normalizer):
-    """The energy learns its constant by telling samples from draws of a Gaussian (noise-contrastive estimation).
+    """The energy learns its constant by classifying samples against draws of a Gaussian (noise-contrastive estimation).
 
     Reference: Gutmann and Hyvärinen (2010).
 
@@ -106,7 +106,7 @@ class Contrastive(Normalizer):
     >>> from ardae_rl.score import ARDAE, Contrastive
     >>> estimator = ARDAE(dim=2, normalization=Contrastive(score_weight=0.01))
 
-    :param score_weight: Weight of the score loss beside the contrastive loss. Larger values add variance to the
+    :param score_weight: Weight of the score loss relative to the contrastive loss. Larger values add variance to the
         density, especially for narrow modes.
     """
 
@@ -120,7 +120,7 @@ class Contrastive(Normalizer):
     def terms(
         self, model: ScoreModel, z: th.Tensor, embedding: ContextEmbedding, samples: DensitySamples
     ) -> dict[str, th.Tensor]:
-        # The reference is the Gaussian that a preconditioned energy is relative to
+        # The reference is the Gaussian that is factored out of a preconditioned energy
         points, sigma, log_ratio = samples
         energy = cast(PreconditionedEnergy, model)
         if log_ratio is None:
@@ -142,9 +142,9 @@ class Contrastive(Normalizer):
 
 @dataclass(frozen=True)
 class Dual(Contrastive):
-    """The derivative with respect to the noise level is learned beside the score, which fixes the energy's constant.
+    """The derivative with respect to the noise level is learned as well, which fixes the energy's constant.
 
-    At infinite noise the density is a known Gaussian; the derivative carries its normalization down to no noise
+    At infinite noise the density is a known Gaussian; the derivative carries its normalization down to zero noise
     (Choi et al. 2022; Guth, Kadkhodaie and Simoncelli 2025).
 
     Example:
@@ -152,7 +152,7 @@ class Dual(Contrastive):
     >>> from ardae_rl.score import ARDAE, Dual
     >>> estimator = ARDAE(dim=2, normalization=Dual())
 
-    :param score_weight: Weight of the score loss beside the other terms.
+    :param score_weight: Weight of the score loss relative to the other terms.
     """
 
     name = "dual"
@@ -167,7 +167,7 @@ class Dual(Contrastive):
 
 @dataclass(frozen=True)
 class Importance(Normalizer):
-    """ln Z is estimated by importance sampling at each query, the paper's way.
+    """ln Z is estimated by importance sampling at each query, as in the paper.
 
     Reference: Lim et al. (2020), App. G.2, https://arxiv.org/abs/2006.05164.
 
@@ -217,7 +217,7 @@ class Importance(Normalizer):
 
 @dataclass(frozen=True)
 class IMMSE(Normalizer):
-    """The log-density is an integral of denoising errors over all noise levels, which are learned beside the score.
+    """The log-density is an integral of denoising errors over noise levels, for all of which the score is learned.
 
     It needs no energy: the network may be the score itself. A query costs ``2 n_levels n_samples`` passes through the
     network (the pointwise I-MMSE relation, Kong et al. 2023).
@@ -227,8 +227,8 @@ class IMMSE(Normalizer):
     >>> from ardae_rl.score import ARDAE, IMMSE
     >>> estimator = ARDAE(dim=2, parameterization="score", normalization=IMMSE())
 
-    :param score_weight: Weight of the score loss beside the loss at all noise levels.
-    :param n_levels: Number of noise levels of the integral.
+    :param score_weight: Weight of the score loss relative to the loss at all noise levels.
+    :param n_levels: Number of noise levels of the integral, at least 2.
     :param n_samples: Number of antithetic pairs of noise vectors at each level.
     """
 
@@ -240,7 +240,7 @@ class IMMSE(Normalizer):
 
     def __post_init__(self) -> None:
         check_positive("score_weight", self.score_weight, finite=True)
-        check_count("n_levels", self.n_levels)
+        check_count("n_levels", self.n_levels, minimum=2)
         check_count("n_samples", self.n_samples)
 
     def terms(
@@ -273,14 +273,14 @@ def make_normalizer(
     parameterization: str,
     preconditioned: bool,
 ) -> Normalizer:
-    """Return the normalizer of this name, or the one given, if the estimator's form supports it.
+    """Return the normalizer with this name, or the given object, if the estimator supports it.
 
     :param normalization: A name from ``NORMALIZERS``, "auto", an object, or None for scores only.
     :param normalization_kwargs: Arguments of the named class.
     :param parameterization: "energy" or "score".
     :param preconditioned: Whether the model is preconditioned.
-    :raises ValueError: For an unknown name or key, and for a normalizer that the form does not support.
-    :raises TypeError: If it is something else.
+    :raises ValueError: For an unknown name or key, and for a normalizer that the estimator does not support.
+    :raises TypeError: If ``normalization`` has the wrong type.
     """
     if normalization == "auto":
         named = {True: "contrastive", False: "importance"}

@@ -1,4 +1,4 @@
-"""What one update of the estimator minimizes: the score loss, and what its normalizer adds."""
+"""The training loss of the estimator: the score loss, and the terms that the normalizer adds."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from ardae_rl.score.normalizers import DensitySamples, Normalizer
 LOSSES = ("cv", "own_noise", "ardae")
 NOISE_DISTRIBUTIONS = ("normal", "fixed")
 
-# For smaller |σ|, in units of the samples' scale, the control-variate loss divides rounding errors by σ
+# Below this |σ|, in units of the samples' scale, division by σ in the control-variate loss amplifies rounding errors
 _SMALLEST_NOISE = 0.01
 
 
@@ -32,8 +32,7 @@ class NoiseScale:
     :param scale: δ, the standard deviation of the signed σ, or σ itself for the "fixed" distribution.
     :param distribution: "normal" (signed, symmetric around zero) or "fixed". An estimator with one fixed noise scale
         is a denoising autoencoder that is not amortized; its scores are those at this noise scale.
-    :param relative: Whether δ is relative to the samples' scale. Only the raw network may have False, where δ is in
-        units of x.
+    :param relative: Whether δ is relative to the samples' scale. False (δ in units of x) is for the raw network only.
     :param n_samples: Number of noise vectors per sample (n_σ in the paper).
     """
 
@@ -77,7 +76,7 @@ def score_terms(
     :param z: Samples, (batch, n, dim).
     :param embedding: The model's embedding of the contexts.
     :param loss: "cv", "ardae", or "own_noise", for which the noise must be fixed.
-    :param normalizer: Adds its own terms, and weights the score loss beside them.
+    :param normalizer: Adds its own terms, and sets the weight of the score loss relative to them.
     :param noise: Draws σ.
     :param unit: The unit of the noise scale, see :meth:`NoiseScale.sample`.
     """
@@ -94,7 +93,7 @@ def score_terms(
             score_loss = own_noise_loss(output.score, noisy, z, sigma[:, :1])
         else:
             score_loss = ardae_loss(output.score, u, sigma)
-    # The density is that of the samples, or of the noisy ones if the noise has one scale
+    # The density is that of the samples, or of the noisy samples if the noise has a fixed scale
     if noise.distribution == "fixed":
         samples = DensitySamples(noisy, sigma[:, :1], output.log_ratio)
     else:
@@ -106,7 +105,7 @@ def score_terms(
 def _noisy_and_clean(
     model: ScoreModel, noisy: th.Tensor, z: th.Tensor, sigma: th.Tensor, embedding: ContextEmbedding
 ) -> tuple[ScoreOutput, ScoreOutput]:
-    """Return the outputs at noisy samples and at z, from one call: small networks cost by the call."""
+    """Return the outputs at noisy samples and at z from one call, whose overhead dominates for small networks."""
     both = model(th.cat([noisy, z], dim=1), th.cat([sigma, th.zeros_like(sigma)], dim=1), embedding)
     noisy_score, clean_score = both.score.chunk(2, dim=1)
     noisy_ratio, clean_ratio = (None, None) if both.log_ratio is None else both.log_ratio.chunk(2, dim=1)

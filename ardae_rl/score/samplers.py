@@ -1,4 +1,4 @@
-"""Samplers of points in R^d without a closed density."""
+"""Samplers of points in R^d without a closed-form density."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from ardae_rl.common.checks import check_min
 
 
 class ConditionalGaussian(nn.Module):
-    """N(μ(c), diag σ²(c)), with one network for both moments.
+    """N(μ(c), diag σ²(c)), with one network for mean and variance.
 
     :param condition_dim: Dimension of c.
     :param dim: Dimension of the variable.
@@ -102,7 +102,7 @@ Sampler = ImplicitSampler | HierarchicalSampler
 def _trunk(n_in: int, hidden: Sequence[int]) -> nn.Sequential:
     """Return hidden layers with a variance-preserving initialization.
 
-    With torch's default initialization, a network this deep starts as an almost linear map and is slow to bend.
+    With torch's default initialization, a deep network starts as an almost linear map and is slow to leave it.
     """
     layers: list[nn.Module] = []
     for width_in, width in zip((n_in, *hidden), hidden, strict=False):

@@ -37,7 +37,7 @@ class Coordinates(NamedTuple):
         return scaled_score * th.exp(-self.log_scale)
 
     def log_det(self, dim: int) -> th.Tensor:
-        """Return ln |dz / dx|, which ln p(x) exceeds ln p(z) by, (batch, 1) or (1, 1).
+        """Return ln |dz / dx| = ln p(x) - ln p(z), (batch, 1) or (1, 1).
 
         :param dim: Dimension of x.
         """
@@ -80,10 +80,10 @@ class LearnedStandardizer(nn.Module):
     the location at once and without the jitter of a gradient optimizer; a location that varies by far more than the
     scale must be known to a fraction of the scale. A small network gives the nonlinear part, in units of the first
     stage's residual, and the log scale. Queries use a slow average of this network, because the score network has to
-    adapt to every change of these coordinates. Residuals of unit scale then have a running correlation, the same in all
-    contexts, which a triangular factor takes out (:class:`~ardae_rl.score.correlation.Decorrelation`).
+    adapt to every change of these coordinates. A triangular factor then decorrelates the residuals of unit scale, by a
+    running correlation that is the same in all contexts (:class:`~ardae_rl.score.correlation.Decorrelation`).
 
-    What is left is modeled relative to N(0, I), so a density has Gaussian tails, whatever the samples have.
+    The result is modeled relative to N(0, I), so the density has Gaussian tails, whatever the samples' tails are.
 
     :param dim: Dimension of x.
     :param context_dim: Dimension of the context; 0 for none.
@@ -91,9 +91,9 @@ class LearnedStandardizer(nn.Module):
     """
 
     weights: th.Tensor  # of the linear stage, (context_dim + 1, dim)
-    moments: th.Tensor  # second moments of (context, 1)
-    cross_moments: th.Tensor  # of (context, 1) and x
-    residual_variance: th.Tensor
+    moments: th.Tensor  # second moments of (context, 1), a square matrix
+    cross_moments: th.Tensor  # of (context, 1) and x, (context_dim + 1, dim)
+    residual_variance: th.Tensor  # of the linear stage, (dim,)
 
     def __init__(self, dim: int, context_dim: int, hidden: int = 64):
         super().__init__()
@@ -141,7 +141,7 @@ class LearnedStandardizer(nn.Module):
         self.moments.lerp_(precise.t() @ precise / batch_size, precise_weight)
         self.cross_moments.lerp_(precise.t() @ samples.mean(1).to(precise.dtype) / batch_size, precise_weight)
         ridge = th.diag(1e-8 * self.moments.diagonal() + 1e-12)
-        # solve() would check for errors, for which the host waits for the device
+        # solve() checks for errors, which makes the host wait for the device
         self.weights.copy_(th.linalg.solve_ex(self.moments + ridge, self.cross_moments).result)
         residual = samples - (features @ self.weights).unsqueeze(1)
         self.residual_variance.lerp_(residual.square().mean((0, 1)), weight)
@@ -182,7 +182,7 @@ class LearnedStandardizer(nn.Module):
         return Coordinates(location, log_scale, None if self.decorrelation is None else self.decorrelation.matrix)
 
     def to_local(self, samples: th.Tensor, context: th.Tensor) -> th.Tensor:
-        """Return the coordinates z of samples that train the score, and update the correlation with them."""
+        """Return the coordinates z of training samples, and update the correlation with them."""
         coordinates = self.coordinates(context)
         scaled = coordinates.scaled(samples)
         if self.decorrelation is not None:
@@ -202,7 +202,7 @@ class LearnedStandardizer(nn.Module):
 class FixedStandardizer(nn.Module):
     """Multiplication by a constant, for samples of known scale.
 
-    :param input_scale: Factor of the samples.
+    :param input_scale: Factor by which samples are multiplied.
     :param context_dim: Dimension of the contexts that are normalized; 0 leaves contexts as they are.
     """
 

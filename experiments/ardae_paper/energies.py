@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch as th
 
-# Energies 2 to 4 are unbounded along x₁: like the code of Lim et al. (not their text), we add relu(|xᵢ| - 6)² to each
+# Energies 2 to 4 cannot be normalized along x₁: like the code of Lim et al. (not their text), add relu(|xᵢ| - 6)²
 _WALL = 6.0
 N_CELLS = 100  # per side
 _POINTS_PER_CELL = 8  # per side, of the midpoint rule
@@ -48,7 +48,7 @@ class GridDensity:
         self._points = self._corner + self._size * th.cartesian_prod(centers, centers)
         self._log_mass = (-energy(self._points)).log_softmax(0)  # of the square around each point
         blocks = self._log_mass.reshape(N_CELLS, _POINTS_PER_CELL, N_CELLS, _POINTS_PER_CELL)
-        self.log_cells = blocks.logsumexp((1, 3))  # x₁ x x₂
+        self.log_cells = blocks.logsumexp((1, 3))  # (x₁, x₂)
 
     def sample(self, n: int) -> th.Tensor:
         """Return exact samples (n, 2), up to the squares of the quadrature."""
@@ -57,7 +57,7 @@ class GridDensity:
         return (self._points[squares] + side * (th.rand(n, 2, dtype=th.float64) - 0.5)).float()
 
     def histogram(self, x: th.Tensor) -> th.Tensor:
-        """Return the fractions of samples (n, 2) by cell; samples outside of the box count in the nearest cell."""
+        """Return the fraction of samples (n, 2) in each cell; samples outside the box count in the nearest cell."""
         cells = ((x.double() - self._corner) / self._size * N_CELLS).long().clamp(0, N_CELLS - 1)
         counts = th.bincount(cells[:, 0] * N_CELLS + cells[:, 1], minlength=N_CELLS**2)
         return counts.reshape(N_CELLS, N_CELLS) / len(x)

@@ -1,6 +1,6 @@
 """Figure 2: residual denoising autoencoders on the swiss roll, with a large and with a small noise scale.
 
-For the data set itself, a sum of points, the optimal residual at any σ is known: the arrows of the networks are
+For the empirical distribution of the data, the optimal residual is known at any σ: the arrows of the networks are
 compared with it. With a large σ, arrows point to the mean of the data (Proposition 4.1), with a small one to the roll.
 """
 
@@ -106,7 +106,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
         saved = th.load(result.folder / _ARROWS, weights_only=True)
         data, grid, arrows = saved["data"], saved["grid"], saved["arrows"]
         axes.scatter(*data.T, s=2, color="tab:gray", alpha=0.5, linewidths=0)
-        # Arrows show x + σ² f, the denoised point, to a third of the way
+        # Arrows go a third of the way to x + σ² f, the denoised point
         axes.quiver(*grid.T, *(result.settings["sigma"] ** 2 * arrows.T), angles="xy", scale_units="xy", scale=3)
         axes.plot(*data.mean(0), "rx", markersize=10, markeredgewidth=2.5)
         axes.set(aspect="equal", xlim=(-6.5, 6.5), ylim=(-6.5, 6.5), title=f"σ = {result.settings['sigma']:g}")

@@ -1,8 +1,8 @@
 """Figure 3: error of denoising autoencoders as score estimates of a mixture, by noise scale (Section 4.2, App. D.1).
 
 Denoisers for one noise scale, trained from scratch or initialized with those for the next larger scale ("annealed"),
-are compared with AR-DAE and this package's two changes to it. All make equally many network evaluations per update, or
-fewer.
+are compared with AR-DAE and this package's two changes to it. No method makes more network evaluations per update than
+the paper's AR-DAE.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class RegularDAE(nn.Module):
         self.optimizer = th.optim.Adam(self.network.parameters(), lr=learning_rate)
 
     def update(self, samples: th.Tensor) -> None:
-        """Make one gradient step on samples (n, 1)."""
+        """Take one gradient step on samples (n, 1)."""
         samples = samples.repeat_interleave(N_NOISE, dim=0)
         loss = F.mse_loss(self.network(samples + self.sigma * th.randn_like(samples)), samples)
         self.optimizer.zero_grad()

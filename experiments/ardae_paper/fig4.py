@@ -46,7 +46,7 @@ IMPLICIT = {"sampler": "implicit", "noise_dim": 10}
 AUXILIARY = {"sampler": "hierarchical", "noise_dim": 2, "estimator": None}
 METHODS: dict[str, dict[str, Any]] = {
     "auxiliary": AUXILIARY,
-    # The baseline depends on the annealing: with half as many annealed updates, it fails on other energies
+    # The baseline is sensitive to the annealing: with half as many annealed updates, it fails on other energies
     "auxiliary, annealed in half": AUXILIARY | {"annealing": 0.5},
     "AR-DAE hierarchical": {"sampler": "hierarchical", "noise_dim": 2, "min_log_variance": -4.0} | OURS,
     "AR-DAE implicit": IMPLICIT | OURS,
@@ -71,7 +71,7 @@ def runs(budget: str, n_seeds: int) -> list[dict[str, Any]]:
 
 
 def fits(methods: dict[str, dict[str, Any]], settings: dict[str, Any], n_seeds: int) -> list[dict[str, Any]]:
-    """Return the settings of the runs: each method on each energy, with its own settings above the common ones."""
+    """Return the settings of the runs: each method on each energy, with its own settings over the common ones."""
     return [
         settings
         | method

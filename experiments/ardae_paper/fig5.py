@@ -190,7 +190,7 @@ def histogram(x: th.Tensor, edges: th.Tensor) -> th.Tensor:
 def aggregate_kl(z: th.Tensor) -> float:
     """Return KL(aggregate posterior ‖ N(0, I)) of latents (n, 2): 40 x 40 cells on [-4, 4]², and one cell outside.
 
-    Exact samples of N(0, I) have about (number of cells that they reach) / 2n: 0.005 for 100,000 samples.
+    For n exact samples of N(0, I), it is about (number of cells that they reach) / 2n: 0.005 for 100,000 samples.
     """
     edges = th.linspace(-4, 4, 41)
     one = th.special.ndtr(edges).diff()
@@ -217,7 +217,7 @@ def _save_maps(encoder: ImplicitEncoder, decoder: GaussianDecoder, path: Path, n
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    """Return, by method, the extreme fractions of a mode, and means over seeds of the signs of a collapse."""
+    """Return, by method, the extreme fractions of a mode, and means over seeds of the indicators of a collapse."""
     result: list[Row] = []
     for method in dict.fromkeys(row["method"] for row in rows):
         of_method = [row for row in rows if row["method"] == method]

@@ -49,7 +49,7 @@ class HyperDenoiser(nn.Module):
 
     @th.no_grad()
     def _initialize(self) -> None:
-        """Put weights of the usual size into the last bias, so that σ changes only a fraction of them at first."""
+        """Set the last bias to weights of the usual size, so that σ changes them only by a fraction at first."""
         output = self.hypernetwork[-1]
         assert isinstance(output, nn.Linear)  # for mypy
         layers = [nn.Linear(n_in, n_out) for n_in, n_out in self.shapes]

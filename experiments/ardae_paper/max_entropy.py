@@ -52,7 +52,7 @@ class MomentConstraints:
     def penalty(self, x: th.Tensor) -> th.Tensor:
         """Return c_1² + c_2² of a batch (n, dim).
 
-        Its expectation differs from the penalty of the distribution: the sample covariance has a variance, which is
+        Its expectation differs from the penalty of the distribution by the variance of the sample moments, which is
         smaller for a narrower distribution with lighter tails. The minimum is therefore not exactly at the constraints.
         """
         mean_error, covariance_error = x.mean(0) - self.mean, th.cov(x.t()) - self.covariance
@@ -88,7 +88,7 @@ class SmoothSampler(nn.Module):
     def entropy(self, n: int) -> tuple[float, float]:
         """Return H(z) + E ln|det ∂g/∂z|, estimated with n samples, and an indicator of folds, for noise_dim = dim.
 
-        The first is the entropy of x if g is one-to-one, and an upper bound of it if g folds. The second is the
+        The first is the entropy of x if g is one-to-one, and an upper bound on it if g folds. The second is the
         fraction of z at which the determinant has its rarer sign: zero without folds.
         """
         z = th.randn(n, self.noise_dim)
@@ -101,8 +101,8 @@ class SmoothSampler(nn.Module):
 def inverse_autoregressive_flow(dim: int, n_transforms: int, width: int) -> nn.Module:
     """Return an inverse autoregressive flow (Kingma et al. 2016): samples and their log-density in a single pass.
 
-    It consists of inverted masked autoregressive transforms, so that the pass from noise to samples is the parallel
-    one. The order of the dimensions is reversed from one transform to the next.
+    It consists of inverted masked autoregressive transforms, so that the direction from noise to samples is the
+    parallel one. The order of the dimensions is reversed from one transform to the next.
 
     :param width: Width of the two hidden layers of each transform's residual network.
     :return: Module that returns the distribution when called.

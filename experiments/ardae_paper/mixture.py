@@ -16,9 +16,9 @@ def score(x: th.Tensor, noise_scale: float = 0.0) -> th.Tensor:
     """Return f*(x; σ), the optimal residual for denoising at σ, in the shape of x; at σ = 0, the score itself.
 
     It equals ∇ ln p_σ of p_σ = p * N(0, σ²), again a mixture, with variance 0.25 + σ². (The S'_i printed in App. D.1
-    has x/σ beside means and deviations that are not divided by σ, and does not tend to the score as σ goes to 0.)
+    divides x by σ, but not the means and deviations, and does not tend to the score as σ goes to 0.)
     """
     variance = VARIANCE + noise_scale**2
-    residuals = th.stack([mean - x for mean in MEANS])  # components x shape of x
+    residuals = th.stack([mean - x for mean in MEANS])  # (components, *shape of x)
     responsibilities = th.softmax(-0.5 * residuals.square() / variance, dim=0)
     return (responsibilities * residuals).sum(0) / variance

@@ -40,8 +40,8 @@ class ImplicitEncoder(nn.Module):
 class GaussianDecoder(nn.Module):
     """The likelihood p(x|z), a Gaussian with a learned mean and a fixed standard deviation.
 
-    The paper learns the variance too. Training then leaves a posterior that ignores the data only slowly: the variance
-    of the likelihood grows to the data's, and the encoder hardly receives a gradient.
+    The paper learns the variance too. Training is then slow to leave a posterior that ignores the data: the variance of
+    the likelihood grows to the data's, and the encoder hardly receives a gradient.
 
     :param z_dim: Dimension of the latent.
     :param x_dim: Dimension of the data.
@@ -76,7 +76,7 @@ def update_vae(
     x: th.Tensor,
     max_grad_norm: float = 10.0,
 ) -> None:
-    """Make one ascent step on the evidence lower bound, with one latent per data point (Eq. 17 and Algorithm 1)."""
+    """Take one ascent step on the evidence lower bound, with one latent per data point (Eq. 17 and Algorithm 1)."""
     z = encoder(x, 1).squeeze(1)
     score = estimator.score(z.detach() - encoder.center(x).detach(), x)
     loss = -log_joint(decoder, x, z).mean() - entropy_surrogate(z, score)

@@ -1,11 +1,11 @@
-"""Which methods keep several ways open? Goals reached in mazes, and what survives a removed goal or a closed way.
+"""Which methods keep several ways open? Goals reached in mazes, and success after goals are removed or ways closed.
 
 Methods, exploration, updates and measures are those of `experiments.mazes.training` and `measures`; docs/mazes.md has
-the maps. All methods start from the same number of steps with randomly held actions. The target of the entropy is the
-same for all methods that have one. Neither it nor TD3's exploration noise nor the β of the log-distance is tuned yet:
-`maze_front` sweeps them, on seeds of its own. After the first 10,000 steps, every tenth of the steps is followed by 100
-sampled episodes, the last one by 500, and by 500 with closed obstacles; TD3's are sampled with its exploration noise.
-The table has a row per evaluation, with the goal of every episode as one character ("-" for none). Beside the plate of
+the maps. All methods start with the same number of steps of randomly held actions. The entropy target is the same for
+all methods that have one. Neither it nor TD3's exploration noise nor the β of the log-distance is tuned yet:
+`maze_front` sweeps them, on seeds of its own. After the first 10,000 steps, each tenth of the training is followed by
+100 sampled episodes, and the last one by 500, and by 500 with closed obstacles; TD3's have its exploration noise. The
+table has a row per evaluation, with the goal of every episode as one character ("-" for none). Besides the plot of
 trajectories, mazes_curves.png shows the goals reached during training.
 """
 
@@ -40,7 +40,7 @@ from experiments.mazes.training import (
     play,
 )
 
-# Not tuned yet: target of the entropy in nats (at most ln 4 = 1.39), for TD3 the standard deviation of its noise, for a
+# Not tuned yet: the entropy target in nats (at most ln 4 = 1.39), for TD3 the standard deviation of its noise, for the
 # log-distance β
 TEMPERATURES: dict[str, dict[str, float]] = {
     maze: dict.fromkeys(METHODS, 0.0) | {"td3": 0.2, "sac_ardae-distance": 0.8} for maze in MAZES
@@ -91,7 +91,8 @@ def settings(
     :param budget: One of :data:`BUDGETS`.
     :param maze: Name of the map.
     :param method: One of :data:`~experiments.mazes.training.METHODS`.
-    :param temperature: Target of the entropy; for TD3, standard deviation of the exploration noise.
+    :param temperature: Entropy target in nats; for TD3, standard deviation of the exploration noise; for the
+        log-distance, β.
     :param seed: Seed of the training.
     :param reward: "sparse" or "dense".
     :param explore: Share of the steps after the first fill that have randomly held actions.
@@ -111,9 +112,9 @@ def settings(
 
 
 def checked(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the values.
+    """Return the values after checking them.
 
-    :raises ValueError: If one of them is none of the choices.
+    :raises ValueError: If a value is not one of the choices.
     """
     for value in values:
         check_choice(name, value, choices)
@@ -143,7 +144,7 @@ def train(settings: dict[str, Any], run: Run) -> Iterator[Segment]:
 
 
 def _row(settings: dict[str, Any], segment: Segment, folder: Path) -> dict[str, Any]:
-    """Evaluate a model; the last one also with closed obstacles."""
+    """Return the row of an evaluation; the last one includes closed obstacles."""
     maze, model = settings["maze"], segment.model
     last = model.num_timesteps >= settings["steps"]
     n_episodes = settings["last_episodes" if last else "episodes"]
@@ -168,7 +169,7 @@ def _row(settings: dict[str, Any], segment: Segment, folder: Path) -> dict[str, 
 
 
 def summarize(goals: np.ndarray, steps: np.ndarray, n: int) -> dict[str, Any]:
-    """Return the columns of sampled episodes in a map with n goals."""
+    """Return columns that summarize sampled episodes in a map with n goals."""
     return {
         "success": round(measures.success_rate(goals), 4),
         "reachable_goals": measures.reachable_goals(goals),
@@ -178,7 +179,7 @@ def summarize(goals: np.ndarray, steps: np.ndarray, n: int) -> dict[str, Any]:
 
 
 def _save(folder: Path, episodes: Episodes) -> None:
-    """Save the episodes that the plate shows."""
+    """Save the episodes that the plot shows."""
     paths = episodes.paths[:PATHS_DRAWN]
     lengths = [len(path) for path in paths]
     np.savez(folder / EPISODES, goals=episodes.goals[:PATHS_DRAWN], positions=np.concatenate(paths), lengths=lengths)
@@ -217,7 +218,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Plot trajectories of the first seed, methods by maps; and the curves beside it."""
+    """Plot trajectories of the first seed by map and method, and the curves next to them."""
     first = {(r.settings["maze"], r.settings["method"]): r for r in reversed(results)}
     draw_plate({key: load_episodes(result.folder) for key, result in first.items()}, path)
     rows = [row for result in results for row in result.rows]

@@ -1,7 +1,7 @@
 """Which random actions reach the goals of the mazes at all? Uniform ones, and ones that are held for some steps.
 
-Eight environments make 20,000 steps in all with each policy of `ardae_envs.collection`. The table has the episodes that
-ended, the share that reached a goal, and the number of different goals.
+Eight environments take 20,000 steps in total with each policy of `ardae_envs.collection`. The table has the number of
+finished episodes, the share that reached a goal, and the number of different goals.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """The temperature of each method in the mazes: goals reached against steps to goal, the whole front on one seed.
 
-A policy that is random enough reaches all goals of an open room by wandering, so goals say something only beside the
-steps to goal and at a high success rate. Runs, rows and measures are those of `mazes`; the temperature is the target of
-the entropy in nats, for TD3 the standard deviation of its exploration noise, for a log-distance its β. Every method has
-as many values as the others. The seeds are 100 and following, which `mazes` does not count again.
+A policy that is random enough reaches all goals of an open room by wandering, so the number of goals is meaningful only
+together with the steps to goal and at a high success rate. Runs, rows and measures are those of `mazes`; the
+temperature is the entropy target in nats, for TD3 the standard deviation of its exploration noise, for a log-distance
+its β. All methods have the same number of values. The seeds start at 100, apart from those of `mazes`.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Plot the fronts, one map beside the other."""
+    """Plot the fronts of the maps side by side."""
     rows = [row for result in results for row in result.rows]
     draw_fronts([row for group in last_rows(rows).values() for row in group], path)
 

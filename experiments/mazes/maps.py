@@ -1,7 +1,7 @@
-"""The maps of ardae/MultiGoalMaze-v0, drawn, with shortest paths and the environment's steps per second.
+"""Drawings of the maps of ardae/MultiGoalMaze-v0, with shortest paths and the environment's steps per second.
 
-Paths are counted in cells, with open and with closed obstacles. Steps per second are medians over rounds, of one
-environment and of eight in Stable-Baselines3's `DummyVecEnv` (all eight count), with random actions and one thread.
+Paths are counted in cells, with open and with closed obstacles. Steps per second are medians over rounds, for one
+environment and for eight in Stable-Baselines3's `DummyVecEnv` (in total), with random actions and one thread.
 """
 
 import statistics
@@ -84,7 +84,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Draw the maps with closed obstacles beside each other."""
+    """Draw the maps with closed obstacles side by side."""
     from matplotlib.figure import Figure as Plot
 
     mazes = {result.settings["maze"]: Maze.parse(result.settings["maze"]) for result in results}

@@ -1,4 +1,4 @@
-"""What many sampled episodes of one policy say about it: pure functions of the goal that each episode reached.
+"""Measures of a policy from many sampled episodes: pure functions of the goal that each episode reached.
 
 Goals are integers (n,), with -1 for an episode that reached none.
 """
@@ -37,9 +37,9 @@ def group_success(goals: ArrayLike, group: int = GROUP) -> float:
 
 
 def removal_success(goals: ArrayLike, n_goals: int, group: int = GROUP) -> float:
-    """Return the probability that a group of episodes reaches a goal that is left when half of all goals are removed.
+    """Return the probability that a group of episodes reaches a remaining goal when half of all goals are removed.
 
-    This is the mean of :func:`group_success` over all choices of the goals that are left (half of them, rounded up).
+    This is the mean of :func:`group_success` over all choices of the remaining goals (half of them, rounded up).
 
     :param goals: The goals that the episodes reached.
     :param n_goals: Number of goals of the map.
@@ -67,7 +67,7 @@ def steps_to_goal(goals: ArrayLike, steps: ArrayLike) -> float:
 def interval(
     runs: Sequence[ArrayLike], measure: Callable[[NDArray[np.int64]], float], n_resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of a measure over runs; runs, then their episodes, are resampled.
+    """Return the 95 % bootstrap interval of a measure's mean over runs, resampling runs, then their episodes.
 
     :param runs: The goals that the episodes of each run reached.
     :param measure: Function of the goals of one run.

@@ -50,7 +50,7 @@ def draw_trajectories(axes: Any, maze: Maze, goals: np.ndarray, paths: Sequence[
 
 
 def draw_curves(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    """Plot goals reached, and the success rate, over environment steps: a line per method, thin ones per seed.
+    """Plot goals reached and success rate over environment steps: a thick line per method, a thin one per seed.
 
     :param rows: Rows of the table.
     :param path: The .png file.
@@ -89,7 +89,7 @@ def _curves(rows: Sequence[Mapping[str, str]], maze: str, name: str) -> dict[str
 
 
 def draw_fronts(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    """Plot goals reached against steps to goal, one point per temperature; hollow below 95 % success.
+    """Plot goals reached against steps to goal, one point per temperature, hollow if success is below 95 %.
 
     :param rows: The last rows of runs that differ in the temperature.
     :param path: The .png file.

@@ -22,9 +22,9 @@ class Segment(NamedTuple):
     """A finished segment of a training."""
 
     model: OffPolicyAlgorithm
-    behavior: list[int]  # the goals of the training episodes in it
-    seconds: float  # of all segments so far, evaluations not included
-    rows: list[dict[str, Any]]  # of the segments before; the caller adds to them
+    behavior: list[int]  # goals of its training episodes
+    seconds: float  # CPU time of all segments so far, without evaluations
+    rows: list[dict[str, Any]]  # of all segments before; the caller appends this segment's
 
 
 def segments(
@@ -40,16 +40,16 @@ def segments(
 ) -> Iterator[Segment]:
     """Train, and yield after every segment; the rows are saved with the model before the next one.
 
-    A finished training, of which :func:`finished_rows` has the rows, yields nothing.
+    A finished training, whose rows :func:`finished_rows` returns, yields nothing.
 
-    Each segment begins with reset environments and a seed of its own, so that an interrupted training, which continues
+    Each segment begins with reset environments and a seed of its own, so that an interrupted training, which resumes
     from its last checkpoint, ends with the same numbers as an uninterrupted one.
 
     :param run: The run.
     :param algorithm: Name of the algorithm in the registry.
     :param new: Returns the model to start with.
     :param envs: Environments for training.
-    :param n_steps: Number of environment steps at which the training ends; those of ``new`` are included.
+    :param n_steps: Number of environment steps at which the training ends, including those of the model from ``new``.
     :param every: Number of environment steps of a segment.
     :param seed: Seed of the training.
     :param explore: Share of a segment's environment steps, at its beginning, that have randomly held actions.

@@ -38,8 +38,8 @@ class Method:
 
     :param label: Name in plots.
     :param algorithm: Name in the registry.
-    :param arguments: Arguments that differ from the algorithm's own defaults and those of all methods.
-    :param temperature: The argument that decides how random the policy is: "target_entropy", "action_noise", or the
+    :param arguments: Arguments that differ from the algorithm's defaults and from :data:`SHARED`.
+    :param temperature: The argument that controls the policy's randomness: "target_entropy", "action_noise", or the
         "beta" of a log-distance.
     """
 
@@ -49,7 +49,7 @@ class Method:
     temperature: str = "target_entropy"
 
 
-# A step changes the return by less than one: from the default, 1, the temperature would first have to fall by far
+# A step changes the return by less than one: from the default, 1, the temperature would first have to fall a long way
 _ENTROPY = {"ent_coef": "auto_0.1"}
 METHODS = {
     "td3": Method("TD3", "td3", temperature="action_noise"),
@@ -82,7 +82,7 @@ def new_model(method: Method, envs: VecEnv, temperature: float, seed: int, **arg
 
     :param method: One of :data:`METHODS`.
     :param envs: Environments for training.
-    :param temperature: Target of the entropy, in nats; for TD3, standard deviation of the exploration noise; with a
+    :param temperature: Entropy target in nats; for TD3, standard deviation of the exploration noise; with a
         log-distance, its β.
     :param seed: Seed of networks and actions.
     :param arguments: Arguments that replace those of :data:`SHARED`.
@@ -100,7 +100,7 @@ def new_model(method: Method, envs: VecEnv, temperature: float, seed: int, **arg
 
 
 def fill_buffer(model: OffPolicyAlgorithm, n_steps: int, seed: int) -> None:
-    """Fill the replay buffer of a new model with at least ``n_steps`` steps of randomly held actions."""
+    """Add steps with randomly held actions to the replay buffer until the model has made ``n_steps`` steps or more."""
     envs, buffer = model.get_env(), model.replay_buffer
     assert envs is not None and buffer is not None
     policy, state, starts = Hold(envs.action_space, *HELD_STEPS, seed=seed), None, None
@@ -114,9 +114,9 @@ def fill_buffer(model: OffPolicyAlgorithm, n_steps: int, seed: int) -> None:
 
 
 class BehaviorGoals(BaseCallback):
-    """Collect the goals that the episodes of a training reach, where a critic that loses goals shows first.
+    """Collect the goals that training episodes reach, which are the first sign of a critic that loses goals.
 
-    :param report: Is called with the number of steps so far.
+    :param report: Called with the number of steps so far.
     """
 
     def __init__(self, report: Callable[[int], None]) -> None:
@@ -149,16 +149,16 @@ def play(
     goals: Sequence[int] | None = None,
     max_steps: int | None = None,
 ) -> Episodes:
-    """Play episodes with sampled actions. This sets the seed of all random generators.
+    """Play episodes with sampled actions, after seeding all random generators.
 
-    The actions of a deterministic policy have its exploration noise, as in training.
+    A deterministic policy acts with its exploration noise, as in training.
 
     :param model: The agent.
     :param maze: Name of the map.
     :param n_episodes: Number of episodes.
     :param seed: Seed of the actions.
     :param obstacles: Whether the obstacles are closed.
-    :param goals: The goals that count; None stands for all.
+    :param goals: The goals that count; None for all.
     :param max_steps: Maximum number of steps of an episode; None chooses the map's own.
     """
     model.set_random_seed(seed)
@@ -201,7 +201,7 @@ def _play(
 def _exploration_noise(model: OffPolicyAlgorithm, n_envs: int) -> VectorizedActionNoise | None:
     """Return the model's exploration noise, (n_envs, actions) at each call; None for a stochastic policy."""
     noise = model.action_noise
-    if isinstance(noise, VectorizedActionNoise):  # of the environments for training
+    if isinstance(noise, VectorizedActionNoise):  # for the training environments
         noise = noise.base_noise
     return None if noise is None else VectorizedActionNoise(noise, n_envs)
 

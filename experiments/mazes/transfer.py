@@ -1,9 +1,9 @@
 """Is a policy that reaches several goals a better start for learning one of them? Steps until 90 % success.
 
-The reward then counts one goal alone, and the others are free cells. Pre-trained agents begin with networks, optimizers
-and temperature of a training with all goals, which did not know which one would count; their buffer is empty. All begin
-with the same number of steps with randomly held actions, which count as well. A training ends when 90 % of its sampled
-episodes reach the goal, which is measured at regular intervals. It is repeated for each goal of the map.
+Only one goal is rewarded, and the others are free cells. Pre-trained agents start with the networks, optimizers and
+temperature of a training with all goals, and an empty replay buffer. All agents start with the same number of steps
+with randomly held actions, which are included in the count. A training ends when 90 % of its sampled episodes reach the
+goal, which is measured at regular intervals. It is repeated for each goal of the map.
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ def prepare(settings: dict[str, Any], run: Run) -> None:
 
 
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
-    """Train for one goal, and return a row per evaluation; the first one is that of the start."""
+    """Train for one goal, and return a row per evaluation; the first one is before training."""
     th.set_num_threads(1)
     method, maze, goals = METHODS[settings["method"]], settings["maze"], [settings["goal"]]
     envs = make_envs(maze, settings["reward"], goals, settings["max_steps"])
@@ -159,7 +159,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Plot the success rate during the trainings, mean over goals and seeds; it stays as it is after an early end."""
+    """Plot the success rate during training, mean over goals and seeds; after an early end, it stays constant."""
     from matplotlib.figure import Figure as Plot
 
     groups = by_training([row for result in results for row in result.rows])

@@ -2,9 +2,9 @@
 
 The data follow the source: 50 steps of Gymnasium's pendulum, fully observed, with controls from an Ornstein-Uhlenbeck
 process, clipped to the pendulum's limits. From a trajectory's first observation and its controls, models generate the
-rest, with noise where they have it. The table has the mean absolute difference to the true trajectory (MAD), for which
-the source reports 0.154 (its DVBF) and 0.192 (its flows). One run has the controls one step late, as in the source.
-Training uses windows of 20 steps that start anywhere in a trajectory, because errors near the top grow fast.
+rest, with process noise if they have any. The table has the mean absolute difference from the true trajectory (MAD),
+for which the source reports 0.154 (its DVBF) and 0.192 (its flows). One run has the controls one step late, as in the
+source. Training uses windows of 20 steps that start anywhere in a trajectory, because errors near the top grow fast.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ SEEDS = {"smoke": 1, "quick": 1, "paper": 5}
 LENGTH, OBS_DIM, ACT_DIM = 50, 3, 1
 SPLIT = {"training": 500, "validation": 128, "test": 128}
 METHODS: dict[str, dict[str, Any]] = {
-    # First states that are generated from the first observation alone must be inferred from it alone
+    # Without smoothing, the initial state is inferred from the first observation alone, as for generation
     "A: initial state": {"posterior": "initial_state", "smoothing": False},
     "B: trajectory flow": {"posterior": "trajectory_iaf", "smoothing": True},
     "C: step flow": {"posterior": "step_iaf", "smoothing": True},
@@ -107,7 +107,7 @@ def generate(
 ) -> tuple[th.Tensor, th.Tensor]:
     """Return true and generated trajectories, (n, 50, 3).
 
-    A filter draws the first state given the first observation alone; a smoother given all observations, which is the
+    A filter draws the first state given the first observation alone. A smoother draws it given all observations, the
     only case that it was trained for.
     """
     observed = x if smoothing else x[:, :1]

@@ -23,12 +23,12 @@ def fit(
     run: Run,
     validate: Callable[[], dict[str, float]],
 ) -> History:
-    """Train model and posterior on sequences; return fifty measurements during training.
+    """Train model and posterior on sequences; return about fifty measurements during training.
 
     :param x: Observations, (n, T + 1, obs_dim).
     :param u: Controls, (n, T, act_dim).
     :param settings: n_updates, batch_size, learning_rate, anneal_updates, and the length of the training windows.
-    :param run: Run of the training, which resumes there after an interruption.
+    :param run: The run, from whose checkpoint an interrupted training resumes.
     :param validate: Returns the measurements.
     """
     parameters = [*model.parameters(), *posterior.parameters()]

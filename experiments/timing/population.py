@@ -1,11 +1,11 @@
 """Environment steps per second of a population of controllers, as a multiple of the straightforward loop.
 
 The loop is that of public World Models code: one official environment after another, and for each frame the whole
-autoencoder (decoder included) and one step of memory and controller, for this environment alone. Ours steps
+autoencoder (decoder included) and one step of memory and controller, for this environment alone. Ours steps several
 environments with the fast renderer at the same time, encodes their frames in one batch, and leaves out the decoder.
-Weights are random, with the paper's sizes; controllers have small random weights, with which the cars drive about;
-resets count. The cases take turns, so that a change of the machine's speed affects all of them equally. Medians over
-the rounds.
+Networks have the paper's sizes and random weights; those of the controllers are small, so that the cars drive about.
+Resets are included. The cases take turns, so that a change of the machine's speed affects all of them equally. Rates
+are medians over rounds.
 """
 
 import statistics

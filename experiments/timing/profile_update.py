@@ -1,8 +1,8 @@
 """Where the time of one default gradient step of SACARDAE goes.
 
 HalfCheetah's sizes, batch size 256, one thread; CPU milliseconds of each part, medians over gradient steps. Backward
-passes and optimizers are counted in the update that they belong to, and again on lines of their own (in parentheses:
-contained in other lines).
+passes and optimizers are counted in the update that they belong to, and again in rows of their own; the names of rows
+that other rows contain are in parentheses.
 """
 
 import functools

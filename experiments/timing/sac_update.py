@@ -1,17 +1,16 @@
 """Cost of one gradient step, as a multiple of Stable-Baselines3's SAC.
 
 Four tables: `update`, the defaults at HalfCheetah's and Humanoid's sizes; `paper`, the paper's settings at the sizes
-of three environments, beside the straightforward form of the same mathematics; `scaling`, how the cost of the default
+of three environments, compared with a straightforward form of the same mathematics; `scaling`, how the default's cost
 grows with batch size, action samples, action dimension and width; `critics`, the kinds of critics at two widths
 (SimBa's critics have half the width: their blocks are four times as wide inside). The replay buffer has random
 transitions; the batch size is 256 unless stated otherwise.
 
 The cases of a table take turns in one process, so that a change of the machine's speed affects all of them equally. In
-a turn, a case makes as many steps in a row as it takes to include everything that is done less often than in every
-step: SACARDAE's correction of the log-density in every 50th, the update of CrossQ's actor in every third. CPU time
-stands beside wall time, because other work on the machine lengthens only the latter. GFLOP are counted by torch's
-counter (matrix products only), and their rate is given as a fraction of the best rate of one large product in the same
-process.
+a turn, a case takes enough consecutive steps to include what does not happen in every step: SACARDAE's correction of
+the log-density every 50 steps, and the update of CrossQ's actor every three. CPU time is given as well as wall time,
+because other work on the machine lengthens only the latter. GFLOP are counted by torch's counter (matrix products
+only), and their rate is given as a fraction of the best rate of one large product in the same process.
 """
 
 import statistics
@@ -169,7 +168,7 @@ class Measurements:
         self.peak_mb = self.gflop = float("nan")
 
     def warm_up(self) -> None:
-        """Make the first steps, and measure memory and arithmetic in the last of them."""
+        """Take the first steps, and measure memory and arithmetic in the last of them."""
         self.train(WARM_UP)
         self.peak_mb = self._peak_mb()
         # The counter sees through neither compiled code nor torch.autograd.grad: the plain form does the same products
@@ -250,7 +249,7 @@ def result_rows(measurements: Sequence[Measurements], common: dict[str, Any]) ->
     return rows
 
 
-# Turns, and steps of a case in each of them; a step of the paper's settings takes seconds
+# Number of turns, and of a case's steps in each; a step with the paper's settings takes seconds
 REPEATS = {"update": 12, "paper": 7, "scaling": 6, "critics": 6}
 STEPS = {"update": CORRECTION_INTERVAL, "paper": 1, "scaling": CORRECTION_INTERVAL, "critics": 3 * CORRECTION_INTERVAL}
 

@@ -1,8 +1,8 @@
-"""Environment steps per second of `learn()`, beside Stable-Baselines3's SAC.
+"""Environment steps per second of `learn()`, compared with Stable-Baselines3's SAC.
 
-Everything counts: the simulator, acting, the replay buffer, one gradient step per environment step (batch size 256, one
-thread, hidden layers of 256 units). The algorithms take turns in one process, so that a change of the machine's speed
-affects all of them equally. Medians over the rounds.
+Everything is included: the simulator, acting, the replay buffer, one gradient step per environment step (batch size
+256, one thread, hidden layers of 256 units). The algorithms take turns in one process, so that a change of the
+machine's speed affects all of them equally. Rates are medians over rounds.
 """
 
 import statistics

@@ -1,7 +1,6 @@
 """Time of an update of the MNIST autoencoders, with MLP networks and 128 images.
 
-All methods take turns in one process with one thread. Times are of the processor, so that other programs change them
-little.
+All methods take turns in one process with one thread. Times are CPU times, which other programs hardly affect.
 """
 
 import statistics

@@ -97,7 +97,7 @@ def test_the_library_names_no_option_of_the_command() -> None:
             "--env must have Box actions for this algorithm, got Discrete(2)",
         ),
         (FileExistsError(17, "File exists", "a/b"), "File exists: a/b"),
-        (EOFError("No data left in file"), "a file is empty, cut off or no file of this kind: No data left in file"),
+        (EOFError("No data left in file"), "a file is empty, truncated or of the wrong kind: No data left in file"),
     ],
 )
 def test_errors_of_other_libraries(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:

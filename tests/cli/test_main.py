@@ -81,7 +81,7 @@ EVALUATE, COLLECT = ("evaluate", *SAC), ("collect-demos", *SAC)
         (("record", *PRETRAINED, "-f", "nowhere"), ["--folder must be left out with the model", "'nowhere'"]),
         (("record", *PRETRAINED, "--exp-id", "7"), ["--exp-id must be left out with the model", "'7'"]),
         (("enjoy", *PRETRAINED, "--no-render", "--load-best"), ["--load-best must be left out with the model"]),
-        (("train", *ALGO, "--device", "foo"), ["--device must be auto or one of PyTorch", "'foo'"]),
+        (("train", *ALGO, "--device", "foo"), ["--device must be auto or a PyTorch device", "'foo'"]),
         (("train", *ALGO, "-i", "missing.zip"), ["-i must be the .zip of a saved model", "missing.zip"]),
         (("train", *ALGO, "-conf", "file"), ["-conf must be a .yml or .py file, or a module", "'file'"]),
         (("train", *ALGO, "-conf", "no_such"), ["-conf must be a .yml or .py file, or a module", "'no_such'"]),

@@ -34,10 +34,10 @@ def test_what_fits() -> None:
         (Episode(actions=np.zeros((3, 2))), r"`.*\.actions` must have rows of shape \(1,\), got \(2,\)"),
         (Episode(observations=np.full((4, 3), np.nan)), r"`.*\.observations` must be finite, got 12 of 12"),
         (Episode(rewards=np.array([0, np.inf, 0])), r"`.*\.rewards` must be finite, got 1 of 3"),
-        (Episode(actions=np.full((3, 1), 2.5)), r"`.*\.actions` must be in the range of Box.*, got 2\.5, and 3 such"),
+        (Episode(actions=np.full((3, 1), 2.5)), r"`.*\.actions` must be in the range of Box.*, got 2\.5 \(.*: 3\)"),
         (Episode(observations=np.full((4, 3), 9.0)), r"`.*\.observations` must be in the range of Box"),
-        (Episode(observations={"a": np.zeros((4, 3))}), r"`.*\.observations` must be an array"),
-        (Episode(observations=np.array([["x"] * 3] * 4)), r"`.*\.observations` must have numbers, got <U1"),
+        (Episode(observations={"a": np.zeros((4, 3))}), r"`.*\.observations` must be an array, got a dictionary"),
+        (Episode(observations=np.array([["x"] * 3] * 4)), r"`.*\.observations` must be numeric, got <U1"),
     ],
 )
 def test_what_does_not(episode: Episode, message: str) -> None:

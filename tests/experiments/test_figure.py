@@ -133,7 +133,7 @@ def test_a_figure_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Monk
     for already in (0, 2):
         result = CliRunner().invoke(app, ["reproduce", "figS2", "--seeds", "1", "--jobs", "1", "--out", "out"])
         assert result.exit_code == 0, result.output
-        assert f"2 runs, {already} of them finished before" in result.output
+        assert f"2 runs, {already} already finished" in result.output
         assert "AR-DAE (|σ|)" in result.output
     rows = read_csv(tmp_path / "out" / "figS2_quick.csv")
     assert len(rows) == 6 and {"method", "seed", "sigma", "error", "torch", "ardae_rl"} <= set(rows[0])

@@ -25,7 +25,7 @@ from experiments.figure import needed
             {"method": "airl-proximal"},
             "`env_id` must be one of HalfCheetah-v5, .* got 'Pendulum-v1'",
         ),
-        (imitation_transfer, {"env": "CartPole-v1"}, "`env` must be Pendulum-v1 or an environment of MuJoCo, .* got"),
+        (imitation_transfer, {"env": "CartPole-v1"}, "`env` must be Pendulum-v1 or a MuJoCo environment, .* got"),
     ],
 )
 def test_arguments_that_are_refused(experiment: Any, arguments: dict[str, Any], words: str) -> None:

@@ -218,7 +218,7 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
     assert "failed: RuntimeError: on purpose" in table
     table = (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text()
     result = CliRunner().invoke(app, arguments)
-    assert "2 runs, 1 of them finished before" in result.output
+    assert "2 runs, 1 already finished" in result.output
     assert (out / "Pendulum-v1" / "sac_0" / "evaluations.csv").read_text() == table
 
     result = CliRunner().invoke(app, ["report", str(out)])
@@ -265,8 +265,8 @@ def test_the_command_and_its_report(tmp_path: Path) -> None:
         (["--seeds", "0"], "--seeds must be >= 1, got 0"),
         (["--steps", "25", "--eval-freq", "10"], "--steps must be a multiple of --eval-freq, 10, got 25"),
         (["--jobs", "0"], "--jobs must be >= 1, got 0"),
-        (["--envs", ""], "--envs must have one name or several different ones, got ''"),
-        (["--algos", "sac, tqc,sac"], "--algos must have one name or several different ones, got 'sac, tqc, sac'"),
+        (["--envs", ""], "--envs must be one or more different names, got ''"),
+        (["--algos", "sac, tqc,sac"], "--algos must be one or more different names, got 'sac, tqc, sac'"),
         (["--gpus", "1"], "--gpus must be 0 without --ray, got 1"),
     ],
 )
@@ -284,7 +284,7 @@ def test_finished_runs_of_other_settings_are_safe(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "finished.json").write_text(json.dumps(settings | {"steps": 1000}))
     with pytest.raises(
-        ValueError, match=r"`folder` must not have a run of other settings, got .* steps \(1000, now 90\)"
+        ValueError, match=r"`folder` must not have a run with other settings, got .* steps \(1000, now 90\)"
     ):
         benchmark("classic", ["sac"], ["Pendulum-v1"], **given)
     assert (folder / "finished.json").exists()
@@ -303,7 +303,8 @@ def test_the_environment_is_recorded_and_compared(tmp_path: Path, monkeypatch: p
     assert json.loads((tmp_path / "environment.json").read_text())["id"] == "Pendulum-v1"
     changed = replace(gym.spec("Pendulum-v1"), kwargs={"g": 5.0})
     monkeypatch.setitem(gym.registry, "Pendulum-v1", changed)
-    with pytest.raises(ValueError, match=r"`env` must be what it was .* Pendulum-v1 has another kwargs .*, now .*5\.0"):
+    message = r"`env` must be the environment that .*, got Pendulum-v1, which differs in kwargs .*, now .*5\.0"
+    with pytest.raises(ValueError, match=message):
         keep_environment(tmp_path, "Pendulum-v1")
 
 
@@ -325,7 +326,7 @@ def test_another_physics_engine_does_not_resume_a_run(
     assert list(recorded_engine(tmp_path)) == engines
     monkeypatch.setattr(environment, "package_versions", lambda: {"mujoco": "3.1", "box2d": "2.4"})
     if engines:
-        with pytest.raises(ValueError, match=rf"has another engine \({{'{engines[0]}': '.*'}}, now {{.*}}\)"):
+        with pytest.raises(ValueError, match=rf"differs in engine \({{'{engines[0]}': '.*'}}, now {{.*}}\)"):
             keep_environment(tmp_path, env_id)
     else:
         keep_environment(tmp_path, env_id)

@@ -67,7 +67,7 @@ UP = np.arange(5.0)
         # Of the 252 divisions, only the opposite one is as extreme
         (UP + 5, "b is better than a: it ends higher in 100 % of pairs of runs (p = 0.0079, 95 % bootstrap interval "),
         (UP - 5, "b is worse than a: it ends higher in only 0 % of pairs of runs (p = 0.0079, 95 % bootstrap "),
-        (UP, "These runs do not tell whether b is better than a: it ends higher in 50 % of pairs of runs (p = 1, "),
+        (UP, "These runs do not show whether b is better than a: it ends higher in 50 % of pairs of runs (p = 1, "),
         (UP[:4] + 5, "b is better than a: it ends higher in 100 % of pairs of runs (p = 0.016)."),
     ],
 )
@@ -205,11 +205,11 @@ def test_a_report_says_how_its_runs_differ(tmp_path: Path) -> None:
     assert differences(read_protocols({"": out})) == []
     write_json(out / "A" / "sac_0" / "environment.json", {"engine": {"mujoco": "3.2"}})
     assert differences(read_protocols({"": out, " (before)": before})) == [
-        "A, runs of different learning_starts (100: sac, tqc; 50: sac (before))",
-        "A, runs of different mujoco (3.2: sac; unknown: sac (before), tqc)",
+        "A, runs that differ in learning_starts (100: sac, tqc; 50: sac (before))",
+        "A, runs that differ in mujoco (3.2: sac; unknown: sac (before), tqc)",
     ]
     report(out, {"before": before})
-    assert "\n- A, runs of different learning_starts (100: sac" in (out / "report.md").read_text()
+    assert "\n- A, runs that differ in learning_starts (100: sac" in (out / "report.md").read_text()
 
 
 def test_different_numbers_of_episodes_are_not_compared(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_discrete_actions(space: spaces.Space[Any]) -> None:
     ("space", "message"),
     [
         (spaces.Discrete(3, start=1), r"`action_space` must start at 0, got Discrete\(3, start=1\)"),
-        (spaces.Box(0, 3, (2,), np.int64), r"`action_space` must have real numbers, got Box\(0, 3, \(2,\), int64\)"),
+        (spaces.Box(0, 3, (2,), np.int64), r"`action_space` must have a floating-point dtype, got Box\(0, 3, .*int"),
     ],
     ids=str,
 )

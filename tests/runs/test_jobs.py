@@ -98,7 +98,7 @@ def test_a_run_of_other_settings_is_never_lost(name: str, tmp_path: Path) -> Non
     write_json(tmp_path / "old" / name, {"name": "old", "value": 1, "steps": [10]})
     (tmp_path / "old" / "checkpoint.pt").touch()
     runs: list[dict[str, Any]] = [{"name": "new", "value": 2}, {"name": "old", "value": 2, "steps": (10,)}]
-    message = r"`folder` must not have a run of other settings, got .*old, whose run differs in value \(1, now 2\);"
+    message = r"`folder` must not have a run with other settings, got .*old, whose run differs in value \(1, now 2\);"
     with pytest.raises(ValueError, match=message):
         run_missing(partial(_work, tmp_path / "log"), partial(_folder, tmp_path), runs, processes(jobs=1))
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([name, "checkpoint.pt", "old"])
@@ -252,7 +252,7 @@ def test_a_damaged_checkpoint_is_named(content: bytes | None, tmp_path: Path) ->
     list(Walk().steps(Run(tmp_path)))
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:100] if content is None else content)
-    with pytest.raises(ValueError, match=r"got a damaged .*checkpoint\.pt; delete it to begin anew"):
+    with pytest.raises(ValueError, match=r"got a damaged .*checkpoint\.pt; delete it to start over"):
         list(Walk().steps(Run(tmp_path)))
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from ardae_rl import SACARDAE
 from ardae_rl.sac_ardae import CnnPolicy, MlpPolicy, MultiInputPolicy
 from ardae_rl.sac_ardae.density import EncodedStates, pre_tanh_log_prob, pre_tanh_score
+from ardae_rl.score import IMMSE
 from tests.common.models import assert_same_predictions
 from tests.sac_ardae.small import POLICY_KWARGS, SCORE_KWARGS, make
 
@@ -107,6 +108,14 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message) as error:
         policy(**arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("normalization", ["immse", IMMSE()])
+def test_immse_takes_no_fixed_noise(normalization: str | IMMSE) -> None:
+    """The loss of the output noise needs noise of a fixed scale, which this normalizer does not support."""
+    model = policy(score_kwargs={"normalization": normalization})
+    assert model.actor.output_noise > 0
+    assert (model.estimator.loss, model.estimator.noise.distribution) == ("cv", "normal")
 
 
 @pytest.mark.parametrize("frame", ["center", "none"])

@@ -443,6 +443,7 @@ def test_scale_equivariance() -> None:
             {"normalization": "importance", "normalization_kwargs": {"proposal_scale": 0}},
             "`proposal_scale` must be positive, got 0",
         ),
+        ({"normalization": "immse", "normalization_kwargs": {"n_levels": 1}}, "`n_levels` must be >= 2, got 1"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -537,7 +538,7 @@ def test_estimators_without_a_density_refuse_to_give_one() -> None:
     with pytest.raises(ValueError, match=message):
         make("score alone").log_prob(th.ones(4, 2))
     for form in ("score", "paper, score"):
-        with pytest.raises(ValueError, match="`parameterization` must be 'energy' to have a ln Z, got 'score'"):
+        with pytest.raises(ValueError, match="`parameterization` must be 'energy' to have an ln Z, got 'score'"):
             make(form).log_partition_estimate()
 
 

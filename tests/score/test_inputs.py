@@ -54,8 +54,8 @@ def test_a_double_estimator_takes_floats() -> None:
     [
         ("text", "`x` must be a tensor or an array of numbers, got str"),
         (np.array([["a", "b"]]), "`x` must be a tensor or an array of numbers, got ndarray"),
-        (np.ones((4, 2), bool), r"`x` must have real numbers, got torch\.bool"),
-        (np.ones((4, 2), complex), r"`x` must have real numbers, got torch\.complex128"),
+        (np.ones((4, 2), bool), r"`x` must be real numbers, got torch\.bool"),
+        (np.ones((4, 2), complex), r"`x` must be real numbers, got torch\.complex128"),
     ],
 )
 def test_what_are_no_numbers(values: Any, message: str) -> None:

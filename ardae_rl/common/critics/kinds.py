@@ -16,7 +16,7 @@ CriticModule = TypeVar("CriticModule", bound=nn.Module)
 
 @dataclass(frozen=True)
 class MLPCritics:
-    """SB3's critics: perceptrons, with target networks that follow them slowly.
+    """SB3's critics: perceptrons with slowly updated target networks.
 
     Other kinds override what differs. The critics themselves are an SB3 module from ``policy.make_critic``.
 
@@ -29,7 +29,7 @@ class MLPCritics:
 
     # Whether target networks give Q(s', a'); otherwise the critics themselves do
     has_targets: ClassVar[bool] = True
-    # Number of gradient steps of the critics for each one of everything else
+    # Number of gradient steps on the critics per gradient step on everything else
     policy_delay: ClassVar[int] = 1
     widths: ClassVar[tuple[int, ...]] = (256, 256)
     # Default arguments of Adam, for actor and critics
@@ -62,7 +62,7 @@ class MLPCritics:
         return critic
 
     def updates_actor(self, n_updates: int) -> bool:
-        """Return whether the gradient step of this number, counted from 1, updates actor and temperature as well."""
+        """Return whether the gradient step with this number, counted from 1, updates actor and temperature as well."""
         return n_updates % self.policy_delay == 0
 
     def paired_values(
@@ -91,7 +91,7 @@ class SimbaCritics(MLPCritics):
 
     Reference: Lee et al. (2025), https://arxiv.org/abs/2410.09754. The widths of ``net_arch`` are those of the residual
     stream, once per block; a block is four times as wide inside. The default, two blocks of 128, is narrower than
-    theirs (512), and meant for CPUs. The actor, and its observations, are those of the algorithm.
+    theirs (512), and meant for CPUs. The actor and its observations are unchanged.
 
     Example:
 
@@ -110,13 +110,13 @@ class SimbaCritics(MLPCritics):
 
 @dataclass(frozen=True)
 class CrossQCritics(MLPCritics):
-    """CrossQ's critics: batch renormalization in the place of target networks.
+    """CrossQ's critics: batch renormalization instead of target networks.
 
     Reference: Bhatt et al. (2024), https://openreview.net/forum?id=PczQtTsTIX. A single forward pass of (s, a) and
     (s', a') normalizes both by their common statistics. The actor's loss uses the running statistics. Actor,
     temperature and SACARDAE's score estimator are updated at every third gradient step, and Adam's β₁ is 0.5. The
     authors use ``learning_rate=1e-3``. The default, two layers of 256, is narrower than theirs (2048) and sb3-contrib's
-    (1024), and meant for CPUs. The actor is that of the algorithm, without batch renormalization.
+    (1024), and meant for CPUs. The actor is unchanged, without batch renormalization.
 
     Example:
 
@@ -124,7 +124,7 @@ class CrossQCritics(MLPCritics):
     >>> policy_kwargs = {"critic": "crossq", "critic_kwargs": {"policy_delay": 2}}
     >>> model = SACGaussian("MlpPolicy", "Pendulum-v1", learning_rate=1e-3, policy_kwargs=policy_kwargs)
 
-    :param policy_delay: Number of gradient steps of the critics for each one of actor, temperature and score estimator.
+    :param policy_delay: Number of gradient steps on the critics per step on actor, temperature and score estimator.
     :param momentum: Weight of a batch in the running statistics.
     :param eps: Number that is added to the variance.
     :param warmup_steps: Number of gradient steps with plain batch normalization.

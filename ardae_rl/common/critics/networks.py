@@ -40,7 +40,7 @@ def residual_network(n_observation: int, n_in: int, n_out: int, widths: list[int
     :param n_in: Number of inputs.
     :param n_out: Number of outputs.
     :param widths: Width of the residual stream, once per block.
-    :raises ValueError: If there is no block, or if the widths differ.
+    :raises ValueError: If ``widths`` is empty, or if the widths differ.
     """
     if len(set(widths)) != 1:
         raise ValueError(f"`net_arch` must have one width, repeated for each residual block, got {widths}")
@@ -65,7 +65,7 @@ def renormalized_network(
     :param n_out: Number of outputs.
     :param widths: Widths of the hidden layers.
     :param activation_fn: Activation function.
-    :param momentum: Argument of :class:`BatchRenorm`, as ``eps`` and ``warmup_steps``.
+    :param momentum: Argument of :class:`BatchRenorm`, like ``eps`` and ``warmup_steps``.
     """
     renorm = partial(BatchRenorm, momentum=momentum, eps=eps, warmup_steps=warmup_steps)
     return nn.Sequential(*create_mlp(n_in, n_out, widths, activation_fn, pre_linear_modules=[renorm]))  # type: ignore[list-item]

@@ -63,7 +63,7 @@ class BatchRenorm(nn.Module):
     """Batch renormalization (Ioffe 2017, https://arxiv.org/abs/1702.03275) of activations, as in sb3-contrib's CrossQ.
 
     It normalizes by the running statistics, and by those of the batch inside :func:`batch_statistics`, where it also
-    updates the running ones. The mode of the surrounding network has no influence, so that a critic can be evaluated
+    updates the running ones. The training mode of the network has no influence, so that a critic can be evaluated
     anywhere without changing it. In the first updates, it is plain batch normalization; afterwards the statistics of
     the batch are corrected towards the running ones.
 
@@ -106,7 +106,7 @@ class BatchRenorm(nn.Module):
         if not self.collects:
             scale = self.scale * (self.running_var + self.eps).rsqrt()
             return th.addcmul(self.bias - self.running_mean * scale, x, scale)
-        # Reading the counter would make a GPU wait, and is impossible while recording a CUDA graph
+        # Reading the counter would make the host wait for a GPU, and is impossible while recording a CUDA graph
         plain = x.device.type == "cpu" and bool(self.running_steps <= self.warmup_steps)
         y = self._normalized(x) if plain else self._renormalized(x)
         with th.no_grad():
@@ -128,7 +128,7 @@ class BatchRenorm(nn.Module):
             r = ((var + self.eps).sqrt() / running_std).clamp(1 / self.MAX_SCALE, self.MAX_SCALE)
             d = ((mean - self.running_mean) / running_std).clamp(-self.MAX_SHIFT, self.MAX_SHIFT)
             r, d = th.where(warm, r, 1.0), th.where(warm, d, 0.0)
-        # A unit that is zero in the whole batch has no variance, at which the square root has no derivative
+        # A unit that is zero in the whole batch has zero variance, where the square root has no derivative
         center = mean - d / r * var.clamp_min(1e-12).sqrt()
         y = (x - center) / (var / r**2 + self.eps).sqrt()
         with th.no_grad():

@@ -15,8 +15,8 @@ from ardae_rl.common.critics.kinds import make_critics
 class TQCPolicy(ContribTQCPolicy):
     """TQC's policy with its own quantile critics, or with SimBa's networks in them.
 
-    CrossQ's critics need a gradient step of their own, which TQC's is not. The module imports sb3-contrib (extra
-    ``zoo``). In RL Zoo, this is ``policy: 'ardae_rl.common.critics.tqc.TQCPolicy'``.
+    CrossQ's critics are not available, because they need a gradient step that differs from TQC's. The module imports
+    sb3-contrib (extra ``zoo``). In RL Zoo, this is ``policy: 'ardae_rl.common.critics.tqc.TQCPolicy'``.
 
     Example:
 
@@ -29,7 +29,7 @@ class TQCPolicy(ContribTQCPolicy):
     :param lr_schedule: Learning rate schedule of actor and critics.
     :param critic: "mlp" or "simba".
     :param kwargs: Arguments of sb3-contrib's ``TQCPolicy``.
-    :raises ValueError: For another kind of critics.
+    :raises ValueError: For any other kind of critics.
     """
 
     def __init__(

@@ -21,15 +21,15 @@ def annealed_estimate(
 ) -> Estimate:
     """Return ln p(x) from chains of Hamiltonian steps between a proposal q and p(x, z), through q^(1-t) p(x, z)^t.
 
-    Steps are taken in the coordinates in which q has the covariance I. Their size is adapted to the acceptance of the
-    step before, for each image; the bias by this adaptation is negligible beside the standard error.
+    Steps are taken in coordinates in which q has covariance I. For each image, their size is adapted to the acceptance
+    rate of the previous step; the bias from this adaptation is negligible compared to the standard error.
 
     :param log_joint: ln p(x, z), differentiable.
     :param start: q.
     :param n_chains: Number of chains per image.
     :param n_temperatures: Number of temperatures t after 0, spaced evenly.
     :param n_leapfrog: Number of leapfrog steps at each temperature.
-    :param acceptance: Rate of acceptance to which the step size is adapted.
+    :param acceptance: Acceptance rate to which the step size is adapted.
     """
     z, log_q = start.sample(n_chains)
     local = start.to_local(z)
@@ -55,7 +55,7 @@ Target = Callable[[th.Tensor], tuple[th.Tensor, th.Tensor, th.Tensor]]
 def _hamiltonian_step(
     target: Target, z: th.Tensor, size: th.Tensor, n_leapfrog: int
 ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
-    """Return the next points with ln q and ln p(x, z) there, and the rate of acceptance of each image."""
+    """Return the next points with ln q and ln p(x, z) there, and the acceptance rate of each image."""
     momentum = th.randn_like(z)
     value, log_q, log_p, gradient = _with_gradient(target, z)
     energy = value - 0.5 * momentum.square().sum(-1)

@@ -13,7 +13,7 @@ from experiments.ardae_paper.mnist.posteriors import GaussianHead, GaussianPoste
 
 
 class Bound(nn.Module, ABC):
-    """A lower bound of ln p(x), or a scalar with its gradient.
+    """A lower bound on ln p(x), or a scalar with its gradient.
 
     :param model: The autoencoder.
     """
@@ -48,13 +48,13 @@ class TractableBound(Bound):
         return (log_likelihood + beta * rest).mean()
 
     def log_weights(self, x: th.Tensor, n: int) -> th.Tensor:
-        """Return log importance weights whose mean is the bound, and whose weights have the mean p(x), (batch, n)."""
+        """Return log importance weights, (batch, n). Their mean is the bound; the mean of the weights is p(x)."""
         log_likelihood, rest = self.terms(x, n)
         return log_likelihood + rest
 
 
 class GaussianBound(TractableBound):
-    """The bound of a Gaussian posterior; in training, its Kullback-Leibler term is in closed form."""
+    """The bound with a Gaussian posterior; in training, its Kullback-Leibler term is in closed form."""
 
     kind = "exact"
 
@@ -80,7 +80,7 @@ class GaussianBound(TractableBound):
 
 
 class AuxiliaryBound(TractableBound):
-    """The auxiliary bound of a hierarchical posterior (Maaløe et al. 2016; Ranganath et al. 2016):
+    """The auxiliary bound with a hierarchical posterior (Maaløe et al. 2016; Ranganath et al. 2016):
 
         ln p(x) ≥ E[ln p(x, z) - ln q(z0|x) - ln q(z|z0, x) + ln h(z0|z, x)].
 
@@ -111,7 +111,7 @@ class AuxiliaryBound(TractableBound):
 
 
 class EstimatedBound(Bound):
-    """The bound of a posterior without a density: the objective has its gradient only, not its value.
+    """The bound with a posterior without a density: the objective has the bound's gradient, but not its value.
 
     :param model: The autoencoder.
     :param entropy: The gradient of the entropy.

@@ -4,7 +4,7 @@ from typing import Any
 
 LATENT_DIM, NOISE_DIM = 32, 100
 QUICK: dict[str, Any] = {
-    "generated": False,  # whether random images take the place of MNIST's
+    "generated": False,  # whether to use random images instead of MNIST's
     "n_updates": 60_000,
     "batch_size": 128,
     "learning_rate": 1e-3,
@@ -82,7 +82,7 @@ PAPER_NETWORK = {
 
 
 def run_settings(budget: str, architecture: str, method: str, seed: int) -> dict[str, Any]:
-    """Return the settings of a run, without data and device."""
+    """Return the settings of a run, except data and device."""
     settings = {
         "name": f"{architecture}_{method}_seed{seed}",
         "architecture": architecture,
@@ -98,7 +98,7 @@ def run_settings(budget: str, architecture: str, method: str, seed: int) -> dict
 
 
 def _entropy(budget: str, architecture: str, method: str) -> dict[str, Any]:
-    """Return the arguments of the gradient of the entropy."""
+    """Return the arguments of the entropy gradient."""
     if method in ("gaussian", "hvi_aux"):
         return {}
     paper = budget == "paper"

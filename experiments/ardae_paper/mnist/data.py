@@ -12,7 +12,7 @@ import torch as th
 from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.optional import require
 
-# SHA-256 of the files without compression: a file compressed anew has another checksum, but the same contents
+# SHA-256 of the uncompressed files: recompression changes the checksum of a compressed file, but not its contents
 IMAGE_FILES = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -35,11 +35,11 @@ class Split(NamedTuple):
 
 
 def read_idx(path: Path, checksum: str | None = None) -> np.ndarray:
-    """Return the array of unsigned bytes in an IDX file, which may be compressed by gzip (LeCun's format).
+    """Return the array of unsigned bytes in an IDX file (LeCun's format), which may be compressed by gzip.
 
     :param path: The file.
     :param checksum: SHA-256 of the uncompressed file.
-    :raises ValueError: For another checksum, or a file that is not of this format.
+    :raises ValueError: For a wrong checksum, or a file that is not in this format.
     """
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
@@ -77,7 +77,8 @@ def pixel_source(folder: Path, binarization: str) -> str:
         return "seed"
     if missing:
         raise FileNotFoundError(
-            f"{folder} has no file {missing[0]}, but another one of Larochelle and Murray. Put all three there, or none"
+            f"{folder} has some of the three files of Larochelle and Murray, but not {missing[0]}. Put all three "
+            "there, or none"
         )
     return "larochelle"
 
@@ -139,7 +140,7 @@ def load_split(folder: Path, binarization: str, seed: int = 0, *, check: bool = 
 
 
 def generated_split(n_images: int = 64) -> Split:
-    """Return random binary images in the place of MNIST's, for runs that only show whether everything works."""
+    """Return random binary images instead of MNIST's, for runs that only check whether everything works."""
     generator = th.Generator().manual_seed(0)
     return Split(*(binarize(th.full((n_images, 784), 0.2), generator) for _ in range(3)))
 
@@ -150,10 +151,10 @@ def binarize(images: th.Tensor, generator: th.Generator | None = None) -> th.Ten
 
 
 def batches(images: th.Tensor, batch_size: int, seed: int, start: int = 0) -> Iterator[th.Tensor]:
-    """Yield minibatches of binary images without end, each epoch in an order and with draws of its own.
+    """Yield minibatches of binary images without end; each epoch has its own order and its own draws.
 
     :param images: (n, n_pixels), with values in [0, 1]. Binary images stay as they are.
-    :param batch_size: Number of images in a batch. What remains of an epoch is left out.
+    :param batch_size: Number of images in a batch. An incomplete last batch of an epoch is dropped.
     :param seed: Seed of order and draws.
     :param start: Number of batches to skip.
     """
@@ -166,7 +167,7 @@ def batches(images: th.Tensor, batch_size: int, seed: int, start: int = 0) -> It
         order = th.randperm(len(images), generator=generator, device=images.device)
         for k in range(per_epoch):
             batch = binarize(images[order[k * batch_size : (k + 1) * batch_size]], generator)
-            if k >= first:  # the draws before it are repeated, so that a resumed run sees the same images
+            if k >= first:  # earlier draws are repeated, so that a resumed run sees the same images
                 yield batch
         start = (epoch + 1) * per_epoch
 

@@ -1,7 +1,8 @@
-"""MNIST with pixels drawn anew in each epoch: five posteriors in three architectures (Lim et al. 2020, Section 6.2).
+"""MNIST with pixels redrawn in each epoch: five posteriors in three architectures (Lim et al. 2020, Section 6.2).
 
-Test ln p(x) by importance sampling from the Laplace approximation of p(z|x), beside the paper's estimate, the evidence
-lower bound and annealed importance sampling. The sixth method is the implicit posterior with the paper's estimator.
+The table has the test ln p(x) by importance sampling from the Laplace approximation of p(z|x), the paper's estimate,
+the evidence lower bound and annealed importance sampling. The sixth method is the implicit posterior with the paper's
+estimator.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The entropy of a posterior without a density, and with it an estimate of the evidence lower bound."""
+"""The density of a posterior that has none in closed form, for an estimate of the evidence lower bound."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _NETWORK: dict[str, Any] = {"hidden": [128, 128], "context_hidden": []}
 
 
 class PosteriorDensity:
-    """ln q(z|x) of a trained posterior, learned from its latents by noise-contrastive estimation against its moments.
+    """ln q(z|x) of a trained posterior, by noise-contrastive estimation against the Gaussian with its moments.
 
     If the density is learned incompletely, it is too close to the Gaussian of the moments; entropy and bound are then
     too high, at most as high as with that Gaussian. On images it was not trained on, the error can have either sign.

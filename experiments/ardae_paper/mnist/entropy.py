@@ -19,19 +19,19 @@ FRAMES = ("moments", "diagonal", "center")
 class EntropyGradient(nn.Module, ABC):
     """Draws a latent per image, with a scalar that has the gradient of the posterior's entropy.
 
-    The estimate of the score is updated first, on latents of the same posteriors. It sees them in a frame that the
-    posterior gives: "moments" (mean zero, covariance I), "diagonal" (mean zero, variances one) or "center" (relative to
+    The score's estimator is updated first, on latents of the same posteriors. It sees them in a frame set by the
+    posterior: "moments" (mean zero, covariance I), "diagonal" (mean zero, variances one) or "center" (relative to
     g(0, x), which only an implicit posterior has).
 
     :param posterior: The posterior.
     :param frame: Name of the frame.
     :param n_latents: Number of latents per image in an update.
     :param n_updates: Number of updates for each update of the posterior, the paper's N_d.
-    :param n_images: Number of images of the batch whose entropy is differentiated, the first ones; None for all. The
-        gradient's mean does not depend on it, and an update uses the same images.
+    :param n_images: Number of images, the first of the batch, on which the entropy's gradient is estimated and the
+        estimator updated; None for all. The gradient's mean does not depend on it.
     """
 
-    optimizer: th.optim.Optimizer  # of the estimate
+    optimizer: th.optim.Optimizer  # of the estimator
 
     def __init__(
         self, posterior: Posterior, frame: str, n_latents: int, n_updates: int = 1, n_images: int | None = None
@@ -44,7 +44,7 @@ class EntropyGradient(nn.Module, ABC):
         self.frame, self.n_latents, self.n_updates, self.n_images = frame, n_latents, n_updates, n_images
 
     def draw(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Update the estimate; return latents (batch, dim) and a scalar with the gradient of the mean entropy.
+        """Update the estimator; return latents (batch, dim) and a scalar with the gradient of the mean entropy.
 
         :param features: Features of images, (batch, n_features), attached to the graph.
         """
@@ -70,7 +70,7 @@ class EntropyGradient(nn.Module, ABC):
 
     @th.no_grad()
     def make_frame(self, features: th.Tensor) -> AffineFrame:
-        """Return the frame for images of these features."""
+        """Return the frame for images with these features."""
         posterior = self._posterior[0]
         if self.frame == "center":
             if not isinstance(posterior, ImplicitPosterior):
@@ -85,7 +85,7 @@ class EntropyGradient(nn.Module, ABC):
 
     @abstractmethod
     def update(self, samples: th.Tensor, context: th.Tensor) -> None:
-        """Make one gradient step on latents (batch, n, dim) in the frame."""
+        """Take one gradient step on latents (batch, n, dim) in the frame."""
 
     @abstractmethod
     def local_score(self, z: th.Tensor, context: th.Tensor) -> th.Tensor:
@@ -119,8 +119,8 @@ class ScoreEntropy(EntropyGradient):
 class ClassifierEntropy(EntropyGradient):
     """The gradient by adversarial variational Bayes with adaptive contrast (Mescheder, Nowozin and Geiger 2017).
 
-    A classifier T(z, x) tells latents in the frame from N(0, I). At its optimum T = ln q - ln N, so the score is
-    ∇T - z. Mean and deviation of the adaptive contrast are those of the frame.
+    A classifier T(z, x) discriminates latents in the frame from samples of N(0, I). At its optimum T = ln q - ln N, so
+    the score is ∇T - z. Mean and deviation of the adaptive contrast are those of the frame.
 
     :param posterior: The posterior.
     :param n_features: Number of features.

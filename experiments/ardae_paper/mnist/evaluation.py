@@ -42,14 +42,14 @@ def proposal_log_weights(model: Autoencoder, x: th.Tensor, proposal: Proposal, n
 
 
 def decode_in_chunks(model: Autoencoder, x: th.Tensor, z: th.Tensor) -> th.Tensor:
-    """Return ln p(x, z), (batch, n), for latents (batch, n, dim), a part of them at a time."""
+    """Return ln p(x, z), (batch, n), for latents (batch, n, dim), computed in chunks."""
     parts = z.split(max(1, _ROWS // len(z)), dim=1)
     return th.cat([model.log_joint(x, part) for part in parts], dim=1)
 
 
 @th.no_grad()
 def paper_estimate(model: Autoencoder, bound: Bound, x: th.Tensor, n: int) -> Estimate:
-    """Return the paper's estimate: draws of the posterior if it has a density, else of the Gaussian with its moments.
+    """Return the paper's estimate: draws are from the posterior if it has a density, else from a Gaussian like it.
 
     For a hierarchical posterior with the auxiliary bound, the weights are over z and z0.
     """
@@ -80,7 +80,7 @@ def fit_laplace(model: Autoencoder, x: th.Tensor) -> Proposal:
 
 
 def sample_in_chunks(model: Autoencoder, x: th.Tensor, n: int) -> th.Tensor:
-    """Return ``n`` latents of the posterior per image, (batch, n, dim), a part of them at a time."""
+    """Return ``n`` latents of the posterior per image, (batch, n, dim), computed in chunks."""
     features, step = model.features(x), max(1, _ROWS // len(x))
     return th.cat([model.posterior.sample(features, min(step, n - k)) for k in range(0, n, step)], dim=1)
 

@@ -12,9 +12,9 @@ PARTS = ("samples", "reconstructions", "walk")
 def draw_images(model: Autoencoder, test: th.Tensor) -> dict[str, th.Tensor]:
     """Return tiles of pixel probabilities, (rows * columns, n_pixels), by name.
 
-    "samples" are decoded from the prior. "reconstructions" has test images in rows 1 and 3, and below each the decoded
-    latent of its posterior. "walk" goes in each row from the posterior mean of one test image to that of another, along
-    the arc of a circle.
+    "samples" are decoded from the prior. "reconstructions" has test images in rows 1 and 3, and below each a decoded
+    latent from its posterior. Each row of "walk" goes from the posterior mean of one test image to that of another,
+    along the arc of a circle.
     """
     decoder = model.decoder
     if not isinstance(decoder, BernoulliDecoder):

@@ -1,4 +1,4 @@
-"""The methods that are compared: a family of posteriors, and the way to the gradient of its entropy."""
+"""The compared methods: a family of posteriors, and how the gradient of its entropy is computed."""
 
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ def make_trainee(architecture: str, method: str, networks: dict[str, Any], entro
     :param method: One of :data:`METHODS`.
     :param networks: Further arguments of :func:`~experiments.ardae_paper.mnist.autoencoder.make_autoencoder`.
     :param entropy: Arguments of :class:`~experiments.ardae_paper.mnist.entropy.ScoreEntropy` or
-        :class:`~experiments.ardae_paper.mnist.entropy.ClassifierEntropy`, beyond posterior and features.
+        :class:`~experiments.ardae_paper.mnist.entropy.ClassifierEntropy`, except posterior and features.
     """
     check_choice("method", method, METHODS)
     model, layers = make_autoencoder(architecture, FAMILIES.get(method, "implicit"), **networks)

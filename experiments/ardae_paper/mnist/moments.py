@@ -10,7 +10,7 @@ from ardae_rl.sac_ardae.moments import Moments
 
 
 class ReluMoments(NamedTuple):
-    """Moments of a layer of rectifiers: of what an output layer makes of them, and their own mean."""
+    """Moments of a linear output layer after a layer of rectifiers, and the mean of the rectifiers."""
 
     output: Moments
     hidden_mean: th.Tensor  # (batch, hidden)
@@ -24,8 +24,8 @@ def relu_layer_moments(
 
     A unit h ~ N(m, s²) has E relu(h) = m Φ(m/s) + s φ(m/s), E relu(h)² = (m² + s²) Φ(m/s) + m s φ(m/s) and
     E relu'(h) = Φ(m/s). Of the Hermite expansion of each covariance (see
-    :func:`~ardae_rl.sac_ardae.moments.one_layer_moments`), the first order is kept everywhere, all orders on the
-    diagonal. As the frame of an estimator this is precise enough, at half the cost of the second order.
+    :func:`~ardae_rl.sac_ardae.moments.one_layer_moments`), the first order is kept everywhere, and all orders on the
+    diagonal. This is precise enough for the frame of an estimator, at half the cost of the second order.
 
     :param shift: Means of the units, (batch, hidden).
     :param noise_weight: A, (hidden, noise_dim).
@@ -44,7 +44,7 @@ def relu_layer_moments(
     variance = (shift.square() + scale.square()) * slope + shift * scale * density - mean.square()
     rest = (variance - (scale * slope).square()).clamp_min(0)
     columns = output.weight.mT.contiguous()  # (hidden, dim); contiguous, so that flatten below does not copy
-    # Σ_j weight_j slope_j ... as products with (batch, hidden), which need no tensors of size batch x dim x hidden
+    # Σ_j weight_j slope_j ... as products with (batch, hidden), which need no tensors of shape (batch, dim, hidden)
     outer = (columns.unsqueeze(2) * noise_weight.unsqueeze(1)).flatten(1)  # (hidden, dim * noise_dim)
     jacobian = (slope @ outer).unflatten(1, (columns.shape[1], -1))  # E ∂z/∂ε, (batch, dim, noise_dim)
     if noise_scale is not None:

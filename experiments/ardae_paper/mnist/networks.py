@@ -141,7 +141,7 @@ def _resconv(latent_dim: int, n_pixels: int) -> Architecture:
         nn.Linear(450, 512),
         nn.ELU(),
         nn.Unflatten(1, (32, 4, 4)),
-        nn.Upsample(size=7),  # "upscale by 2" and a cut, because 28 is not 8 times a whole number
+        nn.Upsample(size=7),  # "upscale by 2" and a crop, because 28 is not a multiple of 8
         ResidualConv(32, 32),
         nn.ELU(),
         ResidualConv(32, 32),

@@ -34,7 +34,7 @@ class GaussianHead(nn.Module):
 
 
 def gaussian_layers(n_features: int, dim: int, hidden: int) -> nn.Sequential:
-    """Return a Gaussian's head on features, with a hidden layer between them unless its width is 0."""
+    """Return a Gaussian head on features, with a hidden layer before it unless its width is 0."""
     layers = [nn.Linear(n_features, hidden), nn.ReLU()] if hidden else []
     return nn.Sequential(*layers, GaussianHead(hidden or n_features, dim))
 
@@ -157,7 +157,7 @@ class ImplicitPosterior(Posterior):
     """z = g(ε, x) + c L(x) ε' with ε, ε' ~ N(0, I): a network with one hidden layer, and noise relative to its spread.
 
     L is the Cholesky factor of g's covariance given x and carries no gradient. With c = 0, this is the paper's
-    posterior; with c > 0, its score is the optimal denoiser at a noise level that the posterior itself has.
+    posterior; with c > 0, its score can be learned by denoising at the noise level of the posterior itself.
 
     :param n_features: Number of features.
     :param dim: Dimension of the latent.

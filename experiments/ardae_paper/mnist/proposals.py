@@ -1,4 +1,4 @@
-"""Gaussian proposals for importance sampling of p(z|x): by moments of a posterior, and fitted to the target itself."""
+"""Gaussian proposals for importance sampling of p(z|x): with a posterior's moments, or fitted to the target itself."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch as th
 
 LogJoint = Callable[[th.Tensor, th.Tensor], th.Tensor]  # of an image (n_pixels,) and a latent (dim,); a scalar
-# In 32 dimensions, a wider component would have hardly any mass in common with the target
+# In 32 dimensions, a wider component would hardly overlap with the target
 _DEFENSIVE_WEIGHT, _DEFENSIVE_SCALE = 0.2, 1.15
 
 
@@ -68,8 +68,8 @@ def moment_proposal(samples: th.Tensor) -> Proposal:
 def laplace_proposal(log_joint: LogJoint, x: th.Tensor, start: th.Tensor, n_steps: int = 5) -> Proposal:
     """Return the Laplace approximation of p(z|x), from Newton steps that are halved until they ascend.
 
-    Networks of rectifiers are linear between their kinks, so that the curvature is that of prior and likelihood. For
-    others, directions of smaller curvature than the prior's, 1, get the prior's.
+    Networks of rectifiers are linear between their kinks, so all curvature comes from prior and likelihood. For other
+    networks, curvatures below the prior's, which is 1, are raised to it.
 
     :param log_joint: ln p(x, z) of one image and one latent.
     :param x: Images, (batch, n_pixels).
@@ -99,7 +99,7 @@ def _precision_factor(precision: th.Tensor) -> th.Tensor:
 
 
 def cholesky(covariance: th.Tensor) -> th.Tensor:
-    """Return the Cholesky factors of covariances (batch, dim, dim), with a little added to their diagonals."""
+    """Return the Cholesky factors of covariances (batch, dim, dim), with jitter on their diagonals."""
     jitter = 1e-5 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-10
     identity = th.eye(covariance.shape[-1], device=covariance.device)
     return th.linalg.cholesky(covariance + jitter[:, None, None] * identity)

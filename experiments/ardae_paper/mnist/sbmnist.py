@@ -1,9 +1,9 @@
-"""MNIST with fixed pixels: the implicit posterior beside the Gaussian one (Lim et al. 2020, Section 6.2).
+"""MNIST with fixed pixels: the implicit posterior compared with the Gaussian one (Lim et al. 2020, Section 6.2).
 
-With the budget "paper", as in the paper, a training without the validation images finds the number of updates that is
-best on them; the networks are then trained anew on all images, with as many updates. The quick budget has the first
-training only. The pixels are those of Larochelle and Murray (2011) if the folder has their files, otherwise they are
-drawn once from a seed.
+With the budget "paper", as in the paper, training without the validation images finds the number of updates that is
+best on them; the networks are then trained from scratch on all images, with that number of updates. The quick budget
+has the first training only. The pixels are those of Larochelle and Murray (2011) if the folder has their files,
+otherwise they are drawn once from a seed.
 """
 
 from pathlib import Path

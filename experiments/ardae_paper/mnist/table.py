@@ -1,4 +1,4 @@
-"""What the tables of dynamically and of statically binarized MNIST share: a run, its row and the drawing."""
+"""Code shared by the tables of dynamically and statically binarized MNIST: a run, its row and the drawing."""
 
 import math
 import statistics
@@ -35,8 +35,8 @@ _CURVE, _IMAGES, _MODEL, _VALUES = "validation.csv", "images.pt", "model.pt", "v
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Train an autoencoder, evaluate it on test images, and return its row of the table.
 
-    With "with_validation_images", the training finds only the best number of updates. A second one makes as many, from
-    the same first weights, on training and validation images together.
+    With "with_validation_images", this training only finds the best number of updates. A second one makes that many,
+    from the same initial weights, on training and validation images together.
     """
     split = generated_split()
     if not settings["generated"]:
@@ -72,7 +72,7 @@ def _make(settings: dict[str, Any]) -> Trainee:
 
 
 def evaluate(model: Autoencoder, bound: Bound, split: Split, settings: dict[str, Any]) -> dict[str, th.Tensor]:
-    """Return estimates for each test image, (n_test,) on the CPU; those by annealing for the first images only."""
+    """Return estimates for each test image, (n_test,) on the CPU; annealed ones for the first images only."""
     test, n = split.test[: settings["n_test"]], settings["n_draws"]
     laplace = evaluate_images(lambda x: laplace_estimate(model, x, n), test)
     paper = evaluate_images(lambda x: paper_estimate(model, bound, x, n), test)
@@ -123,14 +123,14 @@ def columns(values: dict[str, th.Tensor], elbo_kind: str) -> dict[str, Any]:
 
 
 def sampling_error(standard_errors: th.Tensor) -> th.Tensor:
-    """Return the standard error of a mean over images that comes from the draws, not from the choice of images."""
+    """Return the standard error of a mean over images due to the draws, not to the choice of images."""
     return standard_errors.square().mean().sqrt() / len(standard_errors) ** 0.5
 
 
 def seconds_per_update(records: Sequence[dict[str, float]]) -> float:
-    """Return the median over the intervals between validations, in seconds of the processor.
+    """Return the median over the intervals between validations, in seconds of CPU time (on a GPU, of wall time).
 
-    After an interruption, an interval's time is that of the updates since then.
+    After an interruption, an interval's time covers only the updates since then.
     """
     return statistics.median(record["seconds"] / record["timed_updates"] for record in records)
 
@@ -173,7 +173,7 @@ class Difference(NamedTuple):
 
 
 def difference(rows: Sequence[dict[str, str]], references: Sequence[dict[str, str]]) -> Difference:
-    """Return how much better a method is than a reference of the same seeds on the same test images.
+    """Return how much better a method is than a reference with the same seeds on the same test images.
 
     :param rows: The method's rows, a row per seed, whose column "values" names the file of the values by image.
     :param references: The reference's rows. Without a common seed, the difference is nan.

@@ -74,12 +74,12 @@ def train(
 ) -> History:
     """Train, and return the records of the validations.
 
-    :param trainee: Autoencoder and bound. In the end, they have the averaged weights of the best validation.
+    :param trainee: Autoencoder and bound. At the end, they have the averaged weights with the best validation.
     :param settings: Settings of the run, see :mod:`~experiments.ardae_paper.mnist.budgets`.
     :param split: The images.
-    :param run: The run. If validations fall on checkpoints, it has one afterwards, also after early stopping.
-    :param select: Whether there are validations. Without them, all updates are made and the last averaged weights kept;
-        the records have only times.
+    :param run: The run. If validations fall on checkpoints, it has one afterwards, even after early stopping.
+    :param select: Whether to validate. Without validation, training makes all updates and keeps the last averaged
+        weights, and the records have only times.
     :param checkpoint: Name of the checkpoint.
     """
     keep_freed_memory()
@@ -98,7 +98,7 @@ def train(
     n_updates = settings["n_updates"]
     schedule = Schedule(optimizers, n_updates, settings["decay_from"])
     images: Any = None
-    # Of the processor, which may be shared with other programs; a GPU works while the processor waits
+    # CPU time, because other programs may share the CPU; but a GPU works while the CPU waits
     now = time.process_time if split.train.device.type == "cpu" else time.perf_counter
     clock, since = now(), 0
     for step in run.steps(n_updates, parts, checkpoint=checkpoint, every=settings["checkpoint_every"]):
@@ -129,12 +129,12 @@ def train(
 
 
 def best_record(records: History) -> dict[str, float]:
-    """Return the record of the best validation, the first of several."""
+    """Return the record with the best validation, the first if there are several."""
     return max(records, key=lambda record: record["log_prob"])
 
 
 def _validate(model: Autoencoder, split: Split, settings: dict[str, Any]) -> dict[str, float]:
-    """Return the mean estimated ln p(x) of validation images; training's random numbers are not touched."""
+    """Return the mean estimated ln p(x) of validation images, without affecting the random numbers of training."""
     n = settings["n_valid_draws"]
     images = split.valid[: settings["n_valid"]]
     with th.random.fork_rng(devices=[images.device] if images.is_cuda else []):
