@@ -258,7 +258,7 @@ class Vertical(Linear):
 def test_plans_that_stay_as_they_were_warn() -> None:
     problem = Vertical(bound=0.1)
     warm = th.full((2, T, 2), 1e-9, dtype=th.float64)
-    with pytest.warns(RuntimeWarning, match="iLQR has left plans as they were"):
+    with pytest.warns(RuntimeWarning, match="iLQR returned initial plans"):
         plan = ILQR(T, n_iterations=1).plan(problem, starts(2), warm)
     assert plan.converged is not None and not plan.converged.any()
 
@@ -274,7 +274,7 @@ class NotNumbers(Linear):
 def test_costs_that_are_no_numbers_are_refused(planner: Planner) -> None:
     x = starts(2)
     x[1, 0] = 100.0
-    with pytest.raises(ValueError, match=r"`problem` must have costs that are numbers, got NaN .* rows \[1\]"):
+    with pytest.raises(ValueError, match=r"`problem` must have costs that are not NaN, got NaN .* rows \[1\]"):
         planner.plan(NotNumbers(), x)
 
 
