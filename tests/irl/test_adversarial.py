@@ -498,7 +498,7 @@ def test_loaded_replay_buffers(method: type[Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["policy_kwargs", "seed", "device"])
 def test_arguments_of_the_trainer_are_not_the_generators(name: str) -> None:
-    with pytest.raises(ValueError, match=f"`generator_kwargs` must not have '{name}', which is an argument of"):
+    with pytest.raises(ValueError, match=f"`generator_kwargs` must not have '{name}', which must be passed to"):
         make(AIRL, generator_kwargs={name: {}})
 
 

@@ -173,7 +173,7 @@ def test_cloning_before_training(generator: str) -> None:
 def test_policies_that_cannot_clone() -> None:
     with pytest.raises(ValueError, match=r"`generator` must have a Gaussian policy .* got SACNF"):
         make(AIRL, "sac_nf").clone_demonstrations(1)
-    with pytest.raises(ValueError, match="`demonstrations` must be given to be cloned, got None"):
+    with pytest.raises(ValueError, match="`demonstrations` must be given for behavioral cloning, got None"):
         AIRL("MlpPolicy", Counting()).clone_demonstrations(1)
 
 
