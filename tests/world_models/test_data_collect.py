@@ -239,7 +239,7 @@ class Signals(Counting):
         ({"make_env": Signals}, r"`observation_space` must be a uint8 Box .*, got Box\(-1.0, 1.0, \(4,\), float32\)"),
         (
             {"make_env": partial(Counting, True)},
-            r"the store's actions, {'shape': \[2\]}, got {'n': 3, 'start': -1}",
+            r"the store's action space, {'shape': \[2\]}, got {'n': 3, 'start': -1}",
         ),
         ({"preprocess": crop_bar}, "`rows` must be between 0 and 3, got 12"),
         (

@@ -83,9 +83,9 @@ def short(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s, to: encode(s, see, to, "def"), "`fingerprint` must be 'abc', with which .* was made, got 'def'"),
+        (lambda s, to: encode(s, see, to, "def"), "`fingerprint` must be 'abc', as recorded in .*, got 'def'"),
         (lambda s, to: LatentStore(to, fingerprint="def"), "`fingerprint` must be 'abc', .*, got 'def'"),
-        (lambda s, to: encode(s, wide, to, "abc"), "`z_dim` must be 2, with which .*, got 5"),
+        (lambda s, to: encode(s, wide, to, "abc"), "`z_dim` must be 2, as recorded in .*, got 5"),
         (lambda s, to: LatentStore(to.parent / "new"), "`fingerprint`, `z_dim` must be given for a new folder"),
         (lambda s, to: LatentStore(s.folder, 2, "abc"), "`content` must be 'frames', .*, got 'latents'"),
         (lambda s, to: FrameStore(to), "`content` must be 'latents', .*, got 'frames'"),

@@ -162,7 +162,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_bad_observations() -> None:
-    with pytest.raises(ValueError, match="`observation_space` must be frames of bytes"):
+    with pytest.raises(ValueError, match="`observation_space` must be uint8 frames"):
         WorldModelPolicy(spaces.Box(0, 1, (4,)), CAR)
     with pytest.raises(
         ValueError, match=r"`observation` must be uint8 of shape \(n, 96, 96, 3\), got float64 of \(1, 96, 96, 3\)"

@@ -162,11 +162,11 @@ def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     after = read_csv(tmp_path / "round_0" / "controller.csv")
     assert len(before) == 4 and after[:4] == before
     assert float(after[-1]["n_steps"]) == 16 * -(-(100 - agent.store().n_steps) // 16)
-    with pytest.raises(ValueError, match=r"`search_kwargs\['gamma'\]` must be 0.99, with which .* was made, got 0.9"):
+    with pytest.raises(ValueError, match=r"`search_kwargs\['gamma'\]` must be 0.99, as recorded in .*, got 0.9"):
         model(tmp_path, search_kwargs={"gamma": 0.9}).learn(100)
-    with pytest.raises(ValueError, match=r"`n_envs` must be 2, with which .* was made, got 4"):
+    with pytest.raises(ValueError, match=r"`n_envs` must be 2, as recorded in .*, got 4"):
         model(tmp_path, n_envs=4).learn(100)
-    with pytest.raises(ValueError, match=r"`n_decisions` must be 90, with which .* was made, got 190"):
+    with pytest.raises(ValueError, match=r"`n_decisions` must be 90, as recorded in .*, got 190"):
         model(tmp_path).learn(200)
 
 
@@ -269,7 +269,7 @@ def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
         for units in ("avx512_bf16", "amx_tile"):
             patch.setattr(f"ardae_rl.world_models.ppo_stage.th.cpu._is_{units}_supported", lambda: False)
         extractors.clear()
-        with pytest.warns(UserWarning, match="no units for bfloat16"):
+        with pytest.warns(UserWarning, match="does not support bfloat16"):
             model(tmp_path / "other", search_kwargs={"bfloat16": True}).learn(20)
         assert extractors and not any(extractor.in_bfloat16 for extractor in extractors)
     assert agent.policy.stacked_policy is not None
@@ -344,7 +344,9 @@ class OtherActions(Brightness):
 @pytest.mark.parametrize("name", ["collection_env", "search_env"])
 def test_environments_are_checked_before_any_training(name: str, tmp_path: Path) -> None:
     agent = model(tmp_path, **{name: OtherActions})
-    with pytest.raises(ValueError, match=rf"`{name}` must have the actions of `env`, Box.*\(2,\).*, got Box.*\(3,\)"):
+    with pytest.raises(
+        ValueError, match=rf"`{name}` must have the action space of `env`, Box.*\(2,\).*, got Box.*\(3,\)"
+    ):
         agent.learn(100)
     agent = model(tmp_path, **{name: None})
     with pytest.raises(ValueError, match=f"`{name}` must be given for an `env` that is not registered, got None"):

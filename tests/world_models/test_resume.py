@@ -51,7 +51,7 @@ def test_other_fields_are_refused(stage: type[Stage], field: str, finished: Path
     before: Any = getattr(model(finished), f"{'search' if stage is SearchStage else stage.name}_stage")
     new = changed(before, field)
     assert replace(before, **{field: new}) != before
-    message = rf"`{stage.argument}\['{field}'\]` must be {getattr(before, field)!r}, with which .*round_0 was made, got"
+    message = rf"`{stage.argument}\['{field}'\]` must be {getattr(before, field)!r}, as recorded in .*round_0, got"
     with pytest.raises(ValueError, match=message):
         model(finished, **{stage.argument: {field: new}}).learn(1)
 
@@ -73,7 +73,7 @@ def test_other_fields_are_refused(stage: type[Stage], field: str, finished: Path
 )
 def test_other_arguments_are_refused(name: str, value: Any, finished: Path) -> None:
     key = rf"\['{next(iter(value))}'\]" if isinstance(value, dict) else r"(\[.*\])?"
-    with pytest.raises(ValueError, match=rf"`{name}{key}` must be .*, with which .*(round_0|frames) was made, got"):
+    with pytest.raises(ValueError, match=rf"`{name}{key}` must be .*, as recorded in .*(round_0|frames), got"):
         model(finished, **{name: value}).learn(1)
 
 
@@ -199,5 +199,5 @@ def test_more_episodes_than_the_rounds_before(tmp_path: Path) -> None:
     """A later round does not take episodes for its own that were played before its controller was there."""
     agent = model(tmp_path).learn(1)
     model(tmp_path, n_episodes=5).collect()
-    with pytest.raises(ValueError, match="`n_episodes` must be 5, as the rounds before left 5 episodes in"):
+    with pytest.raises(ValueError, match="`n_episodes` must be 5, because the previous rounds left 5 episodes in"):
         agent.collect()

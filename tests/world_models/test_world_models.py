@@ -319,7 +319,7 @@ def test_bad_arguments() -> None:
         model(search="both")
     with pytest.raises(ValueError, match="`n_episodes` must be >= 1, got 0"):
         model(n_episodes=0)
-    with pytest.raises(ValueError, match="`observation_space` must be frames of bytes"):
+    with pytest.raises(ValueError, match="`observation_space` must be uint8 frames"):
         WorldModels("CnnPolicy", "Pendulum-v1")
     with pytest.raises(ValueError, match=r"`policy_kwargs\['n_components'\]` must be 1 for 'gaussian_kl', got 5"):
         model(memory_kwargs={"z_loss": "gaussian_kl"})
