@@ -144,7 +144,7 @@ def test_an_unknown_renderer_falls_back(tmp_path: Path, monkeypatch: pytest.Monk
     """On other versions of Gymnasium the official renderer is used, with a warning."""
     monkeypatch.setattr(car_racing_fast, "VERIFIED_GYMNASIUM", ("0.9",))
     agent = model(tmp_path, collection_env=None, search_env=None)
-    with pytest.warns(UserWarning, match=r"official renderer is used for gymnasium .* compared on 0\.9"):
+    with pytest.warns(UserWarning, match=r"official renderer is used for gymnasium .* compared with 0\.9"):
         sources = agent._collection_env(), agent._search_env()
     names = [type(env_maker(source, 1)().unwrapped).__name__ for source in sources]
     assert names == ["CarRacingRandomStart", "CarRacing"]
