@@ -1,4 +1,4 @@
-"""Episodes that go on after their end."""
+"""Episodes that continue in an absorbing state."""
 
 import gymnasium as gym
 import numpy as np

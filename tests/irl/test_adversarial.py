@@ -372,7 +372,7 @@ def test_policies_for_dictionaries(generator: str, policy: str) -> None:
 
 @pytest.mark.parametrize("generator", ["sac", "ppo"])
 def test_load_with_demonstrations_in_a_file(generator: str, tmp_path: Path) -> None:
-    """As ``train -i`` does: everything that made the model is given again."""
+    """As ``train -i`` does, which passes all constructor arguments again."""
     model = make(AIRL, generator).learn(20)
     model.save(tmp_path / "model")
     save_trajectories(tmp_path / "demos.npz", demonstrations(2))
@@ -510,7 +510,7 @@ def test_the_callers_dictionary_is_left_alone() -> None:
 
 
 def test_in_the_middle_of_an_episode() -> None:
-    """The step after ``set_env`` without a reset begins at the last observation."""
+    """The step after ``set_env`` without a reset continues from the last observation."""
     model = make(AIRL).learn(23)
     model.set_env(model.get_env(), force_reset=False)
     model.learn(1, reset_num_timesteps=False)

@@ -1,4 +1,4 @@
-"""Demonstrations: collected from models, in files, in Minari's datasets."""
+"""Demonstrations: collected from models, in files, and in Minari datasets."""
 
 import re
 from pathlib import Path
@@ -232,7 +232,7 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 
 
 def test_normalized_observations_are_not_recorded() -> None:
-    """They would be, of a VecNormalize that another wrapper hides."""
+    """A VecNormalize within another wrapper would lead to that."""
     hidden = VecMonitor(VecNormalize(make_vec_env("Pendulum-v1")))
     with pytest.raises(ValueError, match=r"VecNormalize as its outermost wrapper, got it within VecMonitor"):
         collect_demonstrations(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), hidden, 1)

@@ -1,4 +1,4 @@
-"""Controllers of frames, which PPO trains through V's convolutions."""
+"""Controllers of frames, which PPO trains, including their convolutions."""
 
 from contextlib import closing
 from pathlib import Path
@@ -65,7 +65,7 @@ def assert_same(one: list[th.Tensor], other: list[th.Tensor]) -> None:
 
 
 def test_learn_save_load(tmp_path: Path) -> None:
-    """The kept weights are the best of those that were tested, and a loaded model drives as the saved one."""
+    """The weights are the best of the tested ones, and a loaded model acts like the saved one."""
     agent = model(tmp_path).learn(60)
     folder = tmp_path / "round_0"
     rows, tested = read_csv(folder / "controller.csv"), read_csv(folder / "controller_tested.csv")
@@ -101,7 +101,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def test_running_average(tmp_path: Path) -> None:
-    """It is the latest weights if it takes all of them, and lags behind if it takes a part."""
+    """With a share of 1 it equals the latest weights; with a smaller one it lags behind."""
     for share, agree in ((1.0, True), (0.1, False)):
         model(tmp_path / str(share), search_kwargs={"averaging": share}).learn(60)
         rows = read_csv(tmp_path / str(share) / "round_0" / "controller.csv")
@@ -110,7 +110,7 @@ def test_running_average(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_training_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the stage and of the policy; the environments of search and collection take turns."""
+    """They come from the stage and the policy; search and collection environments are used in turn."""
     given: dict[str, Any] = {}
 
     def make(makers: Any, n_envs: int, **settings: Any) -> Any:
@@ -129,7 +129,7 @@ def test_settings_of_the_training_environments(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_second_round_goes_on_with_the_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not begin from V again."""
+    """It is not initialized with V again."""
     agent = model(tmp_path).learn(40)
     first = weights(agent)
     monkeypatch.setattr(agent.policy, "start_from_vision", lambda: pytest.fail("begins from V again"))
@@ -139,7 +139,7 @@ def test_a_second_round_goes_on_with_the_controller(tmp_path: Path, monkeypatch:
 
 
 class Interrupt(BaseCallback):
-    """Fails in the update after some."""
+    """Fails in an update, after a number of them."""
 
     def __init__(self, after: int) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class Interrupt(BaseCallback):
 
 
 def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
-    """Evaluations before the interruption stay as they were, and the number of decisions is that of a whole run."""
+    """Evaluations before the interruption are kept, and the number of decisions equals that of a whole run."""
     with pytest.raises(KeyboardInterrupt):
         model(tmp_path).learn(100, Interrupt(after=2))
     before = read_csv(tmp_path / "round_0" / "controller.csv")
@@ -171,7 +171,7 @@ def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
 
 
 def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its environments have other seeds than those that the training began with."""
+    """Its environments have other seeds than at the start of the training."""
     seeds: list[int] = []
     reset = Brightness.reset
 
@@ -190,7 +190,7 @@ def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 class Clock(StopAfter):
-    """Loses a fifth of its time at each update."""
+    """A fifth of the time passes with each update."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -233,7 +233,7 @@ def test_starts_at_the_features_of_v() -> None:
 
 
 class Lap(gym.Env[Any, Any]):
-    """Two steps to the end; then the info says so. All rewards are 1, or -1."""
+    """Episodes have two steps; the info of the last says that the lap is finished. All rewards are 1, or -1."""
 
     observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)
     action_space = spaces.Box(-1, 1, (1,))
@@ -252,7 +252,7 @@ class Lap(gym.Env[Any, Any]):
 
 
 def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
-    """And it is not in the weights: what is kept is evaluated in single precision."""
+    """The weights are in single precision, and so are evaluations."""
     extractors: list[Any] = []
 
     original = PPO.train
@@ -336,7 +336,7 @@ def test_bad_arguments() -> None:
 
 
 class OtherActions(Brightness):
-    """Its actions have one dimension more."""
+    """Its actions have one more dimension."""
 
     action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
