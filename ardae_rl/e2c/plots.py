@@ -123,7 +123,7 @@ def plan_strip(model: E2C, task: gym.Env[Any, Any], seed: int = 0) -> "Figure":
         "planned": policy.decoder(th.cat(expected)).sigmoid().cpu().numpy(),
         "executed": as_images(th.cat(executed)).cpu().numpy(),
     }
-    return _strip(rows, f"a plan of {n_steps} steps; last, the goal")
+    return _strip(rows, f"a plan of {n_steps} steps; the last column is the goal")
 
 
 def _observed(model: E2C, env: gym.Env[Any, Any], seed: int) -> tuple[Array, dict[str, Array]]:

@@ -50,7 +50,7 @@ class Discriminator(nn.Module, Generic[Data]):
         check_count("demo_batch_size", batch_size)
         check_number("action_margin", action_margin)
         if not 0 < action_margin < 1:
-            raise ValueError(f"`action_margin` must be between 0 and 1, got {action_margin!r}")
+            raise ValueError(f"`action_margin` must be > 0 and < 1, got {action_margin!r}")
         self.reward_net, self.batch_size, self.action_margin = reward_net, batch_size, action_margin
         self.limit_actions()
 

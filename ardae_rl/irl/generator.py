@@ -100,10 +100,10 @@ def generator_arguments(
         buffer_class = arguments.get("replay_buffer_class")
         arguments["replay_buffer_class"] = relabelling_buffer(buffer_class, observation_space)
     elif not issubclass(generator_class, OnPolicyAlgorithm):
-        raise ValueError(f"`generator` must be an algorithm that learns by gradients, got {generator_class.__name__}")
+        raise ValueError(f"`generator` must be a gradient-based algorithm, got {generator_class.__name__}")
     elif "MlpLstmPolicy" in generator_class.policy_aliases:
         name = generator_class.__name__
-        raise ValueError(f"`generator` must be an algorithm whose policy has no memory, got {name}")
+        raise ValueError(f"`generator` must be an algorithm without a recurrent policy, got {name}")
     if needs_density and "ent_coef" in argument_names(generator_class, BaseAlgorithm):
         ent_coef = 1.0 if is_off_policy else 0.0
         if arguments.setdefault("ent_coef", ent_coef) != ent_coef:

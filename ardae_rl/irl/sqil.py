@@ -101,7 +101,7 @@ class SQIL(CheckedPredictions, SAC):
         check_spaces(self)
         self.replay_buffer_class = DemonstrationReplayBuffer
         if isinstance(self.observation_space, spaces.Dict):
-            raise ValueError("`env` must have arrays as observations, got a dictionary")
+            raise ValueError("`env` must have array observations, got a dictionary")
         super()._setup_model()
         self.demonstrations = demonstrations = prepared_demonstrations(self.demonstrations, self)
         self._demonstration_buffer = None if demonstrations is None else self._filled_buffer(demonstrations)

@@ -38,7 +38,7 @@ def resolve(
     :param default: Description of the algorithm's environment; None if it is not registered.
     :param substitutes: Ids of environments that replace others, by their ids.
     :param argument: Name of the argument that sets ``env``, for the error message.
-    :raises ValueError: If there is no environment, or if it cannot be made anew.
+    :raises ValueError: If there is no environment, or if it cannot be recreated.
     """
     if env is not None:
         return _source(env)

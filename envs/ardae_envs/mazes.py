@@ -123,14 +123,14 @@ class Maze:
         check_min("max_steps", max_steps, 1)
         parsed = cls._from_cells(_cells(maze), max_steps)
         if not all(parsed.shortest_paths()):
-            raise ValueError("`maze` must have a path from the start to each goal")
+            raise ValueError("`maze` must have a path from the start to each goal, got a goal without one")
         return parsed
 
     @classmethod
     def _from_cells(cls, cells: NDArray[np.str_], max_steps: int) -> "Maze":
         walls = cells == WALL
         if not (walls[[0, -1]].all() and walls[:, [0, -1]].all()):
-            raise ValueError("`maze` must have a border of walls")
+            raise ValueError("`maze` must have a border of walls, got one with gaps")
         starts, goals, obstacles = (
             tuple((int(row), int(column)) for row, column in np.argwhere(cells == mark))
             for mark in (START, GOAL, OBSTACLE)

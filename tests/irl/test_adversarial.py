@@ -309,16 +309,16 @@ def test_a_cost_has_no_learned_partition() -> None:
     ("arguments", "words"),
     [
         ({"disc_interval": 0}, "`disc_interval` must be >= 1, got 0"),
-        ({"discriminator_kwargs": {"action_margin": 0.0}}, "`action_margin` must be between 0 and 1, got 0.0"),
+        ({"discriminator_kwargs": {"action_margin": 0.0}}, "`action_margin` must be > 0 and < 1, got 0.0"),
         ({"weight_decay": -1.0}, "`weight_decay` must be >= 0, got -1.0"),
         ({"discriminator_kwargs": {"n_recent": 0}}, "`n_recent` must be >= 1, got 0"),
         ({"generator": "td3"}, "`generator` must be an algorithm whose policy has a density, got TD3"),
         ({"generator": "foo"}, "`generator` must be one of .*'sac', .* got 'foo'"),
         (
             {"generator": "ppo_lstm", "policy": "MlpLstmPolicy"},
-            "`generator` must be an algorithm whose policy has no memory, got RecurrentPPO",
+            "`generator` must be an algorithm without a recurrent policy, got RecurrentPPO",
         ),
-        ({"generator": "ars"}, "`generator` must be an algorithm that learns by gradients, got ARS"),
+        ({"generator": "ars"}, "`generator` must be a gradient-based algorithm, got ARS"),
         ({"generator_kwargs": {"n_steps": 3}}, r"`generator_kwargs\['n_steps'\]` must be 1, got 3"),
         (
             {"generator_kwargs": {"action_noise": NormalActionNoise(np.zeros(1), np.ones(1))}},

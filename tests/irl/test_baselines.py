@@ -146,7 +146,7 @@ def test_errors(method: type[Any]) -> None:
 def test_errors_of_sqil() -> None:
     with pytest.raises(ValueError, match="`n_steps` must be 1, got 3"):
         make(SQIL, n_steps=3)
-    with pytest.raises(ValueError, match="`env` must have arrays as observations, got a dictionary"):
+    with pytest.raises(ValueError, match="`env` must have array observations, got a dictionary"):
         make(SQIL, Counting(as_dict=True), demonstrations(1, as_dict=True))
 
 
