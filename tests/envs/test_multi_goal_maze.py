@@ -169,7 +169,7 @@ def test_episodes_are_reproducible() -> None:
         ({"agent": "car"}, "`agent` must be one of 'point', 'ant', got 'car'"),
         ({"reward": "shaped"}, "`reward` must be one of 'sparse', 'dense', got 'shaped'"),
         ({"goals": [4]}, "`goals` must be one or more indices from 0 to 3, got .4."),
-        ({"goals": []}, "`goals` must be indices from 0 to 3, at least one"),
+        ({"goals": []}, "`goals` must be one or more indices from 0 to 3"),
         ({"trails": 0}, "`trails` must be >= 1, got 0"),
         ({"render_mode": "human"}, "`render_mode` must be one of None, 'rgb_array', got 'human'"),
     ],
