@@ -187,7 +187,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
             planned, state = self.policy.predict(self._last_obs, self._planning_state, self._last_episode_starts)
             chosen = np.random.random(n_envs) < self.random_share
             actions = np.where(chosen[:, None], actions, planned)
-            state[0][:, 0] = self.policy.scale_action(actions)  # the policy's state must hold the action that was taken
+            state[0][:, 0] = self.policy.scale_action(actions)  # the action taken, not the planned one
             self._planning_state = state
         return actions, self.policy.scale_action(actions)
 

@@ -366,7 +366,7 @@ def test_unusable_demonstrations_and_environments() -> None:
 @pytest.mark.parametrize("generator", ["sac", "ppo"])
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
 def test_policies_for_dictionaries(generator: str, policy: str) -> None:
-    with pytest.raises(ValueError, match=rf"`policy` must be 'MultiInputPolicy' for dictionaries .*, got '{policy}'"):
+    with pytest.raises(ValueError, match=rf"`policy` must be 'MultiInputPolicy' for dictionary .*, got '{policy}'"):
         AIRL(policy, Counting(as_dict=True), generator=generator)
 
 
