@@ -1,4 +1,4 @@
-"""What the README and the documents name exists: links, files, modules and commands."""
+"""Everything that the README and the documents mention exists: links, files, modules and commands."""
 
 import importlib.util
 import re

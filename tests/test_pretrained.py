@@ -82,7 +82,7 @@ def test_adding_in_vain_leaves_the_model_as_it_was(tmp_path: Path, n_episodes: i
 def test_a_description_of_something_else(tmp_path: Path, text: str) -> None:
     path = tmp_path / "model.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=rf"`folder` must have a model.json of this package, got {path}"):
+    with pytest.raises(ValueError, match=rf"`folder` must have a model.json written by this package, got {path}"):
         load_from_hub(str(tmp_path))
 
 

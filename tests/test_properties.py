@@ -1,4 +1,4 @@
-"""Properties of the checks at the package's entrances, over random spaces, forms and types of numbers."""
+"""Properties of the input checks, over random spaces, forms and types of numbers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The long checks are made of what is there: faults can be put in, and calls are judged as they should be."""
+"""The tools of the long checks: injected faults, soak tests, kills, and their verdicts."""
 
 import random
 import subprocess

@@ -15,11 +15,11 @@ from ardae_rl.latent.model_based import ModelBasedAlgorithm
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
 
 ANNEALINGS = ("dvbf", "kl", "none")
-_N_MEASURED = 1000  # sequences from which observations are standardized
+_N_MEASURED = 1000  # sequences that determine the mean and scale of observations
 
 
 class DVBF(ModelBasedAlgorithm):
-    """Deep variational Bayes filter: a latent state-space model trained on the evidence lower bound, and plans in it.
+    """Deep variational Bayes filter: plans in a latent state-space model trained on the evidence lower bound.
 
     Reference: Karl, Soelch, Bayer and van der Smagt (2017), Deep variational Bayes filters,
     https://arxiv.org/abs/1605.06432; flows as in Kingma et al. (2016), https://arxiv.org/abs/1606.04934.
@@ -36,7 +36,7 @@ class DVBF(ModelBasedAlgorithm):
 
     :param policy: "MlpPolicy" for vectors, or "CnnPolicy" for images.
     :param env: The environment to learn from.
-    :param sequence_length: Number of steps of the sequences whose likelihood is bounded.
+    :param sequence_length: Length T of the training sequences, in steps.
     :param anneal: "dvbf" (a temperature on the joint density of observations and states, which preserves the entropy
         of the posterior), "kl" (a weight on the divergence), or "none".
     :param anneal_steps: Number of gradient steps after which the annealing has ended.
@@ -101,10 +101,9 @@ class DVBF(ModelBasedAlgorithm):
     def elbo(self, observations: th.Tensor, actions: th.Tensor) -> ELBOTerms:
         """Return the terms of the evidence lower bound for one posterior sample per sequence.
 
-        :param observations: (batch, T + 1, ...), as the environment returns them; images may have their channels first,
-            too.
+        :param observations: (batch, T + 1, ...), as the environment returns them; images may also be channels-first.
         :param actions: (batch, T, action_dim) in [-1, 1]; action t causes observation t + 1.
-        :raises ValueError: For observations of another shape.
+        :raises ValueError: If the observations have the wrong shape.
         """
         return elbo(self.policy.model, self.policy.posterior, self._inputs(observations), actions)[0]
 
@@ -112,7 +111,7 @@ class DVBF(ModelBasedAlgorithm):
     def reconstruct(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """Return the means of observations given states sampled from the posterior, (batch, T + 1, obs_dim).
 
-        Images come back flat, from channels first. The arguments are those of :meth:`elbo`.
+        Images are returned flattened, in channels-first order. The arguments are those of :meth:`elbo`.
         """
         z = self.policy.sample_posterior(self._inputs(observations), actions).z
         return self.policy.postprocess(self.policy.model.emission.mean(z))
@@ -122,8 +121,9 @@ class DVBF(ModelBasedAlgorithm):
         """Return the means of observations that the model generates from an initial state, (batch, T + 1, obs_dim).
 
         :param observations: (batch, n, ...), from which the initial state is inferred, as in :meth:`elbo`.
-        :param actions: (batch, T, action_dim), the actions of all steps.
-        :param noise: Whether to sample the states, or to take their means.
+        :param actions: (batch, T, action_dim), the actions of all steps, at least n - 1.
+        :param noise: Whether to sample process noise; without it, each state is the mean given the previous one. The
+            posterior "initial_state" never has process noise.
         """
         x = self._inputs(observations)
         first = self.policy.sample_posterior(x, actions[:, : x.shape[1] - 1]).z[:, 0]
@@ -159,7 +159,7 @@ class DVBF(ModelBasedAlgorithm):
 
     @th.no_grad()
     def _before_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
-        """Standardize vectors by the data of the first round, a scale that later rounds keep."""
+        """Take the mean and scale of vector observations from the first round's data; later rounds keep them."""
         if self._n_updates == 0 and not self.policy.has_images:
             flat = sampler.sample(_N_MEASURED, rng).observations.flatten(0, 1).flatten(1).float()
             self.policy.obs_mean.copy_(flat.mean(0))

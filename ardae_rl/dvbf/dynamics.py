@@ -23,10 +23,10 @@ class LocallyLinearDynamics(nn.Module):
 
     :param z_dim: Dimension of a state.
     :param act_dim: Dimension of a control.
-    :param n_matrices: Number M of matrices of each kind.
-    :param hidden: Widths of the hidden layers of the weights' network.
-    :param initial_std: Approximate standard deviation of the noise at initialization, which learning keeps between
-        e⁻⁶ and e.
+    :param n_matrices: Number M of matrices in each mixture.
+    :param hidden: Widths of the hidden layers of the network that returns the mixture weights.
+    :param initial_std: Approximate standard deviation of the noise at initialization. During training it is bounded
+        by e⁻⁶ and e.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class LocallyLinearDynamics(nn.Module):
 
 
 class NeuralDynamics(nn.Module):
-    """Transitions z' = z + f(z, u) + noise, whose standard deviation does not depend on the state.
+    """Transitions z' = z + f(z, u) + noise, where the noise's standard deviation does not depend on the state.
 
     :param z_dim: Dimension of a state.
     :param act_dim: Dimension of a control.
     :param hidden: Widths of the hidden layers of f.
-    :param initial_std: Approximate standard deviation of the noise at initialization, which learning keeps between
-        e⁻⁶ and e.
+    :param initial_std: Approximate standard deviation of the noise at initialization. During training it is bounded
+        by e⁻⁶ and e.
     """
 
     def __init__(self, z_dim: int, act_dim: int, hidden: Sequence[int] = (128, 128), initial_std: float = 0.1) -> None:
@@ -129,7 +129,7 @@ class LearnedSSM(nn.Module):
     It satisfies :class:`~ardae_rl.dvbf.elbo.StateSpaceModel`.
 
     :param dynamics: Module that returns mean and log standard deviation of z', given z and u.
-    :param emission: Module that returns ln p(x | z), and the mean of x by its method ``mean``.
+    :param emission: Module that returns ln p(x | z); its method ``mean`` returns the mean of x.
     """
 
     def __init__(
@@ -154,7 +154,12 @@ class LearnedSSM(nn.Module):
         return log_density.sum(1)
 
     def generate(self, z: th.Tensor, u: th.Tensor, noise: bool = True) -> tuple[th.Tensor, th.Tensor]:
-        """Return states (batch, T + 1, z_dim) that follow initial ones (batch, z_dim), and the mean observations."""
+        """Return states (batch, T + 1, z_dim), and the means of their observations (batch, T + 1, obs_dim).
+
+        :param z: Initial states, (batch, z_dim).
+        :param u: Controls, (batch, T, act_dim).
+        :param noise: Whether to sample process noise.
+        """
         states = [z]
         for control in u.unbind(1):
             w = th.randn_like(z) if noise else th.zeros_like(z)

@@ -36,7 +36,7 @@ class ELBOTerms(NamedTuple):
 
     @property
     def elbo(self) -> th.Tensor:
-        """The bound, at most ln p(x | u) in expectation, (batch,)."""
+        """The lower bound, whose expectation is at most ln p(x | u), (batch,)."""
         return self.reconstruction + self.log_prior - self.log_posterior
 
     @property
@@ -54,7 +54,7 @@ class PosteriorSample(NamedTuple):
 
 
 class Posterior(Protocol):
-    """Samples from q(. | x, u): either all states, or the variables that determine them."""
+    """Samples from q(. | x, u): either the states themselves, or the variables that determine them."""
 
     def __call__(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
         """Return one sample per sequence."""

@@ -8,7 +8,7 @@ from torch import nn
 from ardae_rl.common.checks import check_positive
 from ardae_rl.common.optional import require
 
-_MAX_LOG_SCALE = 3.0  # bound of |ln σ|, which keeps flows tame early in training
+_MAX_LOG_SCALE = 3.0  # bound of |ln σ|, for stability early in training
 
 
 class InverseAutoregressiveFlow(nn.Module):
@@ -73,11 +73,11 @@ class FlowSequence(nn.Module):
 
 
 class TrajectoryFlow(nn.Module):
-    """Inverse autoregressive flows over all (T + 1) d numbers of a sequence, in the order of time.
+    """Inverse autoregressive flows over all (T + 1) d numbers of a sequence, in temporal order.
 
     μ and σ of step t depend on the earlier steps through a recurrent network, on the earlier dimensions of the step,
-    and on the context of the step, which may depend on the whole sequence. Every second flow runs backwards in time
-    and in dimensions. The parameters serve sequences of any length.
+    and on the context of the step, which may depend on the whole sequence. Every second flow reverses time and
+    dimensions. The same parameters apply to sequences of any length.
 
     :param n_flows: Number of flows.
     :param dim: Dimension d of a step.

@@ -17,8 +17,8 @@ class LinearGaussianSSM:
     """The model z_0 ~ N(m0, P0), z_t = A z_{t-1} + B u_{t-1} + N(0, Q), x_t = C z_t + N(0, R).
 
     Sequences are observations x (batch, T + 1, obs_dim) and controls u (batch, T, act_dim); u_t comes between x_t and
-    x_{t+1}. The class gives the Kalman filter, the Rauch-Tung-Striebel smoother, the joint posterior and the
-    likelihood, and satisfies :class:`~ardae_rl.dvbf.elbo.StateSpaceModel`: use it to check posteriors and bounds.
+    x_{t+1}. The class provides the Kalman filter, the Rauch-Tung-Striebel smoother, the joint posterior and the
+    likelihood. It satisfies :class:`~ardae_rl.dvbf.elbo.StateSpaceModel`: use it to check posteriors and bounds.
 
     Example:
 
@@ -38,7 +38,7 @@ class LinearGaussianSSM:
     :param r: R, (obs_dim, obs_dim), positive definite.
     :param m0: m0, (d,).
     :param p0: P0, (d, d), positive definite.
-    :raises ValueError: If the shapes do not fit each other.
+    :raises ValueError: If the shapes are inconsistent.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""State-space model, posterior and planner of DVBF as an SB3 policy."""
+"""DVBF's state-space model, posterior and planner, as an SB3 policy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,19 +49,19 @@ class DVBFPolicy(LatentPlanningPolicy):
     :param z_dim: Dimension of a state.
     :param posterior: "noise" (over the process noise, as in DVBF), "initial_state" (over z_0, with dynamics without
         noise), "trajectory_iaf" (flows over the noise of the whole trajectory), "step_iaf" (flows step by step), or
-        "gaussian" (over each state given the last one).
-    :param smoothing: Whether the posterior of a state depends on the future, or is a filter.
+        "gaussian" (over each state given the previous one).
+    :param smoothing: Whether the posterior of a state also depends on later observations; otherwise it is a filter.
     :param transition: "locally_linear" or "neural".
     :param n_matrices: Number of matrices of locally linear transitions.
     :param encoder_hidden: Width of the recurrent encoder.
     :param emission_hidden: Widths of the hidden layers of the emission.
-    :param n_flows: Number of flows of posteriors with flows.
+    :param n_flows: Number of flows of the posteriors "trajectory_iaf" and "step_iaf".
     :param planner: "cem", "mppi" or "ilqr".
     :param horizon: Number of steps of a plan.
     :param planner_kwargs: Further arguments of the planner.
     :param action_weight: Weight of squared actions in the cost of plans.
     :param window: Number of observations from which a state is inferred.
-    :param n_draws: Number of sampled states whose mean is taken.
+    :param n_draws: Number of posterior samples that are averaged to infer the state.
     :param seed: Seed of the planner and of the sampled states.
     :raises ValueError: If an argument has a value that is not supported.
     """
@@ -144,7 +144,11 @@ class DVBFPolicy(LatentPlanningPolicy):
     def infer_state(
         self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, episode_starts: th.Tensor
     ) -> tuple[th.Tensor, State]:
-        """Return the mean of samples of the current state; the memory is (observations, actions, their number)."""
+        """Return the mean of posterior samples of the current state, and the memory.
+
+        The memory holds the last ``window`` observations and actions, and the number of those observations that belong
+        to the current episode.
+        """
         assert isinstance(observation, th.Tensor)
         now = self.preprocess(observation, 1)
         if not memory or last_actions is None:
@@ -190,7 +194,7 @@ class DVBFPolicy(LatentPlanningPolicy):
 
 
 def make_posterior(name: str, encoder: SequenceEncoder, z_dim: int, n_flows: int) -> nn.Module:
-    """Return the posterior of this name, one of ``POSTERIORS``."""
+    """Return a new posterior of the kind ``name``, one of ``POSTERIORS``."""
     if name == "noise":
         return NoisePosterior(encoder, z_dim)
     if name == "initial_state":

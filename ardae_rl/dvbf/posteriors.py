@@ -1,4 +1,4 @@
-"""Posteriors over the states of a sequence, each with the density of what it samples."""
+"""Posteriors over the states of a sequence, which return samples with their log-densities."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ LOG_STD_MIN, LOG_STD_MAX = -7.0, 3.0
 
 
 class SequenceEncoder(nn.Module):
-    """Encodes, for each step, the past or the whole of a sequence of observations and controls.
+    """Encodes, for each step, the past (or all) of a sequence of observations and controls.
 
     :param obs_dim: Dimension of x.
     :param act_dim: Dimension of u.
@@ -28,7 +28,7 @@ class SequenceEncoder(nn.Module):
         for name, value in {"obs_dim": obs_dim, "act_dim": act_dim, "hidden": hidden}.items():
             check_positive(name, value)
         self.smoothing = smoothing
-        # The control of a step follows its observation: the forward network sees the one of the step before
+        # u_t acts after x_t, so the forward network pairs x_t with u_{t-1}, and the backward network pairs it with u_t
         self.forwards = nn.GRU(obs_dim + act_dim, hidden, batch_first=True)
         self.backwards = nn.GRU(obs_dim + act_dim, hidden, batch_first=True) if smoothing else None
         self.out_features = hidden * (2 if smoothing else 1)
@@ -44,7 +44,7 @@ class SequenceEncoder(nn.Module):
 
 
 class TrajectoryIAFPosterior(nn.Module):
-    """Samples all states at once, from noise that flows transform over the whole trajectory (Kingma et al. 2016).
+    """Samples all states at once, by flows that transform the noise of the whole trajectory (Kingma et al. 2016).
 
     :param encoder: Encoder of the sequence.
     :param z_dim: Dimension d of a state.
@@ -68,7 +68,7 @@ class TrajectoryIAFPosterior(nn.Module):
 
 
 class StepPosterior(nn.Module):
-    """Samples one step after another from q(z_t | z_{t-1}, x, u): a Gaussian, optionally followed by flows.
+    """Samples the states one after another from q(z_t | z_{t-1}, x, u), a Gaussian optionally followed by flows.
 
     With a smoothing encoder this has the form of the true posterior, whose factors are p(z_t | z_{t-1}, x_{t:T}).
 
@@ -127,10 +127,10 @@ class NoisePosterior(nn.Module):
 
 
 class InitialStatePosterior(nn.Module):
-    """Samples z_0 from q(z_0 | x, u); the other states follow without noise, in the model as in the posterior.
+    """Samples z_0 from q(z_0 | x, u); the later states follow deterministically.
 
-    There is one sample per trajectory and no log-determinant over time, because the path is a function of z_0. The
-    bound is that of the model without process noise.
+    The trajectory is a function of z_0, so that its density needs no log-determinants over time. The bound is that of
+    the model without process noise.
 
     :param encoder: Encoder of the sequence.
     :param z_dim: Dimension d of a state.

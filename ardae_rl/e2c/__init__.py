@@ -1,4 +1,4 @@
-"""Embed to Control: locally linear latent dynamics learned from images, and plans in the latent space."""
+"""Embed to Control: locally linear latent dynamics learned from images, and planning in the latent space."""
 
 from ardae_rl.e2c.e2c import E2C
 from ardae_rl.e2c.loss import E2CLoss

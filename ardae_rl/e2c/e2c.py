@@ -14,20 +14,20 @@ from ardae_rl.e2c.policies import E2CPolicy, as_images
 from ardae_rl.latent.model_based import ModelBasedAlgorithm
 from ardae_rl.latent.sequences import Sequences, SequenceSampler
 
-_ACTIVE_VARIANCE = 0.05  # least variance of the means of a latent dimension that counts as active
+_ACTIVE_VARIANCE = 0.05  # a latent dimension counts as active if the variance of its means exceeds this
 _N_MEASURED = 1000  # images from which the scale of the latents is estimated
 
 
 class E2C(ModelBasedAlgorithm):
-    """Embed to Control: locally linear latent dynamics learned from images, and plans in the latent space.
+    """Embed to Control: locally linear latent dynamics learned from images, and planning in the latent space.
 
     Reference: Watter, Springenberg, Boedecker and Riedmiller (2015), Embed to Control,
     https://arxiv.org/abs/1506.07365; the optional terms are from Levine et al. (2020),
     https://arxiv.org/abs/1909.01506, and Shu et al. (2020), https://arxiv.org/abs/2003.01086.
 
     Arguments that are not documented here are those of
-    :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm`. Training needs observations from everywhere in the
-    state space: use an environment whose episodes start anywhere, such as one wrapped in
+    :class:`~ardae_rl.latent.model_based.ModelBasedAlgorithm`. Training needs observations from the whole state space:
+    use an environment whose episodes start in random states, such as one wrapped in
     ``ardae_envs.start_anywhere.StartAnywhere``.
 
     Example:
@@ -37,10 +37,10 @@ class E2C(ModelBasedAlgorithm):
     >>> model = E2C("MultiInputPolicy", "ardae/PlanarObstacles-v0", n_collected=100, gradient_steps=5, batch_size=8)
     >>> model = model.learn(100)
 
-    :param policy: "MultiInputPolicy" for dictionaries with the images "observation" and "desired_goal", or "CnnPolicy"
-        for images alone, which plans for the learned reward.
+    :param policy: "MultiInputPolicy" for dictionaries with the images "observation" and "desired_goal" (plans to the
+        goal), or "CnnPolicy" for single images (plans that maximize the learned reward).
     :param env: The environment to learn from.
-    :param sequence_length: Number of steps k per training sequence, over which the model has to predict.
+    :param sequence_length: Number k of steps per training sequence, which is how far the model is trained to predict.
     :param loss_kwargs: Settings of the loss, such as ``contrastive_weight``; see :class:`~ardae_rl.e2c.loss.E2CLoss`.
     :raises ValueError: If an argument has a value that is not supported.
     """
@@ -117,7 +117,7 @@ class E2C(ModelBasedAlgorithm):
 
     @th.no_grad()
     def _after_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
-        """Measure the scale of the latents, the unit of plans' costs, and how many latents are active."""
+        """Measure the scale of the latents, the unit of plans' costs, and count the active ones."""
         mean, _ = self.policy.encoder(as_images(sampler.sample(_N_MEASURED, rng).observations[:, 0]))
         variance = mean.var(0)
         self.policy.latent_scale.copy_(variance.mean().sqrt().clamp_min(1e-6))

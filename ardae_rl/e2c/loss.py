@@ -1,4 +1,4 @@
-"""The loss of Embed to Control, with the terms that its successors added."""
+"""The loss of Embed to Control, with optional terms from later papers."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from ardae_rl.common.gaussians import kl_to_diagonal, kl_to_standard
 from ardae_rl.e2c.transition import TRANSITION_SAMPLES, Linearized, LocallyLinearTransition
 from ardae_rl.latent.networks import GaussianEncoder, ImageDecoder
 
-CONTRASTIVE_STD = 0.1  # of latents
-OUTLIER = -14.0  # log-density, relative to the mode of the Gaussian, of a next latent that nothing predicts
+CONTRASTIVE_STD = 0.1  # standard deviation of the contrastive term's Gaussians, in the latent space
+OUTLIER = -14.0  # floor of the contrastive log-density, relative to the mode of the Gaussian
 
 
 @dataclass(frozen=True)
 class E2CLoss:
-    """The settings of the loss: weights of the terms beside the reconstructions, whose weight is 1.
+    """Settings of the loss: weights of its terms, relative to the reconstruction terms, whose weight is 1.
 
     Example:
 
@@ -31,14 +31,16 @@ class E2CLoss:
     :param prior_weight: Weight of KL(q(z_t|x_t) || N(0, I)).
     :param transition_weight: λ, the weight of KL(N(Aμ + Bu + o, AΣAᵀ + H) || q(z_{t+1}|x_{t+1})).
     :param consistency_weight: Weight of the squared distance between predicted means and the encoder's, in units of
-        the spread of the batch's means, so that a smaller map gains nothing (a divergence in Levine et al. 2020).
+        the standard deviation of the batch's means, so that shrinking the latent space does not lower the loss (Levine
+        et al. 2020 use a divergence instead).
     :param curvature_weight: Weight of the squared error of the transition's linearization at nearby points (Levine et
         al. 2020, Eq. 12).
-    :param contrastive_weight: Weight of minus the log-probability that each predicted mean picks its own next latent
-        from those of the batch (as the predictive coding of Shu et al. 2020, with Gaussians and outliers). This
-        unfolds a latent space that tells all images apart but places similar ones far from each other.
+    :param contrastive_weight: Weight of a contrastive loss: minus the log-probability of identifying the next latent
+        of each prediction among those of the batch (the predictive coding of Shu et al. 2020, with Gaussian densities
+        that have a floor for outliers). This unfolds a latent space that distinguishes all images but places similar
+        ones far from each other.
     :param reward_weight: Weight of the squared error of the predicted reward.
-    :param curvature_noise: Standard deviation of the nearby points of the curvature term.
+    :param curvature_noise: Standard deviation of the random displacements in the curvature term.
     :param transition_sample: "same" or "resample", see :class:`~ardae_rl.e2c.transition.LocallyLinearTransition`.
     :raises ValueError: If a weight is negative, or another value is not supported.
     """
@@ -62,7 +64,7 @@ class E2CLoss:
 
 @dataclass(frozen=True)
 class E2CModel:
-    """The three networks."""
+    """The networks that the loss trains."""
 
     encoder: GaussianEncoder
     decoder: ImageDecoder
@@ -70,13 +72,13 @@ class E2CModel:
 
 
 class Step(NamedTuple):
-    """One step of a sequence of latents that is propagated through the transition from a sample of the first one."""
+    """One step t of a latent sequence, propagated through the transition from a sample of the first latent."""
 
     linearized: Linearized
-    next_state: th.Tensor  # sample of z_{t+1}, batch x d
-    mean: th.Tensor  # of z_{t+1} given the first image, batch x d
-    covariance: th.Tensor  # batch x d x d
-    log_determinant: th.Tensor  # of that covariance without process noise, batch
+    next_state: th.Tensor  # sample of z_{t+1}, (batch, d)
+    mean: th.Tensor  # of z_{t+1} given the first image, (batch, d)
+    covariance: th.Tensor  # of the same Gaussian, (batch, d, d)
+    log_determinant: th.Tensor  # of that covariance without process noise, (batch,)
 
 
 def e2c_loss(
@@ -85,14 +87,14 @@ def e2c_loss(
     """Return the loss, averaged over a batch of sequences, and its terms.
 
     For one step this is the loss of Watter et al. (2015), Eq. 12. For k steps, the sample of the first latent is
-    propagated through the transition, each latent is decoded, and each propagated Gaussian is compared with what the
-    encoder infers from its image; sums over steps are divided by k.
+    propagated through the transition, each latent is decoded, and each propagated Gaussian is compared with the
+    encoder's Gaussian for the same image; sums over steps are divided by k.
 
     :param model: Encoder, decoder and transition.
     :param images: (batch, k + 1, channels, height, width) in [0, 1].
     :param actions: (batch, k, action_dim); action t causes image t + 1.
-    :param settings: Weights of the terms; ``transition_sample="resample"`` requires k = 1. The reward is not part of
-        this function.
+    :param settings: Weights of the terms; ``transition_sample="resample"`` requires k = 1. The reward's term is not
+        included.
     :raises ValueError: For sequences of several steps with ``transition_sample="resample"``.
     """
     k = actions.shape[1]
@@ -165,10 +167,10 @@ def _error(logits: th.Tensor, images: th.Tensor) -> th.Tensor:
 
 
 def _contrast(predicted: th.Tensor, next_means: th.Tensor) -> th.Tensor:
-    """Return minus the log-probability of each row's own next latent among all rows; both are (n, d).
+    """Return minus the mean log-probability of each row's own next latent among all rows; both are (n, d).
 
-    Densities are Gaussian around the prediction, with a floor: without it, the few images that do not show where
-    things are would draw together all latents that lead to them.
+    Densities are Gaussian around the prediction, with a floor. Without the floor, a few images that do not show the
+    state would pull together all latents that lead to them.
     """
     next_means = next_means + CONTRASTIVE_STD * th.randn_like(next_means)
     squares = (predicted.unsqueeze(1) - next_means).square().sum(-1) / CONTRASTIVE_STD**2

@@ -1,4 +1,4 @@
-"""Plots of a trained E2C: its latent map, reconstructions, and a plan beside its outcome."""
+"""Plots of a trained E2C model: its latent space, reconstructions, and a plan beside its outcome."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,13 +24,13 @@ Array = NDArray[Any]
 
 
 def draw_run(model: E2C, env_id: str, folder: Path, env_kwargs: Mapping[str, Any] | None = None) -> list[Path]:
-    """Draw the plots after a training, in environments made from their id and arguments; return their paths.
+    """Draw the plots of a training run, in environments made from their id and arguments; return the paths.
 
     :raises ImportError: If matplotlib is not installed.
     """
     try:
         training_env: gym.Env[Any, Any] = StartAnywhere(gym.make(env_id, **(env_kwargs or {})))
-    except ValueError:  # one that has no such starts
+    except ValueError:  # the environment does not support random starts
         training_env = gym.make(env_id, **(env_kwargs or {}))
     return draw(model, training_env, gym.make(env_id, **(env_kwargs or {})), folder)
 
@@ -41,9 +41,9 @@ def draw(
     """Write latent_map.png, reconstructions.png and, for a model that plans to goal images, plan.png.
 
     :param model: The trained model.
-    :param training_env: Environment of the images to encode, whose episodes should start anywhere.
+    :param training_env: Environment that provides the images to encode; its episodes should start in random states.
     :param task: Environment of the planned episode.
-    :param folder: Where to write the plots; made if missing.
+    :param folder: Where to write the plots; created if missing.
     :param seed: Seed of both environments.
     :return: The paths of the plots.
     :raises ImportError: If matplotlib is not installed.
@@ -99,9 +99,9 @@ def reconstructions(model: E2C, images: Array) -> "Figure":
 
 @th.no_grad()
 def plan_strip(model: E2C, task: gym.Env[Any, Any], seed: int = 0) -> "Figure":
-    """Plot the decoded states that the first plan expects above the images that follow its actions; last, the goal.
+    """Plot the decoded states of the first plan above the images that its actions lead to; the last column is the goal.
 
-    Both end with the episode, if the plan goes on after it.
+    Both rows stop at the end of the episode, even if the plan is longer.
     """
     policy = model.policy
     observation, _ = task.reset(seed=seed)
@@ -123,7 +123,7 @@ def plan_strip(model: E2C, task: gym.Env[Any, Any], seed: int = 0) -> "Figure":
         "planned": policy.decoder(th.cat(expected)).sigmoid().cpu().numpy(),
         "executed": as_images(th.cat(executed)).cpu().numpy(),
     }
-    return _strip(rows, f"a plan of {n_steps} steps; last, the goal")
+    return _strip(rows, f"a plan of {n_steps} steps; the last column is the goal")
 
 
 def _observed(model: E2C, env: gym.Env[Any, Any], seed: int) -> tuple[Array, dict[str, Array]]:
@@ -144,7 +144,7 @@ def _image(model: E2C, observation: Any) -> th.Tensor:
 
 
 def _coordinates(env: gym.Env[Any, Any], info: dict[str, Any]) -> dict[str, float]:
-    """Return the coordinates of a state by name, from ``info["position"]`` or ``info["state"]``; none without them."""
+    """Return the coordinates of a state by name, from ``info["position"]`` or ``info["state"]``; empty without them."""
     if isinstance(env.unwrapped, PlanarObstacles):
         return dict(zip(("row", "column"), info["position"], strict=True))
     if isinstance(env.unwrapped, PixelPole):
@@ -154,7 +154,7 @@ def _coordinates(env: gym.Env[Any, Any], info: dict[str, Any]) -> dict[str, floa
 
 
 def _strip(rows: dict[str, Array], title: str) -> "Figure":
-    """Plot rows of images in [0, 1], each (n, channels, height, width), of which the last channel is shown."""
+    """Plot rows of images in [0, 1], each (n, channels, height, width); only the last channel is shown."""
     from matplotlib.figure import Figure
 
     n = len(next(iter(rows.values())))

@@ -23,9 +23,9 @@ _ILQR: dict[str, Any] = {"n_iterations": 4, "n_restarts": 6}
 
 
 class E2CPolicy(LatentPlanningPolicy):
-    """Encoder, decoder, transition and reward of E2C, and a planner in their latent space.
+    """E2C's encoder, decoder, transition and reward networks, and a planner in their latent space.
 
-    With dictionary observations, plans lead to the image ``desired_goal``; otherwise they maximize the learned reward.
+    With dictionary observations, plans aim at the image ``desired_goal``; otherwise they maximize the learned reward.
 
     Example:
 
@@ -54,8 +54,8 @@ class E2CPolicy(LatentPlanningPolicy):
     :param planner: "ilqr", "cem" or "mppi".
     :param horizon: Number of steps of a plan.
     :param planner_kwargs: Further arguments of the planner.
-    :param goal_weight: Weight of the squared distance to the goal, in units of the latents' standard deviation. One
-        unit serves all dimensions: with a unit of its own, the least informative dimension would count most.
+    :param goal_weight: Weight of the squared distance to the goal, in units of the latents' standard deviation. All
+        dimensions share one unit: scaled separately, the least informative dimensions would count most.
     :param action_weight: Weight of squared actions, which are at most 1.
     :param seed: Seed of the planner.
     :raises ValueError: If an argument has a value that is not supported.
@@ -105,7 +105,7 @@ class E2CPolicy(LatentPlanningPolicy):
 
     @property
     def model(self) -> E2CModel:
-        """The networks that the loss trains, without reward and planner."""
+        """The networks that :func:`~ardae_rl.e2c.loss.e2c_loss` trains, without the reward network."""
         return E2CModel(self.encoder, self.decoder, self.transition)
 
     def dynamics(self, z: th.Tensor, u: th.Tensor) -> th.Tensor:
@@ -115,7 +115,7 @@ class E2CPolicy(LatentPlanningPolicy):
     def infer_state(
         self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, episode_starts: th.Tensor
     ) -> tuple[th.Tensor, State]:
-        """Return the mean of the encoder, and no memory: the observation shows the whole state."""
+        """Return the encoder's mean, and an empty memory, because an observation shows the whole state."""
         if not isinstance(observation, dict):
             return self.encoder(as_images(observation))[0], ()
         mean, _ = self.encoder(as_images(observation["observation"]))
@@ -145,7 +145,7 @@ def as_images(observations: th.Tensor) -> th.Tensor:
 def _image_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
     """Return the shape of the images.
 
-    :raises ValueError: If the observations are not images with channels first, or have no image of the goal.
+    :raises ValueError: If the observations are not channels-first images, or have no image of the goal.
     """
     images = [space]
     if isinstance(space, spaces.Dict):

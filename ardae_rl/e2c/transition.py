@@ -46,9 +46,9 @@ class Linearized(NamedTuple):
 class LocallyLinearTransition(nn.Module):
     """Dynamics whose matrices A(z), B(z) and o(z) come from a network: z' = A(z) z + B(z) u + o(z) + noise.
 
-    A sample of z is propagated through the linearization at this very sample. That makes z' a function of z and u, and
-    the pair (z, z') has the covariance Σ Aᵀ (for a fixed A). An independent draw from N(Aμ + Bu + o, AΣAᵀ) instead
-    would have the same marginal distribution, but no covariance with z.
+    A sample of z is propagated through the linearization at that same sample. Apart from the noise, z' is thus a
+    function of z and u, and the pair (z, z') has the covariance Σ Aᵀ (for a fixed A). An independent draw from
+    N(Aμ + Bu + o, AΣAᵀ) would have the same marginal distribution, but no covariance with z.
 
     Example:
 
@@ -63,7 +63,7 @@ class LocallyLinearTransition(nn.Module):
     :param hidden: Widths of the network's hidden layers.
     :param matrix: Form of A: "rank_one" for I + v rᵀ, whose determinant 1 + v·r is kept above
         :data:`MIN_DETERMINANT`, or "full" for I plus any matrix.
-    :param process_noise: Standard deviation of the noise that each step adds; 0 for none.
+    :param process_noise: Standard deviation of the noise added at each step; 0 for none.
     :raises ValueError: If an argument has a value that is not supported.
     """
 
@@ -84,7 +84,7 @@ class LocallyLinearTransition(nn.Module):
         n_matrix = 2 * z_dim if matrix == "rank_one" else z_dim**2
         self._sizes = [n_matrix, z_dim * action_dim, z_dim]
         self.network = nn.Sequential(*create_mlp(z_dim, sum(self._sizes), list(hidden)))
-        with th.no_grad():  # near z' = z at initialization: little changes in a step
+        with th.no_grad():  # start near z' = z, because states change little in a step
             for parameter in self.network[-1].parameters():
                 parameter.mul_(0.1)
 
@@ -139,7 +139,10 @@ class LocallyLinearTransition(nn.Module):
         other_mean: th.Tensor,
         other_log_std: th.Tensor,
     ) -> th.Tensor:
-        """Return KL(N(Aμ + Bu + o, AΣAᵀ + H) || N(other_mean, diag e^(2 other_log_std))), (n,); H is the noise's."""
+        """Return KL(N(Aμ + Bu + o, AΣAᵀ + H) || N(other_mean, diag e^(2 other_log_std))), (n,).
+
+        H is the covariance of the process noise.
+        """
         if linearized.v is not None and linearized.r is not None and not self.process_noise:
             next_state = linearized(mean, u)
             return kl_rank_one(next_state, log_std, linearized.v, linearized.r, other_mean, other_log_std)
@@ -150,7 +153,7 @@ class LocallyLinearTransition(nn.Module):
 def _with_determinant(v: th.Tensor, r: th.Tensor) -> th.Tensor:
     """Return v moved along r so that 1 + v·r > :data:`MIN_DETERMINANT`.
 
-    Where 1 + v·r is far above the bound, v hardly changes; v = 0 does not change at all.
+    If 1 + v·r is far above the bound, v hardly changes; v = 0 does not change at all.
     """
     product = (v * r).sum(-1, keepdim=True)
     room = 1 - MIN_DETERMINANT

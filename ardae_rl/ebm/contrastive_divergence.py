@@ -16,8 +16,8 @@ from ardae_rl.score.inputs import Numbers, as_numbers
 class MarkovChainEBM(nn.Module):
     """An energy trained by contrastive divergence, the baseline of :class:`~ardae_rl.ebm.gan.EnergyBasedGAN`.
 
-    References: Hinton (2002), Training products of experts by minimizing contrastive divergence; Tieleman (2008) for
-    persistent chains. The chains are Langevin dynamics; the density is not normalized.
+    The chains follow Langevin dynamics. The density is not normalized. References: Hinton (2002), Training products of
+    experts by minimizing contrastive divergence; Tieleman (2008) for persistent chains.
 
     Example:
 
@@ -25,14 +25,15 @@ class MarkovChainEBM(nn.Module):
     >>> from ardae_rl.ebm import MarkovChainEBM
     >>> data = 0.5 * torch.randn(1000, 2) + 1
     >>> model = MarkovChainEBM(dim=2, persistent=True)
-    >>> model.fit(data, n_steps=10, batch_size=64)  # thousands of steps in earnest
+    >>> model.fit(data, n_steps=10, batch_size=64)  # real training takes thousands of steps
     >>> model.energy(data).shape
     torch.Size([1000])
 
     :param dim: Dimension of the data.
-    :param persistent: Whether chains continue from their last state; otherwise they start at data in each step.
-    :param n_langevin: Number of moves of each chain per step.
-    :param step_size: Step size of the moves, in standard deviations of the data in each dimension.
+    :param persistent: Whether chains continue from their last states; otherwise they start at data points in each
+        update.
+    :param n_langevin: Number of Langevin steps of each chain per update.
+    :param step_size: Langevin step size, in standard deviations of the data in each dimension.
     :param energy_kwargs: Arguments of :class:`~ardae_rl.ebm.energy.EnergyNetwork`.
     :raises ValueError: If a number is not positive.
     """
@@ -60,16 +61,16 @@ class MarkovChainEBM(nn.Module):
         energy_weight: float = 0.01,
         progress: bool = False,
     ) -> None:
-        """Lower the energy of the data and raise the energy where the chains go.
+        """Train the energy: lower it at the data and raise it at the states of the chains.
 
         :param data: Data, (n, dim), as an array or a tensor.
         :param n_steps: Number of updates.
         :param batch_size: Number of chains, and of data points per update.
         :param learning_rate: Initial learning rate, annealed to zero along a cosine.
-        :param energy_weight: Weight of the mean squared energies, which keeps energies from drifting.
+        :param energy_weight: Weight of the mean squared energies, which prevents energies from drifting.
         :param progress: Whether to show a progress bar.
         :raises ValueError: If the data has another shape or is not finite, or training diverges.
-        :raises TypeError: If the data is no array of numbers.
+        :raises TypeError: If the data is not an array of numbers.
         """
         data = as_numbers("data", data, next(self.parameters()))
         check_data(data, self.dim)

@@ -13,9 +13,9 @@ from ardae_rl.score.fourier import FourierFeatures
 
 
 class EnergyNetwork(DataScale):
-    """E(x) of p_θ = e^{-E} / Z: a multilayer perceptron plus a Gaussian's energy, which keeps Z finite.
+    """E(x) of p_θ = e^{-E} / Z: a multilayer perceptron plus the energy of a broad Gaussian, which keeps Z finite.
 
-    Densities with many narrow modes need Fourier features to be learned fast; smooth densities are learned better
+    Fourier features speed up the learning of densities with many narrow modes; smooth densities are learned better
     without them.
 
     :param dim: Dimension of x.

@@ -20,7 +20,7 @@ OBJECTIVES = ("gan", "cost")
 
 
 class EnergyBasedGAN(nn.Module):
-    """A normalized density p_θ = e^{-E} / Z of data, learned together with a sampler q of it.
+    """A normalized density p_θ = e^{-E} / Z of data, learned together with its sampler q.
 
     The discriminator D = p_θ / (p_θ + q) separates data from samples of q, and q is trained to match p_θ.
     Reference: Finn et al. (2016), https://arxiv.org/abs/1611.03852, Section 4. ``log_prob`` is normalized by the
@@ -32,7 +32,7 @@ class EnergyBasedGAN(nn.Module):
     >>> from ardae_rl import EnergyBasedGAN
     >>> data = 0.5 * torch.randn(1000, 2) + 1
     >>> model = EnergyBasedGAN(dim=2, sampler="implicit")
-    >>> metrics = model.fit(data, n_steps=10, batch_size=64)  # thousands of steps in earnest
+    >>> metrics = model.fit(data, n_steps=10, batch_size=64)  # real training takes thousands of steps
     >>> model.log_prob(data).shape, model.sample(5).shape
     (torch.Size([1000]), torch.Size([5, 2]))
 
@@ -88,7 +88,7 @@ class EnergyBasedGAN(nn.Module):
         sampler_fraction: float = 0.7,
         progress: bool = False,
     ) -> list[dict[str, float]]:
-        """Train energy and sampler in turns, and return the metrics of each hundredth of the steps.
+        """Update energy and sampler alternately, and return metrics from about a hundred points of the training.
 
         :param data: Data, (n, dim).
         :param n_steps: Number of updates of the energy, and of the sampler.
@@ -96,8 +96,8 @@ class EnergyBasedGAN(nn.Module):
         :param learning_rate: Initial learning rate of the energy, annealed to zero along a cosine.
         :param sampler_learning_rate: Initial learning rate of the sampler, annealed to zero along a shorter cosine.
         :param instance_noise: Initial standard deviation of noise that is added to the data, in standard deviations of
-            the data, annealed to zero (Sønderby et al. 2017, https://arxiv.org/abs/1610.04490). It helps the sampler to
-            find modes that are far apart.
+            the data, annealed linearly to zero (Sønderby et al. 2017, https://arxiv.org/abs/1610.04490). It helps the
+            sampler to find modes that are far apart.
         :param noise_fraction: Fraction of the steps after which the instance noise is zero.
         :param sampler_fraction: Fraction of the steps after which the sampler's learning rate is zero, so that the
             energy converges against a fixed sampler.
@@ -144,9 +144,9 @@ class EnergyBasedGAN(nn.Module):
         return rows
 
     def energy_loss(self, data: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Return the loss of the energy on data (n, dim) and as many proposals, and the data's logits, (n,).
+        """Return the loss of the energy on data (n, dim) and n proposals, and the data's logits, (n,).
 
-        A partition function that is estimated is estimated anew.
+        Unless the partition function is learned, this updates its estimate.
         """
         both = th.cat([data, self.proposal.sample(len(data))])
         data_energy, sample_energy = self.energy(both).split(len(data))
@@ -165,9 +165,9 @@ class EnergyBasedGAN(nn.Module):
 
     @th.no_grad()
     def normalize(self, data: th.Tensor, n_samples: int = 20_000) -> None:
-        """Estimate ln Z from all of the data and many proposals, after the sampler has normalized its density.
+        """Normalize the sampler's density, then estimate ln Z from all of the data and many proposals.
 
-        A learned ln Z stays as it is.
+        A learned ln Z is left unchanged.
 
         :param data: Data, (n, dim).
         :param n_samples: Number of proposals.
@@ -184,7 +184,7 @@ class EnergyBasedGAN(nn.Module):
     def log_prob(self, x: th.Tensor) -> th.Tensor:
         """Return ln p_θ, (n,), at points (n, dim).
 
-        :raises ValueError: For another shape, and points that are not finite.
+        :raises ValueError: If the points have another shape or are not finite.
         """
         x = as_numbers("x", x, self._like)
         if x.dim() != 2 or x.shape[1] != self.dim:
@@ -200,5 +200,5 @@ class EnergyBasedGAN(nn.Module):
 
     @property
     def _like(self) -> th.Tensor:
-        """A tensor of the type and on the device of the model."""
+        """A tensor with the model's dtype and device."""
         return next(self.parameters(), self.partition.log_z)  # an energy need not have parameters

@@ -1,6 +1,6 @@
 """Losses of a discriminator of the optimal form, D = p_θ / (p_θ + q) with p_θ = e^{-c} / Z.
 
-D separates samples of p (demonstrations, or data) from samples of q. c is a cost, or an energy. Costs, log-densities
+D separates samples of p (demonstrations or data) from samples of q; c is a cost or an energy. Costs, log-densities
 and logits have one entry per sample. Reference: Finn et al. (2016), A connection between generative adversarial
 networks, inverse reinforcement learning, and energy-based models, https://arxiv.org/abs/1611.03852. D's own loss is
 :func:`~ardae_rl.score.losses.contrastive_loss` of its logits.
@@ -17,7 +17,7 @@ def discriminator_logits(cost: th.Tensor, log_q: th.Tensor, log_z: th.Tensor | f
 
 
 def log_mixture(cost: th.Tensor, log_q: th.Tensor, log_z: th.Tensor | float) -> th.Tensor:
-    """Return ln μ̃ of μ̃ = ½ e^{-c} / Z + ½ q, the mixture of p and q with the model in place of p."""
+    """Return ln μ̃ of μ̃ = ½ e^{-c} / Z + ½ q, the mixture ½ p + ½ q with the model in place of p."""
     return th.logaddexp(-cost - log_z, log_q) - math.log(2)
 
 
@@ -31,8 +31,8 @@ def cost_loss(
     """Return E_p c + ln E_μ[e^{-c} / μ̃], the negative log-likelihood of guided cost learning with μ = ½ p + ½ q.
 
     The gradient treats μ̃ as constant, because it is the density of a proposal. With the Z of
-    :func:`~ardae_rl.ebm.partition.mixture_log_partition`, this gradient equals that of the discriminator's loss; with a
-    gradient through μ̃ it would not.
+    :func:`~ardae_rl.ebm.partition.mixture_log_partition`, this gradient equals that of the discriminator's loss;
+    without the stop-gradient on μ̃ it would not.
 
     :param demo_cost: c at samples of p, (n,).
     :param demo_log_q: ln q at samples of p, (n,).

@@ -29,7 +29,7 @@ class PartitionFunction(nn.Module):
         sampling from ½ p + ½ q), "sampler" (importance sampling from q alone, which is unbiased for Z but has a large
         variance if q misses regions of low cost) or "learned" (a parameter of the discriminator). "mixture" and
         "learned" give the true partition function only if p_θ = p.
-    :raises ValueError: If ``kind`` is another one.
+    :raises ValueError: If ``kind`` is unknown.
     """
 
     log_z: th.Tensor
@@ -47,7 +47,7 @@ class PartitionFunction(nn.Module):
     def update(
         self, demo_cost: th.Tensor, demo_log_q: th.Tensor, sample_cost: th.Tensor, sample_log_q: th.Tensor
     ) -> None:
-        """Estimate ln Z anew. A learned one is left to the discriminator's optimizer.
+        """Update the estimate of ln Z. A learned ln Z is left to the discriminator's optimizer.
 
         :param demo_cost: c at samples of p, (n,).
         :param demo_log_q: ln q at samples of p, (n,).
@@ -71,8 +71,8 @@ def sampler_log_partition(sample_log_ratio: th.Tensor) -> th.Tensor:
 def mixture_log_partition(demo_log_ratio: th.Tensor, sample_log_ratio: th.Tensor) -> th.Tensor:
     """Return ln Z at the fixed point of Z = E_μ[e^{-c} / (½ e^{-c} / Z + ½ q)], with μ = ½ p + ½ q.
 
-    There E_p[1 - D] = E_q[D], which is the condition of Bennett's acceptance ratio (1976) and the minimum of the
-    discriminator's loss over ln Z, in which it is convex. It is found by bisection in double precision.
+    At the fixed point E_p[1 - D] = E_q[D], which is the condition of Bennett's acceptance ratio (1976) and the minimum
+    of the discriminator's loss over ln Z, in which it is convex. It is found by bisection in double precision.
 
     :param demo_log_ratio: -c - ln q at samples of p, (n,).
     :param sample_log_ratio: -c - ln q at samples of q, (m,).

@@ -1,4 +1,4 @@
-"""What data is contrasted with: a sampler, or its mixture with a broad Gaussian."""
+"""The proposal that data is contrasted with: a sampler, or its mixture with a broad Gaussian."""
 
 import math
 from typing import Protocol
@@ -18,12 +18,12 @@ class DensityWithSamples(Protocol):
 
 
 class DefensiveMixture:
-    """(1 - w) q + w b: a sampler's distribution q and a broad one b, which covers what q misses (Hesterberg 1995).
+    """The mixture (1 - w) q + w b of a sampler q and a broad b, which covers what q misses (Hesterberg 1995).
 
-    Samples are stratified: the share w of them, rounded, comes from b.
+    Samples are stratified: of n samples, round(w n) come from b.
 
     :param sampler: q.
-    :param broad: b, over points (dim,).
+    :param broad: b, a distribution of points (dim,).
     :param weight: w, in [0, 1).
     """
 

@@ -1,4 +1,4 @@
-"""Samplers q that are trained to have the distribution of an energy."""
+"""Samplers q that are trained to match the distribution of an energy."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,14 +13,14 @@ from ardae_rl.ebm.scaling import DataScale
 from ardae_rl.score import ARDAE, entropy_surrogate
 from ardae_rl.score.samplers import ImplicitSampler
 
-# Draws of importance sampling, in parts to save memory. Most draws miss narrow modes, so there have to be many.
+# Importance samples, drawn in parts to save memory. Many are needed, because most of them miss narrow modes.
 _N_DRAWS, _N_PARTS = 500_000, 10
 
 EnergyFunction = Callable[[th.Tensor], th.Tensor]
 
 
 class EnergySampler(DensityWithSamples, Protocol):
-    """A distribution q whose samples have a gradient, to be trained against an energy."""
+    """A distribution q with reparameterized samples, which is trained to match an energy."""
 
     def loss(self, energy: EnergyFunction, n: int) -> th.Tensor:
         """Return a scalar whose gradient is that of E_q[E(x)] - H(q), estimated from n samples."""
@@ -32,7 +32,7 @@ class EnergySampler(DensityWithSamples, Protocol):
         """Update auxiliary estimators of q, such as its score, on n samples."""
 
     def normalize(self) -> None:
-        """Make ln q integrate to one, if it does so only approximately."""
+        """Normalize q, if its density is normalized only approximately."""
 
     def optimizers(self) -> Sequence[th.optim.Optimizer]:
         """Return the optimizers of the auxiliary estimators."""
@@ -73,7 +73,7 @@ class FlowSampler(DataScale):
 
     @property
     def _unit(self) -> th.Tensor:
-        """The flow's unit of length: its knots reach from -5 to 5, which are then 2.5 standard deviations."""
+        """The flow's unit of length, (dim,): with it, the knots from -5 to 5 span ±2.5 standard deviations."""
         return 0.5 * self.scale
 
     def update_density(self, n: int) -> None:
@@ -87,11 +87,11 @@ class FlowSampler(DataScale):
 
 
 class ARDAESampler(DataScale):
-    """x = μ + σ (z + g(z)) with z ~ N(0, I), whose entropy gradient and ln q are estimated by AR-DAE.
+    """An implicit sampler x = μ + σ (z + g(z)), z ~ N(0, I), with entropy gradient and ln q estimated by AR-DAE.
 
     :param dim: Dimension of x.
     :param noise_dim: Dimension of z, whose first ``dim`` entries are added to g(z); None for ``dim``.
-    :param hidden: Widths of g.
+    :param hidden: Widths of the hidden layers of g.
     :param n_score_updates: Number of estimator updates per update of g.
     :param score_kwargs: Arguments of :class:`~ardae_rl.score.ARDAE`.
     :raises ValueError: If ``noise_dim`` is less than ``dim``.
@@ -139,7 +139,7 @@ class ARDAESampler(DataScale):
             self.estimator.step(self.sample(n))
 
     def normalize(self) -> None:
-        """Measure the remaining log-normalizer of a density that the estimator has learned normalized."""
+        """Measure the remaining log-normalizer, if the estimator learns a density that is normalized approximately."""
         if self.estimator.density_is_free:
             parts = [self.estimator.log_partition_estimate(n_draws=_N_DRAWS // _N_PARTS)[0] for _ in range(_N_PARTS)]
             self.log_mass.copy_(th.cat(parts).logsumexp(0) - math.log(_N_PARTS))

@@ -1,4 +1,4 @@
-"""Location and scale of data."""
+"""Mean and standard deviation of data, by which modules standardize their inputs."""
 
 import torch as th
 from torch import nn
@@ -7,7 +7,7 @@ from ardae_rl.common.checks import check_count
 
 
 class DataScale(nn.Module):
-    """Mean and standard deviation of the data, for modules that work in units of them.
+    """Base of modules that standardize data by its mean and standard deviation.
 
     :param dim: Dimension of the data.
     :raises ValueError: If ``dim`` is not positive.

@@ -1,11 +1,11 @@
-"""Gradient steps, schedules and checks that all energy-based models are trained with."""
+"""Gradient steps, schedules and checks shared by the training of all energy-based models."""
 
 import math
 
 import torch as th
 
 ADAM_BETAS = (0.5, 0.99)
-"""Coefficients of Adam. Little momentum, because each loss changes as the opponent, or the chains, move."""
+"""Coefficients of Adam. The momentum is low because each loss changes with the opponent or the chains."""
 
 
 def gradient_step(optimizer: th.optim.Optimizer, loss: th.Tensor) -> None:

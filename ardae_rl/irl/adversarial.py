@@ -1,4 +1,4 @@
-"""The trainer of adversarial inverse reinforcement learning: demonstrations, a discriminator and a generator."""
+"""Adversarial inverse reinforcement learning: the training loop of a discriminator and a generator."""
 
 import io
 from typing import Any, ClassVar, TypeVar
@@ -42,8 +42,8 @@ class AdversarialIRL(BaseAlgorithm):
     every ``disc_interval`` environment steps. Off-policy generators compute the rewards of a batch when it is sampled;
     for on-policy generators, the rewards of a rollout are recomputed before they train on it.
 
-    ``predict`` is the generator's. ``reward_net`` can be used, saved and loaded on its own. Subclasses choose the
-    discriminator by the class attribute ``discriminator_class``.
+    ``predict`` returns the generator's actions. ``reward_net`` can be used, saved and loaded on its own. Subclasses
+    choose the discriminator by the class attribute ``discriminator_class``.
 
     Example:
 
@@ -58,11 +58,11 @@ class AdversarialIRL(BaseAlgorithm):
     'AIRLDiscriminator'
 
     :param policy: Policy of the generator, by class or name.
-    :param env: Environment, whose own reward is not used. It must not contain a VecNormalize, because the reward has
-        units of its own.
+    :param env: Environment, whose own reward is not used. It must not contain a VecNormalize, because the learned
+        reward has its own scale.
     :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts. In
-        an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may be of the environment without it.
-        They are not saved with the model: give them to ``load``, too, to go on learning.
+        an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may come from the environment without
+        it. They are not saved with the model: pass them to ``load`` to continue training.
     :param generator: SB3 algorithm, by class or by its name in RL Zoo.
     :param generator_kwargs: Keyword arguments of the generator.
     :param reward_kwargs: Keyword arguments of the reward network.
@@ -72,13 +72,13 @@ class AdversarialIRL(BaseAlgorithm):
     :param disc_interval: Minimum number of environment steps between two rounds of discriminator updates.
     :param n_disc_updates: Number of discriminator updates per round.
     :param weight_decay: Decoupled weight decay of the discriminator (AdamW).
-    :param stats_window_size: Number of episodes that the logged returns are averaged over.
+    :param stats_window_size: Number of episodes over which logged returns are averaged.
     :param tensorboard_log: Folder of the TensorBoard log; None for no log.
     :param policy_kwargs: Keyword arguments of the generator's policy.
     :param verbose: Verbosity: 0 for no output, 1 for information, 2 for debugging.
     :param seed: Seed of all random generators; None for a random one.
     :param device: Device of all networks.
-    :param _init_setup_model: Whether to build the networks at once.
+    :param _init_setup_model: Whether to build the networks in the constructor.
     :raises ValueError: For arguments out of range.
     """
 
@@ -125,9 +125,9 @@ class AdversarialIRL(BaseAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete),
         )
-        # SB3 sees the class instead of the name, and does not check this itself
+        # SB3 checks this only for policies given by name, and receives the class here
         if env is not None and isinstance(self.observation_space, spaces.Dict) and policy in ("MlpPolicy", "CnnPolicy"):
-            raise ValueError(f"`policy` must be 'MultiInputPolicy' for dictionaries as observations, got {policy!r}")
+            raise ValueError(f"`policy` must be 'MultiInputPolicy' for dictionary observations, got {policy!r}")
         self.demonstrations = demonstrations
         self.generator_kwargs = dict(generator_kwargs or {})
         self.reward_kwargs = dict(reward_kwargs or {})
@@ -135,9 +135,9 @@ class AdversarialIRL(BaseAlgorithm):
         self.demo_batch_size, self.weight_decay = demo_batch_size, weight_decay
         self.disc_interval, self.n_disc_updates = disc_interval, n_disc_updates
         self.generator: Any = None
-        # The saved generator and its arguments, while a model is saved or loaded
+        # The serialized generator and its arguments; set only while a model is saved or loaded
         self.generator_state: tuple[bytes, dict[str, Any]] | None = None
-        self._changes: dict[str, dict[str, Any]] = {}  # entries of dictionaries that `load` replaces
+        self._changes: dict[str, dict[str, Any]] = {}  # entries of `*_kwargs` that `load` replaces
         self._demos: list[Transitions] = []  # one batch per episode
         self._rollout: list[tuple[Transitions, NDArray[np.float32]]] = []  # of an on-policy generator, with rewards
         self._steps_since_round = 0
@@ -152,7 +152,7 @@ class AdversarialIRL(BaseAlgorithm):
         check_min("weight_decay", self.weight_decay, 0)
         check_spaces(self)
         if self.generator_state is not None:
-            self.generator_kwargs = self.generator_state[1]  # SB3's file has lists in the place of tuples
+            self.generator_kwargs = self.generator_state[1]  # SB3 saves attributes as JSON, with lists for tuples
         for name, changes in self._changes.items():
             setattr(self, name, getattr(self, name) | changes)
         self._setup_lr_schedule()
@@ -221,7 +221,7 @@ class AdversarialIRL(BaseAlgorithm):
         self.generator.replay_buffer.reward = self.reward
 
     def _mark_absorbing_states(self) -> None:
-        """Tell the reward network whether the environment has an absorbing state. Without one, what is saved counts."""
+        """Tell the reward network whether the environment has an absorbing state; without ``env``, keep what it has."""
         if self.env is not None:
             self.reward_net.has_absorbing_state.fill_(all(self.env.env_is_wrapped(AbsorbingState)))
 
@@ -229,8 +229,8 @@ class AdversarialIRL(BaseAlgorithm):
         """Continue in another environment, as in SB3.
 
         :param env: Environment with the same spaces, and as many parallel environments.
-        :param force_reset: Whether to begin new episodes instead of going on at the last observations.
-        :raises ValueError: For other spaces, and for a VecNormalize. The trainer is then left as it was.
+        :param force_reset: Whether to start new episodes instead of continuing from the last observations.
+        :raises ValueError: For other spaces, and for a VecNormalize. The trainer is then unchanged.
         """
         env = self._wrap_env(env, self.verbose)
         wrapped = self._with_learned_reward(env)
@@ -248,26 +248,26 @@ class AdversarialIRL(BaseAlgorithm):
 
     @property
     def reward_net(self) -> RewardNet:
-        """The learned reward as a network."""
+        """The network of the learned reward."""
         return self.discriminator.reward_net
 
     def reward(self, transitions: Transitions) -> th.Tensor:
-        """Return the reward that the generator maximizes, shape (n,), without gradient."""
+        """Return the learned rewards as the generator receives them, shape (n,), without gradient."""
         return self.discriminator.reward(transitions, self.generator)
 
     def clone_demonstrations(self, n_updates: int, batch_size: int = 256, learning_rate: float = 1e-3) -> float:
         """Fit the generator's policy to the demonstrations by maximum likelihood, as a warm start before ``learn``.
 
-        Off-policy generators act randomly for ``learning_starts`` steps all the same.
+        Off-policy generators still act randomly for their first ``learning_starts`` steps.
 
         :param n_updates: Number of gradient steps.
         :param batch_size: Number of transitions per gradient step.
         :param learning_rate: Learning rate.
-        :return: Mean of ln π of the demonstrations in the last tenth of the updates.
+        :return: Mean ln π of the demonstrated actions over the last tenth of the updates.
         :raises ValueError: Without demonstrations, and for a generator whose policy is not Gaussian.
         """
         if not self._demos:
-            raise ValueError("`demonstrations` must be given to be cloned, got None")
+            raise ValueError("`demonstrations` must be given for behavioral cloning, got None")
         return clone_demonstrations(self.generator, self._demos, n_updates, batch_size, learning_rate)
 
     def predict(
@@ -277,9 +277,9 @@ class AdversarialIRL(BaseAlgorithm):
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
-        """Return actions of the generator, and its state.
+        """Return the generator's actions, and its state.
 
-        :raises ValueError: For observations that are not finite, or not of the space.
+        :raises ValueError: For observations that are not finite, or do not belong to the observation space.
         """
         check_observation(observation, self.observation_space)
         actions, state = self.generator.predict(observation, state, episode_start, deterministic)
@@ -300,7 +300,7 @@ class AdversarialIRL(BaseAlgorithm):
 
         :param total_timesteps: Number of environment steps.
         :param callback: Callbacks, whose ``model`` is this trainer.
-        :param log_interval: Number of episodes (on-policy: rollouts) between two lines of the log.
+        :param log_interval: Number of episodes (on-policy: rollouts) between two log entries.
         :param tb_log_name: Name of the run in TensorBoard; by default the name of the class.
         :param reset_num_timesteps: Whether to count steps from zero, or to continue the count.
         :param progress_bar: Whether to show a progress bar.
@@ -320,7 +320,7 @@ class AdversarialIRL(BaseAlgorithm):
         return self
 
     def start_rollout(self) -> None:
-        """Forget the previous rollout, and share the generator's statistics of episodes with callbacks."""
+        """Forget the previous rollout, and expose the generator's episode statistics to callbacks."""
         self._rollout.clear()
         self.ep_info_buffer = self.generator.ep_info_buffer
         self.ep_success_buffer = self.generator.ep_success_buffer
@@ -375,7 +375,7 @@ class AdversarialIRL(BaseAlgorithm):
         self._steps_since_round += len(step.actions)
         reward: NDArray[np.float32] = self.reward(transitions).cpu().numpy()
         if isinstance(self.generator, OnPolicyAlgorithm):
-            self._rollout.append((transitions, reward.copy()))  # SB3 adds values of truncated states to the original
+            self._rollout.append((transitions, reward.copy()))  # SB3 adds the values of truncated states in place
         return reward
 
     def _relabel_rollout(self, last_values: th.Tensor, dones: NDArray[np.bool_]) -> None:
@@ -400,18 +400,19 @@ class AdversarialIRL(BaseAlgorithm):
         """Load the replay buffer of an off-policy generator. Rewards are computed when transitions are sampled.
 
         :param path: Path of the file.
-        :param truncate_last_traj: Whether to end the last episode there, if the buffer is one of hindsight.
-        :raises ValueError: If the discriminator needs the density of the replay buffer, whose policies are not saved.
+        :param truncate_last_traj: Whether a hindsight replay buffer ends its last episode at the last stored step.
+        :raises ValueError: If the discriminator needs the densities of the policies that filled the buffer, which are
+            not saved.
         """
         self.discriminator.check_loaded_replay()
         self.generator.load_replay_buffer(path, truncate_last_traj)
         self._relabel_replay_buffer()
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """Save the model; the generator is one entry of it, in the form of its own ``save``.
+        """Save the model, including the generator in the format of its own ``save``.
 
-        The demonstrations, the replay buffer and the discriminator's recent samples are not saved. Give the
-        demonstrations to ``load`` to go on learning.
+        The demonstrations, the replay buffer and the discriminator's recent samples are not saved. Pass the
+        demonstrations to ``load`` to continue training.
         """
         file = io.BytesIO()
         self.generator.save(file)
@@ -432,19 +433,19 @@ class AdversarialIRL(BaseAlgorithm):
         force_reset: bool = True,
         **kwargs: Any,
     ) -> SelfIRL:
-        """Load a model, perhaps with other arguments. What is not given stays as saved, also within dictionaries.
+        """Load a model, optionally with changed arguments. Others, and other entries of dictionaries, stay as saved.
 
-        The discriminator's recent samples are not saved: its first rounds after ``load`` train on what has been
-        collected since.
+        The discriminator's recent samples are not saved: its first rounds after ``load`` train on samples collected
+        since then.
 
         :param path: Path of the file, or a file object.
-        :param env: Environment to go on learning in. A model without one acts, and learns after ``set_env``.
+        :param env: Environment to continue training in. Without one, the model can act; it can train after ``set_env``.
         :param device: Device of all networks.
         :param custom_objects: Values for attributes that cannot be read from the file.
         :param print_system_info: Whether to print the versions that the model was saved with.
-        :param force_reset: Whether to begin new episodes instead of going on at the last observations.
+        :param force_reset: Whether to start new episodes instead of continuing from the last observations.
         :param kwargs: Keyword arguments of the constructor; ``learning_rate`` means ``disc_learning_rate``.
-        :raises ValueError: For unknown arguments, and for networks that are not the saved ones.
+        :raises ValueError: For unknown arguments, and for networks that differ from the saved ones.
         """
         attributes, changes = load_arguments(cls, AdversarialIRL, kwargs)
         try:
@@ -457,7 +458,7 @@ class AdversarialIRL(BaseAlgorithm):
             if cause is error and "state_dict" not in str(error):
                 raise
             raise ValueError(
-                "`reward_kwargs` and `discriminator_kwargs` must describe the networks of the saved model, got others: "
+                "`reward_kwargs` and `discriminator_kwargs` must be those of the saved model's networks, got others: "
                 + " ".join(str(cause).split())
             ) from cause
         model._changes = {}

@@ -16,13 +16,13 @@ from ardae_rl.irl.transitions import Transitions
 class AIRLDiscriminator(TransitionDiscriminator):
     """Discriminator D = e^f / (e^f + q) of single transitions, with f = g + γ h(s') - h(s).
 
-    q is the density of what made the generator's samples: the mixture of its latest policies.
+    q is the density of the generator's samples: the mixture of the policies that collected them.
 
     :param observation_space: Observation space of the environment.
     :param action_space: Action space of the environment.
     :param gamma: Discount factor of the generator.
-    :param reward_kwargs: Keyword arguments of :class:`~ardae_rl.irl.reward_nets.ShapedRewardNet`, whose ``gamma`` is by
-        default the generator's.
+    :param reward_kwargs: Keyword arguments of :class:`~ardae_rl.irl.reward_nets.ShapedRewardNet`; its ``gamma``
+        defaults to the generator's.
     :param kwargs: Keyword arguments of :class:`~ardae_rl.irl.discriminator.TransitionDiscriminator`.
     """
 
@@ -47,9 +47,9 @@ class AIRLDiscriminator(TransitionDiscriminator):
 class AIRL(AdversarialIRL):
     """Adversarial inverse reinforcement learning, with a discriminator D = e^f / (e^f + q) of single transitions.
 
-    The reward network is f = g + γ h(s') - h(s), and q is the mixture of the policies that made the samples. The
-    generator maximizes f - ln π, which is ln D - ln(1 - D) for q = π: off-policy algorithms receive the reward f, and
-    add the entropy through a temperature of 1; on-policy algorithms receive f - ln π.
+    The reward network is f = g + γ h(s') - h(s), and q is the mixture of the policies that collected the samples. The
+    generator maximizes f - ln π, which is ln D - ln(1 - D) for q = π: off-policy algorithms receive the reward f and
+    add the entropy themselves, at a temperature of 1; on-policy algorithms receive the reward f - ln π.
 
     Reference: Fu, Luo and Levine (2018), Learning robust rewards with adversarial inverse reinforcement learning,
     https://arxiv.org/abs/1710.11248.

@@ -1,4 +1,4 @@
-"""Behavioral cloning: maximum likelihood of the demonstrated actions, without an environment to learn in."""
+"""Behavioral cloning: maximum likelihood of the demonstrated actions, without steps in the environment."""
 
 from typing import Any, ClassVar, TypeVar
 
@@ -26,10 +26,10 @@ SelfBC = TypeVar("SelfBC", bound="BC")
 
 
 class BC(CheckedPredictions, BaseAlgorithm):
-    """Behavioral cloning of demonstrations by SB3's actor-critic policy, whose critic is not used.
+    """Behavioral cloning of demonstrations with SB3's actor-critic policy, whose critic is not used.
 
-    ``learn`` takes no steps in the environment: one time step is one gradient step. It is a baseline, and with many
-    demonstrations a strong one; with few of them its errors add up over an episode.
+    ``learn`` takes no steps in the environment: its time steps are gradient steps. With many demonstrations it is a
+    strong baseline; with few, its errors compound over an episode.
 
     Reference: Pomerleau (1991), Efficient training of artificial neural networks for autonomous navigation, Neural
     Computation 3(1).
@@ -46,17 +46,17 @@ class BC(CheckedPredictions, BaseAlgorithm):
     >>> action, _ = model.predict(model.get_env().reset())
 
     :param policy: Policy, by class or name.
-    :param env: Environment that the demonstrations are of, for its spaces and for callbacks that evaluate.
+    :param env: Environment of the demonstrations, used for its spaces and by callbacks that evaluate.
     :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts.
     :param learning_rate: Learning rate of Adam.
     :param batch_size: Number of transitions per gradient step.
-    :param stats_window_size: Number of episodes that logged returns are averaged over; there are none in training.
+    :param stats_window_size: As in SB3; it has no effect, because training has no episodes.
     :param tensorboard_log: Folder of the TensorBoard log; None for no log.
     :param policy_kwargs: Keyword arguments of the policy.
     :param verbose: Verbosity: 0 for no output, 1 for information, 2 for debugging.
     :param seed: Seed of all random generators; None for a random one.
     :param device: Device of the policy.
-    :param _init_setup_model: Whether to build the policy at once.
+    :param _init_setup_model: Whether to build the policy in the constructor.
     :raises ValueError: For arguments out of range.
     """
 
@@ -124,11 +124,11 @@ class BC(CheckedPredictions, BaseAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfBC:
-        """Take gradient steps.
+        """Train the policy.
 
         :param total_timesteps: Number of gradient steps.
         :param callback: Callbacks, which are called after every gradient step.
-        :param log_interval: Number of gradient steps between two lines of the log.
+        :param log_interval: Number of gradient steps between two log entries.
         :param tb_log_name: Name of the run in TensorBoard.
         :param reset_num_timesteps: Whether to count steps from zero, or to continue the count.
         :param progress_bar: Whether to show a progress bar.
@@ -156,7 +156,7 @@ class BC(CheckedPredictions, BaseAlgorithm):
         return self
 
     def _update(self) -> th.Tensor:
-        """Take a gradient step; return the mean of ln π of the batch."""
+        """Take a gradient step and return the mean ln π of the batch."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         log_prob = likelihood_step(self, self._transitions, self.policy.optimizer, self.batch_size)

@@ -1,4 +1,4 @@
-"""Maximum likelihood of demonstrated actions, for behavioral cloning and as a warm start of other algorithms."""
+"""Maximum likelihood of demonstrated actions, for behavioral cloning and to warm-start other algorithms."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.log_density import differentiable_log_prob
 from ardae_rl.irl.transitions import Transitions, concatenate, select
 
-_MARGIN = 0.01  # as that of the discriminators
+_MARGIN = 0.01  # the discriminators' default `action_margin`
 
 
 def clone_demonstrations(
@@ -22,13 +22,14 @@ def clone_demonstrations(
     batch_size: int = 256,
     learning_rate: float = 1e-3,
 ) -> float:
-    """Fit the policy of a model to demonstrations by maximum likelihood, and return the mean of ln π of the last tenth.
+    """Fit the policy of a model to demonstrations by maximum likelihood.
 
-    :param model: Algorithm of SB3 with a squashed Gaussian actor (SAC, TQC, CrossQ), or an on-policy one.
+    :param model: SB3 algorithm with a squashed Gaussian actor (SAC, TQC, CrossQ), or an on-policy one.
     :param demos: Demonstrated transitions.
     :param n_updates: Number of gradient steps.
     :param batch_size: Number of transitions per gradient step.
     :param learning_rate: Learning rate of Adam.
+    :return: Mean ln π of the demonstrated actions over the last tenth of the updates.
     :raises ValueError: For arguments out of range, and for a policy whose density has no gradient.
     """
     check_count("n_updates", n_updates)
@@ -48,7 +49,7 @@ def clone_demonstrations(
 def likelihood_step(
     model: BaseAlgorithm, transitions: Transitions, optimizer: th.optim.Optimizer, batch_size: int
 ) -> th.Tensor:
-    """Take a gradient step on the mean of -ln π of a random batch, and return the mean of ln π."""
+    """Take a gradient step on the mean of -ln π over a random batch, and return the mean ln π."""
     index = th.randint(len(transitions.actions), (batch_size,), device=transitions.actions.device)
     batch = select(transitions, index)
     log_prob = differentiable_log_prob(model, batch.observations, batch.actions, _MARGIN).mean()
@@ -60,7 +61,7 @@ def likelihood_step(
 
 
 def forget_distribution(policy: BasePolicy) -> None:
-    """Forget the last distribution of an actor-critic policy, whose tensors can be neither copied nor pickled."""
+    """Delete the last action distribution of an actor-critic policy, which can be neither copied nor pickled."""
     if isinstance(policy, ActorCriticPolicy):
         policy.action_dist.distribution = None  # type: ignore[assignment]
 

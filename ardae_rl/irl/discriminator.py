@@ -1,4 +1,4 @@
-"""The interface of discriminators, and the discriminator of single transitions."""
+"""The base class of discriminators, and discriminators of single transitions."""
 
 from abc import abstractmethod
 from collections import deque
@@ -27,22 +27,22 @@ _SCALE_RATE = 0.05  # of the running average of the rewards' standard deviation
 
 
 class Discriminator(nn.Module, Generic[Data]):
-    """Classifier of demonstrations and generator samples, whose logits define a reward.
+    """Classifier of demonstrations against generator samples, whose logits define a reward.
 
-    It keeps the samples of the generator that it is trained on. Methods that need the density of the generator's policy
-    take the generator as an argument. ``Data`` is the form in which updates draw from demonstrations and samples.
+    It stores the generator samples that it is trained on. Methods that need the density of the generator's policy take
+    the generator as an argument. ``Data`` is the type of the demonstrations and samples that updates draw from.
 
     The trainer calls the constructor of a subclass with the observation space, the action space and the keyword
     arguments ``gamma``, ``reward_kwargs``, ``batch_size`` and ``n_envs``, besides its ``discriminator_kwargs``.
 
-    :param reward_net: Network that the logits are made of.
+    :param reward_net: Reward network, from which the logits are computed.
     :param batch_size: Number of demonstrations, and of generator samples, per update.
     :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
         and ln π are constant, because the density of a bounded policy is zero or infinite at the bounds.
     :raises ValueError: For arguments out of range.
     """
 
-    needs_density: ClassVar[bool] = True  # of the generator's policy
+    needs_density: ClassVar[bool] = True  # whether the logits contain the density of the generator's policy
     reward_net: RewardNet
 
     def __init__(self, reward_net: RewardNet, batch_size: int, action_margin: float = 0.01) -> None:
@@ -50,32 +50,32 @@ class Discriminator(nn.Module, Generic[Data]):
         check_count("demo_batch_size", batch_size)
         check_number("action_margin", action_margin)
         if not 0 < action_margin < 1:
-            raise ValueError(f"`action_margin` must be between 0 and 1, got {action_margin!r}")
+            raise ValueError(f"`action_margin` must be > 0 and < 1, got {action_margin!r}")
         self.reward_net, self.batch_size, self.action_margin = reward_net, batch_size, action_margin
         self.limit_actions()
 
     def limit_actions(self) -> None:
-        """Clip the actions that the reward network sees to the inner edge of the margin, if there has to be one."""
+        """Clip the reward network's actions to the inner edge of the margin, if a density is needed."""
         if self.needs_density:
             self.reward_net.action_limit.fill_(1 - self.action_margin)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameters for the optimizer, whose weight decay is that of the first group."""
+        """Return the optimizer's parameter groups. The trainer's ``weight_decay`` applies to the first one."""
         return [{"params": list(self.parameters())}]
 
     def check_generator(self, generator: BaseAlgorithm) -> None:
-        """Check that the discriminator can be trained on what the generator does.
+        """Check that the discriminator can be trained on the generator's samples.
 
-        :raises ValueError: For a generator whose policy has no density, if that is needed.
+        :raises ValueError: If a density is needed and the generator's policy has none.
         """
         if self.needs_density and not has_density(generator):
             name = type(generator).__name__
             raise ValueError(f"`generator` must be an algorithm whose policy has a density, got {name}")
 
     def check_loaded_replay(self) -> None:
-        """Check that the discriminator can be trained on a replay buffer that was loaded.
+        """Check that the discriminator can be trained on a loaded replay buffer.
 
-        :raises ValueError: If that needs the density of what made it.
+        :raises ValueError: If it needs the densities of the policies that filled the buffer.
         """
 
     @abstractmethod
@@ -87,15 +87,15 @@ class Discriminator(nn.Module, Generic[Data]):
         """Store one step of the generator in each environment; ``dones`` marks the ends of episodes."""
 
     def start_episodes(self) -> None:
-        """Begin new episodes in all environments, although the previous ones may not have ended."""
+        """Start new episodes in all environments; unfinished ones are abandoned."""
 
     def is_ready(self) -> bool:
-        """Return whether there are samples for a round of updates, after enough environment steps for one."""
+        """Return whether there are samples to train on."""
         return True
 
     @abstractmethod
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Data, Data]:
-        """Return the demonstrations and the stored samples as the updates of one round draw from them.
+        """Return the demonstrations and the stored samples from which the updates of one round draw batches.
 
         :param demos: Transitions of each demonstrated episode.
         :param generator: Algorithm whose policy does not change during the round.
@@ -105,7 +105,7 @@ class Discriminator(nn.Module, Generic[Data]):
         """Prepare for a round of updates."""
 
     def finish_round(self, demos: Data, samples: Data) -> dict[str, th.Tensor]:
-        """Take note that a round of updates is over, and return metrics to log."""
+        """Finish a round of updates, and return metrics to log."""
         return {}
 
     @abstractmethod
@@ -115,8 +115,8 @@ class Discriminator(nn.Module, Generic[Data]):
     def log_prob(self, transitions: Transitions, generator: BaseAlgorithm) -> th.Tensor:
         """Return ln π of the generator's current policy, shape (n,).
 
-        In an absorbing state, where actions do nothing, a policy counts as uniform: otherwise terminating would pay for
-        what the policy happens to do there.
+        In an absorbing state, where actions have no effect, the policy is taken to be uniform. Otherwise, the value of
+        terminating would depend on the arbitrary actions of the policy there.
         """
         return th.cat([self._log_prob(block, generator) for block in blocks(transitions)])
 
@@ -130,7 +130,7 @@ class Discriminator(nn.Module, Generic[Data]):
     ) -> th.Tensor:
         """Return ln π of each component of a mixture of past policies, shape (n_components, n).
 
-        :param name: Name of transitions that do not change, whose densities are computed once for each component.
+        :param name: Cache key for transitions that never change; their densities are computed once per component.
         """
         n, device = len(transitions.actions), transitions.actions.device
         uniform = th.full((n,), uniform_log_prob(generator), device=device)
@@ -138,26 +138,26 @@ class Discriminator(nn.Module, Generic[Data]):
 
 
 class Samples(NamedTuple):
-    """Transitions, and ln q of what made the generator's samples, shape (n,)."""
+    """Transitions, and ln q of the policies that collected the generator's samples, shape (n,)."""
 
     transitions: Transitions
     log_q: th.Tensor
 
 
 def without_density(transitions: Transitions) -> Samples:
-    """Return transitions for a discriminator that needs no density."""
+    """Return transitions with ln q = 0, for a discriminator that needs no density."""
     return Samples(transitions, th.zeros(len(transitions.actions), device=transitions.actions.device))
 
 
 class TransitionDiscriminator(Discriminator[Samples]):
     """Discriminates single demonstration transitions from the generator's, with logit D = reward - ln q.
 
-    :param reward_net: Network that the logits are made of.
+    :param reward_net: Reward network, from which the logits are computed.
     :param batch_size: Number of demonstration transitions, and of generator transitions, per update.
     :param n_envs: Number of environments that the generator acts in.
     :param n_recent: Number of generator transitions that a round trains on.
-    :param source: "recent" for the most recent transitions, "replay" for random ones of the replay buffer. ln q is of
-        what made the transitions since the model was made or loaded.
+    :param source: "recent" for the most recent transitions, "replay" for random ones from the replay buffer. ln q
+        accounts only for transitions collected since the model was created or loaded.
     :param action_margin: Width of the strip next to the action bounds, as a fraction of the half-range, in which reward
         and ln π are constant, because the density of a bounded policy is zero or infinite at the bounds.
     :param regularization: Keyword arguments of :class:`~ardae_rl.irl.regularization.Regularization`.
@@ -188,7 +188,7 @@ class TransitionDiscriminator(Discriminator[Samples]):
         weight, target = self.regularization.proximal_weight, self.regularization.proximal_target
         self.proximal = ProximalPenalty(weight, target) if weight > 0 else None
         self.register_buffer("reward_scale", th.ones(()))
-        self.register_buffer("n_rounds", th.zeros(()))  # that the scale is an average of
+        self.register_buffer("n_rounds", th.zeros(()))  # number of rounds that the scale averages over
 
     def check_generator(self, generator: BaseAlgorithm) -> None:
         super().check_generator(generator)
@@ -198,7 +198,7 @@ class TransitionDiscriminator(Discriminator[Samples]):
     def check_loaded_replay(self) -> None:
         if self.source == "replay" and self.needs_density:
             raise ValueError(
-                "`source` must be 'recent' to load a replay buffer, the policies of which are not saved, got 'replay'"
+                "`source` must be 'recent' to load a replay buffer, because its policies are not saved, got 'replay'"
             )
 
     def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
@@ -223,9 +223,9 @@ class TransitionDiscriminator(Discriminator[Samples]):
         )
 
     def log_q(self, transitions: Transitions, generator: BaseAlgorithm, name: str | None = None) -> th.Tensor:
-        """Return the log-density of what made the recent samples, shape (n,).
+        """Return the log-density of the mixture of policies that collected the stored samples, shape (n,).
 
-        :param name: Name of transitions that do not change.
+        :param name: Cache key for transitions that never change.
         """
         log_probs = self.component_log_probs(self.mixture, transitions, generator, name)
         log_weights = th.tensor(self.mixture.log_weights, device=log_probs.device)
@@ -234,7 +234,7 @@ class TransitionDiscriminator(Discriminator[Samples]):
     def logits(self, transitions: Transitions, log_q: th.Tensor) -> th.Tensor:
         """Return logit D, shape (n,); positive values classify a transition as a demonstration.
 
-        :param log_q: Log-density of what made the generator's samples, shape (n,).
+        :param log_q: Log-density of the policies that collected the generator's samples, shape (n,).
         """
         return self._logits(self.reward_net.encode(transitions, log_q))
 
@@ -277,7 +277,7 @@ class TransitionDiscriminator(Discriminator[Samples]):
         return metrics
 
     def generator_reward(self, outputs: th.Tensor) -> th.Tensor:
-        """Return the generator's rewards before they are normalized, given what the reward network returns."""
+        """Return the generator's rewards before normalization, given the outputs of the reward network, (n,) each."""
         return outputs
 
     def _draw(self, samples: Samples) -> Samples:

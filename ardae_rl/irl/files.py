@@ -1,4 +1,4 @@
-"""Demonstrations in files and in Minari's datasets."""
+"""Demonstrations in files and in Minari datasets."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from ardae_rl.irl.trajectories import Trajectory, from_named_arrays, named_array
 
 MINARI = "minari:"  # prefix that distinguishes the name of a dataset from the path of a file
 _REQUIRED = ("lengths", "terminated", "actions")
-# What NumPy and zipfile raise for files that are damaged, encrypted or of another kind
+# Errors that NumPy and zipfile raise for files that are damaged, encrypted or of another kind
 _UNREADABLE = (
     *(ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError, RuntimeError),
     *(OSError, EOFError, BadZipFile, UnpicklingError, zlib.error),
@@ -26,7 +26,7 @@ Demonstrations = Sequence[Trajectory] | Path | str  # episodes, or where to load
 def as_trajectories(demonstrations: Demonstrations | None) -> list[Trajectory] | None:
     """Return demonstrations as a list, loaded if a path or ``minari:ID`` is given; None for None.
 
-    :raises TypeError: For something else than trajectories.
+    :raises TypeError: For values that are not trajectories.
     :raises ValueError: If they cannot be loaded.
     """
     if demonstrations is None:
@@ -37,7 +37,7 @@ def as_trajectories(demonstrations: Demonstrations | None) -> list[Trajectory] |
 
 
 def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> None:
-    """Write trajectories to an .npz file, which contains arrays only.
+    """Write trajectories to an .npz file, which contains only arrays.
 
     Example:
 
@@ -49,8 +49,9 @@ def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> N
 
     :param path: Path of the file; missing folders are created.
     :param trajectories: Trajectories, of which all or none have rewards.
-    :raises ValueError: Without trajectories, if only some of them have rewards, and for different keys of observations.
-    :raises TypeError: For something else than trajectories.
+    :raises ValueError: Without trajectories, if only some of them have rewards, or if their dictionary observations
+        have different keys.
+    :raises TypeError: For values that are not trajectories.
     """
     trajectories = _checked_trajectories("trajectories", trajectories)
     if not trajectories:
@@ -58,13 +59,14 @@ def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> N
     rewards = [trajectory.rewards for trajectory in trajectories if trajectory.rewards is not None]
     if len(rewards) not in (0, len(trajectories)):
         raise ValueError(
-            f"`trajectories` must all have rewards or all have none, got {len(rewards)} of {len(trajectories)} with"
+            f"`trajectories` must all have rewards or all have none, got rewards in {len(rewards)} of "
+            f"{len(trajectories)}"
         )
     names = named_arrays(trajectories[0].observations).keys()
     for k, trajectory in enumerate(trajectories):
         if (other := named_arrays(trajectory.observations).keys()) != names:
             raise ValueError(
-                f"`trajectories[{k}]` must have {', '.join(names)} as the first has, got {', '.join(other)}"
+                f"`trajectories[{k}]` must have {', '.join(names)}, as the first one has, got {', '.join(other)}"
             )
     arrays: dict[str, Any] = {
         "lengths": np.array([len(trajectory) for trajectory in trajectories]),
@@ -82,7 +84,7 @@ def save_trajectories(path: Path | str, trajectories: Sequence[Trajectory]) -> N
 
 
 def load_trajectories(source: Path | str) -> list[Trajectory]:
-    """Return the trajectories of a file of :func:`save_trajectories`, or of a Minari dataset.
+    """Return the trajectories in a file written by :func:`save_trajectories`, or in a Minari dataset.
 
     Example:
 
@@ -106,7 +108,7 @@ def load_trajectories(source: Path | str) -> list[Trajectory]:
             raise
         raise ValueError(
             f"`demonstrations` must be an .npz file of trajectories, got {source}, which cannot be read: it is empty, "
-            "cut off, or has something else than numbers"
+            "truncated, or does not contain numeric arrays"
         ) from error
 
 
@@ -117,7 +119,7 @@ def _read(path: Path | str) -> list[Trajectory]:
     trajectories = []
     stops = np.cumsum(arrays["lengths"])
     for k, (stop, n) in enumerate(zip(stops, arrays["lengths"], strict=True)):
-        # Each of the k episodes before has one observation more than it has actions
+        # Each of the k preceding episodes has one more observation than actions
         observations = {
             name: value[stop - n + k : stop + k + 1] for name, value in arrays.items() if _is_observation(name)
         }
@@ -133,7 +135,7 @@ def _read(path: Path | str) -> list[Trajectory]:
 
 
 def _check_rows(arrays: dict[str, Any], path: Path | str) -> None:
-    """Check that the arrays of a file have as many rows as the lengths of its episodes say."""
+    """Check that the numbers of rows of a file's arrays match the lengths of its episodes."""
     lengths = arrays["lengths"]
     n_steps, n_episodes = int(lengths.sum()), len(lengths)
     for name, array in arrays.items():
@@ -157,7 +159,7 @@ def check_demonstrations(source: Path | str) -> None:
     >>> save_trajectories("demos.npz", [Trajectory(np.zeros((4, 3)), np.zeros((3, 1)))])
     >>> check_demonstrations("demos.npz")
 
-    :param source: Path of a file of :func:`save_trajectories`, or ``minari:ID``.
+    :param source: Path of a file written by :func:`save_trajectories`, or ``minari:ID``.
     :raises ValueError: If there is no such file or dataset, or if the file contains something else.
     :raises ImportError: For a Minari dataset, if Minari is not installed.
     """
@@ -184,7 +186,7 @@ def minari_trajectories(dataset_id: str) -> list[Trajectory]:
 
     :param dataset_id: Name of the dataset in Minari.
     :raises ImportError: If Minari is not installed.
-    :raises ValueError: If there is no such dataset, or its observations or actions are no arrays.
+    :raises ValueError: If there is no such dataset, or its observations or actions are not arrays.
     """
     dataset = _minari_dataset(dataset_id)
     try:
@@ -194,8 +196,8 @@ def minari_trajectories(dataset_id: str) -> list[Trajectory]:
         ]
     except (TypeError, ValueError) as error:
         raise ValueError(
-            "`demonstrations` must be a dataset of Minari with arrays, or dictionaries of arrays, as observations and "
-            f"arrays as actions, got {dataset_id!r}: {error}"
+            "`demonstrations` must be a Minari dataset whose observations are arrays or dictionaries of arrays, and "
+            f"whose actions are arrays, got {dataset_id!r}: {error}"
         ) from error
 
 
@@ -205,16 +207,16 @@ def _minari_dataset(dataset_id: str) -> Any:
 
     try:
         return minari.load_dataset(dataset_id)
-    except (FileNotFoundError, ValueError) as error:  # Minari's advice is for its own function
+    except (FileNotFoundError, ValueError) as error:  # Minari's message refers to arguments of its own function
         raise ValueError(
-            f"`demonstrations` must be a local dataset of Minari, got {dataset_id!r}; `minari list local` shows what "
-            f"is there, and `minari download {dataset_id}` fetches it"
+            f"`demonstrations` must be a local Minari dataset, got {dataset_id!r}; `minari list local` shows the local "
+            f"ones, and `minari download {dataset_id}` fetches it"
         ) from error
 
 
 def _checked_trajectories(name: str, values: Any) -> list[Trajectory]:
     if not isinstance(values, Iterable):
-        raise TypeError(f"`{name}` must be several trajectories, such as a list of them, got a {type(values).__name__}")
+        raise TypeError(f"`{name}` must be a sequence of trajectories, got a {type(values).__name__}")
     trajectories = list(values)
     for k, value in enumerate(trajectories):
         if not isinstance(value, Trajectory):

@@ -22,7 +22,7 @@ REWARDS: dict[str, Callable[[th.Tensor], th.Tensor]] = {
 
 
 class GAILDiscriminator(TransitionDiscriminator):
-    """Discriminator of states and actions without a prescribed form.
+    """Discriminator of states and actions, whose logit is an unconstrained network.
 
     :param observation_space: Observation space of the environment.
     :param action_space: Action space of the environment.
@@ -59,7 +59,7 @@ class GAILDiscriminator(TransitionDiscriminator):
 
 
 class GAIL(AdversarialIRL):
-    """Generative adversarial imitation learning: the generator, of any kind, maximizes -ln(1 - D) or another form.
+    """Generative adversarial imitation learning: any RL algorithm as generator maximizes -ln(1 - D), or another form.
 
     Reference: Ho and Ermon (2016), Generative adversarial imitation learning, https://arxiv.org/abs/1606.03476.
 

@@ -1,4 +1,4 @@
-"""Discriminators of whole episodes: guided cost learning, and its form as a generative adversarial network."""
+"""Guided cost learning and its formulation as a GAN, with a discriminator of whole episodes."""
 
 import math
 from collections import deque
@@ -33,7 +33,7 @@ class Episodes(NamedTuple):
 
     transitions: Transitions
     lengths: list[int]
-    log_q: th.Tensor  # (n_episodes)
+    log_q: th.Tensor  # (n_episodes,)
 
     def draw(self, n: int) -> "Episodes":
         """Return n random episodes without replacement, or all if there are fewer."""
@@ -99,7 +99,7 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
     def record(self, transitions: Transitions, dones: NDArray[np.bool_], generator: BaseAlgorithm) -> None:
         """Store a step with ln π of the policy that took it.
 
-        Episodes with uniformly random actions, as off-policy generators take them at first, are dropped.
+        Episodes with uniformly random actions, which off-policy generators take at first, are dropped.
         """
         log_probs = self.log_prob(transitions, generator)
         random = acts_randomly(generator)
@@ -114,7 +114,7 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
                 self._unfinished[k], self._has_random[k] = [], False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameters of the reward, and a learned ln Z, which must not decay."""
+        """Return the parameters of the reward, and a learned ln Z without weight decay."""
         groups: list[dict[str, Any]] = [{"params": list(self.reward_net.parameters())}]
         log_z = list(self.partition.parameters())
         return [*groups, {"params": log_z, "weight_decay": 0.0}] if log_z else groups
@@ -123,7 +123,7 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
         return len(self.recent) > 0
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Episodes, Episodes]:
-        """Return the episodes with ln q of the mixture of policies that made the stored ones."""
+        """Return demonstrated and stored episodes, with ln q of the policies that collected the stored ones."""
         self.mixture.take_snapshot(generator.policy)
         components = self.mixture.components
         log_weights = th.tensor(self.mixture.log_weights, device=generator.device).unsqueeze(1)
@@ -132,7 +132,8 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
         demo_terms = self._episode_log_probs(demo_transitions, demo_lengths, generator, "demonstrations") + log_weights
         transitions = concatenate([episode.transitions for episode in self.recent])
         terms = self._episode_log_probs(transitions, lengths, generator) + log_weights
-        # One of a component's episodes is the episode itself, whose density is known exactly: the policy changed in it
+        # An episode is itself one of its component's episodes. The policy changed within it, but the density of this
+        # one is known exactly.
         counts = th.tensor([component.n_samples for component in components], device=terms.device)
         origin = th.arange(len(components), device=terms.device).repeat_interleave(counts)
         episodes = th.arange(len(lengths), device=terms.device)
@@ -171,7 +172,7 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
 
 
 class GANGCL(AdversarialIRL):
-    """Guided cost learning as a generative adversarial network, with a discriminator of whole episodes.
+    """Guided cost learning formulated as a GAN, with a discriminator of whole episodes.
 
     D = e^{R(τ)} / Z / (e^{R(τ)} / Z + q(τ)) with R(τ) = Σ r(s_t, a_t) and q(τ) = Π π(a_t|s_t); the transition
     probabilities of the environment cancel. Sums over hundreds of steps make this method far noisier than
@@ -194,7 +195,7 @@ class GANGCL(AdversarialIRL):
     >>> model = GANGCL("MlpPolicy", "Pendulum-v1", demos, "sac", kwargs, n_disc_updates=2).learn(210)
     >>> action, _ = model.predict(model.get_env().reset())
 
-    The arguments are those of :class:`~ardae_rl.irl.adversarial.AdversarialIRL`, three of them with other defaults.
+    The arguments are those of :class:`~ardae_rl.irl.adversarial.AdversarialIRL`; the three below have other defaults.
     ``reward_kwargs`` are keyword arguments of :class:`~ardae_rl.irl.reward_nets.BasicRewardNet`, and
     ``discriminator_kwargs`` are ``n_recent``, ``objective``, ``partition`` and ``action_margin`` of
     :class:`GANGCLDiscriminator`.

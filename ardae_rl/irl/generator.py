@@ -40,9 +40,9 @@ def generator_class_of(generator: str | type[BaseAlgorithm]) -> Any:
 
 
 def argument_names(algorithm: type[Any], base: type[Any]) -> set[str]:
-    """Return the names of the arguments of an algorithm's constructor, which may pass some on to those of its bases.
+    """Return the argument names of an algorithm's constructor, including those it may pass on to its base classes.
 
-    :param base: Last of the bases to look at.
+    :param base: Base class at which to stop, included.
     """
     classes = [cls for cls in algorithm.__mro__ if issubclass(cls, base)]
     parameters = [part for cls in classes for part in inspect.signature(cls).parameters.values()]
@@ -54,7 +54,7 @@ def check_same_generator(generator: str | type[BaseAlgorithm] | None, saved: typ
 
     :param generator: An algorithm, or its name; None if it is not given.
     :param saved: Class of the saved generator.
-    :raises ValueError: If it is another one.
+    :raises ValueError: If its class is not ``saved``.
     """
     if generator is not None and generator_class_of(generator) is not saved:
         raise ValueError(f"`generator` must be {saved.__name__}, as in the saved model, got {generator!r}")
@@ -78,21 +78,21 @@ def generator_arguments(
     observation_space: spaces.Space[Any],
     needs_density: bool,
 ) -> dict[str, Any]:
-    """Return the generator's keyword arguments, completed by a relabelling buffer and the temperature of MaxEnt IRL.
+    """Return the generator's keyword arguments, with a relabelling buffer and the entropy coefficient of MaxEnt IRL.
 
-    :param needs_density: Whether the discriminator uses ln π, so that the reward is in units of a temperature of 1.
+    :param needs_density: Whether the discriminator uses ln π, so that the learned reward assumes a temperature of 1.
     :raises ValueError: For an algorithm, a replay buffer or n-step returns that do not work with learned rewards, for
-        action noise where ln π is used, and for arguments that the trainer has itself.
+        action noise if ln π is used, and for arguments that belong to the trainer.
     """
     arguments = dict(generator_kwargs)
     for name in _ARGUMENTS_OF_TRAINER:
         if name in arguments:
-            raise ValueError(f"`generator_kwargs` must not have {name!r}, which is an argument of the trainer itself")
+            raise ValueError(f"`generator_kwargs` must not have {name!r}, which must be passed to the trainer itself")
     is_off_policy = issubclass(generator_class, OffPolicyAlgorithm)
     if needs_density and arguments.get("action_noise") is not None:
         raise ValueError(
-            "`generator_kwargs['action_noise']` must be None, because the policy's density is not that of noisy "
-            f"actions, got {arguments['action_noise']!r}"
+            "`generator_kwargs['action_noise']` must be None, because the policy's density does not include the noise, "
+            f"got {arguments['action_noise']!r}"
         )
     if is_off_policy:
         if arguments.get("n_steps", 1) != 1:
@@ -100,23 +100,23 @@ def generator_arguments(
         buffer_class = arguments.get("replay_buffer_class")
         arguments["replay_buffer_class"] = relabelling_buffer(buffer_class, observation_space)
     elif not issubclass(generator_class, OnPolicyAlgorithm):
-        raise ValueError(f"`generator` must be an algorithm that learns by gradients, got {generator_class.__name__}")
+        raise ValueError(f"`generator` must be a gradient-based algorithm, got {generator_class.__name__}")
     elif "MlpLstmPolicy" in generator_class.policy_aliases:
         name = generator_class.__name__
-        raise ValueError(f"`generator` must be an algorithm whose policy has no memory, got {name}")
+        raise ValueError(f"`generator` must be an algorithm without a recurrent policy, got {name}")
     if needs_density and "ent_coef" in argument_names(generator_class, BaseAlgorithm):
         ent_coef = 1.0 if is_off_policy else 0.0
         if arguments.setdefault("ent_coef", ent_coef) != ent_coef:
             warnings.warn(
-                f"`generator_kwargs['ent_coef']` is {arguments['ent_coef']!r}, but the reward is learned for a "
-                f"generator that maximizes its sum with the entropy, which needs ent_coef={ent_coef}",
+                f"`generator_kwargs['ent_coef']` is {arguments['ent_coef']!r}, but the learned reward assumes a "
+                f"generator that maximizes reward plus entropy, which needs ent_coef={ent_coef}",
                 stacklevel=5,
             )
     return arguments
 
 
 def acts_randomly(generator: BaseAlgorithm) -> bool:
-    """Return whether the generator takes uniformly random actions now, as off-policy algorithms do at first."""
+    """Return whether the generator currently takes uniformly random actions, as off-policy algorithms do at first."""
     if not isinstance(generator, OffPolicyAlgorithm):
         return False
     uses_policy = generator.use_sde and generator.use_sde_at_warmup

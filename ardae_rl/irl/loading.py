@@ -1,4 +1,4 @@
-"""What the arguments of ``load`` change of a saved trainer and its generator."""
+"""The arguments of ``load``, which change a saved trainer and its generator."""
 
 import io
 from collections import deque
@@ -20,10 +20,10 @@ _NOT_FOR_LOAD = {"policy", "env", "device", "_init_setup_model"}
 def load_arguments(
     trainer: type[BaseAlgorithm], base: type[BaseAlgorithm], kwargs: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return arguments by the names of their attributes, which SB3's ``load`` sets, and the entries of dictionaries.
+    """Split the arguments of ``load`` into attributes for SB3's ``load``, and entries of ``*_kwargs`` to replace.
 
     :param trainer: Class of the saved model.
-    :param base: The last of its bases whose constructor has arguments of a trainer.
+    :param base: Base class at which to stop collecting constructor arguments, included.
     :param kwargs: Keyword arguments of ``load``.
     :raises ValueError: For an argument that the constructor does not have.
     """
@@ -35,13 +35,13 @@ def load_arguments(
 def load_generator(
     generator_class: Any, state: bytes, env: VecEnv | None, trainer: BaseAlgorithm, changed: dict[str, Any]
 ) -> Any:
-    """Return the generator of a saved trainer, with the trainer's seed. It goes on at its last observations.
+    """Return the generator of a saved trainer, with the trainer's seed. It continues from its last observations.
 
     :param generator_class: Its class.
-    :param state: What its ``save`` has written.
+    :param state: The bytes that its ``save`` wrote.
     :param env: Environment with the learned reward. Without one, an off-policy generator only acts, and has a replay
         buffer of one row.
-    :param trainer: The trainer that is loaded.
+    :param trainer: The trainer that is being loaded.
     :param changed: Arguments that differ from the saved ones.
     :raises ValueError: For an argument that the constructor does not have.
     """

@@ -1,4 +1,4 @@
-"""Log-density ln π(a|s) of the policies of SB3 algorithms, whatever their kind."""
+"""Log-density ln π(a|s) of the policies of SB3 algorithms."""
 
 import math
 from typing import Any
@@ -32,16 +32,16 @@ def policy_log_prob(
 ) -> th.Tensor:
     """Return ln π(a|s), shape (n,).
 
-    The density of a squashed policy is per unit of actions rescaled to [-1, 1], the unit in which SB3 measures its
-    entropy. It is exact for SAC, TQC, CrossQ, SACNF and on-policy algorithms; for SACARDAE it is the estimator's. The
-    actions of a Gaussian that is not squashed are those that the environment receives, clipped to its bounds.
+    The density of a squashed policy is that of actions rescaled to [-1, 1], as in SB3's entropy. It is exact for SAC,
+    TQC, CrossQ, SACNF and on-policy algorithms; for SACARDAE it is the estimator's. For a Gaussian that is not
+    squashed, it is the density of the actions clipped to the environment's bounds, in the environment's units.
 
     :param model: Algorithm that holds the policy.
     :param observations: Observations as ``obs_to_tensor`` returns them.
     :param actions: Actions in the environment's range, shape (n, ...).
     :param margin: Width of the strip next to the bounds, as a fraction of the half-range, in which the density of a
-        squashed or clipped policy is taken as constant, because it is zero or infinite at the bounds. For Gaussians it
-        is the mean density of the strip; for other policies it is the density at the strip's inner edge.
+        squashed or clipped policy is taken to be constant, because it is zero or infinite at the bounds. For Gaussians,
+        the constant is the mean density of the strip; for other policies, the density at the strip's inner edge.
     :raises ValueError: For a policy without a density.
     """
     return differentiable_log_prob(model, observations, actions, margin)
@@ -50,7 +50,7 @@ def policy_log_prob(
 def differentiable_log_prob(
     model: BaseAlgorithm, observations: PyTorchObs, actions: th.Tensor, margin: float = 1e-6
 ) -> th.Tensor:
-    """Return what :func:`policy_log_prob` returns, with a gradient unless the policy is of SACNF or SACARDAE."""
+    """Return ln π as :func:`policy_log_prob` does, but with a gradient, except for SACNF and SACARDAE."""
     policy: Any = model.policy
     if isinstance(policy, ActorCriticPolicy):
         return _actor_critic_log_prob(policy, observations, actions, margin)
@@ -60,7 +60,7 @@ def differentiable_log_prob(
             "`generator` must have a policy with a density (SAC, SACNF, SACARDAE, TQC, CrossQ, PPO, A2C or TRPO), got "
             f"{type(model).__name__}"
         )
-    if hasattr(policy, "log_prob"):  # SACNF and SACARDAE, per unit of the environment's range
+    if hasattr(policy, "log_prob"):  # SACNF and SACARDAE, whose density is in the environment's units
         in_range: th.Tensor = policy.log_prob(observations, clip_inside_bounds(actions, space, margin))
         return in_range + log_half_range(space, in_range.device)
     actor = policy.actor
@@ -92,7 +92,7 @@ def _actor_critic_log_prob(
 
 
 def squashed_gaussian_log_prob(gaussian: th.distributions.Normal, scaled: th.Tensor, margin: float) -> th.Tensor:
-    """Return the log-density of a Gaussian's tanh, shape (n,), with the mean density in the strips at the bounds.
+    """Return the log-density of a tanh-squashed Gaussian, shape (n,), averaged over strips at the bounds.
 
     :param gaussian: Distribution before tanh, with independent dimensions.
     :param scaled: Actions in [-1, 1], shape (n, dim).
@@ -111,7 +111,8 @@ def clipped_gaussian_log_prob(
 ) -> th.Tensor:
     """Return the log-density of a Gaussian that is clipped to a box, shape (n,).
 
-    Clipping puts mass on the bounds. As the mean density of a strip next to each of them, it is a density like others.
+    Clipping puts probability mass on the bounds. Here it is spread over a strip next to each bound, where the density
+    is constant.
 
     :param gaussian: Distribution of actions before clipping, with independent dimensions.
     :param actions: Clipped actions, shape (n, dim).
@@ -128,7 +129,7 @@ def clipped_gaussian_log_prob(
 
 
 def uniform_log_prob(model: BaseAlgorithm) -> float:
-    """Return the log-density of uniformly random actions, in the unit of :func:`policy_log_prob`."""
+    """Return the log-density of uniformly random actions, in the units of :func:`policy_log_prob`."""
     space = model.action_space
     if isinstance(space, spaces.Discrete):
         return -math.log(space.n)

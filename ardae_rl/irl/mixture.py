@@ -1,4 +1,4 @@
-"""The density of what made a window of samples: a mixture of the policies that acted, and of uniform actions."""
+"""The density of a window of samples: a mixture of the policies that collected them, and of uniform actions."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,11 @@ MAX_POLICIES = 16
 
 @dataclass(eq=False)
 class Component:
-    """A policy that made some of the samples.
+    """A policy that collected some of the samples.
 
-    :param n_samples: Number of samples that it made.
+    :param n_samples: Number of samples that it collected.
     :param state: Parameters of the policy; None for uniform actions.
-    :param cache: Log-densities of unchanging data under this policy, by name.
+    :param cache: Log-densities under this policy of data that never changes, by name.
     """
 
     n_samples: int
@@ -28,13 +28,13 @@ class Component:
 
 
 class PolicyMixture:
-    """The policies that made the newest samples, with the number of samples that each of them made.
+    """The policies that collected the newest samples, with the number of samples of each.
 
-    A discriminator D = p / (p + q) is calibrated only if q is the density of the samples that it is trained on. These
-    are of many policies. With the newest policy in the place of q, the optimal logit would contain ln π_new - ln q,
-    which pays the generator for whatever it has just moved to.
+    A discriminator D = p / (p + q) is calibrated only if q is the density of the samples that it is trained on, which
+    come from many policies. With only the newest policy as q, the learned reward would contain ln π_new - ln q, which
+    rewards the generator for its latest changes.
 
-    The policy of each interval between two snapshots is represented by the one at its end. Neighbors are merged where
+    The policies between two snapshots are represented by the one at the end of this interval. Neighbors are merged if
     there are more than ``max_policies``.
 
     :param window: Number of newest samples that the mixture describes.
@@ -49,7 +49,7 @@ class PolicyMixture:
     def add(self, n_samples: int, random: bool) -> None:
         """Count new samples.
 
-        :param random: Whether they have uniform actions instead of the policy's.
+        :param random: Whether their actions are uniformly random instead of the policy's.
         """
         if random:
             self._n_new_random += n_samples
@@ -78,7 +78,7 @@ class PolicyMixture:
                 del self.components[0]
 
     def _merge_smallest(self) -> None:
-        """Let the newer of two neighboring policies stand for both; of several such pairs, take the oldest."""
+        """Merge the two neighboring policies with the fewest samples into the newer one; ties go to the oldest pair."""
         policies = [component for component in self.components if component.state is not None]
         pairs = list(pairwise(policies))
         older, newer = min(pairs, key=lambda pair: pair[0].n_samples + pair[1].n_samples)
@@ -90,10 +90,10 @@ class PolicyMixture:
     ) -> th.Tensor:
         """Return the log-densities of the same data under each component, shape (n_components, n).
 
-        :param policy: Policy, which has the parameters of each component in turn, and afterwards its own again.
-        :param log_prob: Returns the log-densities of the data under the policy, shape (n,).
+        :param policy: Policy into which the parameters of each component are loaded in turn; its own are restored.
+        :param log_prob: Function that returns the log-densities of the data under the policy, shape (n,).
         :param uniform: Log-densities of the data under uniform actions, shape (n,).
-        :param name: Name of data that do not change, whose densities are computed once for each component.
+        :param name: Cache key for data that never changes; its densities are computed once per component.
         """
         rows = []
         with restored(policy):
@@ -112,20 +112,20 @@ class PolicyMixture:
 
     @property
     def log_weights(self) -> Sequence[float]:
-        """The logarithms of the components' shares of the samples."""
+        """The logarithms of the components' fractions of the samples."""
         total = sum(component.n_samples for component in self.components)
         return [math.log(component.n_samples / total) for component in self.components]
 
 
 def policy_state(policy: nn.Module) -> State:
-    """Return a copy of the parameters of a policy, without those of its critics, which its density does not need."""
+    """Return a copy of a policy's parameters, without those of critics, which do not affect its density."""
     state = policy.state_dict()
     return {name: value.detach().clone() for name, value in state.items() if not name.startswith("critic")}
 
 
 @contextmanager
 def restored(policy: nn.Module) -> Iterator[None]:
-    """Give a policy its present parameters back afterwards."""
+    """Restore a policy's current parameters on exit."""
     state = policy_state(policy)
     try:
         yield

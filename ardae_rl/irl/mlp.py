@@ -15,7 +15,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "el
 
 @dataclass(frozen=True)
 class MLPOptions:
-    """Architecture of the perceptrons of a reward network.
+    """Architecture of a reward network's perceptrons.
 
     Example:
 
@@ -32,9 +32,9 @@ class MLPOptions:
     :param activation_fn: Activation function, by class or as "relu", "tanh", "elu" or "silu".
     :param dropout: Probability with which a hidden unit is dropped in training.
     :param input_dropout: Probability with which an input is dropped in training.
-    :param spectral_norm: Whether to divide the weights of each layer by their largest singular value. It bounds the
-        Lipschitz constant of each perceptron by one in the normalized inputs, except with "silu", whose slope exceeds
-        one. AIRL's f is made of several perceptrons.
+    :param spectral_norm: Whether to divide the weights of each layer by their largest singular value. This bounds the
+        Lipschitz constant of each perceptron with respect to its normalized inputs by 1, except with "silu", whose
+        slope exceeds 1. AIRL's f is a sum of several perceptrons.
     :raises ValueError: For arguments out of range.
     """
 

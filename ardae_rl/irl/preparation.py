@@ -1,4 +1,4 @@
-"""Demonstrations as algorithms train on them."""
+"""Preparation and checks of the demonstrations that algorithms train on."""
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
@@ -11,9 +11,9 @@ from ardae_rl.irl.trajectories import Trajectory, match_absorbing_states
 def prepared_demonstrations(demonstrations: Demonstrations | None, model: BaseAlgorithm) -> list[Trajectory] | None:
     """Return demonstrations as a list: loaded, checked, and with absorbing states if the model's environment has them.
 
-    :param demonstrations: Episodes, or where to load them from; None for a model that only acts.
+    :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from; None for a model that only acts.
     :param model: Algorithm whose environment and spaces they must fit.
-    :raises ValueError: For demonstrations that cannot be loaded, or are of another environment.
+    :raises ValueError: For demonstrations that cannot be loaded, or that do not fit the environment.
     """
     trajectories = as_trajectories(demonstrations)
     if trajectories is None:
@@ -24,18 +24,18 @@ def prepared_demonstrations(demonstrations: Demonstrations | None, model: BaseAl
 
 
 def check_not_normalized(env: VecEnv | None) -> None:
-    """Check that an environment has the observations and rewards that demonstrations have.
+    """Check that an environment does not normalize observations or rewards, which demonstrations do not either.
 
     :raises ValueError: If it contains a VecNormalize.
     """
     if env is not None and unwrap_vec_normalize(env) is not None:
-        raise ValueError("`env` must not contain a VecNormalize")
+        raise ValueError("`env` must not contain a VecNormalize, got one")
 
 
 def check_given(demonstrations: Demonstrations | None) -> None:
-    """Check that there are demonstrations to learn from. Saved models have none.
+    """Check that there are demonstrations to learn from. They are not saved with models.
 
     :raises ValueError: If there are none.
     """
     if demonstrations is None:
-        raise ValueError("`demonstrations` must be trajectories, or where to load them from, to learn, got None")
+        raise ValueError("`demonstrations` must be trajectories, or a path or minari:ID to load them from, got None")

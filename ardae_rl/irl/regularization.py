@@ -1,4 +1,4 @@
-"""What keeps a discriminator smooth: settings, and the terms that they add to its loss."""
+"""Regularization of discriminators: settings, and the terms that they add to the loss."""
 
 import copy
 from collections.abc import Callable
@@ -31,14 +31,15 @@ Reward = Callable[[Points], th.Tensor]
 
 @dataclass(frozen=True)
 class Regularization:
-    """Settings of a discriminator's regularization, all of which compose. By default there is none.
+    """Settings of a discriminator's regularization, which can be combined freely. By default there is none.
 
-    Label smoothing, Mixup, entropy bonus and normalized rewards change what the optimal discriminator means, so that
-    AIRL's reward no longer belongs to a temperature of 1. A gradient penalty or weight decay keeps the form f - ln q of
-    its logits, but shrinks f below that of the optimum. Only the proximal penalty vanishes at convergence.
+    Label smoothing, Mixup, the entropy bonus and normalized rewards change the optimal discriminator or the scale of
+    the reward, so that AIRL's reward no longer corresponds to a temperature of 1. A gradient penalty or weight decay
+    keeps the form f - ln q of the logits, but shrinks f below its optimum. Only the proximal penalty vanishes at
+    convergence.
 
-    With images, features take the place of inputs in Mixup and the gradient penalty: the features extractor itself is
-    not regularized.
+    For images, Mixup and the gradient penalty act on the extracted features; the features extractor itself is not
+    regularized.
 
     References: Gulrajani et al. (2017), Improved training of Wasserstein GANs, https://arxiv.org/abs/1704.00028 (the
     gradient penalty on mixtures, with center 1); Zhang et al. (2018), mixup, https://arxiv.org/abs/1710.09412; Orsini
@@ -54,19 +55,19 @@ class Regularization:
     >>> model = GAIL("MlpPolicy", "Pendulum-v1", discriminator_kwargs={"regularization": settings})
 
     :param gradient_penalty: Weight of the mean of (norm of the reward's gradient - ``penalty_center``)².
-    :param penalty_center: Norm that the gradient is drawn to: 0, or 1 for a Wasserstein distance.
+    :param penalty_center: Target norm of the gradient: 0, or 1 as for a Wasserstein distance.
     :param penalty_points: Where the gradient is penalized: "mixture" (between demonstrations and samples), "samples" or
         "demonstrations".
-    :param penalty_inputs: "all" or "state": inputs of the gradient.
-    :param mixup: Parameter α of Mixup: the discriminator is trained on mixtures of demonstrations and samples, in
-        proportions from Beta(α, α), which are also its targets. 0 for none. ln q is mixed as an input is. The loss is
-        that of one mixture per pair, so about half as large relative to the other terms.
-    :param label_smoothing: Target of samples, and 1 - target of demonstrations.
+    :param penalty_inputs: Inputs with respect to which the gradient is taken: "all" or "state".
+    :param mixup: Parameter α of Mixup, 0 for none: the discriminator is trained on mixtures of demonstrations and
+        samples, whose proportions from Beta(α, α) are also its targets. ln q is mixed like the inputs. The loss has one
+        term per mixture instead of two per pair, and thus about half its weight relative to the other terms.
+    :param label_smoothing: Target for samples; the target for demonstrations is 1 minus this.
     :param entropy_bonus: Weight of the mean entropy of the discriminator's decisions.
-    :param normalize_rewards: Whether to divide the generator's rewards by their standard deviation over the samples,
-        with a running average over rounds.
+    :param normalize_rewards: Whether to divide the generator's rewards by a running average, over rounds, of their
+        standard deviation among the samples.
     :param proximal_weight: Initial weight of the mean squared change of the reward in a round; 0 for none.
-    :param proximal_target: Mean squared change of the reward in a round that the weight is adapted to.
+    :param proximal_target: Mean squared change of the reward per round that the adaptation of the weight aims at.
     :raises ValueError: For arguments out of range.
     """
 
@@ -92,7 +93,7 @@ class Regularization:
     def classification(self, logits: Reward, demos: Points, samples: Points) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """Return the loss of classifying demonstrations and samples, with Mixup, smoothing and entropy bonus.
 
-        :param logits: Returns logit D of points, shape (n,).
+        :param logits: Function that returns logit D of points, shape (n,).
         :return: The loss, and the logits of demonstrations and samples.
         """
         smoothing = self.label_smoothing
@@ -114,7 +115,7 @@ class Regularization:
     def penalty(self, reward: Reward, demos: Points, samples: Points) -> th.Tensor:
         """Return the gradient penalty, without its weight.
 
-        :param reward: Returns the reward of points, shape (n,).
+        :param reward: Function that returns the reward of points, shape (n,).
         """
         points = {"samples": samples, "demonstrations": demos}.get(self.penalty_points)
         if points is None:
@@ -131,12 +132,12 @@ def cross_entropy(logits: th.Tensor, targets: th.Tensor) -> th.Tensor:
 
 
 def decision_entropy(logits: th.Tensor) -> th.Tensor:
-    """Return the entropy of a yes with probability D, in nats."""
+    """Return the entropy of the binary decision with probability D, in nats, shape (n,)."""
     return F.softplus(logits) - logits * th.sigmoid(logits)
 
 
 def interpolate(demos: Points, samples: Points, share: th.Tensor) -> Points:
-    """Return mixtures with the given shares of the demonstrations, shape (n,)."""
+    """Return ``share`` × demonstrations + (1 - ``share``) × samples, row by row; ``share`` has shape (n,)."""
 
     def mix(demo: th.Tensor, sample: th.Tensor) -> th.Tensor:
         weight = share.reshape(-1, *([1] * (demo.dim() - 1)))
@@ -146,7 +147,7 @@ def interpolate(demos: Points, samples: Points, share: th.Tensor) -> Points:
 
 
 def squared_gradient(reward: Reward, points: Points, inputs: str = "all") -> th.Tensor:
-    """Return the squared norm of the reward's gradient at each point, shape (n,), with a gradient of its own.
+    """Return the squared norm of the reward's gradient at each point, shape (n,); it can be differentiated again.
 
     :param inputs: "all", or "state" for the gradient with respect to state and next state alone.
     """
@@ -159,15 +160,15 @@ def squared_gradient(reward: Reward, points: Points, inputs: str = "all") -> th.
 
 
 class ProximalPenalty(nn.Module):
-    """Penalty on the change of the reward in a round of updates, whose weight adapts to how far the reward moves.
+    """Penalty on the change of the reward in a round of updates, with a weight that adapts to the size of the change.
 
     The loss of a round becomes L(r) + w E(r - r_old)². The weight is doubled after a round with a mean squared change
-    above 1.5 times the target, and halved below the target divided by 1.5 (the rule of Schulman et al. 2017, Proximal
-    policy optimization algorithms, https://arxiv.org/abs/1707.06347, Section 4). Rewards that move slowly let the
-    generator keep up with them.
+    above 1.5 times the target, and halved after one below the target divided by 1.5 (the rule of Schulman et al. 2017,
+    Proximal policy optimization algorithms, https://arxiv.org/abs/1707.06347, Section 4). The generator can keep up
+    with a reward that changes slowly.
 
     :param weight: Initial weight w.
-    :param target: Mean squared change of the reward in a round.
+    :param target: Target of the mean squared change of the reward per round.
     """
 
     weight: th.Tensor
@@ -176,11 +177,11 @@ class ProximalPenalty(nn.Module):
         super().__init__()
         self.target = target
         self.register_buffer("weight", th.tensor(float(weight)))
-        # In a list, so that it is no part of this module
+        # In a list, so that it is not registered as a submodule
         self._previous: list[nn.Module] = []
 
     def start_round(self, reward_net: nn.Module) -> None:
-        """Keep a copy of the reward network, with its features extractor."""
+        """Keep a copy of the reward network, including its features extractor."""
         self._previous = [copy.deepcopy(reward_net).eval().requires_grad_(False)]
 
     def change(self, rewards: th.Tensor, transitions: Transitions) -> th.Tensor:

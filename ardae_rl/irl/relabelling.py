@@ -17,7 +17,7 @@ from ardae_rl.irl.transitions import Transitions
 class Relabelling:
     """Mixin for replay buffers that replaces the stored rewards by those of ``reward`` in each sampled batch."""
 
-    reward: Callable[[Transitions], th.Tensor] | None = None  # returns (n); must be set before anything is sampled
+    reward: Callable[[Transitions], th.Tensor] | None = None  # returns (n,); must be set before sampling
     action_space: spaces.Space[Any]
 
     def sample(self, batch_size: int, env: Any = None) -> Any:
@@ -85,7 +85,7 @@ def relabelling_buffer(
 
 
 def empty_replay_buffer(model: OffPolicyAlgorithm) -> Any:
-    """Return a replay buffer as SB3 makes it for a model that has an environment."""
+    """Return an empty replay buffer, constructed as SB3 does for a model with an environment."""
     assert model.replay_buffer_class is not None
     kwargs: dict[str, Any] = dict(model.replay_buffer_kwargs)
     if issubclass(model.replay_buffer_class, HerReplayBuffer):

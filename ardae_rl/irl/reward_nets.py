@@ -1,4 +1,4 @@
-"""Rewards as neural networks."""
+"""Reward functions represented by neural networks."""
 
 from dataclasses import fields
 from typing import Any
@@ -28,11 +28,11 @@ from ardae_rl.irl.transitions import Transitions, n_rows, row_blocks
 INPUTS = ("state", "state_action", "state_next_state", "state_action_next_state")
 _MAX_FEATURE = 10.0  # standard deviations
 _MIN_RELATIVE_STD = 1e-2
-_ROUNDING = 1e-6  # of float32
+_ROUNDING = 1e-6  # relative rounding error of float32
 
 
 class RewardNet(BaseModel):
-    """Base class of rewards r(s, a, s') of transitions.
+    """Base class of reward functions r(s, a, s') of transitions.
 
     Example:
 
@@ -45,17 +45,17 @@ class RewardNet(BaseModel):
     >>> Effort(env.observation_space, env.action_space).predict([[1.0, 0.0, 0.0]], [[2.0]], [[1.0, 0.0, 0.3]], [0])
     array([-1.], dtype=float32)
 
-    :param observation_space: Observation space of the environment. Images have their channels first.
-    :param action_space: Action space of the environment: a bounded box, which networks see rescaled to [-1, 1], or
-        discrete.
+    :param observation_space: Observation space of the environment. Images must be channels-first.
+    :param action_space: Action space of the environment: discrete, or a bounded box, whose actions are rescaled to
+        [-1, 1] for the network.
     :param features_extractor_class: Class of the features extractor; None for SB3's default one.
     :param features_extractor_kwargs: Keyword arguments of the features extractor.
     :param normalize_images: Whether to divide images by 255.
     """
 
-    # Saved with the network
-    action_limit: th.Tensor  # networks see the actions of a box clipped to [-limit, limit]
-    has_absorbing_state: th.Tensor  # 1 if the last entry of an observation marks an absorbing state, or else 0
+    # Buffers, which are saved with the network
+    action_limit: th.Tensor  # actions of a box are rescaled to [-1, 1] and then clipped to [-limit, limit]
+    has_absorbing_state: th.Tensor  # 1 if the last entry of an observation marks an absorbing state, otherwise 0
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class RewardNet(BaseModel):
 
     @th.no_grad()
     def predict(self, observations: Any, actions: Any, next_observations: Any, terminated: Any) -> NDArray[np.float32]:
-        """Return the rewards of n transitions that are given as arrays, as environments return them."""
+        """Return the rewards of n transitions given as arrays, as environments return them, shape (n,)."""
         before, after = (self.obs_to_tensor(_as_arrays(part))[0] for part in (observations, next_observations))
         action_tensor = th.as_tensor(np.asarray(actions), device=self.device)
         is_terminal = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=self.device)
@@ -96,14 +96,14 @@ class RewardNet(BaseModel):
         return reward
 
     def fit_normalizer(self, observations: PyTorchObs) -> None:
-        """Fit the normalization of inputs to observations. A network without one ignores them."""
+        """Fit the normalization of inputs to observations; nothing by default."""
 
     def features(self, observations: PyTorchObs) -> th.Tensor:
         """Return the extracted features, shape (n, features_dim)."""
         return self.extract_features(observations, self.features_extractor)
 
     def action_inputs(self, actions: th.Tensor) -> th.Tensor:
-        """Return actions as the network sees them, shape (n, dim): rescaled to [-1, 1] and clipped, or one-hot."""
+        """Return actions as inputs of the network, shape (n, dim): rescaled to [-1, 1] and clipped, or one-hot."""
         space = self.action_space
         if isinstance(space, spaces.Discrete):
             return nn.functional.one_hot(actions.long().flatten() - int(space.start), int(space.n)).float()
@@ -111,7 +111,7 @@ class RewardNet(BaseModel):
         return scale_actions(actions, space).clamp(-self.action_limit, self.action_limit)
 
     def absorbed(self, observations: PyTorchObs) -> th.Tensor:
-        """Return 1 for observations of an absorbing state, where actions do nothing, and 0 for others, shape (n,)."""
+        """Return 1 for observations of an absorbing state, where actions have no effect, else 0, shape (n,)."""
         if isinstance(observations, dict) or observations.dim() != 2:
             return self.has_absorbing_state.new_zeros(n_rows(observations))
         return self.has_absorbing_state * observations[:, -1].float()
@@ -124,7 +124,7 @@ class RewardNet(BaseModel):
 
 
 class BasicRewardNet(RewardNet):
-    """Multilayer perceptron of states and actions.
+    """Reward function that is a multilayer perceptron of states and actions.
 
     Example:
 
@@ -169,7 +169,7 @@ class BasicRewardNet(RewardNet):
         n_actions = _action_dim(action_space) if "action" in inputs else 0
         n_states = 2 if "next_state" in inputs else 1
         self.network = self.options.make(n_states * n_features + n_actions)
-        self.eval()  # dropout acts in the discriminator's rounds alone
+        self.eval()  # dropout is active only in the discriminator's rounds
 
     @property
     def needs_next_state(self) -> bool:
@@ -182,9 +182,9 @@ class BasicRewardNet(RewardNet):
         return self.reward_of(self.encode(Transitions(observations, actions, next_observations, terminated)))
 
     def encode(self, transitions: Transitions, log_q: th.Tensor | None = None) -> Points:
-        """Return transitions as the perceptron sees them: with zeros for actions in an absorbing state.
+        """Return transitions as inputs of the perceptron. In an absorbing state, actions are zero.
 
-        :param log_q: Numbers to keep with the transitions, shape (n,); zeros by default.
+        :param log_q: ln q of the transitions, which is passed on unchanged, shape (n,); zeros by default.
         """
         features = self.normalized_features(transitions.observations)
         next_features = self.normalized_features(transitions.next_observations) if self.needs_next_state else features
@@ -208,16 +208,16 @@ class BasicRewardNet(RewardNet):
         return reward
 
     def normalized_features(self, observations: PyTorchObs) -> th.Tensor:
-        """Return features, shape (n, features_dim), as :meth:`fit_normalizer` normalizes them, and clipped."""
+        """Return features normalized by :meth:`fit_normalizer` and clipped, shape (n, features_dim)."""
         return ((self.features(observations) - self.center) / self.scale).clamp(-self.max_feature, self.max_feature)
 
     @th.no_grad()
     def fit_normalizer(self, observations: PyTorchObs) -> None:
-        """Fix the normalization such that the features of these observations have mean 0 and standard deviation 1.
+        """Set the normalization so that the features of these observations have mean 0 and standard deviation 1.
 
-        Features with a standard deviation below a hundredth of the median are not magnified: bring observations to
-        similar units. Features of an extractor with parameters, such as those of images, are left as they are, because
-        training changes them.
+        Features whose standard deviation is below a hundredth of the median are divided by the median instead:
+        observations should have similar units. Features of an extractor with parameters, such as those of images, are
+        not normalized, because training changes them.
         """
         is_fixed = self.max_feature.isfinite()
         if not is_fixed.any():
@@ -231,7 +231,7 @@ class BasicRewardNet(RewardNet):
 
 
 class ShapedRewardNet(BasicRewardNet):
-    """Reward f = g + γ h(s') - h(s): a reward g, and a potential h that absorbs what depends on the dynamics.
+    """Reward f = g + γ h(s') - h(s): a reward g, and a potential h that absorbs shaping due to the dynamics.
 
     Reference: Fu, Luo and Levine (2018), Learning robust rewards with adversarial inverse reinforcement learning,
     https://arxiv.org/abs/1710.11248, Eq. 4.
@@ -296,9 +296,9 @@ class ShapedRewardNet(BasicRewardNet):
 
 
 def unmagnified(std: th.Tensor, magnitude: th.Tensor) -> th.Tensor:
-    """Return the standard deviations, those of nearly constant features replaced by the median of the others.
+    """Return the standard deviations, with those of nearly constant features replaced by the median of the others.
 
-    A flag that the demonstrations never raise would otherwise be magnified a thousandfold where samples raise it. A
+    Otherwise, a flag that is never set in the demonstrations would become a huge input when the samples set it. A
     feature is nearly constant if its standard deviation is less than a hundredth of the median.
 
     :param std: Standard deviations, shape (n_features,).
@@ -310,7 +310,7 @@ def unmagnified(std: th.Tensor, magnitude: th.Tensor) -> th.Tensor:
 
 
 def _learned_features(extractor: BaseFeaturesExtractor, space: spaces.Space[Any]) -> th.Tensor:
-    """Return which features have parameters that training changes, shape (features_dim,)."""
+    """Return a mask of the features that depend on trainable parameters, shape (features_dim,)."""
     parts: dict[str, nn.Module] = {"": extractor}
     dims = {"": extractor.features_dim}
     if isinstance(extractor, CombinedExtractor) and isinstance(space, spaces.Dict):

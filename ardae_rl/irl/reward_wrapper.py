@@ -1,4 +1,4 @@
-"""A vectorized environment whose reward is a learned one."""
+"""A vectorized environment with a learned reward."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,22 +14,22 @@ Array = NDArray[Any]
 
 
 class VecStep(NamedTuple):
-    """One step of a vectorized environment of n environments, as arrays of n rows."""
+    """One step of n parallel environments, as arrays with n rows."""
 
     observations: Any
     actions: Array
-    next_observations: Any  # those of the same episode, even where the next episode has begun
+    next_observations: Any  # of the same episode: the terminal observation where an episode has ended
     terminated: Array
     truncated: Array
 
 
 class RewardVecEnvWrapper(VecEnvWrapper):
-    """Replace the reward of an environment, which stays available in ``info["original_reward"]``.
+    """Replace the reward of an environment; the original one remains in ``info["original_reward"]``.
 
     :param venv: Environment to wrap.
     :param reward: Function that returns the n rewards of a :class:`VecStep`.
-    :param start_episodes: Function to call when all environments are reset, perhaps in the middle of episodes.
-    :raises ValueError: When observations are not finite.
+    :param start_episodes: Function to call when all environments are reset, possibly in the middle of episodes.
+    :raises ValueError: In ``reset`` and ``step``, if observations are not finite.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RewardVecEnvWrapper(VecEnvWrapper):
         return deep_copy(self, memo, shared=("class_attributes",))  # SB3's, which cannot be copied
 
     def go_on_from(self, observations: Any) -> None:
-        """Begin in the middle of episodes, at these observations, instead of with a reset."""
+        """Continue episodes from these observations instead of starting with a reset."""
         self._observations = observations
 
     def reset(self) -> Any:

@@ -9,16 +9,16 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 
 class SupportsRounds(Protocol):
-    """Trainer of a discriminator, informed at each stage of the generator's training."""
+    """Trainer of a discriminator, which is notified at each stage of the generator's training."""
 
     def start_rollout(self) -> None:
-        """Begin to collect a rollout."""
+        """Start collecting a rollout."""
 
     def report_progress(self, num_timesteps: int, progress_remaining: float) -> None:
-        """Take over the generator's counters after a step."""
+        """Receive the generator's counters after a step."""
 
     def finish_rollout(self, last_values: th.Tensor | None, dones: NDArray[np.bool_]) -> None:
-        """Train the discriminator if it is due; ``last_values`` are the values after an on-policy rollout."""
+        """Train the discriminator if a round is due; ``last_values`` are the values after an on-policy rollout."""
 
 
 class DiscriminatorRounds(BaseCallback):
@@ -40,7 +40,7 @@ class DiscriminatorRounds(BaseCallback):
         self.user_callback.on_rollout_start()
 
     def _on_step(self) -> bool:
-        # The generator updates its own progress after a step, or after a whole rollout
+        # The generator updates its own progress only later: after a step, or even after a whole rollout
         self.trainer.report_progress(self.num_timesteps, max(0.0, 1 - self.num_timesteps / self.model._total_timesteps))
         self.user_callback.update_locals(self.locals)
         return self.user_callback.on_step()

@@ -1,4 +1,4 @@
-"""Soft Q imitation learning (Reddy, Dragan and Levine 2020): rewards 1 for demonstrations and 0 for everything else."""
+"""Soft Q imitation learning (Reddy, Dragan and Levine 2020): reward 1 for demonstrations, and 0 for all else."""
 
 from typing import Any, TypeVar
 
@@ -21,12 +21,12 @@ SelfSQIL = TypeVar("SelfSQIL", bound="SQIL")
 
 
 class DemonstrationReplayBuffer(ReplayBuffer):
-    """Replay buffer half of whose batches are demonstrations with reward 1; the stored transitions have reward 0.
+    """Replay buffer whose batches are half demonstrations with reward 1 and half stored transitions with reward 0.
 
     The arguments are those of SB3's replay buffer.
     """
 
-    demonstrations: ReplayBuffer | None = None  # must be set before anything is sampled
+    demonstrations: ReplayBuffer | None = None  # must be set before sampling
 
     def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
         """Sample a batch.
@@ -54,10 +54,10 @@ class DemonstrationReplayBuffer(ReplayBuffer):
 
 
 class SQIL(CheckedPredictions, SAC):
-    """Soft Q imitation learning: SAC with reward 1 for demonstrations and 0 for its own transitions, half and half.
+    """Soft Q imitation learning: SAC on batches of half demonstrations (reward 1), half own transitions (reward 0).
 
-    It is the simplest imitation learner that uses the environment, and a baseline: it learns no reward that could be
-    used elsewhere. Monitors and logs show the environment's own rewards.
+    It is a simple baseline that learns in the environment, but learns no reward that could be used elsewhere. Monitors
+    and logs show the environment's own rewards.
 
     Reference: Reddy, Dragan and Levine (2020), SQIL: imitation learning via reinforcement learning with sparse rewards,
     https://arxiv.org/abs/1905.11108.
@@ -76,10 +76,10 @@ class SQIL(CheckedPredictions, SAC):
     :param policy: Policy, by class or name.
     :param env: Environment, whose own reward is not used.
     :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from. None for a model that only acts. In
-        an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may be of the environment without it.
-        They are not saved with the model: give them to ``load``, too, to go on learning.
-    :param kwargs: Keyword arguments of SAC, without ``replay_buffer_class`` and ``n_steps``.
-    :raises ValueError: For observations that are dictionaries, and for unusable demonstrations.
+        an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may come from the environment without
+        it. They are not saved with the model: pass them to ``load`` to continue training.
+    :param kwargs: Keyword arguments of SAC, except ``replay_buffer_class`` and ``n_steps``.
+    :raises ValueError: For dictionary observations, and for unusable demonstrations.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class SQIL(CheckedPredictions, SAC):
         **kwargs: Any,
     ) -> None:
         if kwargs.get("replay_buffer_class") is not None:
-            raise ValueError(f"`replay_buffer_class` must be left out, got {kwargs['replay_buffer_class']!r}")
+            raise ValueError(f"`replay_buffer_class` must be None, got {kwargs['replay_buffer_class']!r}")
         if kwargs.get("n_steps", 1) != 1:
             raise ValueError(f"`n_steps` must be 1, got {kwargs['n_steps']!r}")
         self.demonstrations = demonstrations
@@ -101,7 +101,7 @@ class SQIL(CheckedPredictions, SAC):
         check_spaces(self)
         self.replay_buffer_class = DemonstrationReplayBuffer
         if isinstance(self.observation_space, spaces.Dict):
-            raise ValueError("`env` must have arrays as observations, got a dictionary")
+            raise ValueError("`env` must have array observations, got a dictionary")
         super()._setup_model()
         self.demonstrations = demonstrations = prepared_demonstrations(self.demonstrations, self)
         self._demonstration_buffer = None if demonstrations is None else self._filled_buffer(demonstrations)
@@ -112,7 +112,7 @@ class SQIL(CheckedPredictions, SAC):
         self.replay_buffer.demonstrations = self._demonstration_buffer
 
     def _filled_buffer(self, demonstrations: list[Trajectory]) -> ReplayBuffer:
-        """Return a replay buffer with the demonstrated transitions, whose actions are scaled as SAC's are."""
+        """Return a replay buffer of the demonstrated transitions, with actions in [-1, 1] as SAC stores them."""
         n = sum(len(trajectory) for trajectory in demonstrations)
         buffer = ReplayBuffer(n, self.observation_space, self.action_space, self.device)
         for trajectory in demonstrations:

@@ -29,11 +29,12 @@ class Trajectory:
     >>> len(episode), episode.terminations
     (3, array([False, False,  True]))
 
-    :param observations: Observations as the environment returns them, shape (T + 1, ...), or a dictionary of such.
+    :param observations: Observations as the environment returns them, shape (T + 1, ...), or a dictionary of such
+        arrays.
     :param actions: Actions in the environment's range, shape (T, ...).
-    :param rewards: Rewards, shape (T,), if they are known.
+    :param rewards: Rewards, shape (T,); None if unknown.
     :param terminated: Whether the last observation is a terminal state; False if a time limit truncated the episode.
-    :raises ValueError: For arrays whose lengths do not match, and for an episode without steps.
+    :raises ValueError: For arrays whose lengths do not match, or an episode without steps.
     :raises TypeError: For values that are not arrays.
     """
 
@@ -73,7 +74,7 @@ def collect_demonstrations(
     deterministic: bool = False,
     seed: int | None = 0,
 ) -> list[Trajectory]:
-    """Return episodes of a trained model.
+    """Return episodes in which a trained model acts.
 
     Actions are sampled by default, because maximum-entropy IRL assumes a stochastic expert.
 
@@ -88,9 +89,9 @@ def collect_demonstrations(
     [200, 200]
 
     :param model: Trained model.
-    :param env: Environment of the kind that the model was trained in. Several parallel environments contribute about
-        the same number of episodes each. A VecNormalize normalizes what the model sees; the returned observations are
-        not normalized.
+    :param env: Environment with the spaces that the model was trained with. Several parallel environments contribute
+        about the same number of episodes each. A VecNormalize normalizes the model's inputs; the returned observations
+        are not normalized.
     :param n_episodes: Number of episodes.
     :param deterministic: Whether to take the policy's deterministic action.
     :param seed: Seed of the environment; None to leave it unseeded.
@@ -99,13 +100,13 @@ def collect_demonstrations(
     check_count("n_episodes", n_episodes)
     venv = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env])
     if unwrap_vec_normalize(venv) not in (venv, None):
-        raise ValueError(f"`env` must have its VecNormalize around all other wrappers, got it in {type(venv).__name__}")
+        raise ValueError(f"`env` must have VecNormalize as its outermost wrapper, got it within {type(venv).__name__}")
     normalize = venv.normalize_obs if isinstance(venv, VecNormalize) else None
     if isinstance(venv, VecNormalize):
         venv = venv.venv
     if seed is not None:
         venv.seed(seed)
-    # The number of episodes of each environment is fixed in advance: taking those that end first favors short ones
+    # Fix the number of episodes per environment in advance: taking the first to end would favor short ones
     quotas = [n_episodes // venv.num_envs + (k < n_episodes % venv.num_envs) for k in range(venv.num_envs)]
     collected: list[list[Trajectory]] = [[] for _ in quotas]
     recorder = EpisodeRecorder(venv.num_envs)
@@ -122,16 +123,17 @@ def collect_demonstrations(
 
 
 def with_absorbing_states(trajectory: Trajectory, action_space: spaces.Space[Any]) -> Trajectory:
-    """Return the episode as it would have been in :class:`~ardae_envs.absorbing.AbsorbingState`.
+    """Return the episode as :class:`~ardae_envs.absorbing.AbsorbingState` would have recorded it.
 
     :param trajectory: Episode with vector observations.
-    :param action_space: Action space. The action after the end is drawn uniformly from it, because nothing depends on
-        it and the expert is assumed to have maximum entropy.
-    :raises ValueError: For other observations.
+    :param action_space: Action space. The action in the absorbing state is drawn uniformly from it, because it has no
+        effect and the expert is assumed to maximize entropy.
+    :raises ValueError: If the observations are not vectors.
     """
     observations, actions, rewards = trajectory.observations, trajectory.actions, trajectory.rewards
     if isinstance(observations, dict) or observations.ndim != 2:
-        raise ValueError("`trajectory` must have vectors as observations, got others")
+        got = "dictionaries" if isinstance(observations, dict) else f"observations of shape {observations.shape[1:]}"
+        raise ValueError(f"`trajectory` must have vector observations, got {got}")
     augmented = np.pad(observations, ((0, 0), (0, 1)))
     if not trajectory.terminated:
         return Trajectory(augmented, actions, rewards)
@@ -190,7 +192,7 @@ class EpisodeRecorder:
 
 
 def stack_observations(observations: Sequence[Any]) -> Observations:
-    """Return single observations as rows of arrays."""
+    """Return single observations stacked as rows of arrays."""
     if isinstance(observations[0], dict):
         return {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
     return np.stack(observations)
@@ -205,14 +207,14 @@ def select_rows(observations: Observations, index: Any) -> Observations:
 
 
 def named_arrays(observations: Observations) -> dict[str, Array]:
-    """Return observations as arrays under the names that files have for them."""
+    """Return observations as arrays by the names that they have in files."""
     if not isinstance(observations, dict):
         return {"observations": observations}
     return {f"observations/{name}": value for name, value in observations.items()}
 
 
 def from_named_arrays(arrays: dict[str, Array]) -> Observations:
-    """Return the observations whose :func:`named_arrays` are among ``arrays``."""
+    """Invert :func:`named_arrays`; other entries of ``arrays`` are ignored."""
     if "observations" in arrays:
         return arrays["observations"]
     prefix = "observations/"

@@ -1,4 +1,4 @@
-"""Environment steps as rows of tensors."""
+"""Batches of environment steps as tensors."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 
 from ardae_rl.irl.trajectories import Trajectory, select_rows
 
-_BLOCK = 4096  # rows that networks see at once, so that demonstrated images fit into memory
+_BLOCK = 4096  # number of rows that networks process at once, so that demonstrated images fit into memory
 
 
 class Transitions(NamedTuple):
@@ -19,13 +19,13 @@ class Transitions(NamedTuple):
     observations: PyTorchObs
     actions: th.Tensor  # (n, ...), in the environment's range
     next_observations: PyTorchObs
-    terminated: th.Tensor  # (n), 1 where the next observation is a terminal state
+    terminated: th.Tensor  # (n,), 1 where the next observation is a terminal state
 
 
 def make_transitions(
     network: BaseModel, observations: Any, actions: Any, next_observations: Any, terminated: Any
 ) -> Transitions:
-    """Return arrays, as environments return them, as tensors on the device of a network."""
+    """Return transitions, given as arrays from an environment, as tensors on the device of a network."""
     before, after = (network.obs_to_tensor(part)[0] for part in (observations, next_observations))
     is_terminal = th.as_tensor(np.asarray(terminated), dtype=th.float32, device=network.device)
     taken = th.as_tensor(np.array(actions), device=network.device)
@@ -53,17 +53,17 @@ def n_rows(observations: PyTorchObs) -> int:
 
 
 def row_blocks(observations: PyTorchObs) -> list[Any]:
-    """Return observations in blocks of rows that a network can process at once."""
+    """Split observations into blocks of rows that a network can process at once."""
     return [_rows(observations, rows) for rows in _blocks(n_rows(observations))]
 
 
 def blocks(transitions: Transitions) -> list[Transitions]:
-    """Return transitions in blocks of rows that a network can process at once."""
+    """Split transitions into blocks of rows that a network can process at once."""
     return [select(transitions, rows) for rows in _blocks(len(transitions.actions))]
 
 
 def concatenate(parts: Sequence[Transitions]) -> Transitions:
-    """Return the rows of all parts in one batch."""
+    """Join several batches into one."""
     columns = list(zip(*parts, strict=True))
     if isinstance(parts[0].observations, dict):
         names = parts[0].observations

@@ -1,1 +1,1 @@
-"""What the latent world-model algorithms share: the training loop, sequences, image networks."""
+"""Code shared by the latent world-model algorithms: training loop, sequence sampling and image networks."""

@@ -25,15 +25,15 @@ SelfModelBased = TypeVar("SelfModelBased", bound="ModelBasedAlgorithm")
 
 
 class ModelBasedAlgorithm(OffPolicyAlgorithm):
-    """Alternates between collecting steps and fitting a model to them.
+    """Alternates between collecting environment steps and fitting a model to them.
 
-    Each round of ``learn`` collects ``n_collected`` steps, with random actions in the first round and with plans mixed
-    with random actions later, and then fits the model to all steps so far.
+    Each round of ``learn`` collects ``n_collected`` steps and then fits the model to all steps so far. Actions are
+    random in the first round, and a mixture of planned and random ones afterwards.
 
     :param policy: A :class:`~ardae_rl.planning.policy.LatentPlanningPolicy` whose ``optimizer`` updates all networks.
     :param env: The environment to learn from.
-    :param learning_rate: Learning rate of that optimizer. A schedule advances with each gradient step: over a round it
-        goes as far as the steps of the round would take it.
+    :param learning_rate: Learning rate of that optimizer. A schedule advances with each gradient step, and by as much
+        per round as the environment steps of the round do.
     :param n_collected: Number of environment steps per round, over all environments; rounded up to a multiple of their
         number.
     :param gradient_steps: Number of gradient steps per round.
@@ -43,10 +43,10 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
     :param buffer_size: Capacity of the replay buffer.
     :param max_grad_norm: Bound of the gradient norm.
     :param stats_window_size: Number of episodes over which rollout statistics are averaged.
-    :param tensorboard_log: Folder for TensorBoard.
+    :param tensorboard_log: Folder of TensorBoard logs; None for no logs.
     :param policy_kwargs: Arguments of the policy.
     :param verbose: 0 for no output, 1 for information, 2 for debugging.
-    :param seed: Seed of all random generators but the planner's, which is ``policy_kwargs["seed"]``.
+    :param seed: Seed of all random generators except the planner's, whose seed is ``policy_kwargs["seed"]``.
     :param device: Device of the networks.
     :raises ValueError: If an argument is out of its range.
     """
@@ -104,7 +104,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         if self.replay_buffer_class is None:
             with_goal = isinstance(self.observation_space, spaces.Dict)
             self.replay_buffer_class = DictReplayBuffer if with_goal else ReplayBuffer
-        # SB3 counts one step of all environments as one. A loaded model may have another number of them than before.
+        # SB3 counts a step of the vectorized environment as one. A loaded model may have a different number of them.
         self._steps_per_env = math.ceil(self.n_collected / self.n_envs)
         self.train_freq = (self._steps_per_env, "step")
         super()._setup_model()
@@ -120,7 +120,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
     ) -> SelfModelBased:
         """Train in rounds of ``n_collected`` steps until ``total_timesteps`` have been collected.
 
-        Rounds are complete: the last one may go beyond ``total_timesteps``.
+        Rounds are never cut short: the last one may exceed ``total_timesteps``.
 
         :param tb_log_name: Name of the run in TensorBoard, by default the name of the class.
         """
@@ -158,8 +158,9 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
     def _learning_rates(self, gradient_steps: int) -> list[float]:
         """Return the learning rate of each gradient step.
 
-        The whole round has been collected by now. The progress of its gradient steps goes from where the round began to
-        where it has ended, so that a schedule that ends at zero leaves the last round a learning rate.
+        The gradient steps come after the collection of the whole round. The schedule is therefore evaluated along the
+        progress from the round's first step to its last, so that a schedule that ends at zero still trains in the last
+        round.
         """
         collected = self._steps_per_env * self.n_envs
         end = max(0.0, self._current_progress_remaining)
@@ -171,10 +172,10 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         """Return the loss of a gradient step, and its terms for the log."""
 
     def _before_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
-        """Measure what the fit needs to know of the data."""
+        """Measure statistics of the data before the gradient steps; nothing by default."""
 
     def _after_fit(self, sampler: SequenceSampler, rng: np.random.Generator) -> None:
-        """Measure what plans and the log need to know of the model."""
+        """Measure statistics of the model for planning and the log; nothing by default."""
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -186,7 +187,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
             planned, state = self.policy.predict(self._last_obs, self._planning_state, self._last_episode_starts)
             chosen = np.random.random(n_envs) < self.random_share
             actions = np.where(chosen[:, None], actions, planned)
-            state[0][:, 0] = self.policy.scale_action(actions)  # the action taken instead of the planned one
+            state[0][:, 0] = self.policy.scale_action(actions)  # the action taken, not the planned one
             self._planning_state = state
         return actions, self.policy.scale_action(actions)
 
@@ -199,7 +200,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Store a step, and keep which episodes begin with the next one, which plans depend on."""
+        """Store a step, and remember for the planner which environments start an episode at the next one."""
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._last_episode_starts = dones
 

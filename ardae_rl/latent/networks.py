@@ -1,4 +1,4 @@
-"""Networks from images to Gaussians over latents, and back to images."""
+"""Networks that encode images as Gaussians over latents, and decode latents to images."""
 
 import math
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ LOG_STD_MIN, LOG_STD_MAX = -6.0, 2.0
 
 
 class GaussianEncoder(nn.Module):
-    """Encodes an image as a Gaussian with diagonal covariance over its latent.
+    """Encodes an image as a Gaussian over its latent, with diagonal covariance.
 
     :param shape: Shape of the images, (channels, height, width).
     :param z_dim: Dimension of the latent.
     :param hidden: Widths of the hidden layers.
     :param initial_std: Approximate standard deviation at initialization: small, so that the decoder receives a signal
         before the prior takes over.
-    :param blur: Standard deviation, in pixels, of a Gaussian blur of the input. Images of things that moved by less
-        look alike then, so that nearby places have nearby latents from the beginning; 0 for no blur.
-    :param sharp: Weight of the unblurred image that is added to the blurred one, for places that differ by a few
-        pixels; with 0 the latent map stays smooth.
+    :param blur: Standard deviation, in pixels, of a Gaussian blur of the input; 0 for no blur. With it, objects that
+        moved by less than this look alike, so that nearby states have nearby latents from the start of training.
+    :param sharp: Weight of the unblurred image that is added to the blurred one, to distinguish states that differ by a
+        few pixels; with 0 the latent map stays smooth. Without ``blur`` it has no effect.
     :param motion: If positive, a stack of consecutive images is replaced by the differences between them, multiplied
-        by this factor, and the last image. What moves little in a step changes few pixels, so that velocities would
-        otherwise be the last thing to be learned.
+        by this factor, and the last image. Without it, velocities are learned last, because objects that move little
+        per step change few pixels.
     :raises ValueError: If an argument is out of its range, or ``motion`` is used with single images.
     """
 
@@ -70,10 +70,10 @@ class GaussianEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """Decodes a latent as the logits of an image's pixels, which are independent given the latent.
+    """Decodes a latent to the logits of an image's pixels, which are independent given the latent.
 
     :param z_dim: Dimension of the latent.
-    :param shape: Shape of the images, (channels, height, width).
+    :param shape: Shape of the images, such as (channels, height, width).
     :param hidden: Widths of the hidden layers.
     """
 
@@ -82,13 +82,16 @@ class ImageDecoder(nn.Module):
         self.layers = nn.Sequential(*create_mlp(z_dim, math.prod(shape), list(hidden)), nn.Unflatten(-1, tuple(shape)))
 
     def forward(self, z: th.Tensor) -> th.Tensor:
-        """Return logits (n, channels, height, width), given latents (n, z_dim)."""
+        """Return logits (n, *shape), given latents (n, z_dim)."""
         logits: th.Tensor = self.layers(z)
         return logits
 
 
 def _blurring(side: int, deviation: float) -> th.Tensor:
-    """Return a Gaussian around each pixel of a line, (side, side), with unit sum of squares: noise keeps its scale."""
+    """Return the matrix (side, side) of a one-dimensional Gaussian blur.
+
+    Its rows have a sum of squares of 1 (less near the borders), so that blurring does not change the scale of noise.
+    """
     distance = th.arange(side) - th.arange(side).unsqueeze(1)
     kernel = (-0.5 * (distance / deviation) ** 2).exp()
     return kernel / kernel.square().sum(1).max().sqrt()

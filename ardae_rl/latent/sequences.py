@@ -20,14 +20,15 @@ class Sequences(NamedTuple):
 class SequenceSampler:
     """Samples sequences that lie within an episode, uniformly and with replacement.
 
-    An episode ends where it is done, and where the next observation is not the one that was acted on next: SB3 marks no
-    end where training was begun anew, by another ``learn`` or after loading.
+    An episode ends at a step that is done, or whose ``next_obs`` differs from the observation of the following step.
+    The latter finds the boundaries that SB3 does not mark, where another call of ``learn`` or a loaded model reset the
+    environment.
 
     :param buffer: Replay buffer, which must not change while it is sampled from.
     :param sequence_length: Number of steps per sequence.
-    :param key: Key of dictionary observations to take.
-    :param env: Normalization of observations and rewards, which the buffer has as they were before it.
-    :raises ValueError: If no episode is that long.
+    :param key: Which entry of dictionary observations to return; None for other observations.
+    :param env: Normalizer of observations and rewards, which the buffer stores unnormalized; None for no normalization.
+    :raises ValueError: If no episode has ``sequence_length`` steps.
     """
 
     def __init__(
@@ -39,10 +40,10 @@ class SequenceSampler:
     ) -> None:
         self.buffer, self.sequence_length, self.key, self.env = buffer, sequence_length, key, env
         n = buffer.size()
-        # From the oldest step to the newest: a full buffer wraps around
+        # Rows from the oldest step to the newest: a full buffer wraps around
         self._order = (np.arange(n) + (buffer.pos if buffer.full else 0)) % buffer.buffer_size
         ends = buffer.dones[self._order].astype(bool)  # (n, n_envs)
-        # Number of steps to the end of the episode, this one included
+        # Number of steps to the end of the episode, including this one
         remaining = np.zeros((n + 1, ends.shape[1]), dtype=np.int64)
         for t in reversed(range(n)):
             if t < n - 1:
@@ -59,7 +60,7 @@ class SequenceSampler:
         """Return ``batch_size`` sequences."""
         drawn = rng.integers(len(self._starts), size=batch_size)
         envs = self._envs[drawn, None]
-        rows = self._order[self._starts[drawn, None] + np.arange(self.sequence_length)]  # batch x length
+        rows = self._order[self._starts[drawn, None] + np.arange(self.sequence_length)]  # (batch, length)
         first = _part(self.buffer.observations, self.key)[rows, envs]
         last = _part(self.buffer.next_observations, self.key)[rows[:, -1:], envs]
         observations, rewards = np.concatenate([first, last], 1), self.buffer.rewards[rows, envs]
@@ -77,7 +78,7 @@ class SequenceSampler:
         return env._normalize_obs(observations, statistics).astype(np.float32)
 
     def _differ(self, row: int, next_row: int) -> NDArray[np.bool_]:
-        """Return where the next observation of a row is not the observation of the next one, (n_envs,)."""
+        """Return whether the next observation of ``row`` differs from the observation of ``next_row``, (n_envs,)."""
         after, acted_on = self.buffer.next_observations, self.buffer.observations
         pairs = [(after[k], acted_on[k]) for k in acted_on] if isinstance(acted_on, dict) else [(after, acted_on)]
         differ = [(a[row] != b[next_row]).reshape(len(a[row]), -1).any(1) for a, b in pairs]

@@ -1,4 +1,4 @@
-"""Planning of actions in a model, by linearizing it or by sampling."""
+"""Planners that optimize actions in a model, by linearizing it or by sampling."""
 
 from ardae_rl.planning.ilqr import ILQR
 from ardae_rl.planning.lqr import Gains, finite_horizon_lqr

@@ -10,7 +10,7 @@ Dynamics = Callable[[th.Tensor, th.Tensor], th.Tensor]
 class GoalProblem:
     """Reach a goal g: the cost of a step is Σ w_z (z - g)² + w_u |u|², and that of the final state Σ w_z (z - g)².
 
-    The goal is concatenated to the state, (z, g), so that each of many problems has a goal of its own. Actions are in
+    The goal is concatenated to the state, (z, g), so that each of the n problems has its own goal. Actions are in
     [-1, 1].
 
     :param dynamics: Function that returns z', given z (n, z_dim) and u (n, action_dim).
@@ -50,7 +50,7 @@ class GoalProblem:
 
 
 class CostProblem:
-    """Minimize any cost of steps, such as minus a learned reward; final states cost nothing.
+    """Minimize the sum of any cost per step, such as minus a learned reward; final states cost nothing.
 
     :param dynamics: Function that returns z', given z (n, z_dim) and u (n, action_dim).
     :param cost: Function that returns the costs (n,), given z and u.

@@ -1,4 +1,4 @@
-"""Iterative LQR: plans improved along the model's linearization (Li and Todorov 2004; Tassa et al. 2012, 2014)."""
+"""Iterative LQR, which improves plans by linearizing the model (Li and Todorov 2004; Tassa et al. 2012, 2014)."""
 
 import warnings
 from typing import NamedTuple
@@ -19,17 +19,17 @@ from ardae_rl.planning.problem import (
 )
 
 _STEP_SIZES = 0.5 ** th.arange(8)  # tried in the line search
-_FACTOR, _MIN, _MAX = 4.0, 1e-6, 1e6  # of the regularization, from one iteration to the next
-_RAISE = 10.0  # factor of the regularization within an iteration
+_FACTOR, _MIN, _MAX = 4.0, 1e-6, 1e6  # of the regularization: its change per iteration, and its bounds
+_RAISE = 10.0  # factor by which the regularization grows within an iteration
 
 
 class ILQR:
     """Iterative LQR.
 
-    Each iteration solves the LQR problem of the linearized dynamics and the second derivatives of the costs around the
-    current plan, with the bounds of the actions as constraints, then takes the best of several step sizes. Where costs
-    are not convex, the regularization is raised until the problem has a solution. It also grows where no step size
-    reduces the cost, and shrinks where one does. Each row stops on its own.
+    Each iteration linearizes the dynamics and expands the costs to second order around the current plan, solves this
+    LQR problem within the action bounds, and takes the best of several step sizes. If the costs are not convex, the
+    regularization is raised until the problem has a solution. It also grows when no step size reduces the cost, and
+    shrinks when one does. Each row of the batch converges independently.
 
     Example:
 
@@ -43,8 +43,8 @@ class ILQR:
 
     :param horizon: Number of steps of a plan.
     :param n_iterations: Maximum number of iterations.
-    :param n_restarts: Number of further plans that start from random actions, half of them at the bounds; the best
-        plan is kept.
+    :param n_restarts: Number of further plans that start from random actions, half of them with all actions at a bound;
+        the best plan is kept.
     :param tolerance: Relative improvement below which the iterations stop.
     :raises ValueError: If an argument is out of its range.
     """
@@ -75,12 +75,12 @@ class ILQR:
         rows = best * n + th.arange(n, device=start.device)
         assert plan.converged is not None
         if bool((~changed & ~plan.converged)[rows].any()):
-            warnings.warn("iLQR has left plans as they were, without having converged", RuntimeWarning, stacklevel=2)
+            warnings.warn("iLQR returned initial plans: no iteration improved them", RuntimeWarning, stacklevel=2)
         return with_numbers(Plan(plan.actions[rows], plan.costs[rows], plan.converged[rows]))
 
     def _random(self, problem: Problem, start: th.Tensor, generator: th.Generator | None) -> th.Tensor:
         low, high = action_bounds(problem, start)
-        # The same for all rows, so that the plan of a row does not depend on its place in the batch
+        # Shared by all rows, so that the plan of a row does not depend on its position in the batch
         shape = (self.n_restarts, 1, self.horizon, len(low))
         fractions = th.rand(shape, generator=generator, dtype=start.dtype).to(start.device)
         fractions[1::2] = fractions[1::2].round()
@@ -93,7 +93,7 @@ class ILQR:
         regularization = costs.new_full((len(start),), _MIN)
         converged = th.zeros(len(start), dtype=th.bool, device=costs.device)
         changed, active = converged.clone(), (~converged).nonzero().flatten()
-        # After an iteration without a better plan, small steps follow from the regularization, not from a minimum
+        # After an iteration without improvement, a small step is due to the regularization, not to a minimum
         stalled = converged.clone()
         for _ in range(self.n_iterations):
             here, before = actions[active], costs[active]
@@ -117,7 +117,7 @@ class ILQR:
 
 
 class _Quadratic(NamedTuple):
-    """Dynamics to the first order and costs to the second around plans of n rows, (n, T, ...) and (n, ...)."""
+    """First-order dynamics and second-order costs around n plans: (n, T, ...), and (n, ...) for the final cost p."""
 
     a: th.Tensor
     b: th.Tensor
@@ -170,7 +170,7 @@ def _quadratic(problem: Problem, states: th.Tensor, actions: th.Tensor) -> _Quad
 def _solve(
     problem: Problem, quadratic: _Quadratic, actions: th.Tensor, regularization: th.Tensor
 ) -> tuple[Gains, th.Tensor]:
-    """Return the feedback of the quadratic problem, and the regularization of each row with which it has a solution."""
+    """Return the gains that solve the quadratic problem, and the regularization (n,) that each row needed."""
     regularization = regularization.clone()
     low, high = action_bounds(problem, actions)
     bounds = low - actions, high - actions

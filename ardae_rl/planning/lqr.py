@@ -28,7 +28,7 @@ class Gains(NamedTuple):
     feedback: th.Tensor  # K, (n, T, action_dim, state_dim)
     offset: th.Tensor  # k, (n, T, action_dim)
     failed: th.Tensor  # (n,), whether the costs are unbounded below; gains are then zero
-    decrease: th.Tensor  # (n,), by which the offsets lower the costs around x = 0
+    decrease: th.Tensor  # (n,), predicted decrease of the cost from applying the offsets at x = 0
 
 
 def finite_horizon_lqr(
@@ -49,7 +49,7 @@ def finite_horizon_lqr(
     """Return the optimal feedback of linear dynamics with quadratic costs, by the Riccati recursion.
 
     The dynamics are x' = A x + B u + c. The cost is the sum over T steps of ½ xᵀQx + ½ uᵀRu + uᵀSx + qᵀx + rᵀu, plus
-    ½ xᵀPx + pᵀx at the end. n problems are solved at once. Terms that are not given are zero.
+    ½ xᵀPx + pᵀx for the final state. n problems are solved at once. Optional terms default to zero.
 
     Example:
 
@@ -107,7 +107,7 @@ def finite_horizon_lqr(
                 )
         decrease = decrease - (k * (q_u + 0.5 * matvec(q_uu, k))).sum(-1)
         feedback[:, t], offset[:, t] = k_matrix, k
-        # Also for regularized gains, this is what they cost
+        # The cost-to-go of these gains, also when they are regularized and thus not optimal
         p = q_x + matvec(k_matrix.mT, matvec(q_uu, k) + q_u) + matvec(q_ux.mT, k)
         p_matrix = q_xx + k_matrix.mT @ q_uu @ k_matrix + k_matrix.mT @ q_ux + q_ux.mT @ k_matrix
         p_matrix = 0.5 * (p_matrix + p_matrix.mT)
@@ -118,7 +118,7 @@ def finite_horizon_lqr(
 def _bounded(
     q_uu: th.Tensor, q_u: th.Tensor, q_ux: th.Tensor, low: th.Tensor, high: th.Tensor
 ) -> tuple[th.Tensor, th.Tensor]:
-    """Return K (n, m, d) and the k (n, m) within bounds that minimizes ½ kᵀQk + qᵀk, by projected Newton steps.
+    """Return K (n, m, d), and k (n, m) that minimizes ½ kᵀQk + qᵀk within bounds, by projected Newton steps.
 
     :param q_uu: Q, (n, m, m), positive definite.
     """
@@ -146,7 +146,7 @@ def _bounded(
         values = value(tried)
         best = values.argmin(0)
         rows = th.arange(len(k), device=k.device)
-        # A row that has arrived stays as it is, whatever the rows beside it need
+        # Rows that have converged stay fixed while others continue
         moving = moving & (values[best, rows] < value(k))
         if not bool(moving.any()):
             break

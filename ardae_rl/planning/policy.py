@@ -1,4 +1,4 @@
-"""A policy that plans at every step, starting from the rest of its last plan."""
+"""A policy that plans at every step, warm-started with the remainder of its last plan."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -24,14 +24,14 @@ PLANNERS: dict[str, Callable[..., Planner]] = {"ilqr": ILQR, "cem": CEM, "mppi":
 class LatentPlanningPolicy(FiniteObservations):
     """Infers the latent state from observations, plans in a model, and takes the first action of the plan.
 
-    The state that ``predict`` takes and returns is the plan and the memory of the policy; without a state, or where an
-    episode starts, planning starts from scratch. The planner has the same random numbers at every step and for every
-    row of a batch: a plan depends on the latent state, the plan before it and the seed only.
+    The state that ``predict`` takes and returns consists of the plan and the policy's memory. Without a state, or where
+    an episode starts, planning starts from scratch. The planner uses the same random numbers at every step and for
+    every row of a batch: a plan depends only on the latent state, the previous plan and the seed.
 
     :param observation_space: Observation space of the environment.
     :param action_space: A bounded ``Box`` with one axis; plans have actions in [-1, 1].
     :param seed: Seed of the planner's random numbers.
-    :raises ValueError: For another action space.
+    :raises ValueError: For any other action space.
     """
 
     planner: Planner
@@ -47,17 +47,17 @@ class LatentPlanningPolicy(FiniteObservations):
     def infer_state(
         self, observation: PyTorchObs, memory: State, last_actions: th.Tensor | None, episode_starts: th.Tensor
     ) -> tuple[th.Tensor, State]:
-        """Return the problem's states, (n, state_dim), and the new memory, with n rows each.
+        """Return the initial states of the planning problems, (n, state_dim), and the new memory, n rows each.
 
         :param observation: Observations as SB3 passes them to policies.
         :param memory: The memory returned at the last step, empty at first.
-        :param last_actions: The actions that led here, (n, action_dim) in [-1, 1]; None at first.
+        :param last_actions: The previous actions, (n, action_dim) in [-1, 1]; None at first.
         :param episode_starts: Mask (n,) of episode starts, where ``memory`` and ``last_actions`` must be ignored.
         """
 
     @abstractmethod
     def problem(self) -> Problem:
-        """Return the problem to plan for, with actions in [-1, 1]."""
+        """Return the problem to solve, with actions in [-1, 1]."""
 
     def predict(
         self,
@@ -69,8 +69,8 @@ class LatentPlanningPolicy(FiniteObservations):
         """Return actions and the new state, as SB3's recurrent policies do.
 
         :param observation: Observations as the environment returns them, of one environment or of several.
-        :param state: The state returned at the step before; None at first.
-        :param episode_start: Mask of environments whose episode starts here, (n,); their rows of ``state`` are ignored.
+        :param state: The state returned at the previous step; None at first.
+        :param episode_start: Mask (n,) of environments whose episode starts here; their rows of ``state`` are ignored.
         :param deterministic: Has no effect: plans are functions of observation, state and seed.
         """
         self.set_training_mode(False)
@@ -105,5 +105,5 @@ class LatentPlanningPolicy(FiniteObservations):
 
 
 def zero_schedule(_: float) -> float:
-    """Return a learning rate of zero: the schedule of a policy that was loaded without its algorithm."""
+    """Return a learning rate of zero, the schedule of a policy that is loaded without its algorithm."""
     return 0.0

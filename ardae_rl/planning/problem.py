@@ -6,9 +6,9 @@ import torch as th
 
 
 class Problem(Protocol):
-    """n optimal control problems side by side, each to find actions that minimize the costs of a model.
+    """A batch of n optimal control problems: find the actions that minimize the total cost in a model.
 
-    All methods act on each row independently.
+    All methods treat the rows of the batch independently.
 
     Example:
 
@@ -41,7 +41,7 @@ class Problem(Protocol):
 
 
 class Plan(NamedTuple):
-    """Planned actions of n problems, and their costs.
+    """Planned actions of n problems, and their total costs.
 
     Example:
 
@@ -82,14 +82,14 @@ class Planner(Protocol):
 
         :param problem: The dynamics and costs to plan for.
         :param start: Initial states, (n, state_dim).
-        :param warm: Actions to start from, (n, horizon, action_dim), such as the rest of the last plan.
+        :param warm: Actions to start from, (n, horizon, action_dim), such as the remainder of the last plan.
         :param generator: Source of random numbers.
-        :raises ValueError: For infinite action bounds, and costs that are NaN.
+        :raises ValueError: If action bounds are infinite, or the costs of all plans found for a row are NaN.
         """
 
 
 def rollout(problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Return states (n, T + 1, state_dim) along actions (n, T, action_dim), and the total costs, (n,).
+    """Return the states (n, T + 1, state_dim) that actions (n, T, action_dim) lead to, and the total costs, (n,).
 
     Example:
 
@@ -115,14 +115,14 @@ def rollout(problem: Problem, start: th.Tensor, actions: th.Tensor) -> tuple[th.
 
 
 def shift(actions: th.Tensor) -> th.Tensor:
-    """Return plans (n, T, action_dim) without their first action, with the last one repeated."""
+    """Return plans (n, T, action_dim) without their first action; the last one is repeated to keep the length."""
     return th.cat([actions[:, 1:], actions[:, -1:]], 1)
 
 
 def action_bounds(problem: Problem, start: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Return the lowest and the highest action, (action_dim,) each, with the type and on the device of ``start``.
+    """Return the lowest and the highest action, (action_dim,) each, with the dtype and on the device of ``start``.
 
-    :raises ValueError: If the bounds are infinite or exchanged.
+    :raises ValueError: If the bounds are infinite or in the wrong order.
     """
     low, high = problem.low.to(start), problem.high.to(start)
     if not bool(low.isfinite().all() & high.isfinite().all() & (low <= high).all()):
@@ -131,9 +131,10 @@ def action_bounds(problem: Problem, start: th.Tensor) -> tuple[th.Tensor, th.Ten
 
 
 def initial_plan(problem: Problem, start: th.Tensor, horizon: int, warm: th.Tensor | None) -> th.Tensor:
-    """Return actions to start from, (n, horizon, action_dim): ``warm`` within the bounds, or the middle of the bounds.
+    """Return actions to start from, (n, horizon, action_dim): ``warm`` clipped to the bounds, or their midpoint.
 
-    :raises ValueError: If ``warm`` has the wrong shape or is NaN somewhere, or the bounds are infinite or exchanged.
+    :raises ValueError: If ``warm`` has the wrong shape or contains NaN, or the bounds are infinite or in the wrong
+        order.
     """
     low, high = action_bounds(problem, start)
     shape = (len(start), horizon, len(low))
@@ -142,21 +143,21 @@ def initial_plan(problem: Problem, start: th.Tensor, horizon: int, warm: th.Tens
     if warm.shape != shape:
         raise ValueError(f"`warm` must have shape {shape}, got {tuple(warm.shape)}")
     if bool(warm.isnan().any()):
-        raise ValueError("`warm` must have numbers only, got NaN")
+        raise ValueError("`warm` must not contain NaN")
     return warm.to(start).clamp(low, high)
 
 
 def nan_as_infinite(costs: th.Tensor) -> th.Tensor:
-    """Return the costs with infinity for NaN, so that comparisons never prefer NaN. Infinite costs stay infinite."""
+    """Return the costs with NaN replaced by infinity, so that comparisons never prefer NaN."""
     return th.where(costs.isnan(), th.inf, costs)
 
 
 def with_numbers(plan: Plan) -> Plan:
-    """Return the plan.
+    """Return the plan after checking its costs.
 
-    :raises ValueError: If no actions were found whose costs are numbers.
+    :raises ValueError: If the cost of the best plan found for some row is NaN.
     """
     rows = plan.costs.isnan().nonzero().flatten().tolist()
     if rows:
-        raise ValueError(f"`problem` must have costs that are numbers, got NaN for all plans of the rows {rows[:10]}")
+        raise ValueError(f"`problem` must have costs that are not NaN, got NaN for all plans of the rows {rows[:10]}")
     return plan

@@ -45,7 +45,7 @@ class _Sampling:
         best = Plan(mean, rollout(problem, start, mean)[1])
         states = start.repeat_interleave(self.n_samples, 0)
         for _ in range(self.n_iterations):
-            # The same for all rows, so that the plan of a row does not depend on its place in the batch
+            # Shared by all rows, so that the plan of a row does not depend on its position in the batch
             noise = th.randn((1, self.n_samples, *mean.shape[1:]), generator=generator, dtype=mean.dtype).to(device)
             samples = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(low, high)
             found = rollout(problem, states, samples.flatten(0, 1))[1].view(n, -1)
@@ -66,7 +66,7 @@ class _Sampling:
 
 
 class CEM(_Sampling):
-    """The cross-entropy method: mean and deviation become those of the best samples (Rubinstein 1999).
+    """The cross-entropy method: mean and standard deviation become those of the best samples (Rubinstein 1999).
 
     Example:
 
@@ -76,7 +76,7 @@ class CEM(_Sampling):
     :param horizon: Number of steps of a plan.
     :param n_samples: Number of sequences per problem and iteration.
     :param n_iterations: Number of iterations.
-    :param n_elites: Number of best samples that are kept.
+    :param n_elites: Number of best samples to which the Gaussian is refitted.
     :param deviation: Initial standard deviation of actions, as a fraction of half their range.
     :raises ValueError: If an argument is out of its range.
     """
@@ -96,7 +96,7 @@ class CEM(_Sampling):
 
 
 class MPPI(_Sampling):
-    """Model predictive path integral control: the mean of samples weighted by exp(-cost / λ) (Williams et al. 2017).
+    """Model predictive path integral control, a mean of samples weighted by exp(-cost / λ) (Williams et al. 2017).
 
     Example:
 
@@ -130,12 +130,12 @@ class MPPI(_Sampling):
         variance = th.where(finite, costs - mean, 0.0).square().sum(1, keepdim=True) / (n_finite - 1).clamp_min(1)
         spread = variance.sqrt().clamp_min(1e-12)
         scaled = th.where(finite, (costs - mean) / (self.temperature * spread), th.inf)
-        # Samples without any finite cost count alike
+        # If no sample has a finite cost, all have equal weights
         weights = th.where(n_finite > 0, -scaled, 0.0).softmax(1)
         return (weights[..., None, None] * samples).sum(1), std
 
 
 def _better(a: Plan, b: Plan) -> Plan:
-    # Costs that are NaN are worse than any others
+    # A NaN cost is worse than any other
     first = ~(b.costs < a.costs) & ~(a.costs.isnan() & ~b.costs.isnan())
     return Plan(th.where(first[:, None, None], a.actions, b.actions), th.where(first, a.costs, b.costs))

@@ -18,31 +18,33 @@ from ardae_rl.pretrained.catalog import FOLDER, PretrainedModel, checksum
 def add_model(
     name: str, algo: str, env_id: str, path: Path, command: str, n_episodes: int = 100, folder: Path = FOLDER
 ) -> PretrainedModel:
-    """Copy a model without the state of its optimizers, evaluate the copy, and describe it.
+    """Copy a model without its optimizer state, evaluate the copy, and write its description.
 
-    A model of that name is replaced at the end, so that an error leaves it as it was.
+    An existing model of the same name is replaced only at the end, so that an error leaves it unchanged.
 
     :param name: Name of the model.
     :param algo: Name of its algorithm.
     :param env_id: Id of its environment.
-    :param path: The .zip, or the folder of RL Zoo's run.
+    :param path: Path of the .zip, or of the folder of an RL Zoo run.
     :param command: Command that trained it.
     :param n_episodes: Number of episodes of the evaluation.
     :param folder: Folder of the models.
-    :raises ValueError: For a model of another algorithm, or with normalized observations; for less than one episode;
-        or for an environment that cannot be made.
+    :raises ValueError: If the model is of another algorithm or has normalized observations, ``n_episodes`` is less than
+        1, or the environment cannot be made.
     """
     check_count("n_episodes", n_episodes)
     file, statistics = find_model(path)
     if statistics is not None:
-        raise ValueError(f"`path` must be a model without VecNormalize, which is not part of the .zip, got {path}")
+        raise ValueError(
+            f"`path` must be a model without VecNormalize, whose statistics are not part of the .zip, got {path}"
+        )
     env_kwargs = trained_env_kwargs(path)
     EnvDescription.of_id(env_id, env_kwargs).make().close()
     model = load_for_evaluation(algo, file)
     for part in _optimizers(model):
         part.state.clear()
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:  # moving within a disk copies nothing
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:  # on the same disk, so that moves are atomic
         target = Path(temporary) / "model.zip"
         model.save(target)
         result = evaluate(load_for_evaluation(algo, target), env_id, n_episodes, env_kwargs=env_kwargs)

@@ -1,4 +1,4 @@
-"""The trained models beside this file: a folder each, with SB3's zip and a description."""
+"""The trained models in ``models``, beside this file: a folder for each, with SB3's zip and a description."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class PretrainedModel:
     def read(cls, folder: Path) -> PretrainedModel:
         """Read the description in a folder.
 
-        :raises ValueError: If the file is no description.
+        :raises ValueError: If the file is not a valid description.
         """
         path = folder / _DESCRIPTION
         try:
             return cls(**json.loads(path.read_text()))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"`folder` must have a {_DESCRIPTION} of this package, got {path}") from error
+            raise ValueError(f"`folder` must have a {_DESCRIPTION} written by this package, got {path}") from error
 
     def write(self, folder: Path) -> None:
         """Write the description into a folder."""
@@ -63,22 +63,22 @@ class PretrainedModel:
         (folder / _DESCRIPTION).write_text(json.dumps(asdict(self), indent=2) + "\n")
 
     def file(self, path: Path | None = None) -> Path:
-        """Return the path of the zip, after comparing its checksum.
+        """Return the path of the zip, after verifying its checksum.
 
-        :param path: Where the zip is; by default in this package.
-        :raises ValueError: If the file is not the one that was evaluated.
+        :param path: Path of the zip; by default the one in this package.
+        :raises ValueError: If the checksum differs from that of the evaluated file.
         """
         path = path or FOLDER / self.name / _ZIP
         if checksum(path) != self.sha256:
-            raise ValueError(f"`name` must be a model whose file is intact, got {self.name!r}: {path} has changed")
+            raise ValueError(f"`name` must be a model whose file is intact, got {self.name!r}: {path} was changed")
         return path
 
     def load(self, path: Path | None = None) -> BaseAlgorithm:
-        """Return the model, for acting, from its zip in this package or elsewhere."""
+        """Return the model, for prediction only, from its zip in this package or elsewhere."""
         return load_for_evaluation(self.algo, self.file(path))
 
     def summary(self) -> str:
-        """Return a line with the score."""
+        """Return a line with algorithm, environment and mean return."""
         low, high = self.evaluation["interval"]
         score = f"mean return {self.evaluation['mean_return']:.1f} [{low:.1f}, {high:.1f}]"
         return f"{self.algo} on {self.env_id}, {score} over {self.evaluation['n_episodes']} episodes"
@@ -100,6 +100,7 @@ def pretrained_models() -> dict[str, PretrainedModel]:
 def find_pretrained(name: str, argument: str = "name") -> PretrainedModel:
     """Return the description of a model.
 
+    :param argument: Name of the argument in error messages.
     :raises ValueError: For an unknown name.
     """
     models = pretrained_models()
@@ -108,7 +109,7 @@ def find_pretrained(name: str, argument: str = "name") -> PretrainedModel:
 
 
 def load_pretrained(name: str) -> BaseAlgorithm:
-    """Return a trained model, for acting: without replay memory and learning-rate schedules.
+    """Return a trained model for prediction: without replay buffer and learning rate schedules.
 
     Example:
 
@@ -121,7 +122,7 @@ def load_pretrained(name: str) -> BaseAlgorithm:
     (1,)
 
     :param name: Name of the model, as ``ardae-rl models`` lists it.
-    :raises ValueError: For an unknown name, or a file whose checksum is another.
+    :raises ValueError: For an unknown name, or a file with the wrong checksum.
     """
     return find_pretrained(name).load()
 

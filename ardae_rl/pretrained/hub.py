@@ -1,4 +1,4 @@
-"""Models to and from the Hugging Face Hub, or a folder that stands in its place."""
+"""Upload models to the Hugging Face Hub and download them; a folder can take the place of the Hub."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def push_to_hub(folder: str | Path, repo_id: str, message: str = "Add a model of
     :param folder: Folder with ``model.zip`` and ``model.json``, as ``ardae_rl.pretrained.adding`` writes them.
     :param repo_id: Repository on the Hub, "user/name", which is created if it does not exist; or an existing folder.
     :param message: Message of the commit.
-    :raises ValueError: If the file is not the one that its description is of, or there is no valid description.
+    :raises ValueError: If there is no valid description, or its checksum is not that of the zip.
     :raises ImportError: If a repository is given and huggingface_sb3 is not installed.
     """
     folder = Path(folder)
-    PretrainedModel.read(folder).file(folder / "model.zip")  # compares the checksum
+    PretrainedModel.read(folder).file(folder / "model.zip")  # verifies the checksum
     if Path(repo_id).is_dir():
         for name in _FILES:
             shutil.copy2(folder / name, Path(repo_id) / name)
@@ -45,7 +45,7 @@ def push_to_hub(folder: str | Path, repo_id: str, message: str = "Add a model of
 
 
 def load_from_hub(repo_id: str) -> BaseAlgorithm:
-    """Download a model, compare its checksum with its description, and load it for acting.
+    """Download a model, verify its checksum against its description, and load it for prediction.
 
     Example:
 
@@ -53,12 +53,12 @@ def load_from_hub(repo_id: str) -> BaseAlgorithm:
     >>> from ardae_rl.pretrained.catalog import FOLDER
     >>> model = load_from_hub(str(FOLDER / "sac_ardae-pendulum"))  # "user/name" on the Hub
 
-    The checksum protects from damage, not from malice: whoever can change the zip can change the description.
+    The checksum protects against damage, not against tampering: whoever can change the zip can change the description.
     huggingface_sb3 therefore refuses to download unless the environment variable TRUST_REMOTE_CODE is set.
 
     :param repo_id: Repository on the Hub, "user/name", or an existing folder.
-    :raises ValueError: If the file is not the one that its description is of, there is no valid description, or the
-        repository is not trusted.
+    :raises ValueError: If there is no valid description, its checksum is not that of the zip, or ``TRUST_REMOTE_CODE``
+        is not set.
     :raises ImportError: If a repository is given and huggingface_sb3 is not installed.
     """
     if Path(repo_id).is_dir():
@@ -68,7 +68,7 @@ def load_from_hub(repo_id: str) -> BaseAlgorithm:
     from huggingface_hub import hf_hub_download
     from huggingface_sb3 import load_from_hub as download
 
-    folder = Path(download(repo_id, "model.json")).parent  # the cache's, which is named by the commit
+    folder = Path(download(repo_id, "model.json")).parent  # in the cache; its name is the commit's hash
     description = PretrainedModel.read(folder)
-    # Of the description's commit: the repository may change between the downloads
+    # The zip of the same commit, because the repository may change between the downloads
     return description.load(Path(hf_hub_download(repo_id, "model.zip", revision=folder.name)))

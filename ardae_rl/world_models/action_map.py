@@ -1,4 +1,4 @@
-"""Map a controller's outputs to an environment's actions, and these to the memory's inputs."""
+"""Maps from a controller's outputs to an environment's actions, and from actions to the memory's inputs."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -34,17 +34,18 @@ class ActionMap(ABC):
 
     @abstractmethod
     def tensor_actions(self, outputs: th.Tensor) -> th.Tensor:
-        """Return what :meth:`actions` does, for tensors."""
+        """Like :meth:`actions`, for tensors."""
 
     @abstractmethod
     def tensor_inputs(self, actions: th.Tensor) -> th.Tensor:
-        """Return what :meth:`inputs` does, for tensors."""
+        """Like :meth:`inputs`, for tensors."""
 
 
 class Scaled(ActionMap):
-    """Rescales each output to the range of its axis.
+    """Rescales each output to the range of one dimension of the action.
 
     :param space: Bounded Box.
+    :raises ValueError: For any other space.
     """
 
     def __init__(self, space: spaces.Space[Any]) -> None:
@@ -88,7 +89,7 @@ class SteerAndPedal(Scaled):
 
 
 class OneAxis(ActionMap):
-    """Maps one output to discrete actions in their order; the memory's inputs are one-hot."""
+    """Divides the range of one output into equal intervals, one per discrete action. Memory inputs are one-hot."""
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         if not isinstance(space, spaces.Discrete):

@@ -1,4 +1,4 @@
-"""The data of World Models: where episodes are stored, and which policies play them."""
+"""Data collection of World Models: the store of the episodes, and the policies that play them."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ardae_rl.world_models.vision import SIZE
 
 
 def open_store(policy: WorldModelPolicy, folder: str | Path) -> FrameStore:
-    """Open or create the store of frames as the policy's vision model takes them.
+    """Open or create the store of frames, which are preprocessed for the policy's vision model.
 
     :raises ValueError: If the folder was filled with other frames, or with other actions.
     """

@@ -1,4 +1,4 @@
-"""The controller: a small network whose parameters are passed as a vector, one for each environment."""
+"""The controller: a small network whose parameters are passed as a vector, a different one for each environment."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ardae_rl.common.checks import check_count
 
 
 class Controller:
-    """A network with tanh layers whose parameters are passed at every call; without hidden layers tanh(W f + b).
+    """A network of tanh layers whose parameters are passed at every call; without hidden layers it is tanh(W f + b).
 
     Reference: Ha and Schmidhuber (2018), World Models, Eq. 1, which has 867 parameters for CarRacing.
 
@@ -44,7 +44,7 @@ class Controller:
 
         :param parameters: Parameters (n, n_parameters), or (n_parameters,) for the same network in all rows.
         :param features: Features (n, n_features).
-        :raises ValueError: For another number of parameters.
+        :raises ValueError: For the wrong number of parameters.
         """
         if parameters.shape[-1] != self.n_parameters:
             raise ValueError(f"`parameters` must have shape (n, {self.n_parameters}), got {tuple(parameters.shape)}")

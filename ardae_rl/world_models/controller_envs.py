@@ -1,4 +1,4 @@
-"""Environments as a controller of stacked frames is trained in them."""
+"""Environments for training controllers of stacked frames."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +28,7 @@ from ardae_rl.world_models.vision import SIZE
 
 
 class ControllerView(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment as a controller has it: frames of 64 x 64 pixels, and outputs in [-1, 1] that become actions.
+    """An environment with a controller's inputs and outputs: frames of 64 x 64 pixels, and actions in [-1, 1].
 
     Example:
 
@@ -62,10 +62,10 @@ class ControllerView(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class FlatStacks(VecEnvWrapper):
-    """Stacks of the last views of environments, as vectors.
+    """Stacks of the environments' last frames, flattened to vectors.
 
-    They are for :class:`~ardae_rl.world_models.stacked_control.StackedVision`. SB3 would put the channels of images
-    first and divide them, which copies them twice in every update. It leaves vectors alone.
+    They are the inputs of :class:`~ardae_rl.world_models.stacked_control.StackedVision`. SB3 would transpose and scale
+    images, which copies them twice in every update; it leaves vectors unchanged.
 
     Example:
 
@@ -76,8 +76,8 @@ class FlatStacks(VecEnvWrapper):
     >>> venv.reset().shape  # 64 * 64 * 3 * 4
     (1, 49152)
 
-    :param venv: Environments whose observations are views.
-    :param n_frames: Number of views in a stack, the newest one last.
+    :param venv: Environments whose observations are those of :class:`ControllerView`.
+    :param n_frames: Number of frames in a stack, the newest one last.
     """
 
     def __init__(self, venv: VecEnv, n_frames: int) -> None:
@@ -97,11 +97,11 @@ class FlatStacks(VecEnvWrapper):
 
 
 class Bonus(gym.Wrapper[Any, Any, Any, Any]):
-    """Adds a reward where the info says so; for training only.
+    """Adds a reward to steps that ``info`` marks; for training only.
 
     :param env: Any environment.
-    :param bonus: The reward.
-    :param key: Key of the info, whose value is true where the reward is due.
+    :param bonus: The added reward.
+    :param key: Key of ``info`` whose value is true for these steps.
     """
 
     def __init__(self, env: gym.Env[Any, Any], bonus: float, key: str) -> None:
@@ -125,19 +125,19 @@ def make_training_venv(
     gamma: float = 0.99,
     in_processes: bool = False,
 ) -> VecNormalize:
-    """Return environments whose observations are :class:`FlatStacks` of views, with rewards of unit scale.
+    """Return environments whose observations are :class:`FlatStacks`, and whose returns have about unit variance.
 
-    They are not seeded: an SB3 algorithm hands its own seed on to them.
+    They are not seeded: an SB3 algorithm passes its own seed on to them.
 
-    :param makers: Make environments in which a step is a decision; they take turns.
+    :param makers: Functions that make environments in which a step is a decision; they are used in turn.
     :param n_envs: Number of environments.
-    :param n_frames: Number of views in a stack.
+    :param n_frames: Number of frames in a stack.
     :param cropped_rows: As in :class:`ControllerView`.
     :param action_map: As in :class:`ControllerView`.
     :param patience: An episode terminates after this many decisions without a positive reward; None for never.
     :param bonus: Arguments of :class:`Bonus`; None for no bonus.
-    :param gamma: Discount factor, for the scale of the returns.
-    :param in_processes: Whether each environment has a process of its own.
+    :param gamma: Discount factor of the returns that set the scale of the rewards.
+    :param in_processes: Whether each environment runs in its own process.
     """
     arguments = (cropped_rows, action_map, patience, bonus)
     makes = [partial(_training_env, makers[i % len(makers)], *arguments) for i in range(n_envs)]
@@ -146,7 +146,7 @@ def make_training_venv(
 
 
 class _Processes(SubprocVecEnv):
-    """Processes that can be closed when some have ended, as all do at Ctrl-C, even in the middle of a step."""
+    """A SubprocVecEnv that can be closed although processes have ended, as all do after Ctrl-C, even during a step."""
 
     def close(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Episodes that the memory imagines, without the environment."""
+"""Imagined episodes, which the memory generates without the environment."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.vision import as_frames
 
 DONE_RULES = ("sampled", "threshold")
-_BLOCK = 64  # steps whose noise is drawn at once, which is faster
+_BLOCK = 64  # number of steps whose noise is drawn at once, for speed
 Array = NDArray[Any]
 
 
@@ -26,13 +26,13 @@ class DreamState(NamedTuple):
     """State of n dreams."""
 
     z: th.Tensor  # (n, z_dim)
-    memory: MemoryState  # before z
+    memory: MemoryState  # before z is processed
 
 
 class Noise(NamedTuple):
-    """Random numbers of a step of n dreams."""
+    """Random numbers for one step of n dreams."""
 
-    uniform: th.Tensor  # (n, 1 + number of choices of a component): for the end first
+    uniform: th.Tensor  # (n, 1 + n_weights): the first for the end of the episode, the others to choose components
     normal: th.Tensor  # (n, z_dim)
 
 
@@ -55,15 +55,15 @@ class Dream:
     ((3,), dtype('bool'))
 
     :param policy: Policy whose vision model and memory are used.
-    :param starts: V's posteriors of the first frames of real episodes: means and log standard deviations, (m, z_dim)
+    :param starts: V's posteriors of the first frames of m real episodes: means and log standard deviations, (m, z_dim)
         each.
     :param temperature: Temperature τ of the next latent, see :func:`~ardae_rl.world_models.mixture.sample`. Above 1,
         the dream is noisier, which makes it harder for a controller to exploit errors of the memory.
     :param done_rule: Whether an episode ends with the probability that the memory predicts (``"sampled"``), or where
         that probability exceeds one half (``"threshold"``).
-    :param done_factor: Factor with which the memory was trained, see
-        :func:`~ardae_rl.world_models.memory_loss.memory_loss`. Sampled ends correct for it, so that episodes last as
-        long as real ones.
+    :param done_factor: The ``done_factor`` with which the memory was trained, see
+        :func:`~ardae_rl.world_models.memory_loss.memory_loss`. The rule ``"sampled"`` corrects for it, so that episodes
+        last as long as real ones.
     :raises ValueError: For a value outside of its range, or starts of other shapes.
     """
 
@@ -82,12 +82,12 @@ class Dream:
         if shapes[0] != shapes[1] or len(shapes[0]) != 2 or shapes[0][0] == 0 or shapes[0][1] != z_dim:
             raise ValueError(f"`starts` must both have shape (m, {z_dim}) with m >= 1, got {shapes[0]} and {shapes[1]}")
         self.policy, self.temperature, self.done_rule = policy, temperature, done_rule
-        self._logit_bias = math.log(done_factor) if done_rule == "sampled" else 0.0  # from the training's weight
+        self._logit_bias = math.log(done_factor) if done_rule == "sampled" else 0.0  # due to the training loss's weight
         self._means, self._log_stds = (part.to(policy.device) for part in starts)
 
     @th.no_grad()
     def begin(self, generators: Sequence[th.Generator]) -> DreamState:
-        """Begin one dream for each generator, which draws its start."""
+        """Begin one dream for each generator, from which its start is drawn."""
         m, z_dim, device = len(self._means), self.policy.vision.z_dim, self._means.device
         start = th.stack([th.randint(m, (), generator=g, device=g.device) for g in generators]).to(device)
         noise = th.stack([th.randn(z_dim, generator=g, device=g.device) for g in generators]).to(device)
@@ -118,7 +118,7 @@ class Dream:
     def advance(
         self, state: DreamState, actions: Array, noise: Noise
     ) -> tuple[DreamState, NDArray[np.float32], NDArray[np.bool_]]:
-        """As :meth:`step`, with given random numbers."""
+        """Like :meth:`step`, with given random numbers."""
         memory = self.policy.remember(state.z, actions, state.memory)
         prediction = self.policy.memory.predict(memory[0])
         probability = (prediction.done_logit - self._logit_bias).sigmoid()
@@ -128,13 +128,13 @@ class Dream:
 
 
 class DreamEvaluator(Evaluator):
-    """Plays controllers in dreams instead of environments, all at once.
+    """Evaluates controllers in dreams instead of environments, all at once.
 
-    Dreams with equal seeds begin with the same latent and have the same random numbers in each step, so that a return
-    depends on nothing but the parameters and the seed.
+    Dreams with equal seeds begin with the same latent and use the same random numbers in each step, so that a return
+    depends only on the parameters and the seed.
 
     :param dream: Dream to play.
-    :param max_steps: Number of steps after which an episode is cut off.
+    :param max_steps: Number of steps after which an episode is truncated.
     """
 
     def __init__(self, dream: Dream, max_steps: int) -> None:
@@ -169,14 +169,14 @@ class DreamEvaluator(Evaluator):
 
 
 class _SeededNoise:
-    """The random numbers of dreams, which are drawn once for each different seed.
+    """The random numbers of dreams, which are drawn once per distinct seed.
 
-    :param dream: Dream that they are for.
+    :param dream: Dream that uses them.
     :param seeds: Seeds of the dreams, (n,).
     """
 
     def __init__(self, dream: Dream, seeds: Array) -> None:
-        different, self._rows = np.unique(seeds, return_inverse=True)  # of each dream's seed
+        different, self._rows = np.unique(seeds, return_inverse=True)  # `_rows`: index of each dream's seed
         self._dream, self._generators = dream, [th.Generator().manual_seed(int(seed)) for seed in different]
         self._index: th.Tensor  # `_rows` on the policy's device
         self._step = 0
@@ -194,12 +194,12 @@ class _SeededNoise:
         return Noise(uniform, normal)
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
-        """Leave out the dreams that have ended."""
+        """Keep the dreams that a mask (n,) selects; the others have ended."""
         self._rows = self._rows[rows]
         self._index = self._index[th.from_numpy(rows).to(self._index.device)]
 
     def _draw(self) -> None:
-        """Draw numbers for the seeds of the dreams that are left, seeds x steps x numbers."""
+        """Draw a block of numbers for the remaining dreams' seeds, (n_seeds, n_steps, ...)."""
         left, self._rows = np.unique(self._rows, return_inverse=True)
         self._generators = [self._generators[i] for i in left]
         drawn = zip(*(self._dream.noise(_BLOCK, generator) for generator in self._generators), strict=True)
@@ -208,13 +208,13 @@ class _SeededNoise:
 
 
 class DreamVecEnv(VecEnv):
-    """Dreams as SB3's vectorized environment.
+    """Dreams as an SB3 vectorized environment.
 
-    Observations are the controller's inputs, actions those of the environment.
+    Observations are the controller's inputs; actions are those of the environment.
 
     :param dream: Dream to play.
     :param n_envs: Number of dreams played at once.
-    :param max_steps: Number of steps after which an episode is cut off.
+    :param max_steps: Number of steps after which an episode is truncated.
     """
 
     render_mode = "rgb_array"

@@ -1,4 +1,4 @@
-"""The environments in which World Models collects and searches: which ones, made how, and what identifies them."""
+"""The environments for collection and search in World Models: how they are chosen, made and identified."""
 
 import warnings
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from ardae_rl.environments import EnvDescription
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 Source = EnvDescription | MakeEnv  # of environments
 
-# Default substitutes, which render the same frames faster; the one for collection starts anywhere on the track
+# Default substitutes, which render the same frames faster; for collection, episodes start anywhere on the track
 COLLECTION_ENVS = {"CarRacing-v3": "ardae/CarRacingRandomStart-v0"}
 SEARCH_ENVS = {"CarRacing-v3": "ardae/CarRacingFast-v0"}
 
@@ -33,12 +33,12 @@ def make_repeating(env: str | Source, action_repeat: int) -> gym.Env[Any, Any]:
 def resolve(
     env: str | MakeEnv | None, default: EnvDescription | None, substitutes: dict[str, str], argument: str
 ) -> Source:
-    """Return the environment that ``env`` names or, if it is None, the default or the substitute for it.
+    """Return the environment that ``env`` names or, if it is None, the default or its substitute.
 
     :param default: Description of the algorithm's environment; None if it is not registered.
     :param substitutes: Ids of environments that replace others, by their ids.
     :param argument: Name of the argument that sets ``env``, for the error message.
-    :raises ValueError: If there is no environment, or if it cannot be made anew.
+    :raises ValueError: If there is no environment, or if it cannot be recreated.
     """
     if env is not None:
         return _source(env)
@@ -51,7 +51,7 @@ def resolve(
     substitute = substitutes.get(default.spec.id)
     if substitute is None:
         return default
-    from ardae_envs.car_racing_fast import unverified_version  # here, because not all environments need Box2D
+    from ardae_envs.car_racing_fast import unverified_version  # imported here, because other environments need no Box2D
 
     problem = unverified_version()
     if problem is None:
@@ -68,7 +68,7 @@ def env_maker(env: Source, action_repeat: int) -> MakeEnv:
 
 
 def env_identity(env: str | Source) -> Any:
-    """Return what identifies an environment: its description, or the qualified name of the function that makes it."""
+    """Return the identity of an environment: its description, or the qualified name of the function that makes it."""
     source = _source(env)
     return source.record() if isinstance(source, EnvDescription) else qualified_name(source)
 

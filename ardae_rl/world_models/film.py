@@ -17,7 +17,7 @@ from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.vision import as_frames
 
 _ENLARGEMENT = 4
-_FPS = 50  # of the environment
+_FPS = 50  # frames per second of the environment
 
 
 def film(
@@ -32,9 +32,9 @@ def film(
     """Write a video of three images side by side, until the episode ends or ``n_steps`` decisions are made.
 
     The images are the policy's input, V's reconstruction of it, and a dream of V and M that begins with the same frame
-    and is driven by the same controller.
+    and uses the same controller.
 
-    :param policy: Agent to film.
+    :param policy: Policy to film.
     :param env: Id or description of the environment, or a function that makes it.
     :param path: Path of the video, MP4.
     :param n_steps: Maximum number of decisions.
@@ -72,7 +72,7 @@ def _images(
     observation, _ = made.reset(seed=seed)
     real, dreaming = _Controller(policy), _Controller(policy)
     start = policy.latents(observation[None])
-    # A posterior without any spread: the dream begins with this latent, not with a sample
+    # A posterior with zero variance, so that the dream begins with this latent itself
     dream = Dream(policy, (start, th.full_like(start, -th.inf)), temperature)
     generator = th.Generator().manual_seed(seed)
     dreamed = dream.begin([generator])
@@ -92,7 +92,7 @@ def _images(
 
 
 class _Controller:
-    """The controller of a policy in an episode, by what it sees: views or their latents.
+    """A policy's controller during one episode, whose inputs are frames or their latents.
 
     :param policy: Policy with the controller.
     """
@@ -103,7 +103,7 @@ class _Controller:
         self.stack: State | None = None
 
     def __call__(self, view: NDArray[np.uint8], z: th.Tensor) -> NDArray[Any]:
-        """Return the action (1, ...) for a view (1, 64, 64, 3) with the latent z (1, z_dim)."""
+        """Return the action (1, ...) for a preprocessed frame (1, 64, 64, 3) with the latent z (1, z_dim)."""
         if self.policy.stacked_policy is not None:
             start = np.array([self.stack is None])
             actions, self.stack = self.policy.stacked_policy.decide_views(view, self.stack, start, deterministic=True)

@@ -1,4 +1,4 @@
-"""The loop that trains vision and memory. An interrupted training resumes with the same result."""
+"""The loop that trains vision and memory. Interrupting and resuming it does not change the result."""
 
 from collections.abc import Callable, Mapping
 
@@ -33,22 +33,24 @@ def fit(
     on_row: OnRow = None,
     progress: bool = False,
 ) -> History:
-    """Minimize a loss with Adam, with a learning rate that falls along a cosine.
+    """Minimize a loss with Adam and a cosine learning rate schedule.
 
     :param model: Module to train, which is saved in the checkpoint ``<name>.pt`` in the run's folder.
-    :param loss: Returns the loss and the metrics of a batch drawn with the given generator. This generator and torch's
-        depend on the seed and the step alone.
+    :param loss: Function that returns the loss and the metrics of a batch drawn with the given generator. This
+        generator and torch's depend only on the seed and the step.
     :param run: Run to resume, if it has the checkpoint.
+    :param name: Name of the checkpoint, the progress bar and the metric ``<name>_loss``.
     :param n_steps: Number of gradient steps.
     :param learning_rate: Initial learning rate.
     :param final_learning_rate: Final learning rate; None to keep the initial one.
     :param gradient_norm: Maximum norm of the gradient.
-    :param validate: Returns further metrics, every ``every`` steps.
+    :param seed: Seed of the batches and of torch's random numbers.
+    :param validate: Function that returns further metrics, called every ``every`` steps.
     :param every: Number of steps between two rows, and between two checkpoints.
-    :param others: Further parts of the checkpoint, which the loss changes.
+    :param others: Further parts of the checkpoint, whose state the loss changes.
     :param on_row: Called with each row.
     :param progress: Whether to show a progress bar.
-    :return: Rows of the step, the means of the metrics since the last row, and the metrics of ``validate``.
+    :return: Rows with the step, the means of the metrics since the last row, and the metrics of ``validate``.
     :raises ValueError: For a number that is not positive, or if a metric is not finite.
     """
     check_count("n_steps", n_steps)

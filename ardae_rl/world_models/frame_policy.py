@@ -1,4 +1,4 @@
-"""Recurrent policies on frames, which hold an action for some steps."""
+"""Recurrent policies on frames, which can hold each action for several steps."""
 
 from abc import abstractmethod
 from typing import Any
@@ -19,9 +19,10 @@ State = tuple[Array, ...]  # arrays with n rows each
 
 
 def channels_last(observations: Any, space: spaces.Space[Any]) -> NDArray[np.uint8]:
-    """Return frames of a space as (n, height, width, 3), also if SB3's ``VecTransposeImage`` has transposed them.
+    """Return frames as (n, height, width, 3), even if SB3's ``VecTransposeImage`` has transposed them.
 
-    :raises ValueError: For observations of another type or shape.
+    :param space: Space of a frame, (height, width, 3).
+    :raises ValueError: For observations of another dtype or shape.
     """
     frames, shape = np.asarray(observations), space.shape or ()
     if frames.shape[1:] == (shape[2], *shape[:2]) and frames.shape[1:] != shape:
@@ -41,7 +42,7 @@ def to_vision_input(frames: NDArray[np.uint8], cropped_rows: int) -> NDArray[np.
 
 
 class FramePolicy(BasePolicy):
-    """Base of policies that decide by frames (n, height, width, 3) and a recurrent state.
+    """Base of policies that act on frames (n, height, width, 3) with a recurrent state.
 
     :param observation_space: Frames of bytes, (height, width, 3).
     :param action_space: Action space of the environment.
@@ -69,10 +70,10 @@ class FramePolicy(BasePolicy):
     def predict(
         self, observation: Any, state: State | None = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Array, State | None]:
-        """As SB3's recurrent policies; SB3's ``VecTransposeImage`` may have transposed the frames.
+        """As in SB3's recurrent policies; SB3's ``VecTransposeImage`` may have transposed the frames.
 
-        :return: Actions, and the state: that of ``decide``, followed, if actions are held, by the actions and the
-            number of steps for which each is still held, (n,).
+        :return: Actions, and the state: that of ``decide`` and, if actions are held, the held actions and the numbers
+            of steps for which they are still held, (n,).
         """
         self.set_training_mode(False)
         single = np.ndim(observation) == 3
@@ -104,10 +105,10 @@ class FramePolicy(BasePolicy):
 
 
 class Decisions:
-    """Exposes a policy's decisions as ``predict``, for environments that hold actions themselves.
+    """Exposes a policy's ``decide`` as ``predict``, for environments that repeat actions themselves.
 
-    Latents are drawn with a generator of its own, so that a collected episode depends on its seed alone, whatever
-    was drawn before an interruption.
+    Latents are drawn with a separate generator, so that a collected episode depends only on its seed, not on earlier
+    draws.
 
     :param policy: Policy that decides.
     :param seed: Seed of the generator.

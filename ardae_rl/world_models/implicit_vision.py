@@ -1,4 +1,4 @@
-"""The vision model with an implicit posterior, trained by AR-DAE."""
+"""The vision model with an implicit posterior, trained with AR-DAE."""
 
 import torch as th
 from torch import nn
@@ -8,7 +8,7 @@ from ardae_rl.score import ARDAE, entropy_surrogate
 from ardae_rl.world_models.vision import ConvVAE, VisionLoss, as_images
 
 _HIDDEN = 256
-# The estimator must track an encoder that it trains itself: it learns faster than the encoder, with a short average
+# The estimator must track an encoder that trains on its score: it learns faster than the encoder, with a short average
 _N_SCORE_UPDATES, _SCORE_RATE, _SCORE_AVERAGING = 2, 3e-3, 5
 _N_MOMENTS = 32  # samples from which a posterior's moments are estimated
 
@@ -26,7 +26,7 @@ class ImplicitConvVAE(ConvVAE):
     :param z_dim: Dimension of the latent.
     :param width: Number of channels of the first layer.
     :param noise_dim: Dimension of ε.
-    :param n_latents: Number of latents per frame in an update of the estimator.
+    :param n_latents: Number of latents per frame in each update of the estimator.
     :raises ValueError: For a number below 1.
     """
 
@@ -59,9 +59,9 @@ class ImplicitConvVAE(ConvVAE):
         return self.sampler(embedding, self.sampler.noise(embedding, 1)).squeeze(1)
 
     def loss(self, frames: th.Tensor) -> VisionLoss:
-        """Return Σ squared errors - ln p(z) - H[q], with fresh noise; the unknown entropy H counts as 0.
+        """Return Σ squared errors - ln p(z) - H[q] up to constants, with fresh noise.
 
-        The gradient is that of the whole loss.
+        The value of the entropy H is unknown and counts as 0; the gradient includes it.
         """
         images = as_images(frames)
         embedding = self.sampler.embed(self.encoder(images))
@@ -94,7 +94,7 @@ class _Sampler(nn.Module):
         self.layers = nn.Sequential(nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, z_dim))
 
     def embed(self, features: th.Tensor) -> th.Tensor:
-        """Return the embedding of a frame, (n, hidden), which g and the estimator are conditioned on."""
+        """Return the embeddings of frames, (n, hidden), on which g and the estimator are conditioned."""
         return self.frame_layer(features)
 
     def noise(self, embedding: th.Tensor, k: int) -> th.Tensor:

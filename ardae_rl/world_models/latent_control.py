@@ -1,4 +1,4 @@
-"""Other algorithms as controllers: train them on latents, and export them as policies on frames."""
+"""Controllers from other algorithms: train them on latents, and export them as policies on frames."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 class WorldModelVecEnv(VecEnvWrapper):
-    """Exposes the controller's inputs as observations and its outputs as actions, for any SB3 algorithm.
+    """An environment with a controller's inputs as observations and its outputs as actions, for SB3 algorithms.
 
     Example:
 
@@ -35,7 +35,7 @@ class WorldModelVecEnv(VecEnvWrapper):
     >>> latent_venv.reset().shape, latent_venv.action_space.shape
     ((1, 12), (2,))
 
-    :param venv: Environments whose observations are frames. They must repeat actions as the policy does, see
+    :param venv: Environments whose observations are frames. They must repeat actions as often as the policy does, see
         :class:`~ardae_envs.action_repeat.ActionRepeat`.
     :param policy: Policy whose vision model and memory are used. They are not trained.
     :param deterministic: Whether latents are the posteriors' means instead of samples.
@@ -86,7 +86,7 @@ class WorldModelVecEnv(VecEnvWrapper):
 
 
 class PixelPolicy(FramePolicy):
-    """A policy on frames: vision, memory, and an actor that another algorithm has trained on their latents.
+    """A policy on frames: vision, memory, and an actor that another algorithm trained on their latents.
 
     :param world_model: Policy whose vision model, memory and action map are used.
     :param actor: SB3 policy for the observations of a :class:`WorldModelVecEnv`.

@@ -1,4 +1,4 @@
-"""The memory: a recurrent model that predicts the next latent, the reward and the end of the episode."""
+"""The memory: a recurrent model that predicts the next latent, the reward and the end of an episode."""
 
 from typing import NamedTuple
 
@@ -17,11 +17,11 @@ State = tuple[th.Tensor, th.Tensor]
 
 
 class Prediction(NamedTuple):
-    """Prediction after (z_t, a_t)."""
+    """Predictions after (z_t, a_t)."""
 
-    z: Mixture  # of z_{t+1}
+    z: Mixture  # density of z_{t+1}
     reward: th.Tensor  # (...)
-    done_logit: th.Tensor  # (...)
+    done_logit: th.Tensor  # logit of the probability that the episode terminates, (...)
 
 
 class MemoryRNN(nn.Module):
@@ -87,7 +87,7 @@ class MemoryRNN(nn.Module):
         return h.squeeze(0), c.squeeze(0)
 
     def predict(self, h: th.Tensor) -> Prediction:
-        """Return the predictions of the heads for hidden states (..., hidden)."""
+        """Return the heads' predictions for hidden states (..., hidden)."""
         n, k = self.z_dim, self.n_components
         logits, means, log_scales, reward_and_done = self.head(h).split([self.n_weights * k, n * k, n * k, 2], -1)
         log_weights = logits.unflatten(-1, (self.n_weights, k)).log_softmax(-1)
@@ -102,7 +102,7 @@ def z_loss(kind: str, mixture: Mixture, z: th.Tensor, mean: th.Tensor, log_std: 
     general it is at most ``"bound"``. Both integrate out the sampling noise of z.
 
     :param kind: ``"nll"`` for -ln p(z), ``"bound"`` for
-        :func:`~ardae_rl.world_models.mixture.cross_entropy_bound`, or ``"gaussian_kl"`` for the KL divergence of the
+        :func:`~ardae_rl.world_models.mixture.cross_entropy_bound`, or ``"gaussian_kl"`` for the KL divergence from the
         posterior to the only component.
     :param mixture: Predicted densities.
     :param z: Samples of V's posteriors, (..., z_dim).

@@ -44,7 +44,7 @@ def memory_loss(
     done_weight: float = 1.0,
     done_factor: float = 1.0,
 ) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-    """Return the mean over steps of the latent's loss per dimension, plus weighted losses of the reward and the end.
+    """Return the training loss: the latent's loss per dimension plus weighted losses of reward and end, per step.
 
     :param model: Memory to train.
     :param batch: Sequences.
@@ -53,7 +53,7 @@ def memory_loss(
     :param done_weight: Weight of the cross entropy of the end of an episode.
     :param done_factor: Factor by which terminal steps, which are rare, count more in the cross entropy (10 in the
         original code).
-    :return: The loss; and its terms, always with ``nll``, whichever loss is trained.
+    :return: The loss, and the metrics ``nll`` (for any ``kind``), ``reward_error`` and ``done_entropy``.
     """
     prediction, _ = model(batch.z[:, :-1], batch.actions)
     mask = batch.mask.to(batch.z)
@@ -83,13 +83,13 @@ def open_loop_errors(
 ) -> dict[str, float]:
     """Return squared errors of multi-step predictions of latents, in units of the latents' variance.
 
-    After ``warm_up`` steps with the true latents, the memory is fed its own expected next latents, with the true
+    After ``warm_up`` steps with the true latents, the memory's inputs are its own expected next latents and the true
     actions. ``copy_<horizon>`` is the error of repeating the last true latent, which a useful memory must beat.
 
     :param model: Memory to evaluate.
     :param batch: Sequences. Only those without masked steps up to the last horizon are used.
     :param warm_up: Number of steps with true latents.
-    :param horizons: Numbers of steps after the warm-up.
+    :param horizons: Numbers of steps ahead that are evaluated.
     :return: ``error_<horizon>`` and ``copy_<horizon>`` for each horizon.
     :raises ValueError: If no sequence is long enough.
     """

@@ -24,10 +24,10 @@ _ENCODING_BATCH = 64
 
 @dataclass(frozen=True)
 class MemoryStage(Stage):
-    """Trains M on sequences of latents, which are drawn anew for each batch. A tenth of the episodes is held out.
+    """Trains M on sequences of latents, which are sampled anew for each batch. A tenth of the episodes is held out.
 
     :param n_steps: Number of gradient steps in the first round; later rounds take half as many.
-    :param learning_rate: Initial learning rate of Adam, which falls to a hundredth along a cosine.
+    :param learning_rate: Initial learning rate of Adam, annealed to a hundredth along a cosine.
     :param sequence_length: Number of steps in a training sequence.
     :param batch_size: Number of sequences in a gradient step.
     :param z_loss: Loss of the next latent: ``"nll"``, ``"bound"`` or ``"gaussian_kl"``, see
@@ -79,12 +79,12 @@ class MemoryStage(Stage):
         :param latents: Posteriors of the frames in ``store``, see :func:`encode_frames`.
         :param iteration: Number of rounds before this one.
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
-        :param every: Number of gradient steps between two rows, which is where an interrupted run resumes.
+        :param every: Number of gradient steps between two rows, and between two checkpoints.
         :param on_row: Called with each row.
         :param progress: Whether to show a progress bar.
-        :return: Rows of the step, mean losses, and for held-out sequences ``validation_nll`` and the errors of
+        :return: Rows with the step, mean losses, and for held-out sequences ``validation_nll`` and the errors of
             :func:`~ardae_rl.world_models.memory_loss.open_loop_errors`.
-        :raises ValueError: If the run was begun with other settings, or if the training diverges.
+        :raises ValueError: If the run was started with other settings, or if the training diverges.
         """
         self.check_resumed(run, seed, context)
         memory, (training, held_out) = policy.memory, split_episodes(store, seed)
@@ -126,7 +126,7 @@ class MemoryStage(Stage):
 def encode_frames(
     policy: WorldModelPolicy, store: FrameStore, folder: str | Path, progress: bool = False
 ) -> LatentStore:
-    """Return V's posteriors of all stored frames, computing those that the folder does not have yet.
+    """Return V's posteriors of all stored frames, after computing those that the folder does not have yet.
 
     :param folder: Folder of the posteriors; created if missing.
     :param progress: Whether to show a progress bar.
@@ -143,7 +143,7 @@ def encode_frames(
 
 
 def _prediction_errors(policy: WorldModelPolicy, batch: SequenceBatch) -> dict[str, float]:
-    """Return open-loop errors at those horizons that fit into the sequences after a warm-up of half their length."""
+    """Return open-loop errors at the horizons that fit into the sequences after a warm-up of half their length."""
     n = batch.mask.shape[1]
     warm_up = max(1, n // 2)
     horizons = [horizon for horizon in HORIZONS if warm_up + horizon - 1 <= n]

@@ -11,10 +11,10 @@ _LOG_2_PI = math.log(2 * math.pi)
 
 
 class Mixture(NamedTuple):
-    """Densities of y in R^d with K components.
+    """Mixture densities of y in R^d with K components.
 
-    Either one component is chosen for all dimensions of y (``"joint"``, with one set of weights), or one for each
-    dimension (``"per_dimension"``, as in Ha and Schmidhuber's code: a product of d mixtures).
+    One component is chosen either for all dimensions of y (``"joint"``, with one set of weights), or for each dimension
+    separately (``"per_dimension"``, a product of d mixtures, as in Ha and Schmidhuber's code).
 
     Example:
 
@@ -47,7 +47,7 @@ def negative_log_likelihood(mixture: Mixture, y: th.Tensor) -> th.Tensor:
 
 
 def cross_entropy_bound(mixture: Mixture, mean: th.Tensor, log_std: th.Tensor) -> th.Tensor:
-    """Return an upper bound of E[-ln p(y)] over y ~ N(mean, std²), (...), for moments (..., d).
+    """Return an upper bound of E[-ln p(y)] over y ~ N(mean, std²), (...), for moments (..., d) of y.
 
     By Jensen's inequality the bound is -ln Σ_k exp(ln π_k + E[ln N_k(y)]), with E[ln N_k] in closed form. It is exact
     for K = 1.
@@ -59,7 +59,7 @@ def cross_entropy_bound(mixture: Mixture, mean: th.Tensor, log_std: th.Tensor) -
 
 
 def gaussian_kl(mixture: Mixture, mean: th.Tensor, log_std: th.Tensor) -> th.Tensor:
-    """Return KL(N(mean, std²) ‖ p), (...), for moments (..., d) and a mixture of one component.
+    """Return KL(N(mean, std²) ‖ p), (...), for moments (..., d) of y and a mixture of one component.
 
     :raises ValueError: For several components, for which there is no closed form.
     """
@@ -84,7 +84,7 @@ def sample(mixture: Mixture, temperature: float = 1.0, generator: th.Generator |
 
 
 def transform(mixture: Mixture, uniform: th.Tensor, normal: th.Tensor, temperature: float = 1.0) -> th.Tensor:
-    """Return the sample, (..., d), that these random numbers become, see :func:`sample`.
+    """Transform random numbers into a sample, (..., d), see :func:`sample`.
 
     :param uniform: Uniform numbers in [0, 1), which choose components: (..., 1) if the dimensions share their
         component, otherwise (..., d).
@@ -95,14 +95,15 @@ def transform(mixture: Mixture, uniform: th.Tensor, normal: th.Tensor, temperatu
     log_weights, means = mixture.log_weights, mixture.means
     if temperature == 0:
         return _of_component(means, log_weights.argmax(-1).expand(means.shape[:-1]))
-    cumulative = (log_weights / temperature).softmax(-1).cumsum(-1)[..., :-1]  # at K - 1, any number ends
+    # Without the last sum, which may be rounded to less than 1: larger numbers choose the last component
+    cumulative = (log_weights / temperature).softmax(-1).cumsum(-1)[..., :-1]
     choice = (uniform.unsqueeze(-1) >= cumulative).sum(-1).expand(means.shape[:-1])
     scale = _of_component(mixture.log_scales, choice).exp()
     return _of_component(means, choice) + math.sqrt(temperature) * scale * normal
 
 
 def _log_sum(log_weights: th.Tensor, log_densities: th.Tensor) -> th.Tensor:
-    """Return the mixture's log density (...) from the log densities of each dimension and component, (..., d, K)."""
+    """Return the mixture's log-density (...), given the log-densities of each dimension and component, (..., d, K)."""
     if log_weights.shape[-2] == 1:
         log_densities = log_densities.sum(-2, keepdim=True)
     return (log_weights + log_densities).logsumexp(-1).sum(-1)

@@ -1,4 +1,4 @@
-"""Curves of the stages of a round."""
+"""Learning curves of the stages of a round."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ def draw_learning(round_folder: Path, path: Path) -> Path:
 
 
 def _draw_controller(axes: "Axes", table: Path) -> None:
-    """Draw a search by CMA-ES, or a training by PPO."""
+    """Draw the learning curve of a CMA-ES search or of PPO."""
     is_training = "training_return" in read_csv(table)[0]
     (_draw_training if is_training else _draw_search)(axes, table)
     axes.set(title="controller", ylabel="return")

@@ -1,4 +1,4 @@
-"""The policy of World Models: everything between an official frame and an official action."""
+"""The policy of World Models: everything between the environment's frames and its actions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +37,7 @@ class WorldModelPolicy(FramePolicy):
     >>> action.shape, policy.n_parameters
     ((3,), 26)
 
-    :param observation_space: Frames of bytes, (height, width, 3).
+    :param observation_space: Frames, uint8, (height, width, 3).
     :param action_space: Box or Discrete.
     :param z_dim: Dimension of V's latent.
     :param vision_width: Number of channels of V's first layer.
@@ -48,15 +48,15 @@ class WorldModelPolicy(FramePolicy):
     :param n_components: Number of components of M's mixture.
     :param mixture_form: ``"per_dimension"`` or ``"joint"``, see :class:`~ardae_rl.world_models.mixture.Mixture`.
     :param controller_input: C's inputs, from the latent z, the hidden state h and the cell state c: ``"z"``,
-        ``"zh"``, ``"zc"`` or ``"zch"``; or ``"frames"``, the last frames through convolutions like V's, which are C's
-        own, for a C that PPO trains (``stacked_policy``).
-    :param controller_hidden: Widths of C's hidden layers; none for the linear controller of the paper.
-    :param n_frames: Number of frames that a C with ``controller_input="frames"`` sees.
+        ``"zh"``, ``"zc"`` or ``"zch"``. With ``"frames"``, C is trained by PPO (``stacked_policy``), and its inputs are
+        the last frames, which it processes by its own convolutions of V's architecture.
+    :param controller_hidden: Widths of C's hidden layers; empty for the paper's controller without hidden layers.
+    :param n_frames: Number of frames in the input of a C with ``controller_input="frames"``.
     :param action_map: ``"auto"``, ``"identity"``, ``"steer_and_pedal"`` or ``"one_axis"``, see
         :func:`~ardae_rl.world_models.action_map.make_action_map`.
-    :param cropped_rows: Number of rows cut off the bottom of each frame (12 for CarRacing's bar of indicators).
+    :param cropped_rows: Number of rows cut off the bottom of each frame (12 for CarRacing's indicator bar).
     :param action_repeat: Number of steps for which an action is held; the frames in between are ignored.
-    :raises ValueError: For other observations, or a value outside of its range.
+    :raises ValueError: For observations that are not such frames, or a value outside of its range.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class WorldModelPolicy(FramePolicy):
         shape = observation_space.shape or ()
         if observation_space.dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3:
             raise ValueError(
-                f"`observation_space` must be frames of bytes with shape (height, width, 3), got {observation_space}"
+                f"`observation_space` must be uint8 frames of shape (height, width, 3), got {observation_space}"
             )
         check_between("cropped_rows", cropped_rows, 0, shape[0] - 1)
         check_choice("controller_input", controller_input, CONTROLLER_INPUTS)
@@ -117,12 +117,12 @@ class WorldModelPolicy(FramePolicy):
 
     @property
     def n_parameters(self) -> int:
-        """Number of parameters of the controller that are searched for; 0 if PPO trains it."""
+        """Number of the controller's parameters that CMA-ES optimizes; 0 if PPO trains it."""
         return self.controller.n_parameters if self.stacked_policy is None else 0
 
     @property
     def actor_arguments(self) -> dict[str, Any]:
-        """Arguments of a controller of frames, which is a policy of SB3."""
+        """Arguments of a controller of frames, which is an SB3 policy."""
         return actor_arguments(self.arguments["vision_width"], self.arguments["controller_hidden"])
 
     def preprocess(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -151,25 +151,25 @@ class WorldModelPolicy(FramePolicy):
         return self._act(self._tensor(parameters), observations, state, episode_start, deterministic)
 
     def start_from_vision(self) -> None:
-        """Give a controller of frames V's convolutions for the newest frame, and zeros for the others."""
+        """Initialize a controller of frames with V's convolutions for the newest frame, and zeros for the others."""
         assert self.stacked_policy is not None
         self.stacked_policy.actor.features_extractor.start_from(self.vision.encoder.state_dict())  # type: ignore[operator]
 
     def features(self, z: th.Tensor, state: MemoryState) -> th.Tensor:
-        """Return the controller's inputs (n, n_features) for latents and the memory's state before them."""
+        """Return the controller's inputs (n, n_features), given latents and the memory's state before them."""
         parts = {"z": z, "h": state[0], "c": state[1]}
         return th.cat([parts[name] for name in self.controller_input], -1)
 
     def control(self, parameters: th.Tensor, features: th.Tensor) -> Array:
-        """Return the actions (n, ...) of controllers."""
+        """Return the actions (n, ...) of controllers with these parameters, given their inputs (n, n_features)."""
         return self.action_map.actions(self.controller(parameters, features).cpu().numpy())
 
     def remember(self, z: th.Tensor, actions: Array, state: MemoryState) -> MemoryState:
-        """Return the memory's state after latents (n, z_dim) and the actions (n, ...) that were executed at them."""
+        """Return the memory's state after latents (n, z_dim) and the actions (n, ...) that were taken there."""
         return self.memory.step(z, self._tensor(self.action_map.inputs(actions)), state)
 
     def latents(self, observations: Array, deterministic: bool = True) -> th.Tensor:
-        """Return the latents (n, z_dim) of frames (n, height, width, 3)."""
+        """Return the latents (n, z_dim) of frames (n, height, width, 3): the posteriors' means, or samples."""
         frames = th.as_tensor(self.preprocess(observations), device=self.device)
         return self.vision.encode(frames)[0] if deterministic else self.vision.draw(frames)
 
@@ -183,8 +183,8 @@ class WorldModelPolicy(FramePolicy):
     def memory_state(self, state: State | None, episode_start: NDArray[np.bool_], n: int) -> MemoryState:
         """Return the memory's state as tensors, with zeros where an episode starts.
 
-        :param state: State as ``predict`` takes it.
-        :param n: Number of rows, for a state that is None.
+        :param state: State returned by ``decide``; None for the start of all episodes.
+        :param n: Number of rows if ``state`` is None.
         """
         if state is None:
             return self.memory.initial_state(n)

@@ -1,4 +1,4 @@
-"""The third stage of World Models, for controllers of stacked frames: PPO through V's convolutions."""
+"""The third stage of World Models, for controllers of stacked frames: PPO, which also trains their convolutions."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -31,26 +31,27 @@ _FINAL_CLIP_RANGE = 0.5  # relative to the initial one
 class PPOStage(Stage):
     """Trains a controller of frames by PPO, with a learning rate that falls to 0, and selects the best weights.
 
-    Now and then, the latest weights and a running average of them play the same held-out episodes. At the end, the best
-    five of all play further ones, and the best of these is kept.
+    At intervals, the latest weights and a running average of the weights are evaluated on the same held-out episodes.
+    At the end, the best five of all are evaluated on further ones, and the best of these are kept.
 
     :param n_steps: Number of decisions in each environment between two updates.
     :param batch_size: Number of decisions in a batch.
     :param n_epochs: Number of passes over the decisions in an update.
     :param learning_rate: Initial learning rate.
     :param clip_range: Initial clip range; it falls to half of its value.
-    :param target_kl: Divergence from the policy before the update at which an update ends early.
-    :param gamma: Discount factor of a decision.
+    :param target_kl: Target of the KL divergence from the policy before the update. As in SB3, an update ends early
+        above 1.5 times this value.
+    :param gamma: Discount factor per decision.
     :param patience: An episode terminates after this many decisions without a positive reward; None for never.
-    :param bonus: Reward that is added, in training only, to steps whose info has a true value for ``bonus_info``.
-    :param bonus_info: Key of the info, such as CarRacing's "lap_finished".
+    :param bonus: Reward that is added, in training only, to steps whose ``info[bonus_info]`` is true.
+    :param bonus_info: Key of ``info``, such as CarRacing's "lap_finished".
     :param evaluate_every: Number of decisions between two evaluations on held-out seeds.
     :param n_held_out: Number of held-out seeds.
-    :param n_tested: Number of seeds on which the best are compared at the end.
-    :param averaging: Share of the latest weights in the running average, at each update.
-    :param from_vision: Whether the convolutions start from V's; otherwise they are random.
-    :param bfloat16: Whether PPO computes the convolutions in this format, which is faster on processors that have units
-        for it; on others this is ignored, with a warning. Evaluations are in single precision.
+    :param n_tested: Number of seeds on which the best weights are compared at the end.
+    :param averaging: Weight of the latest weights in each update of the running average.
+    :param from_vision: Whether the convolutions are initialized with V's; otherwise they are random.
+    :param bfloat16: Whether PPO computes the convolutions in bfloat16, which is faster on processors with hardware
+        support for it; on others this is ignored, with a warning. Evaluations are in single precision.
     :raises ValueError: For a value outside of its range.
     :raises TypeError: For a value that is not a number.
     """
@@ -102,20 +103,21 @@ class PPOStage(Stage):
         context: Mapping[str, Any] | None = None,
         callback: Callable[[dict[str, float]], bool] = lambda row: True,
     ) -> History:
-        """Train the controller of ``policy``, or resume an interrupted training, in new episodes.
+        """Train the controller of ``policy``, or resume an interrupted training with new episodes.
 
         :param venv: Environments of :func:`~ardae_rl.world_models.controller_envs.make_training_venv`.
         :param evaluator: Plays the held-out episodes with copies of ``policy``.
-        :param n_decisions: Number of decisions, which is rounded up to whole updates. A training that is resumed must
-            have the same number, because its learning rate falls to 0 there.
-        :param share_left: Returns the share of the training that a time limit leaves.
+        :param n_decisions: Number of decisions, rounded up to whole updates. It must not change when a training is
+            resumed, because the learning rate falls to 0 at its end.
+        :param share_left: Function that returns the remaining fraction of a time limit, at most 1. The learning rate
+            falls with it if it falls faster than the remaining fraction of the decisions.
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
         :param callback: Called after each update with the numbers of decisions and the returns so far; the training
             ends when it returns False.
         :return: A row for each evaluation.
-        :raises ValueError: If the run was begun with other settings.
+        :raises ValueError: If the run was started with other settings.
         """
-        # The learning rate falls over a number of updates, which depends on both
+        # The learning rate schedule depends on both
         sizes = {"n_envs": venv.num_envs, "n_decisions": n_decisions}
         self.check_resumed(run, seed, {**(context or {}), **sizes})
         assert policy.stacked_policy is not None
@@ -126,7 +128,7 @@ class PPOStage(Stage):
         per_update = self.n_steps * venv.num_envs
         n_updates, every = -(-n_decisions // per_update), max(1, self.evaluate_every // per_update)
         for update in run.steps(n_updates, parts, checkpoint=self.name, every=every):
-            if update > 0 and agent._last_obs is None:  # resumed: not the same first episodes again
+            if update > 0 and agent._last_obs is None:  # resumed: do not repeat the first episodes
                 agent.set_random_seed(first_training_seed(seed, PPO_TRAINING, update))
             self._improve(agent, min(1 - update / n_updates, share_left()))
             _move(averaged, agent.policy, self.averaging)
@@ -141,7 +143,7 @@ class PPOStage(Stage):
         return selection.rows
 
     def _agent(self, policy: WorldModelPolicy, venv: VecNormalize, seed: int) -> PPO:
-        """Return a PPO whose policy has the weights of the controller."""
+        """Return a PPO agent whose policy starts with the controller's weights."""
         assert policy.stacked_policy is not None
         agent = PPO(
             StackedActor,
@@ -153,7 +155,7 @@ class PPOStage(Stage):
             clip_range=partial(_linear, self.clip_range, _FINAL_CLIP_RANGE * self.clip_range),
             target_kl=self.target_kl,
             gamma=self.gamma,
-            seed=first_training_seed(seed, PPO_TRAINING, 0),  # which the environments get, too
+            seed=first_training_seed(seed, PPO_TRAINING, 0),  # SB3 also passes it to the environments
             device=policy.device,
             policy_kwargs=policy.actor_arguments,
         )
@@ -164,7 +166,7 @@ class PPOStage(Stage):
         return agent
 
     def _improve(self, agent: PPO, share_left: float) -> None:
-        """Let PPO collect decisions and make an update, as in its ``learn``."""
+        """Collect a rollout and make an update, as PPO's ``learn`` does."""
         assert agent.env is not None
         _, callback = agent._setup_learn(0, None, reset_num_timesteps=False)
         agent.collect_rollouts(agent.env, callback, agent.rollout_buffer, self.n_steps)
@@ -173,7 +175,7 @@ class PPOStage(Stage):
 
 
 class _AgentState:
-    """What PPO changes: weights, optimizer, the scale of the rewards, and the number of decisions."""
+    """The state that PPO changes: weights, optimizer, the scale of the rewards, and the number of decisions."""
 
     def __init__(self, agent: PPO, venv: VecNormalize) -> None:
         self.agent, self.returns = agent, venv.ret_rms
@@ -190,10 +192,10 @@ class _AgentState:
 
 
 def _computes_bfloat16(device: th.device) -> bool:
-    # oneDNN also computes it without such units, but more slowly than single precision
+    # Without hardware support, oneDNN emulates it, more slowly than single precision
     if device.type != "cpu" or th.cpu._is_avx512_bf16_supported() or th.cpu._is_amx_tile_supported():
         return True
-    warnings.warn("this processor has no units for bfloat16: PPO computes in single precision", stacklevel=2)
+    warnings.warn("this processor does not support bfloat16: PPO computes in single precision", stacklevel=2)
     return False
 
 

@@ -1,4 +1,4 @@
-"""Settings of a stage, recorded beside its checkpoint, so that it is never resumed with other ones."""
+"""Settings of a stage, recorded beside its checkpoint, so that it cannot be resumed with other settings."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from ardae_rl.runs.files import write_json
 
 
 def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
-    """Record the settings that the results of a stage depend on, or compare them with those recorded before.
+    """Record the settings that the results of a stage depend on, or compare them with the recorded ones.
 
     :param folder: Folder of the stage's checkpoint.
     :param stage: Name of the stage, whose checkpoint is ``<stage>.pt``.
@@ -25,7 +25,7 @@ def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> Non
         write_json(path, settings)
     recorded = json.loads(path.read_text())
     for name, before, value in _differences(recorded, {name: settings.get(name) for name in recorded}):
-        raise ValueError(f"`{name}` must be {before!r}, with which {folder} was made, got {value!r}")
+        raise ValueError(f"`{name}` must be {before!r}, as recorded in {folder}, got {value!r}")
     unrecorded = [name for name in settings if name not in recorded]
     if unrecorded:
         raise ValueError(

@@ -23,10 +23,10 @@ from ardae_rl.world_models.stage import Stage
 class SearchStage(Stage):
     """Evolves C by CMA-ES, starting from its current parameters.
 
-    :param temperature: Temperature of the dream, see :class:`~ardae_rl.world_models.dream.Dream`. A search in the
-        environment does not use it.
-    :param n_generations: Number of generations of a search in the dream. A search in the environment ends with the
-        budget of environment steps instead.
+    :param temperature: Temperature of the dream, see :class:`~ardae_rl.world_models.dream.Dream`; unused by a search in
+        the environment.
+    :param n_generations: Number of generations of a search in the dream. A search in the environment ends when the
+        environment steps are used up instead.
     :param population_size: Number of candidates in a generation.
     :param sigma: Initial standard deviation of the candidates' parameters.
     :param seeds_per_generation: Number of episodes that each candidate plays; all candidates play the same ones.
@@ -73,13 +73,13 @@ class SearchStage(Stage):
     ) -> Evolution:
         """Evolve the controller of ``policy``, or resume an interrupted search.
 
-        The controller ends up with the distribution's mean that did best on the held-out seeds.
+        The controller is left with the distribution's mean that had the highest return on the held-out seeds.
 
         :param evaluator: Plays the episodes, see :func:`make_evaluator` and :func:`make_dream_evaluator`.
-        :param endless: Whether only ``callback`` ends the search, not ``n_generations``.
+        :param endless: Whether to ignore ``n_generations``, so that only ``callback`` ends the search.
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
         :param callback: Called after each generation; the search ends when it returns False.
-        :raises ValueError: If the run was begun with other settings.
+        :raises ValueError: If the run was started with other settings.
         """
         self.check_resumed(run, seed, context)
         start = policy.controller_parameters.detach().cpu().numpy().astype(np.float64)
@@ -110,8 +110,8 @@ def make_evaluator(
 ) -> Evaluator:
     """Return an evaluator that plays controllers in environments, with the policy's vision and memory.
 
-    :param make_env: Makes an environment; picklable if there are workers. If the policy repeats actions, make it with
-        :func:`~ardae_rl.world_models.environments.make_repeating`.
+    :param make_env: Function that makes an environment, picklable if there are workers. If the policy repeats actions,
+        it must call :func:`~ardae_rl.world_models.environments.make_repeating`.
     :param n_envs: Number of environments that each process plays at once.
     :param n_workers: Number of single-threaded worker processes; 0 to play in this process.
     :param patience: See :class:`~ardae_rl.world_models.evolution.RolloutEvaluator`.
@@ -123,7 +123,7 @@ def make_evaluator(
 def make_dream_evaluator(dream: Dream, max_steps: int, n_workers: int = 0) -> Evaluator:
     """Return an evaluator that plays controllers in a dream.
 
-    :param max_steps: Number of steps after which an episode is cut off.
+    :param max_steps: Number of steps after which an episode is truncated.
     :param n_workers: Number of single-threaded worker processes; 0 to play in this process.
     """
     make = partial(DreamEvaluator, dream, max_steps)
@@ -133,7 +133,7 @@ def make_dream_evaluator(dream: Dream, max_steps: int, n_workers: int = 0) -> Ev
 def dream_starts(latents: LatentStore) -> tuple[th.Tensor, th.Tensor]:
     """Return the posteriors of the first frames of all episodes: means and log standard deviations, (n, z_dim) each.
 
-    Dreams begin where episodes begin, because there the memory's initial state, zero, is the right one.
+    Dreams begin where real episodes begin, because the memory's initial state of zero is correct only there.
     """
     firsts = [(mean[0], log_std[0]) for mean, log_std in (latents[number] for number in range(len(latents)))]
     mean, log_std = (th.from_numpy(np.array(part, dtype=np.float32)) for part in zip(*firsts, strict=True))

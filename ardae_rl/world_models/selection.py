@@ -1,4 +1,4 @@
-"""Selects the weights that a training keeps: the best few on held-out episodes, and the best of these on others."""
+"""Selection of the weights that PPO keeps: the best few on held-out episodes, and the best of these on others."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -20,13 +20,13 @@ N_CANDIDATES = 5
 
 
 class Selection:
-    """Evaluates weights of a controller of frames on held-out seeds, and keeps the best of them in its state.
+    """Evaluates weights of a controller of frames on held-out seeds, and stores the best ones.
 
-    :param policy: Policy with such a controller.
+    :param policy: Policy with a controller of frames.
     :param evaluator: Plays episodes with copies of the policy.
     :param folder: Folder for the tables ``controller.csv`` and ``controller_tested.csv``.
     :param n_held_out: Number of held-out seeds.
-    :param n_tested: Number of seeds on which the best are compared at the end.
+    :param n_tested: Number of seeds on which the best weights are compared at the end.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Selection:
         self.policy, self.evaluator, self.folder = policy, evaluator, folder
         self.n_held_out, self.n_tested = n_held_out, n_tested
         self.rows = History()
-        self.weights: dict[int, dict[str, th.Tensor]] = {}  # of the best rows, by their numbers
+        self.weights: dict[int, dict[str, th.Tensor]] = {}  # weights of the best rows, by row number
 
     @property
     def n_steps(self) -> int:
@@ -44,7 +44,7 @@ class Selection:
 
     @property
     def best(self) -> dict[str, float]:
-        """The best mean return on the held-out seeds so far, as a column; none before the first evaluation."""
+        """The column ``best_held_out_mean``, the best mean return so far; empty before the first evaluation."""
         return {"best_held_out_mean": max(row["held_out_mean"] for row in self.rows)} if self.rows else {}
 
     def add(self, actor: nn.Module, row: Mapping[str, float]) -> None:
@@ -63,7 +63,7 @@ class Selection:
             self.weights.pop(number, None)
 
     def finish(self) -> None:
-        """Let the best play further episodes, and leave the best of them in the policy."""
+        """Evaluate the best weights on further episodes, and load the best of these into the policy."""
         tested = []
         for number in self._ranking()[:N_CANDIDATES]:
             returns, _ = self._play(self.weights[number], TEST_SEEDS[: self.n_tested])
@@ -81,11 +81,11 @@ class Selection:
         self.rows[:], self.weights = state_dict["rows"], state_dict["weights"]
 
     def _ranking(self) -> list[int]:
-        """Return the numbers of the rows, the best first."""
+        """Return the row numbers, best first."""
         return sorted(range(len(self.rows)), key=lambda number: -self.rows[number]["held_out_mean"])
 
     def _play(self, weights: dict[str, th.Tensor], seeds: Sequence[int]) -> tuple[NDArray[np.float64], int]:
-        """Return the returns of episodes, and their number of decisions."""
+        """Return the returns of episodes with these weights, (n_seeds,), and their total number of decisions."""
         self._load(weights)
         self.evaluator.update(self.policy.state_dict())
         results = self.evaluator.evaluate(np.zeros((1, 0)), seeds)

@@ -1,4 +1,4 @@
-"""Controllers that see the last few frames through V's convolutions, which an SB3 algorithm trains further."""
+"""Controllers of the last few frames, with convolutions initialized by V's, which an SB3 algorithm trains."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +22,12 @@ Array = NDArray[Any]
 
 
 class StackedVision(BaseFeaturesExtractor):
-    """V's convolutions over a stack of views, for the observations of
+    """Convolutions of V's architecture over a stack of frames, the observations of
     :class:`~ardae_rl.world_models.controller_envs.FlatStacks`.
 
-    :meth:`start_from` copies V's weights, with zeros for all frames but the newest. So training starts at V's features
-    of that frame, and learns to see motion from the others. If ``in_bfloat16`` is set, the convolutions compute in this
-    format, which some processors have units for; pixels are exact in it.
+    :meth:`start_from` copies V's weights for the newest frame and sets those for the other frames to zero. Training
+    thus starts from V's features of the newest frame, and can learn motion from the others. If ``in_bfloat16`` is set,
+    the convolutions are computed in this format, which some processors support in hardware; pixels are exact in it.
 
     Example:
 
@@ -41,7 +41,7 @@ class StackedVision(BaseFeaturesExtractor):
 
     :param observation_space: Space of the stacks, see :func:`stacks_space`.
     :param width: Number of channels of the first layer.
-    :raises ValueError: For another observation space.
+    :raises ValueError: For any other observation space.
     """
 
     in_bfloat16 = False
@@ -75,7 +75,7 @@ class StackedVision(BaseFeaturesExtractor):
 
 
 class StackedActor(BetaPolicy):
-    """An actor whose :class:`StackedVision` takes bytes, because SB3's conversion to floats would be a further copy."""
+    """An actor that passes uint8 pixels to :class:`StackedVision`, because SB3's conversion to floats copies them."""
 
     def extract_features(  # type: ignore[override]
         self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None
@@ -85,21 +85,21 @@ class StackedActor(BetaPolicy):
 
 
 class _ByteConv2d(nn.Conv2d):
-    """A convolution of images in [0, 255] by weights for images in [0, 1], which saves a pass over the images."""
+    """A convolution of images in [0, 255] with weights for images in [0, 1], which saves a pass over the images."""
 
     def forward(self, images: th.Tensor) -> th.Tensor:
         return self._conv_forward(images, self.weight / 255, self.bias)
 
 
 def stacks_space(n_frames: int) -> spaces.Box:
-    """Return the space of stacks of views, (64 * 64 * 3 n_frames,): rows, columns, then the channels of all frames."""
+    """Return the space of flattened stacks, (64 * 64 * 3 n_frames,): rows, columns, then the channels of all frames."""
     return spaces.Box(0, 255, (SIZE * SIZE * 3 * n_frames,), np.uint8)
 
 
 def frames_in(space: spaces.Space[Any]) -> int:
     """Return the number of frames in the stacks of a space.
 
-    :raises ValueError: If it is no space of stacks.
+    :raises ValueError: If it is not a space of :func:`stacks_space`.
     """
     (size,) = space.shape if space.shape and len(space.shape) == 1 else (0,)
     n_frames, rest = divmod(size, SIZE * SIZE * 3)
@@ -109,10 +109,10 @@ def frames_in(space: spaces.Space[Any]) -> int:
 
 
 class StackedPolicy(FramePolicy):
-    """A policy on the environment's own frames, from an actor that was trained on stacks of views.
+    """A policy on the environment's own frames, from an actor that was trained on flattened stacks of frames.
 
-    :param actor: SB3 policy for stacks of views, see :func:`stacks_space`, and actions in [-1, 1].
-    :param observation_space: Frames of bytes, (height, width, 3).
+    :param actor: SB3 policy with observations of :func:`stacks_space` and actions in [-1, 1].
+    :param observation_space: Frames, uint8, (height, width, 3).
     :param action_space: Action space of the environment.
     :param cropped_rows: As in training, see :class:`ControllerView`.
     :param action_map: As in training.
@@ -120,7 +120,7 @@ class StackedPolicy(FramePolicy):
     :raises ValueError: If the actor's actions do not fit the environment's.
     """
 
-    n_parameters = 0  # of a candidate, for an evaluator
+    n_parameters = 0  # as a `PopulationPolicy`, whose candidates have no parameters
 
     def __init__(
         self,
@@ -142,13 +142,13 @@ class StackedPolicy(FramePolicy):
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
-        """As in the base class. The state is the stack of views, (n, 64, 64, 3 n_frames); older ones are black."""
+        """As in the base class. The state is the stack, (n, 64, 64, 3 n_frames); earlier frames are black."""
         return self.decide_views(to_vision_input(frames, self.cropped_rows), state, episode_start, deterministic)
 
     def decide_views(
         self, views: NDArray[np.uint8], state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
-        """As :meth:`decide`, for frames as the vision model has them, (n, 64, 64, 3)."""
+        """Like :meth:`decide`, for frames preprocessed by :func:`to_vision_input`, (n, 64, 64, 3)."""
         stack = np.zeros((len(views), SIZE, SIZE, 3 * self.n_frames), np.uint8)
         if state is not None:
             earlier = state[0][..., 3:]
@@ -160,7 +160,7 @@ class StackedPolicy(FramePolicy):
     def act(
         self, parameters: Array, observations: Array, state: State | None, episode_start: NDArray[np.bool_]
     ) -> tuple[Array, State]:
-        """Decide deterministically, for an evaluator whose candidates have no parameters."""
+        """Decide deterministically; ``parameters`` (n, 0) are ignored, as this policy's candidates have none."""
         with th.no_grad():
             return self.decide(observations, state, episode_start, deterministic=True)
 
@@ -176,7 +176,7 @@ class StackedPolicy(FramePolicy):
 
 
 def actor_arguments(width: int, hidden: Sequence[int]) -> dict[str, Any]:
-    """Return the arguments of SB3's policies whose features are a :class:`StackedVision`.
+    """Return the arguments of an SB3 policy whose features extractor is a :class:`StackedVision`.
 
     :param width: Number of channels of its first layer.
     :param hidden: Widths of the hidden layers of actor and critic.

@@ -1,4 +1,4 @@
-"""What the stages of World Models share: settings that are checked when made, and compared when resumed."""
+"""Base of the stages of World Models, whose settings are checked on construction and compared on resumption."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -18,15 +18,15 @@ VALIDATION_SHARE = 0.1
 class Stage:
     """Base of the frozen dataclasses whose fields are the settings of a stage.
 
-    A subclass is called to do its work, and begins with :meth:`check_resumed`.
+    A subclass does its work in ``__call__``, which must start with :meth:`check_resumed`.
     """
 
-    name: ClassVar[str]  # of the checkpoint
-    argument: ClassVar[str]  # of WorldModels, whose keys are the fields
+    name: ClassVar[str]  # name of the checkpoint
+    argument: ClassVar[str]  # argument of WorldModels that is a dictionary of the fields
 
     @classmethod
     def from_kwargs(cls, kwargs: Mapping[str, Any] | None) -> Self:
-        """Return the stage with these fields in place of the defaults.
+        """Return the stage with these values in place of the defaults.
 
         :raises ValueError: For an unknown field, or a value outside of its range.
         :raises TypeError: For a value of a wrong type.
@@ -39,9 +39,9 @@ class Stage:
         return {self.argument: asdict(self)}  # type: ignore[call-overload]
 
     def check_resumed(self, run: Run, seed: int, context: Mapping[str, Any] | None) -> None:
-        """Refuse to resume a stage that was begun with other settings.
+        """Refuse to resume a stage that was started with other settings.
 
-        :param run: Run whose folder has the checkpoint, if the stage was begun.
+        :param run: Run whose folder has the checkpoint, if the stage was started before.
         :param seed: Seed of the stage.
         :param context: Further settings that the stage depends on, such as those of the stages before it.
         :raises ValueError: If a setting differs from the one that was recorded.
@@ -49,17 +49,17 @@ class Stage:
         check_settings(run.folder, self.name, {"seed": seed, **(context or {}), **self.settings()})
 
     def _named(self, field: str) -> str:
-        """Return how a user writes the field, for error messages."""
+        """Return the field as a user writes it, for error messages."""
         return f"{self.argument}[{field!r}]"
 
 
 def steps_in_round(n_steps: int, iteration: int) -> int:
-    """Return the number of gradient steps in a round: after the first one half, as the models continue from it."""
+    """Return the number of gradient steps in a round, which is halved after the first, because training continues."""
     return n_steps if iteration == 0 else max(1, n_steps // 2)
 
 
 def split_episodes(store: FrameStore, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the numbers of the episodes for training and for validation; all for both if the store is too small."""
+    """Return the numbers of the episodes for training and validation; all for both if the store is too small."""
     training, held_out = store.split(VALIDATION_SHARE, seed)
     everything = np.arange(len(store))
     return (training, held_out) if len(training) and len(held_out) else (everything, everything)

@@ -7,7 +7,7 @@ from torch import nn
 
 from ardae_rl.common.checks import check_count, check_min
 
-SIZE = 64  # pixels of a side
+SIZE = 64  # side of a frame, in pixels
 _MIN_ACTIVE_KL = 0.01  # mean KL to the prior above which a unit counts as active, in nats
 
 
@@ -15,14 +15,15 @@ class VisionLoss(NamedTuple):
     """Means over a batch."""
 
     loss: th.Tensor  # to minimize
-    reconstruction: th.Tensor  # sum of squared errors of a frame
-    kl_by_unit: th.Tensor  # (z_dim), nats
+    reconstruction: th.Tensor  # sum of the squared errors of a frame's pixels
+    kl_by_unit: th.Tensor  # (z_dim,), in nats
 
 
 class ConvVAE(nn.Module):
     """A variational autoencoder of 64 x 64 frames with a Gaussian posterior.
 
-    Reference: Ha and Schmidhuber (2018), World Models, App. A.1, with the same layers and 4.3 million parameters.
+    Reference: Ha and Schmidhuber (2018), World Models, App. A.1. The layers and their 4.3 million parameters are the
+    same.
 
     Example:
 
@@ -36,7 +37,7 @@ class ConvVAE(nn.Module):
 
     :param z_dim: Dimension of the latent.
     :param width: Number of channels of the first layer (32 in the paper).
-    :param free_nats: Free nats per unit: the loss does not reward a total KL divergence below ``free_nats * z_dim``.
+    :param free_nats: Free nats per unit: a frame's KL divergence is penalized only above ``free_nats * z_dim``.
     :raises ValueError: For a value outside of its range.
     """
 
@@ -122,10 +123,10 @@ def as_images(frames: th.Tensor) -> th.Tensor:
 
 
 def as_frames(images: th.Tensor) -> th.Tensor:
-    """Convert images back to frames: the inverse of :func:`as_images`, up to rounding."""
+    """Convert images back to uint8 frames, (n, height, width, 3): the inverse of :func:`as_images`, up to rounding."""
     return (images * 255).round().clamp(0, 255).to(th.uint8).permute(0, 2, 3, 1)
 
 
 def active_units(kl_by_unit: th.Tensor) -> int:
-    """Return the number of units that carry information about their frame; if few, the posterior has collapsed."""
+    """Return the number of latent units that carry information about the frame; if few, the posterior has collapsed."""
     return int((kl_by_unit > _MIN_ACTIVE_KL).sum())

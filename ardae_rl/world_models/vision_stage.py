@@ -24,7 +24,7 @@ class VisionStage(Stage):
     """Trains V on stored frames. A tenth of the episodes is held out for validation.
 
     :param n_steps: Number of gradient steps in the first round; later rounds take half as many.
-    :param learning_rate: Initial learning rate of Adam, which falls to a tenth along a cosine.
+    :param learning_rate: Initial learning rate of Adam, annealed to a tenth along a cosine.
     :param batch_size: Number of frames in a gradient step.
     :raises ValueError: For a number that is not positive.
     :raises TypeError: For a value that is not a number.
@@ -59,12 +59,12 @@ class VisionStage(Stage):
 
         :param iteration: Number of rounds before this one.
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
-        :param every: Number of gradient steps between two rows, which is where an interrupted run resumes.
+        :param every: Number of gradient steps between two rows, and between two checkpoints.
         :param on_row: Called with each row.
         :param progress: Whether to show a progress bar.
-        :return: Rows of the step, mean losses, and for the held-out frames ``validation_error`` and ``validation_kl``
-            per frame, and ``active_units``.
-        :raises ValueError: If the run was begun with other settings, or if the training diverges.
+        :return: Rows with the step, mean losses, and for held-out frames ``validation_error`` and ``validation_kl`` per
+            frame, and ``active_units``.
+        :raises ValueError: If the run was started with other settings, or if the training diverges.
         """
         self.check_resumed(run, seed, context)
         vision, (training, held_out) = policy.vision, split_episodes(store, seed)

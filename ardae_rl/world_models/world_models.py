@@ -56,13 +56,13 @@ Result = TypeVar("Result")
 
 # How the controller is trained: evolved in the environment or in dreams, or by PPO in the environment
 SEARCHES = ("environment", "dream", "ppo")
-_DEFAULT_DREAM_STEPS = 1000  # length of an episode in a dream if the environment's episodes have no limit
+_DEFAULT_DREAM_STEPS = 1000  # maximum number of environment steps of a dream if the environment has no time limit
 
 
 def _exclusively(
     method: Callable[Concatenate[SelfWorldModels, Arguments], Result],
 ) -> Callable[Concatenate[SelfWorldModels, Arguments], Result]:
-    """Keep other processes out of the model's folder while a method runs."""
+    """Lock the model's folder against other processes while a method runs."""
 
     @wraps(method)
     def run(self: SelfWorldModels, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -73,7 +73,7 @@ def _exclusively(
 
 
 class WorldModels(BaseAlgorithm):
-    """Trains a vision model V, a memory M and a controller C, one after another.
+    """World Models: a vision model V, a memory M and a controller C, trained one after another.
 
     Reference: Ha and Schmidhuber (2018), World Models, https://arxiv.org/abs/1803.10122.
 
@@ -100,24 +100,25 @@ class WorldModels(BaseAlgorithm):
     >>> action.shape
     (3,)
 
-    In a round of ``learn``, episodes are collected (by random policies; in later rounds by the controller too), V is
-    trained on their frames, M on their latents, and C is evolved by CMA-ES to maximize the return. With
-    ``search="ppo"`` and ``controller_input="frames"`` in ``policy_kwargs``, C sees the last frames through convolutions
-    that start from V's, and PPO trains it.
+    In a round of ``learn``, episodes are collected (by random policies, and in later rounds by the controller too), V
+    is trained on their frames, M on their latents, and C is evolved by CMA-ES to maximize the return. With
+    ``search="ppo"`` and ``controller_input="frames"`` in ``policy_kwargs``, C is trained by PPO instead; its inputs are
+    the last frames, through convolutions initialized with V's.
 
     Every stage writes its checkpoints and a CSV file of its metrics into the folder. An interrupted training resumes
-    there, in the same round; settings that differ from those of the checkpoints are refused. One process at a time
-    works in a folder.
+    from them, in the same round; settings that differ from those of the checkpoints are refused. Only one process at a
+    time can work in a folder.
 
-    The environments for collection and search are made anew, with the arguments, time limits and wrappers of ``env``.
-    They must be given for an environment that is not registered, or has a wrapper that does not record its arguments.
+    The environments for collection and search are new instances, with the arguments, time limits and wrappers of
+    ``env``. ``collection_env`` and ``search_env`` must be given if ``env`` is not registered, or has a wrapper that
+    does not record its arguments.
 
     ``num_timesteps`` counts environment steps, including those of the search. With ``action_repeat`` in
     ``policy_kwargs``, a decision counts as that many steps; ``patience`` and ``sequence_length`` count decisions.
 
     :param policy: ``"CnnPolicy"``, or a subclass of ``WorldModelPolicy``.
-    :param env: Environment that the controller is meant for, or its id. Its observations are frames of bytes.
-    :param folder: Folder for data and checkpoints. If None, a temporary one, which is deleted with the object.
+    :param env: Environment that the controller is trained for, or its id. Its observations are uint8 frames.
+    :param folder: Folder for data and checkpoints; None for a temporary one, which is deleted with the object.
     :param n_iterations: Number of rounds in a call of ``learn``.
     :param n_episodes: Number of episodes collected in each round.
     :param collection_env: Id of the environment to collect in, or a function that makes it. By default ``env`` itself;
@@ -132,11 +133,11 @@ class WorldModels(BaseAlgorithm):
         ``search="ppo"`` those of :class:`~ardae_rl.world_models.ppo_stage.PPOStage`.
     :param n_envs: Number of environments that each process plays at once, and of those that PPO trains in.
     :param n_workers: Number of worker processes of the search; 0 to search in this process. With PPO, they play the
-        held-out episodes, and any number above 0 also gives each of the ``n_envs`` environments a process of its own.
+        held-out episodes, and any number above 0 also runs each of the ``n_envs`` environments in its own process.
     :param stats_window_size: As in SB3.
-    :param tensorboard_log: Folder for TensorBoard.
+    :param tensorboard_log: Folder of TensorBoard logs; None for no logs.
     :param policy_kwargs: Arguments of the policy, see :class:`~ardae_rl.world_models.policies.WorldModelPolicy`.
-    :param verbose: 0 for no output, 1 for info, 2 for debug messages.
+    :param verbose: 0 for no output, 1 for information, 2 for debugging.
     :param seed: Seed of all random generators.
     :param device: Device of the networks.
     :param _init_setup_model: Whether to build the networks in the constructor.
@@ -206,7 +207,7 @@ class WorldModels(BaseAlgorithm):
         check_count("n_episodes", self.n_episodes)
         check_count("n_envs", self.n_parallel_envs)
         check_count("n_workers", self.n_workers, 0)
-        # Models that earlier versions saved do not have it; they were saved between rounds, unless interrupted
+        # Models saved by earlier versions do not have it; unless interrupted, they were saved between rounds
         self._steps_before_round = getattr(self, "_steps_before_round", self.num_timesteps)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
@@ -238,19 +239,20 @@ class WorldModels(BaseAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfWorldModels:
-        """Run ``n_iterations`` rounds with about ``total_timesteps`` environment steps in all.
+        """Run ``n_iterations`` rounds with about ``total_timesteps`` environment steps in total.
 
         Each round has at least one generation. Callbacks are called after each step of the collection and after each
-        generation. A training by PPO is resumed only for as many steps as it was begun for, because its learning rate
-        falls to 0 there.
+        generation. With PPO, an interrupted training must be resumed with the same number of steps, because the
+        learning rate falls to 0 at its end.
 
         :param total_timesteps: Number of environment steps.
         :param callback: As in SB3.
-        :param log_interval: Number of generations between two lines of the log.
+        :param log_interval: Number of generations between two log entries.
         :param tb_log_name: As in SB3.
         :param reset_num_timesteps: As in SB3.
         :param progress_bar: Whether to show a progress bar of environment steps.
-        :raises ValueError: If ``collection_env`` or ``search_env`` cannot be made, or has other actions than ``env``.
+        :raises ValueError: If ``collection_env`` or ``search_env`` cannot be made, or has another action space than
+            ``env``.
         """
         self._check_envs()
         expected = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
@@ -275,7 +277,7 @@ class WorldModels(BaseAlgorithm):
 
     @_exclusively
     def collect(self, callback: BaseCallback | None = None) -> bool:
-        """Collect the episodes of this round that are still missing; return False if the callback stopped it."""
+        """Collect the missing episodes of this round; return False if the callback stopped the collection."""
         store, first, end = self.store(), self.iteration * self.n_episodes, (self.iteration + 1) * self.n_episodes
         self._check_collection(store, first)
         self.num_timesteps, continues = self._steps_before_search(), True
@@ -297,12 +299,15 @@ class WorldModels(BaseAlgorithm):
             on_step=on_step,
             progress=self.verbose > 0,
         )
-        self.num_timesteps = self._steps_before_search()  # without those of unfinished episodes, which are dropped
+        self.num_timesteps = self._steps_before_search()  # does not count unfinished episodes, which are dropped
         return continues
 
     @_exclusively
     def train_vision(self) -> History:
-        """Train V on all frames so far; see :class:`~ardae_rl.world_models.vision_stage.VisionStage` for the rows."""
+        """Train V on all frames so far.
+
+        :return: The rows of :class:`~ardae_rl.world_models.vision_stage.VisionStage`.
+        """
         run, stage = self._run(), self.vision_stage
         rows = stage(
             self.policy,
@@ -319,7 +324,10 @@ class WorldModels(BaseAlgorithm):
 
     @_exclusively
     def train_memory(self) -> History:
-        """Train M on the latents of all frames; see :class:`~ardae_rl.world_models.memory_stage.MemoryStage`."""
+        """Train M on the latents of all frames so far.
+
+        :return: The rows of :class:`~ardae_rl.world_models.memory_stage.MemoryStage`.
+        """
         run, stage = self._run(), self.memory_stage
         rows = stage(
             self.policy,
@@ -342,8 +350,10 @@ class WorldModels(BaseAlgorithm):
         """Evolve C, which completes the round.
 
         :param until: ``num_timesteps`` at which a search in the environment ends, after at least one generation.
-        :param log_interval: Number of generations between two lines of the log.
+        :param callback: Callback that is called after each generation.
+        :param log_interval: Number of generations between two log entries.
         :return: The evolution, and False if the callback stopped it.
+        :raises ValueError: With ``search="ppo"``.
         """
         before, continues, run = self._steps_before_search(), True, self._run()
         if self.ppo_stage is not None:
@@ -376,9 +386,11 @@ class WorldModels(BaseAlgorithm):
     def train_controller(self, until: int, callback: BaseCallback | None = None) -> tuple[History, bool]:
         """Train C by PPO, which completes the round.
 
-        :param until: Number of environment steps so far at which the training ends, after at least one update. Steps
-            on held-out seeds count in ``num_timesteps``, but do not end it.
+        :param until: ``num_timesteps`` at which the training ends if steps on held-out seeds are not counted; at least
+            one update is made.
+        :param callback: Callback that is called after each update.
         :return: The rows of the evaluations, and False if the callback stopped the training.
+        :raises ValueError: Unless ``search="ppo"``.
         """
         before, continues, run, stage = self._steps_before_search(), True, self._run(), self.ppo_stage
         if stage is None:
@@ -423,9 +435,9 @@ class WorldModels(BaseAlgorithm):
 
     @contextmanager
     def exclusive(self, timeout: float = 0) -> Iterator[None]:
-        """Keep other processes out of the folder, for longer than ``learn`` and the stages do by themselves.
+        """Lock the folder against other processes, for longer than ``learn`` and the stages do by themselves.
 
-        :param timeout: Number of seconds to wait for the others; -1 to wait until they have finished.
+        :param timeout: Number of seconds to wait for another process; -1 to wait until it has finished.
         :raises FolderInUseError: If another process works in the folder.
         """
         if self._has_lock:
@@ -443,7 +455,7 @@ class WorldModels(BaseAlgorithm):
         return open_store(self.policy, self.folder / "frames")
 
     def latents(self) -> LatentStore:
-        """Return the posteriors of all frames up to this round, as the V of this round encodes them."""
+        """Return the posteriors of all frames up to this round, encoded by this round's V."""
         folder = self._run().folder / "latents"
         return encode_frames(self.policy, self._round_store(), folder, progress=self.verbose > 0)
 
@@ -457,14 +469,14 @@ class WorldModels(BaseAlgorithm):
         return self.evolve_controller(until, callback, log_interval)[1]
 
     def _finish_round(self, num_timesteps: int, completed: bool) -> None:
-        """Begin the next round, unless a callback stopped this one, which then may be resumed."""
+        """Begin the next round, unless a callback stopped this one, which can then be resumed."""
         self.num_timesteps = num_timesteps
         if completed:
             self.iteration += 1
             self._steps_before_round = num_timesteps
 
     def _steps_before_search(self) -> int:
-        """Return the number of environment steps before this round, and in those of its episodes that are collected."""
+        """Return the number of environment steps before this round, plus those of its episodes collected so far."""
         first, end = self.iteration * self.n_episodes, (self.iteration + 1) * self.n_episodes
         return self._steps_before_round + int(self.store().lengths[first:end].sum()) * self.policy.action_repeat
 
@@ -489,17 +501,17 @@ class WorldModels(BaseAlgorithm):
         return make_dream_evaluator(dream, math.ceil(limit / self.policy.action_repeat), self.n_workers)
 
     def _env_steps(self, row: dict[str, float]) -> int:
-        """Return the number of environment steps of a search up to a generation's row."""
+        """Return the number of environment steps of this round's search, given the row of its latest generation."""
         if self.search == "dream":
             return 0
         return int(row["n_steps"] + row["n_held_out_steps"]) * self.policy.action_repeat
 
     def _first_collection_seed(self) -> int:
-        """Return the seed of the first round's first episode; the others have the next ones."""
+        """Return the seed of the first round's first episode; later episodes have consecutive seeds."""
         return first_training_seed(self.seed or 0, COLLECTION)
 
     def _search_seed(self) -> int:
-        """Return the seed of this round's search, which no round of a model with another seed has."""
+        """Return the seed of this round's search, which differs between rounds and between seeds of the model."""
         return int(np.random.SeedSequence([self.seed or 0, self.iteration]).generate_state(1)[0])
 
     def _earlier_steps(self, n_steps: int) -> int:
@@ -517,16 +529,16 @@ class WorldModels(BaseAlgorithm):
         return resolve(self.search_env, self.env_description, SEARCH_ENVS, "search_env")
 
     def _check_envs(self) -> None:
-        """Make an environment for collection and one for the search, before hours of training.
+        """Make an environment for collection and one for the search, to find errors before hours of training.
 
-        :raises ValueError: If one cannot be made, or has other actions than ``env``.
+        :raises ValueError: If one cannot be made, or has another action space than ``env``.
         """
         envs = {"collection_env": self._collection_env(), "search_env": self._search_env()}
         for name, source in envs.items():
             with closing(env_maker(source, 1)()) as env:
                 if env.action_space != self.action_space:
                     raise ValueError(
-                        f"`{name}` must have the actions of `env`, {self.action_space}, got {env.action_space}"
+                        f"`{name}` must have the action space of `env`, {self.action_space}, got {env.action_space}"
                     )
 
     def _env_settings(self) -> dict[str, Any]:
@@ -545,9 +557,9 @@ class WorldModels(BaseAlgorithm):
         return self._data_settings() | self.vision_stage.settings() | self.memory_stage.settings() | where
 
     def _check_collection(self, store: FrameStore, first: int) -> None:
-        """Refuse to add episodes to those that were collected with other settings.
+        """Refuse to add episodes to a store that was filled with other settings.
 
-        The first round's episodes do not depend on their number, so that more of them can be collected later.
+        The first round's episodes do not depend on ``n_episodes``, so that more of them can be collected later.
 
         :param first: Number of this round's first episode.
         """
@@ -556,8 +568,8 @@ class WorldModels(BaseAlgorithm):
             if not self.iteration:
                 raise ValueError(f"`folder` must have a record of its episodes' settings, got none in {store.folder}")
             raise ValueError(
-                f"`n_episodes` must be {len(store) // self.iteration}, as the rounds before left {len(store)} episodes "
-                f"in {store.folder}, got {self.n_episodes}"
+                f"`n_episodes` must be {len(store) // self.iteration}, because the previous rounds left {len(store)} "
+                f"episodes in {store.folder}, got {self.n_episodes}"
             )
         settings = self._env_settings()
         if self.iteration:  # the controller plays, too
@@ -565,11 +577,11 @@ class WorldModels(BaseAlgorithm):
         check_settings(store.folder, stage, settings)
 
     def _record_fit(self, stage: str, earlier_steps: int, row: dict[str, float]) -> None:
-        """Log a row of vision or memory against gradient steps, because the environment is not stepped."""
+        """Log a row of vision or memory against gradient steps, because no environment steps are taken."""
         self._record(stage, row.items(), earlier_steps + int(row["step"]))
 
     def _record(self, stage: str, values: Iterable[tuple[str, float]], dump_at: int | None = None) -> None:
-        logger = getattr(self, "_logger", None)  # which SB3 makes in ``learn``
+        logger = getattr(self, "_logger", None)  # set by SB3 in ``learn``
         if logger is not None:
             for name, value in values:
                 logger.record(f"{stage}/{name}", value)
@@ -585,14 +597,14 @@ class WorldModels(BaseAlgorithm):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """Wrap without SB3's transposition of frames: the policy takes them as the environment gives them."""
+        """Wrap without SB3's transposition of frames: the policy expects them as the environment returns them."""
         if isinstance(env, VecEnv):
             return env.venv if isinstance(env, VecTransposeImage) else env
         monitored = Monitor(env) if monitor_wrapper else env
         return DummyVecEnv([lambda: monitored])
 
     def __deepcopy__(self: SelfWorldModels, memo: dict[int, Any]) -> SelfWorldModels:
-        """Return a copy, which has a temporary folder of its own if this model has one."""
+        """Return a copy; a temporary folder is copied, too."""
         copied = deep_copy(self, memo, shared=("_temporary",))
         copied._has_lock = False
         if self._temporary is not None:
@@ -614,6 +626,6 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def _callback_list(callback: MaybeCallback) -> list[BaseCallback]:
-    """Return SB3's forms of a callback (none, an object, a function, a list) as a list of objects."""
+    """Convert a callback in any of SB3's forms (None, an object, a function, a list) to a list of objects."""
     callbacks = callback if isinstance(callback, list) else [] if callback is None else [callback]
     return [item if isinstance(item, BaseCallback) else ConvertCallback(item) for item in callbacks]

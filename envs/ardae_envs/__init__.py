@@ -37,7 +37,7 @@ _SPECS: tuple[dict[str, Any], ...] = (
         "max_episode_steps": 30,
     },
     {
-        # The maps have their own maximum numbers of steps
+        # Each map has its own maximum number of steps
         "id": "ardae/MultiGoalMaze-v0",
         "entry_point": "ardae_envs.multi_goal_maze:MultiGoalMaze",
     },
@@ -70,7 +70,7 @@ _SPECS: tuple[dict[str, Any], ...] = (
     {
         "id": "ardae/TakeCover-v0",
         "entry_point": "ardae_envs.take_cover:TakeCover",
-        # One minute of the game, and the length for which results are reported; ViZDoom's own episode is longer
+        # One minute of the game, the length for which results are reported; ViZDoom's own episodes are longer
         "max_episode_steps": 2100,
         "reward_threshold": 750,
     },
@@ -78,7 +78,7 @@ _SPECS: tuple[dict[str, Any], ...] = (
 
 
 def _register_missing() -> None:
-    """Register the ids that are not registered yet: Gymnasium warns about a second registration."""
+    """Register the ids that are not registered yet, because Gymnasium warns about repeated registrations."""
     for spec in _SPECS:
         if spec["id"] not in gymnasium.registry:
             gymnasium.register(**spec)

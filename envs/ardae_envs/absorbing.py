@@ -1,4 +1,4 @@
-"""A state after the end: terminated episodes go on with a step in a state that is never left."""
+"""Absorbing states: terminated episodes continue for one step in a state that is never left."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 
 class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Follow a terminated episode by one step in an absorbing state, with reward 0 and an ignored action.
+    """Extend each terminated episode by one step in an absorbing state, with reward 0 and an ignored action.
 
     The episode is truncated there, so that SB3 learns the value of staying in the absorbing state forever. A learned
-    reward then assigns a value to having terminated. Without this wrapper SB3 sets that value to 0, so that positive
+    reward can thus assign a value to termination. Without this wrapper, SB3 sets that value to 0, so that positive
     rewards favor survival and negative ones favor termination, whatever the demonstrations show (Kostrikov et al. 2019,
-    Discriminator-actor-critic, https://arxiv.org/abs/1809.02925). Each observation gets one more entry: 0 in the
-    environment's own states; in the absorbing state it is 1 and all other entries are 0.
+    Discriminator-actor-critic, https://arxiv.org/abs/1809.02925). Each observation gets one more entry, which is 0 in
+    the environment's own states. In the absorbing state it is 1, and all other entries are 0.
 
     Example:
 
@@ -40,7 +40,7 @@ class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         space = env.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-            raise ValueError(f"`env` must have vectors as observations, got {space}")
+            raise ValueError(f"`env` must have vector observations, got {space}")
         low, high = (np.append(bound, flag).astype(space.dtype) for bound, flag in ((space.low, 0), (space.high, 1)))
         low[:-1], high[:-1] = np.minimum(low[:-1], 0), np.maximum(high[:-1], 0)
         self.observation_space = spaces.Box(low, high, dtype=space.dtype)

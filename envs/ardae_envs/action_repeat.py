@@ -1,4 +1,4 @@
-"""Repeated actions; where the environment can skip rendering, only the frame that is returned is rendered."""
+"""Repeated actions. If the environment can skip rendering, only the returned frames are rendered."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, RecordEpisodeS
 from ardae_envs.checks import check_min
 from ardae_envs.patience import Patience
 
-# Wrappers that return observations as they are, and see none but those that are returned
+# Wrappers that neither change observations nor record the ones in between
 _LEAVE_OBSERVATIONS = (
     TimeLimit,
     OrderEnforcing,
@@ -46,9 +46,9 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Repeat each action for n steps of the environment, or until the episode ends, and sum the rewards.
 
     The time limit belongs inside, where ``gymnasium.make`` puts it: ``ActionRepeat(gym.make(...), 4)``. CarRacing
-    spends nearly all of its time on rendering; an environment that :class:`SkipsDrawing` renders only the frames that
-    are returned. With wrappers inside that change or collect observations, each frame is rendered: put such wrappers
-    around ``ActionRepeat`` instead.
+    spends nearly all of its time on rendering, so that an environment that satisfies :class:`SkipsDrawing` renders only
+    the frames that are returned. If wrappers inside change or collect observations, all frames are rendered: put such
+    wrappers around ``ActionRepeat`` instead.
 
     Example:
 
@@ -91,7 +91,7 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
 
 def _leaves_observations(env: gym.Env[Any, Any]) -> bool:
-    """Tell whether all wrappers leave observations as they are, so that frames can be missing in between."""
+    """Return whether all wrappers leave observations unchanged, so that the frames in between need not be rendered."""
     while isinstance(env, gym.Wrapper):
         if not isinstance(env, _LEAVE_OBSERVATIONS) and type(env).__name__ not in _LEAVE_OBSERVATIONS_BY_NAME:
             return False

@@ -1,4 +1,4 @@
-"""Smaller action spaces: wrappers, and the functions behind them, which a policy can apply itself."""
+"""Smaller action spaces: wrappers, and the underlying functions, which policies can also apply themselves."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,12 +23,12 @@ def steer_and_pedal(actions: Array) -> Array:
 
 
 def one_axis_to_discrete(actions: Array, thresholds: Sequence[float] = (-1 / 3, 1 / 3)) -> Array:
-    """Count the thresholds at or below each real value, shape (..., 1) to (...,)."""
+    """Return the number of thresholds at or below each real value, shape (...,), for actions of shape (..., 1)."""
     return np.searchsorted(np.asarray(thresholds), np.asarray(actions)[..., 0], side="right")
 
 
 class ReducedActionSpace(gym.ActionWrapper[Any, Any, Any], RecordConstructorArgs):
-    """Give an environment another action space, whose elements a function maps to the environment's actions.
+    """Give an environment another action space, and map its elements to the environment's actions by a function.
 
     Example:
 
@@ -41,8 +41,8 @@ class ReducedActionSpace(gym.ActionWrapper[Any, Any, Any], RecordConstructorArgs
     >>> observation, *_ = env.step(2)
 
     :param env: The environment.
-    :param action_space: The action space that an agent sees.
-    :param to_action: Maps an element of ``action_space`` to an action of the environment.
+    :param action_space: The action space for the agent.
+    :param to_action: Function that maps an element of ``action_space`` to an action of the environment.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SteerAndPedal(ReducedActionSpace):
     array([0.5, 0. , 1. ], dtype=float32)
 
     :param env: Environment with CarRacing's continuous actions.
-    :raises ValueError: If it has other actions.
+    :raises ValueError: If its actions are not three real numbers.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -95,9 +95,9 @@ class OneAxisToDiscrete(ReducedActionSpace):
     [0, 1, 2]
 
     :param env: Environment with discrete actions.
-    :param order: Actions from the lowest value to the highest; by default all, in their numbering.
+    :param order: Actions from the lowest value to the highest; by default all, in the order of their numbers.
     :param thresholds: Boundaries between consecutive actions; by default they divide [-1, 1] equally.
-    :raises ValueError: If the environment has no discrete actions, or if the other arguments do not match them.
+    :raises ValueError: If the environment's actions are not discrete, or if the other arguments do not match them.
     """
 
     def __init__(

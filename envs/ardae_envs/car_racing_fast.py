@@ -19,18 +19,18 @@ except (ImportError, gym.error.DependencyNotInstalled) as error:
 from ardae_envs.car_shape import CarShape
 from ardae_envs.rasterizer import draw_polygons
 
-# Versions on which the frames were compared; another version may draw other frames
+# Versions with which the frames were compared; other versions may draw different frames
 VERIFIED_GYMNASIUM = ("1.4.0",)
 VERIFIED_PYGAME = ("2.5.8",)
 VERIFIED_BOX2D = ("2.3.10",)
 _BAR_SHARE = 8  # the black indicator bar takes an eighth of the height
 _SMALL_W, _SMALL_H = official.STATE_W, official.STATE_H
 _MAX_INDICATOR = 4.0  # in fortieths of the height; higher indicators extend beyond the bar
-_EDGE = 2  # pixels by which an outline may extend beyond its corners
+_EDGE = 2  # number of pixels by which an outline may extend beyond its corners
 
 
 def unverified_version() -> str | None:
-    """Return which installed version the frames have not been compared on; None if there is none."""
+    """Return the first installed version with which the frames were not compared, as part of an error; None if none."""
     versions = (
         ("gymnasium", gym.__version__, VERIFIED_GYMNASIUM),
         ("pygame", pygame.version.ver, VERIFIED_PYGAME),
@@ -38,7 +38,7 @@ def unverified_version() -> str | None:
     )
     for name, installed, verified in versions:
         if installed not in verified:
-            return f"{name} {installed}, got False; the frames have been compared on {', '.join(verified)}"
+            return f"{name} {installed}, got False; the frames have been compared with {', '.join(verified)}"
     return None
 
 
@@ -48,8 +48,8 @@ class CarRacingFast(official.CarRacing):
     - Compiled code (:func:`~ardae_envs.rasterizer.draw_polygons`) draws ground and road, and skips polygons outside
       the image.
     - Pixels that the indicator bar will cover are not drawn, and all surfaces are reused.
-    - The image is scaled in x before it is flipped, which then costs an eighth of the work, and in y afterwards. The
-      result is the same, because pygame scales in x first, row by row.
+    - The image is scaled in x before it is flipped, and in y afterwards, so that the flip costs an eighth of the work.
+      The result is the same, because pygame scales in x first, row by row.
 
     While ``drawing`` is False, ``step`` returns the last frame that was drawn.
 
@@ -61,9 +61,9 @@ class CarRacingFast(official.CarRacing):
     >>> frame.shape
     (96, 96, 3)
 
-    :param unverified: Whether to accept versions of Gymnasium, pygame and Box2D on which the frames have not been
+    :param unverified: Whether to accept versions of Gymnasium, pygame and Box2D with which the frames have not been
         compared.
-    :raises ValueError: If one of them has such a version and ``unverified`` is False.
+    :raises ValueError: If one of the installed versions is such a version and ``unverified`` is False.
     """
 
     drawing = True
@@ -139,7 +139,7 @@ class CarRacingFast(official.CarRacing):
         self._corners = np.array(_GRASS + [corners for corners, _ in self.road_poly], dtype=np.float64)
         self._colors = np.empty((len(self._corners), 3))
         self._colors[: len(_GRASS)] = self.grass_color
-        # The environment recolors a tile in place when the car reaches it; from now on that changes our array
+        # The environment recolors a tile in place when the car reaches it: make its color a view of our array
         road: Any = self.road
         tiles = {id(tile.color): tile for tile in road}
         for i, (corners, color) in enumerate(self.road_poly):
@@ -179,9 +179,9 @@ class CarRacingFast(official.CarRacing):
 
 
 class CarRacingLowRes(CarRacingFast):
-    """Draw at a quarter of the width and height before scaling down, for training only: the pixels differ slightly.
+    """Draws at a quarter of the width and height before scaling down. The pixels differ slightly: for training only.
 
-    Physics and rewards are the official environment's; see :class:`CarRacingFast` for the arguments.
+    Physics and rewards are those of the official environment; see :class:`CarRacingFast` for the arguments.
 
     Example:
 

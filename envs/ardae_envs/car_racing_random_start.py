@@ -1,4 +1,4 @@
-"""CarRacing that starts anywhere on the track, for data collection and training; not for the official evaluation."""
+"""CarRacing with random starts on the track, for data collection and training, not for the official evaluation."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ _STREAM = 0x57A27  # separates the random numbers of the starts from those of th
 
 
 class CarRacingRandomStart(CarRacing):
-    """The official environment, started on a random tile.
+    """The official environment with the start on a random tile.
 
-    The tiles are renumbered before the car is placed: it stands on the new tile 0, and laps and rewards follow the new
-    numbering. The tracks come in the official sequence, because the starts have their own random generator.
+    The tiles are renumbered before the car is placed on the new tile 0; laps and rewards follow the new numbering. For
+    a given seed, the tracks are the official ones, because the starts have their own random generator.
 
     Example:
 
@@ -70,7 +70,7 @@ class CarRacingRandomStart(CarRacing):
 
 
 class CarRacingFastRandomStart(CarRacingRandomStart, CarRacingFast):
-    """A random start with the faster renderer, which draws the same frames.
+    """Random starts with the faster renderer, which draws the same frames.
 
     Example:
 

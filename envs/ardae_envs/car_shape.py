@@ -24,7 +24,7 @@ class CarShape:
     >>> corners.shape[0]
     2
 
-    :param car: The car. Its bodies move; their polygons stay constant.
+    :param car: The car. Its bodies may move, but their polygons must not change.
     """
 
     def __init__(self, car: Any) -> None:
@@ -63,7 +63,7 @@ class CarShape:
                 self._y[self._slices[polygon]] = ends[0], ends[0], ends[1], ends[1]
         transforms = [body.transform for body in self._bodies]
         poses = [(t.q.c, t.q.s, t.position.x, t.position.y) for t in transforms]
-        # In single precision and in this order, as Box2D computes it
+        # In single precision and in this order, as in Box2D
         cos, sin, right, up = np.array(poses, dtype=np.float32)[self._body_of].T
         corners = np.stack([(cos * self._x - sin * self._y) + right, (sin * self._x + cos * self._y) + up])
         visible = [(number, corners_of) for number, corners_of in enumerate(self._slices) if number not in hidden]

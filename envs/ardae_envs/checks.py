@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RENDER_MODES = (None, "rgb_array")  # of the environments that draw themselves
+RENDER_MODES = (None, "rgb_array")  # of the environments with their own drawing code
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
@@ -22,13 +22,13 @@ def check_min(name: str, value: float, minimum: float) -> None:
 
 
 def check_options(options: dict[str, Any] | None, known: Collection[str] = ()) -> dict[str, Any]:
-    """Return the options of a reset, an empty dictionary for None.
+    """Return the options of a reset; an empty dictionary for None.
 
     :raises ValueError: If they have a key that is not ``known``.
     """
     options = options or {}
     if unknown := sorted(set(options) - set(known)):
-        accepted = f"have no other keys than {', '.join(map(repr, known))}" if known else "be empty"
+        accepted = f"have no keys other than {', '.join(map(repr, known))}" if known else "be empty"
         raise ValueError(f"`options` must {accepted}, got {unknown}")
     return options
 

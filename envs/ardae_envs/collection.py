@@ -1,8 +1,8 @@
 """Untrained policies for data collection, which explore better than white noise.
 
-Like SB3's recurrent policies they have a ``predict`` for a batch of environments, which takes and returns a state; the
-state is reset where ``episode_start`` is True. ``evaluate_policy``, and any other function that takes an SB3 model,
-takes these policies as well; :class:`Mixture` also takes SB3 models.
+Like SB3's recurrent policies, they have a ``predict`` for a batch of environments, which takes and returns a state; the
+state is reset where ``episode_start`` is True. They can be passed to ``evaluate_policy`` and to other functions that
+call an SB3 model's ``predict``. A :class:`Mixture` can also contain SB3 models.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class CollectionPolicy:
 
     :param action_space: Box or Discrete.
     :param seed: Seed of the actions.
-    :raises ValueError: If the action space is neither.
+    :raises ValueError: If the action space is neither Box nor Discrete.
     """
 
     def __init__(self, action_space: spaces.Space[Any], seed: int | None = None) -> None:
@@ -115,9 +115,9 @@ class StickyRandom(CollectionPolicy):
 
     :param action_space: Box or Discrete.
     :param stickiness: Probability of repeating the last action, below 1.
-    :param one_axis: Whether a new action is nonzero on one axis only; the others are 0, or the bound nearest to 0.
+    :param one_axis: Whether a new action is nonzero in one dimension only; the others are 0, or the bound nearest to 0.
     :param seed: Seed of the actions.
-    :raises ValueError: If the action space is neither, or if ``stickiness`` is not in [0, 1).
+    :raises ValueError: If the action space is neither Box nor Discrete, or if ``stickiness`` is not in [0, 1).
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class StickyRandom(CollectionPolicy):
 
 
 class Hold(CollectionPolicy):
-    """Hold each uniformly sampled action for a random number of steps, uniform between a minimum and a maximum.
+    """Hold each uniformly sampled action for a number of steps that is uniform between a minimum and a maximum.
 
     Example:
 
@@ -171,7 +171,7 @@ class Hold(CollectionPolicy):
     :param min_steps: Minimum number of steps for which an action is held.
     :param max_steps: Maximum number of steps for which an action is held.
     :param seed: Seed of the actions.
-    :raises ValueError: If the action space is neither, or if ``1 <= min_steps <= max_steps`` does not hold.
+    :raises ValueError: If the action space is neither Box nor Discrete, or unless ``1 <= min_steps <= max_steps``.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Brownian(CollectionPolicy):
     True
 
     :param action_space: Box.
-    :param step: Standard deviation of a step, as a fraction of half of each axis's range.
+    :param step: Standard deviation of a step, as a fraction of half the range of each dimension.
     :param seed: Seed of the actions.
     :raises ValueError: If the action space is not a Box, or if ``step`` is not positive.
     """
@@ -233,7 +233,7 @@ class Brownian(CollectionPolicy):
 
 
 class RandomWeights(CollectionPolicy):
-    """A linear policy of the observation, followed by tanh, with new random weights in each episode.
+    """A linear function of the observation, followed by tanh, with new random weights in each episode.
 
     Example:
 
@@ -249,10 +249,10 @@ class RandomWeights(CollectionPolicy):
     :param distribution: Distribution of the weights, "normal" or "cauchy". The few large weights of the Cauchy
         distribution lead to more decisive policies.
     :param scales: Range from which the scale of the weights is sampled uniformly, once per episode.
-    :param n_inputs: Maximum number of inputs; a larger observation is averaged over this many parts.
+    :param n_inputs: Maximum number of inputs; a larger observation is divided into this many parts, which are averaged.
     :param seed: Seed of the weights.
     :raises ValueError: If the action space, the distribution or the scales are invalid. ``predict`` raises it for
-        observations that are dictionaries.
+        dictionary observations.
     """
 
     def __init__(
@@ -288,7 +288,7 @@ class RandomWeights(CollectionPolicy):
         return (middle + half * outputs.reshape(-1, *low.shape)).astype(self.action_space.dtype), state
 
     def _inputs(self, observation: Observation) -> Array:
-        """Return means over equal parts of the observation (bytes scaled to [-1, 1]), and a one; (n, n_inputs + 1)."""
+        """Return the means of equal parts of the observation (bytes scaled to [-1, 1]) and a 1, (n, n_inputs + 1)."""
         if isinstance(observation, Mapping):
             raise ValueError(f"`observation` must be an array, got a dictionary with the keys {sorted(observation)}")
         flat = observation.reshape(len(observation), -1).astype(np.float64)
@@ -336,7 +336,7 @@ class Mixture:
     def predict(
         self, observation: Observation, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Array, Any]:
-        """Return actions (n, ...) and the next state: each environment's chosen policy, and each policy's state."""
+        """Return actions (n, ...), and the next state: each environment's policy, and the states of all policies."""
         n = _batch_size(observation)
         choices = self.rng.choice(len(self.policies), n, p=self.probabilities)
         if state is None:
@@ -355,7 +355,7 @@ class Mixture:
 
 
 def _batch_size(observation: Observation) -> int:
-    """Return n of observations (n, ...), or of a dictionary of them."""
+    """Return n for observations (n, ...), or for a dictionary of them."""
     return len(next(iter(observation.values())) if isinstance(observation, Mapping) else observation)
 
 

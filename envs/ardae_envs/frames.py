@@ -1,4 +1,4 @@
-"""Preprocessing of frames for a vision model: functions of batches (..., height, width, 3), uint8."""
+"""Preprocessing of frames for a vision model: functions on batches (..., height, width, 3), uint8."""
 
 from typing import Any
 
@@ -12,13 +12,16 @@ from ardae_envs.checks import check_min
 Frames = NDArray[np.uint8]
 
 CAR_RACING_BAR = 12  # rows of the indicator bar
-CAR_RACING_ZOOM_STEPS = 50  # steps for which the camera zooms in
+CAR_RACING_ZOOM_STEPS = 50  # number of first steps in which the camera zooms in
 
 
 def crop_bar(frames: Frames, rows: int = CAR_RACING_BAR) -> Frames:
-    """Remove the lowest rows; shape (..., height - rows, width, 3).
+    """Return frames without their lowest rows, (..., height - rows, width, 3).
 
-    In CarRacing these show the indicator bar. It displays the speed, which a single frame does not show otherwise.
+    In CarRacing, these rows show the indicator bar. It displays the speed, which a single frame does not show
+    otherwise.
+
+    :raises ValueError: Unless ``rows`` is between 0 and height - 1.
     """
     height = frames.shape[-3]
     if not 0 <= rows < height:
@@ -37,7 +40,7 @@ def resize(frames: Frames, size: int = 64) -> Frames:
 
 
 def after_zoom(steps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return a mask of the frames of CarRacing that show the road at its final size.
+    """Return a mask of the CarRacing frames that show the road at its final size.
 
     :param steps: Index of each frame in its episode; 0 is the frame that ``reset`` returns.
     """

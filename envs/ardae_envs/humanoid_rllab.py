@@ -1,4 +1,4 @@
-"""MuJoCo's humanoid with the reward, the observations and the end of episodes of rllab's humanoid."""
+"""MuJoCo's humanoid with the reward, observations and termination of rllab's humanoid."""
 
 from typing import Any
 
@@ -16,20 +16,21 @@ _FRAME_SKIP = 5
 
 
 class HumanoidRllab(MujocoEnv, EzPickle):
-    """A humanoid that has to run along x, after rllab's ``HumanoidEnv`` (Duan et al. 2016).
+    """A humanoid that must run along x, after rllab's ``HumanoidEnv`` (Duan et al. 2016).
 
     Reference: https://arxiv.org/abs/1604.06778; Haarnoja et al. (2018) and Lim et al. (2020) report returns on it. With
     v = (v_x, v_y, v_z), the velocity of the whole body's center of mass, the reward of a step is
 
         v_x + 0.2 - 0.5e-3 Σ (a / half range)² - 0.5e-5 Σ clip(cfrc_ext, -1, 1)² - 0.5e-2 (v_y² + v_z²).
 
-    The episode ends when the height of the torso leaves 0.8 to 2.0. An observation consists of qpos (24 numbers), qvel
-    (23), the external forces cfrc_ext on all bodies including the world, clipped to [-1, 1] (84), and the position of
-    the center of mass (3). Episodes start at the model's initial state with normal noise, with standard deviations of
-    0.01 for positions and 0.1 for velocities. An episode has 1000 steps.
+    The episode terminates when the height of the torso leaves the range from 0.8 to 2.0. An observation consists of
+    qpos (24 numbers), qvel (23), the external forces cfrc_ext on all bodies including the world, clipped to [-1, 1]
+    (84), and the position of the center of mass (3). Episodes start at the model's initial state plus normal noise,
+    with standard deviations of 0.01 for positions and 0.1 for velocities. An episode has at most 1000 steps.
 
-    Different here: the model is that of ``Humanoid-v5``, with 17 motors (rllab's has 21, because of its ankles), and a
-    step takes 0.015 seconds (rllab's 0.008). Returns are therefore not comparable with those of rllab's model.
+    Two things differ from rllab: the model is that of ``Humanoid-v5``, with 17 motors (rllab's has 21, because of its
+    ankles), and a step takes 0.015 seconds (rllab's 0.008). Returns are therefore not comparable with those of rllab's
+    model.
 
     Example:
 
@@ -84,7 +85,7 @@ class HumanoidRllab(MujocoEnv, EzPickle):
         return self._observation()
 
     def _update_derived_quantities(self) -> None:
-        """Compute forces, center of mass and its velocity in the present state. A simulation step leaves older ones."""
+        """Compute forces, center of mass and its velocity for the current state; after a step they are out of date."""
         mujoco.mj_forward(self.model, self.data)
         mujoco.mj_rnePostConstraint(self.model, self.data)
         mujoco.mj_subtreeVel(self.model, self.data)

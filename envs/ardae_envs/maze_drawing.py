@@ -1,4 +1,4 @@
-"""Images of mazes from above: map, paths and goals, drawn with NumPy."""
+"""Top-down images of mazes: map, paths and goals, drawn with NumPy."""
 
 from collections.abc import Sequence
 
@@ -56,7 +56,7 @@ def draw_path(image: Image, maze: Maze, path: ArrayLike, color: Color) -> None:
 
     :param image: Image from :func:`draw_map`, changed in place.
     :param maze: The map.
-    :param path: Positions (n, 2) in cells, as those of :meth:`~ardae_envs.mazes.Maze.center`.
+    :param path: Positions (n, 2), in the coordinates of :meth:`~ardae_envs.mazes.Maze.center`.
     :param color: Color of the path.
     """
     points = np.asarray(path, np.float64).reshape(-1, 2)
@@ -96,6 +96,6 @@ def _draw_disc(image: Image, maze: Maze, center: Sequence[float], radius: float,
 
 
 def _tinted(color: Color) -> Color:
-    """Return a color mixed with white, against which a path of the color itself stands out."""
+    """Return a color mixed with white, so that a path in the color itself is visible on it."""
     red, green, blue = (255 - (255 - value) // 2 for value in color)
     return red, green, blue

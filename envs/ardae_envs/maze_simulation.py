@@ -1,4 +1,4 @@
-"""The MuJoCo simulation of an agent in a maze, with Gymnasium-Robotics' dynamics and no more work than they need."""
+"""The MuJoCo simulation of an agent in a maze, with Gymnasium-Robotics' dynamics but less overhead."""
 
 import importlib.util
 import math
@@ -18,7 +18,7 @@ _WALL_HEIGHT = 0.4  # in cells
 
 @dataclass(frozen=True)
 class Agent:
-    """The body in the maze: its MuJoCo model, and how an action moves it.
+    """The agent's body in the maze: its MuJoCo model, and how an action moves it.
 
     Example:
 
@@ -26,12 +26,12 @@ class Agent:
     >>> AGENTS["ant"].cell, AGENTS["ant"].frame_skip
     (4.0, 5)
 
-    :param package: Package that has the model.
+    :param package: Package that contains the model.
     :param model: Path of the model in that package.
     :param cell: Side of a cell, in meters.
-    :param frame_skip: Number of simulation steps for an action.
-    :param max_speed: Limit of each velocity before a step, in m/s.
-    :param collides_with_ground: Whether the agent needs the ground's contact forces.
+    :param frame_skip: Number of simulation steps per action.
+    :param max_speed: Limit to which each velocity is clipped before a step, in m/s.
+    :param collides_with_ground: Whether to simulate contacts with the ground.
     """
 
     package: str
@@ -51,7 +51,7 @@ class Agent:
 
 
 AGENTS = {
-    # The point mass slides along the ground without friction, so that it does not miss it
+    # The point mass slides along the ground without friction, so that contacts with it make no difference
     "point": Agent(
         "gymnasium_robotics",
         "envs/assets/point/point.xml",
@@ -65,7 +65,7 @@ AGENTS = {
 
 
 class MazeSimulation:
-    """An agent among the walls of a maze. Positions are in cells, states in MuJoCo's meters and m/s.
+    """An agent in a maze. Positions are in cells; states are in MuJoCo's units, meters and m/s.
 
     Example:
 
@@ -77,7 +77,7 @@ class MazeSimulation:
     >>> simulation.state().shape
     (4,)
 
-    :param maze: The map. Its walls are boxes of one cell.
+    :param maze: The map. Each cell of its walls is a box.
     :param agent: One of :data:`AGENTS`.
     :raises DependencyNotInstalled: If Gymnasium-Robotics is not installed.
     """
@@ -142,12 +142,12 @@ class MazeSimulation:
         return x / self.agent.cell, y / self.agent.cell
 
     def state(self) -> NDArray[np.float32]:
-        """Return generalized positions and velocities."""
+        """Return generalized positions and velocities, (state_dim,)."""
         return np.concatenate((self._data.qpos, self._data.qvel), dtype=np.float32)
 
 
 def _remove_textures(spec: Any) -> None:
-    """Remove what only MuJoCo's own renderer shows: 11 MB and most of the time of making an environment."""
+    """Remove textures and materials, which only MuJoCo's renderer uses: 11 MB, and most of the construction time."""
     for geom in spec.geoms:
         geom.material = ""
     for part in (*spec.materials, *spec.textures):
@@ -166,7 +166,7 @@ def _package_folder(name: str) -> Path:
 
 
 def _touchable(walls: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which walls have a free cell among their eight neighbors; nothing can touch the others."""
+    """Return a mask of the walls with a free cell among their eight neighbors; nothing can touch the others."""
     rows, columns = walls.shape
     free = np.pad(~walls, 1)
     neighbors = [free[r : r + rows, c : c + columns] for r in range(3) for c in range(3)]

@@ -13,7 +13,7 @@ from ardae_envs.checks import check_choice, check_min
 Cell = tuple[int, int]  # row from the top, column from the left
 MazeLike = str | Sequence[Any]
 WALL, FREE, START, GOAL, OBSTACLE = "#", ".", "S", "G", "O"
-# The cells of Gymnasium-Robotics' maps, and a blank for readability
+# The cells of Gymnasium-Robotics' maps, and blanks for readability
 _ALIASES = {"1": WALL, "0": FREE, " ": FREE, "r": START, "g": GOAL}
 _DEFAULT_MAX_STEPS = 300
 
@@ -77,7 +77,7 @@ MAZES = tuple(_MAPS)
 
 @dataclass(frozen=True, eq=False)
 class Maze:
-    """A map of square cells: walls, one start, goals, and obstacles that an episode can close.
+    """A map of square cells: walls, one start, goals, and obstacles that can be closed for an episode.
 
     Example:
 
@@ -89,7 +89,7 @@ class Maze:
     :param walls: Whether a cell is a wall, (rows, columns).
     :param start: Row and column of the start.
     :param goals: Rows and columns of the goals, in reading order.
-    :param obstacles: Rows and columns of cells that are free unless an episode closes them.
+    :param obstacles: Rows and columns of cells that are free unless they are closed for an episode.
     :param max_steps: Number of steps after which an episode is truncated.
     """
 
@@ -101,15 +101,15 @@ class Maze:
 
     @classmethod
     def parse(cls, maze: MazeLike, max_steps: int | None = None) -> "Maze":
-        """Return a map from its name, a text or a list.
+        """Return a map, given its name, a string or a list.
 
-        A text has one line per row: "#" is a wall, "." or a blank a free cell, "S" the start, "G" a goal and "O" an
-        obstacle. A list has one text or one list of cells per row; the cells of Gymnasium-Robotics' maps (1, 0, "r" and
-        "g") are understood, too.
+        A string has one line per row: "#" is a wall, "." or a blank a free cell, "S" the start, "G" a goal and "O" an
+        obstacle. A list has one string or one list of cells per row; the cells of Gymnasium-Robotics' maps (1, 0, "r"
+        and "g") are accepted, too.
 
         :param maze: "simple", "medium", "hard", or a map.
-        :param max_steps: Maximum number of steps of an episode. None chooses 150, 300 and 600 for the maps with a name,
-            and 300 for any other.
+        :param max_steps: Maximum number of steps of an episode. None means 150, 300 and 600 for the named maps, and 300
+            for any other.
         :raises ValueError: If the map is not a rectangle with a border of walls, one start, and goals that can be
             reached from it.
         """
@@ -123,14 +123,14 @@ class Maze:
         check_min("max_steps", max_steps, 1)
         parsed = cls._from_cells(_cells(maze), max_steps)
         if not all(parsed.shortest_paths()):
-            raise ValueError("`maze` must have a path from the start to each goal")
+            raise ValueError("`maze` must have a path from the start to each goal, got a goal without one")
         return parsed
 
     @classmethod
     def _from_cells(cls, cells: NDArray[np.str_], max_steps: int) -> "Maze":
         walls = cells == WALL
         if not (walls[[0, -1]].all() and walls[:, [0, -1]].all()):
-            raise ValueError("`maze` must have a border of walls")
+            raise ValueError("`maze` must have a border of walls, got one with gaps")
         starts, goals, obstacles = (
             tuple((int(row), int(column)) for row, column in np.argwhere(cells == mark))
             for mark in (START, GOAL, OBSTACLE)

@@ -1,4 +1,4 @@
-"""Mazes with several equal goals, for a point mass or an ant: where it pays to have a policy of several modes."""
+"""Mazes with several equally good goals, for a point mass or an ant: tasks for multimodal policies."""
 
 import math
 from collections import deque
@@ -25,15 +25,16 @@ REWARDS = ("sparse", "dense")
 class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle):
     """Reach any one of several goals in a maze, all of which are worth the same (Wang, Liu and Pan 2025).
 
-    The point mass has the dynamics of Gymnasium-Robotics' PointMaze: an action in [-1, 1]² is a force, the observation
-    is (x, y, vx, vy) in meters and m/s. The ant is that of AntMaze, observed as its generalized positions and
-    velocities. An episode starts at rest in the middle of the map, without noise, and terminates within half a cell of
-    a goal. The reward is 100 there; the dense one adds 10 per cell of progress towards the nearest goal, as the crow
-    flies. An episode is truncated after 150, 300 or 600 steps on "simple", "medium" and "hard".
+    The point mass has the dynamics of Gymnasium-Robotics' PointMaze: an action in [-1, 1]² is a force, and the
+    observation is (x, y, vx, vy) in meters and m/s. The ant is that of AntMaze; the observation consists of its
+    generalized positions and velocities. An episode starts at rest at the start of the map, without noise, and
+    terminates within half a cell of a goal, with a reward of 100. The dense reward adds 10 per cell of progress towards
+    the nearest goal, in Euclidean distance. An episode is truncated after 150, 300 or 600 steps on "simple", "medium"
+    and "hard".
 
-    ``reset(options={"obstacles": True})`` turns the obstacles of the map into walls for this episode, which the
-    observation does not tell; ``{"position": (x, y)}`` starts elsewhere, in cells from the center. ``info["goal"]`` is
-    the index of the goal that this step reached, else -1; ``info["is_success"]`` whether there was one.
+    ``reset(options={"obstacles": True})`` turns the obstacles of the map into walls for this episode, which is not
+    visible in the observation; ``{"position": (x, y)}`` sets the start, in cells from the center. ``info["goal"]`` is
+    the index of the goal that this step reached, else -1; ``info["is_success"]`` tells whether one was reached.
 
     Reference: Wang, Liu and Pan, "Learning Intractable Multimodal Policies with Reparameterization and Diversity
     Regularization", NeurIPS 2025, https://arxiv.org/abs/2511.01374, Section 5.1.
@@ -47,13 +48,13 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
     >>> reward, terminated, info["goal"]
     (100.0, True, 1)
 
-    :param maze: "simple", "medium", "hard", or a map as text or list (:meth:`ardae_envs.mazes.Maze.parse`).
+    :param maze: "simple", "medium", "hard", or a map as a string or a list (:meth:`ardae_envs.mazes.Maze.parse`).
     :param agent: "point" or "ant".
     :param reward: "sparse" or "dense".
-    :param goals: Indices of the goals that count; the others are free cells. None stands for all.
-    :param max_steps: Number of steps after which an episode is truncated. None chooses the map's own.
-    :param trails: Number of episodes whose paths an image shows: the current one, and those before it.
-    :param render_mode: None or "rgb_array" (map and paths from above).
+    :param goals: Indices of the goals that count; the others are free cells. None means all.
+    :param max_steps: Number of steps after which an episode is truncated; None for the map's own.
+    :param trails: Number of episodes whose paths an image shows: the current one and those before it.
+    :param render_mode: None or "rgb_array" (a top-down image of the map and the paths).
     :raises ValueError: For an argument out of its range.
     :raises DependencyNotInstalled: If Gymnasium-Robotics is not installed.
     """
@@ -84,14 +85,14 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
         low, high = self.simulation.action_bounds()
         self.action_space = spaces.Box(low, high, dtype=np.float32)
         self._closed = False
-        # Of each episode its path, and the goal in which it ends
+        # For each episode, its path and the goal that it reached
         self._paths: deque[tuple[list[tuple[float, float]], int]] = deque(maxlen=trails)
 
     def _observation_space(self) -> spaces.Box[np.float32]:
         agent, bounds = self.simulation.agent, np.full(self.simulation.state_dim, np.inf, np.float32)
         if math.isfinite(agent.max_speed):
             rows, columns = self.maze.walls.shape
-            speed = agent.max_speed + 1  # which a step can add to it
+            speed = agent.max_speed + 1  # a step can add up to 1 m/s after the clipping
             bounds[:] = columns / 2 * agent.cell, rows / 2 * agent.cell, speed, speed
         return spaces.Box(-bounds, bounds, dtype=np.float32)
 
@@ -119,7 +120,7 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
             return self.maze.center(self.maze.start)
         position = np.asarray(options["position"], np.float64)
         if position.shape != (2,) or not np.isfinite(position).all() or not self._is_free(position):
-            raise ValueError(f"`options['position']` must be two numbers, clear of walls, got {options['position']!r}")
+            raise ValueError(f"`options['position']` must be (x, y) in a free cell, got {options['position']!r}")
         return float(position[0]), float(position[1])
 
     def _is_free(self, position: NDArray[np.float64]) -> bool:
@@ -151,7 +152,7 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
         return self.simulation.state(), reward, terminated, truncated, {"goal": goal, "is_success": terminated}
 
     def _nearest(self) -> tuple[float, int]:
-        """Return the distance of the nearest goal, in cells, and its index."""
+        """Return the distance to the nearest goal, in cells, and its index."""
         position = self._position
         return min((math.dist(position, goal), index) for goal, index in zip(self._goals, self.goals, strict=True))
 
@@ -172,5 +173,5 @@ def _checked_goals(goals: Sequence[int] | None, n_goals: int) -> tuple[int, ...]
         return tuple(range(n_goals))
     checked = tuple(sorted(set(goals)))
     if not checked or not set(checked) <= set(range(n_goals)):
-        raise ValueError(f"`goals` must be indices from 0 to {n_goals - 1}, at least one, got {goals!r}")
+        raise ValueError(f"`goals` must be one or more indices from 0 to {n_goals - 1}, got {goals!r}")
     return checked

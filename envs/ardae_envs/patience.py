@@ -1,4 +1,4 @@
-"""Early end of episodes that no longer collect reward."""
+"""Early termination or truncation of episodes that no longer collect reward."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ class Patience(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     :param env: Any environment.
     :param n: Number of consecutive steps without a positive reward.
-    :param terminate: Whether this terminates the episode, so that a value function learns that no reward follows. If
-        False, the episode is truncated.
+    :param terminate: Whether to terminate the episode, so that a value function learns that no reward follows; if
+        False, it is truncated.
     :raises ValueError: If ``n`` is below 1.
     """
 

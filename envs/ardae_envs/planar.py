@@ -1,4 +1,4 @@
-"""The planar task of Embed to Control: a point among obstacles, seen from above, and an image of the goal."""
+"""The planar task of Embed to Control: a point among obstacles, in top-down images, and an image of the goal."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ardae_envs.checks import RENDER_MODES, check_choice, check_min, check_optio
 SIZE = 40
 OBSTACLES = np.array([[20.5, 5.5], [20.5, 13.5], [20.5, 27.5], [20.5, 35.5], [10.5, 20.5], [30.5, 20.5]])
 _RADIUS = 2.5  # of an obstacle in the image
-_HALF_AGENT, _HALF_DRAWN = 1.5, 1  # half the side of the point's square: for collisions, and in the image
+_HALF_AGENT, _HALF_DRAWN = 1.5, 1  # half the side of the point's square, for collisions and in the image
 MAX_STEP, GOAL_RADIUS = 3.0, 2.0
 STARTS = ("corner", "anywhere")
 GOALS = np.array([[37.0, 37.0], [37.0, 3.0], [3.0, 37.0]])
@@ -23,9 +23,10 @@ _LOW, _HIGH = _HALF_AGENT, SIZE - _HALF_AGENT
 class PlanarObstacles(gym.Env[Any, NDArray[np.float32]]):
     """Move a point to the position that an image of the goal shows.
 
-    An action of 1 moves the point by three pixels along its axis; a step that would end in an obstacle is not taken.
+    An action of 1 moves the point by three pixels along its axis; a step that would end in an obstacle has no effect.
     Observations are images of 40 x 40 pixels, ``observation`` and ``desired_goal``. A step that ends within 2 pixels of
-    the goal is rewarded with 1, so that the return over 40 steps is 40 times the fraction of steps in the goal.
+    the goal has a reward of 1, other steps 0, so that the return over 40 steps is 40 times the fraction of steps in the
+    goal.
 
     Reference: Watter et al. (2015), Embed to Control; sizes, starts and goals as in Levine et al. (2020, PCC) and Shu
     et al. (2020, PC3).
@@ -41,8 +42,8 @@ class PlanarObstacles(gym.Env[Any, NDArray[np.float32]]):
     1.0
 
     :param start: "corner" for evaluation (coordinates from 3 to 7), or "anywhere".
-    :param noise: Standard deviation of the noise that is added to each step, in pixels. Noise that would end in an
-        obstacle is drawn again.
+    :param noise: Standard deviation of the noise that is added to each step, in pixels. Noise that would move the point
+        into an obstacle is redrawn.
     :param render_mode: None or "rgb_array".
     :raises ValueError: If an argument is invalid.
     """
@@ -63,8 +64,8 @@ class PlanarObstacles(gym.Env[Any, NDArray[np.float32]]):
     ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Any]]:
         """Start an episode.
 
-        :param options: "position" and "goal", each of shape (2,), instead of random ones.
-        :raises ValueError: If the point cannot be at one of them, or for any other option.
+        :param options: "position" and "goal", each of shape (2,), to replace the random ones.
+        :raises ValueError: If one of them is in a wall or an obstacle, or for any other option.
         """
         super().reset(seed=seed)
         options = check_options(options, ("position", "goal"))
@@ -111,7 +112,7 @@ class PlanarObstacles(gym.Env[Any, NDArray[np.float32]]):
 
 
 def is_free(position: ArrayLike) -> bool:
-    """Tell whether the point can be at a position: inside the walls, and no obstacle's center within its square."""
+    """Return whether the point can be at a position: within the walls, and with no obstacle's center in its square."""
     point = np.asarray(position)
     if (point < _LOW).any() or (point > _HIGH).any():
         return False
@@ -119,7 +120,7 @@ def is_free(position: ArrayLike) -> bool:
 
 
 def free_position(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sample a position where the point can be, (2,)."""
+    """Sample a free position uniformly, (2,)."""
     while True:
         position = rng.uniform(_LOW, _HIGH, 2)
         if is_free(position):
@@ -127,14 +128,14 @@ def free_position(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def next_position(position: ArrayLike, action: ArrayLike) -> NDArray[np.float64]:
-    """Return the position after a step without noise, (2,)."""
+    """Return the position after a step without noise, (2,), given a position (2,) and an action (2,) in [-1, 1]."""
     before = np.asarray(position, np.float64)
     after = (before + MAX_STEP * np.asarray(action, np.float64).clip(-1, 1)).clip(_LOW, _HIGH)
     return after if is_free(after) else before
 
 
 def noisy_position(position: NDArray[np.float64], noise: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sample a position near a free one where the point can be, (2,): Gaussian, clipped at the walls."""
+    """Add Gaussian noise to a free position, clipped at the walls; return a position that is free again, (2,)."""
     while True:
         noisy = (position + noise * rng.standard_normal(2)).clip(_LOW, _HIGH)
         if is_free(noisy):
@@ -142,7 +143,7 @@ def noisy_position(position: NDArray[np.float64], noise: float, rng: np.random.G
 
 
 def draw(position: ArrayLike, obstacles: bool = True) -> NDArray[np.uint8]:
-    """Draw point and obstacles in white on black, (40, 40, 1); the position of the point is rounded to whole pixels."""
+    """Return an image of point and obstacles in white on black, (40, 40, 1); the position is rounded to pixels."""
     image = np.where(_DISCS, np.uint8(255), np.uint8(0)) if obstacles else np.zeros((SIZE, SIZE), np.uint8)
     row, column = np.round(np.asarray(position)).astype(int)
     image[row - _HALF_DRAWN : row + _HALF_DRAWN, column - _HALF_DRAWN : column + _HALF_DRAWN] = 255
@@ -151,7 +152,7 @@ def draw(position: ArrayLike, obstacles: bool = True) -> NDArray[np.uint8]:
 
 def _checked(name: str, position: Any) -> NDArray[np.float64]:
     if np.shape(position) != (2,) or not is_free(position):
-        raise ValueError(f"`options[{name!r}]` must be two numbers, clear of walls and obstacles, got {position!r}")
+        raise ValueError(f"`options[{name!r}]` must be a position clear of walls and obstacles, got {position!r}")
     return np.array(position, np.float64)
 
 

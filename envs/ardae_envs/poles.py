@@ -1,4 +1,4 @@
-"""Pendulum and cart-pole from images: the swing-up and balancing tasks of Embed to Control and its successors."""
+"""Pendulum and cart-pole with images: the swing-up and balancing tasks of Embed to Control and later papers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,9 +23,9 @@ _N_FRAMES = 2
 class PixelPole(gym.Env[Any, NDArray[np.float32]]):
     """Base class of both environments, whose observations show the previous and the current state.
 
-    ``observation`` and ``desired_goal`` have shape (size, size, 2). A step that ends in the goal region is rewarded
-    with 1, so that the mean reward is the fraction of steps in the goal. A subclass defines ``goal``, ``max_force`` and
-    the five methods that raise ``NotImplementedError`` here.
+    ``observation`` and ``desired_goal`` have shape (size, size, 2). A step that ends in the goal region has a reward of
+    1, other steps 0, so that the mean reward is the fraction of steps in the goal. A subclass defines ``goal``,
+    ``max_force`` and the five methods that raise ``NotImplementedError`` here.
 
     Example:
 
@@ -61,8 +61,8 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
     ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Any]]:
         """Start an episode.
 
-        :param options: "state", the initial state, instead of a random one.
-        :raises ValueError: If it is not a finite state, or for any other option.
+        :param options: "state", the initial state, to replace the random one.
+        :raises ValueError: If it has the wrong shape or is not finite, or for any other option.
         """
         super().reset(seed=seed)
         options = check_options(options, ("state",))
@@ -100,7 +100,7 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
         return self._images[-1].repeat(factor, 0).repeat(factor, 1)[..., None].repeat(3, -1)
 
     def initial_state(self) -> Floats:
-        """Sample a state at which the task begins."""
+        """Sample an initial state of the task."""
         raise NotImplementedError
 
     def random_state(self) -> Floats:
@@ -116,7 +116,7 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
         raise NotImplementedError
 
     def in_goal(self, state: Floats) -> bool:
-        """Tell whether a state is in the goal region."""
+        """Return whether a state is in the goal region."""
         raise NotImplementedError
 
     def _observation(self) -> dict[str, NDArray[np.uint8]]:
@@ -127,10 +127,10 @@ class PixelPole(gym.Env[Any, NDArray[np.float32]]):
 
 
 class PendulumPixels(PixelPole):
-    """A pendulum to swing up or to balance with a motor; the state is (θ, dθ/dt), θ = 0 upright.
+    """A pendulum to swing up or balance with a motor; the state is (θ, dθ/dt), with θ = 0 upright.
 
-    The goal is within 30 degrees of upright. Masses, lengths and limits are those of PCC (Levine et al. 2020) and PC3
-    (Shu et al. 2020).
+    The goal region is within 30 degrees of upright. Masses, lengths and limits are those of PCC (Levine et al. 2020)
+    and PC3 (Shu et al. 2020).
 
     Example:
 
@@ -182,9 +182,9 @@ class PendulumPixels(PixelPole):
 
 
 class CartPolePixels(PixelPole):
-    """A pole to balance on a cart by pushing the cart; the state is (θ, dθ/dt, x, dx/dt), θ = 0 upright.
+    """A pole to balance by pushing its cart; the state is (θ, dθ/dt, x, dx/dt), with θ = 0 upright.
 
-    The goal is within 18 degrees of upright and on the track, 2.4 to each side; no state terminates an episode. Masses,
+    The goal region is within 18 degrees of upright and on the track, |x| < 2.4; episodes never terminate. Masses,
     lengths and limits are those of PCC and PC3.
 
     Example:
@@ -252,7 +252,7 @@ def _cart_pole(state: Floats, force: float) -> Floats:
 
 
 def _integrated(derivative: Derivative, state: Floats, force: float) -> Floats:
-    """Return the state after one step with a constant force, by two Runge-Kutta steps of half the length."""
+    """Return the state after one step with a constant force, by two Runge-Kutta steps of half the duration."""
     h = _SECONDS / 2
     for _ in range(2):
         a = derivative(state, force)
@@ -269,7 +269,7 @@ def wrapped_angle(angle: float) -> float:
 
 
 def _line(size: int, start: ArrayLike, end: ArrayLike, width: float) -> NDArray[np.bool_]:
-    """Return a mask (size, size) of the pixels whose center is within half the width of a line between two points.
+    """Return a mask (size, size) of the pixels whose centers are within ``width`` / 2 of the line between two points.
 
     :param start: Row and column of one end.
     :param end: Row and column of the other end.

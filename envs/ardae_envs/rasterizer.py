@@ -1,7 +1,7 @@
-"""Filled polygons with antialiased outlines, compiled by Numba; the pixels equal those of ``pygame.gfxdraw``.
+"""Filled polygons with antialiased outlines, compiled by Numba. The pixels are identical to ``pygame.gfxdraw``'s.
 
-``gfxdraw`` uses the algorithms of SDL_gfx: Wu's lines in fixed point, clipped at the image border first, and scan lines
-between rounded intersections.
+``gfxdraw`` uses the algorithms of SDL_gfx: Wu's lines in fixed point, which are clipped at the image border first, and
+scan lines between rounded intersections.
 """
 
 from typing import Any
@@ -32,10 +32,10 @@ def draw_polygons(
     zoom: float,
     offset: tuple[float, float],
 ) -> None:
-    """Draw rotated, scaled and shifted quadrilaterals in order: for each the outline, then the interior.
+    """Draw rotated, scaled and shifted quadrilaterals in order, the outline of each before its interior.
 
     :param pixels: The image, (height, width), 0xRRGGBB; modified in place.
-    :param first_row: Rows before this one are not needed and may come out wrong.
+    :param first_row: First row that is needed; earlier rows may be wrong.
     :param corners: Corners of the quadrilaterals before the transformation, (n, 4, 2).
     :param colors: Red, green and blue from 0 to 255, (n, 3); truncated to integers.
     :param rotation: Cosine and sine of the angle.
@@ -102,7 +102,7 @@ def _draw_line(pixels: Any, x1: int, y1: int, x2: int, y2: int, color: int) -> N
         pixels[y1, min(x1, x2) : max(x1, x2) + 1] = color
     else:
         steep = dy > dx
-        # Sideways motion per step as a fraction of a pixel, in the upper bits of a word that overflows
+        # Sideways motion per step as a fraction of a pixel, in the upper bits of a 32-bit word that overflows
         sideways = (((dx << _BITS) // dy if steep else (dy << _BITS) // dx) << _BITS) & _OVERFLOW
         traveled = 0
         for _ in range((dy if steep else dx) - 1):
@@ -158,5 +158,5 @@ def _clipped(x1: int, y1: int, x2: int, y2: int, right: int, bottom: int) -> tup
 
 @njit(cache=True)
 def _side(x: int, y: int, right: int, bottom: int) -> int:
-    """Return the outcode of a point, in bits: left of the image, right of it, below, above."""
+    """Return the outcode of a point, whose bits mean: left of the image, right of it, below, above."""
     return (x < 0) | (x > right) << 1 | (y > bottom) << 2 | (y < 0) << 3

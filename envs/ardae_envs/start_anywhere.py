@@ -1,4 +1,4 @@
-"""Training from random states in environments whose task has one fixed start."""
+"""Training from random states in environments whose tasks have fixed starts."""
 
 from typing import Any
 
@@ -13,8 +13,7 @@ from ardae_envs.poles import PixelPole
 class StartAnywhere(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Start the episodes of ``ardae/PlanarObstacles-v0`` and the pole environments in a random state.
 
-    This is ``start="anywhere"`` for code that makes an environment from its id alone, such as RL Zoo's
-    ``env_wrapper``.
+    It sets ``start="anywhere"`` where an environment is made from its id alone, as with RL Zoo's ``env_wrapper``.
 
     Example:
 
@@ -24,9 +23,9 @@ class StartAnywhere(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     >>> observation, info = env.reset(seed=0)
 
     :param env: The environment to wrap.
-    :param episode_steps: Number of steps after which episodes are truncated, so that the data covers the whole state
-        space; None for the task's own limit.
-    :raises ValueError: If the environment has no such starts, or if ``episode_steps`` is below 1.
+    :param episode_steps: Number of steps after which episodes are truncated; few steps help the data to cover the whole
+        state space. None for the task's own limit.
+    :raises ValueError: If the environment does not support random starts, or if ``episode_steps`` is below 1.
     """
 
     def __init__(self, env: gym.Env[Any, Any], episode_steps: int | None = None) -> None:
@@ -36,7 +35,7 @@ class StartAnywhere(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         base = env.unwrapped
         if not isinstance(base, (PlanarObstacles, PixelPole)):
-            raise ValueError(f"`env` must be ardae/PlanarObstacles-v0 or a pole in pixels, got {env}")
+            raise ValueError(f"`env` must be ardae/PlanarObstacles-v0 or a pole environment with pixels, got {env}")
         base.start = "anywhere"
         self.episode_steps, self._n_steps = episode_steps, 0
 
@@ -47,6 +46,6 @@ class StartAnywhere(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._n_steps += 1
-        # Counted here rather than by a TimeLimit inside, which would be described and made anew beside this wrapper
+        # Counted here, because a TimeLimit inside would be recorded and recreated in addition to this wrapper
         truncated = truncated or self._n_steps == self.episode_steps
         return observation, reward, terminated, truncated, info

@@ -1,4 +1,4 @@
-"""DoomTakeCover, the second task of World Models (Ha and Schmidhuber 2018), over ViZDoom's own environment."""
+"""DoomTakeCover, the second task of World Models (Ha and Schmidhuber 2018), based on ViZDoom's own environment."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from ardae_envs.checks import check_options
 
 ACTIONS = ("left", "nothing", "right")
-# ViZDoom numbers them nothing, right, left
+# ViZDoom's order is nothing, right, left
 _VIZDOOM_ACTIONS = (2, 0, 1)
 _HEIGHT, _WIDTH = 240, 320
 _FLOOR = _HEIGHT // 6  # rows at the bottom that World Models crops
 
 
 class TakeCover(gym.Env[NDArray[np.uint8], np.int64], EzPickle):
-    """Survive monsters that throw fireballs; each step is rewarded with 1.
+    """Survive monsters that throw fireballs; each step has a reward of 1.
 
-    Observations are frames (200, 320, 3), uint8. The actions 0 (left), 1 (nothing) and 2 (right) are in their order
-    along one axis (see :class:`~ardae_envs.actions.OneAxisToDiscrete`). ViZDoom shows nothing after death: the last
-    observation of an episode repeats the one before, and ``info["frame_repeated"]`` says so. ``ardae/TakeCover-v0`` is
-    truncated after 2100 steps.
+    Observations are frames (200, 320, 3), uint8. The actions 0 (left), 1 (nothing) and 2 (right) are ordered along one
+    axis (see :class:`~ardae_envs.actions.OneAxisToDiscrete`). ViZDoom returns no frame after death: the last
+    observation of an episode repeats the previous one, and ``info["frame_repeated"]`` is True. Episodes of
+    ``ardae/TakeCover-v0`` are truncated after 2100 steps.
 
     Example:
 

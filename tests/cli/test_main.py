@@ -143,7 +143,7 @@ def test_record_names_only_what_it_records() -> None:
 
 
 def test_wrong_argument_has_no_traceback(ardae_rl: Command) -> None:
-    """The same in a process of its own, as users see it."""
+    """The same in a separate process, as users see it."""
     done = ardae_rl("train", "--algo", "sac_ardae", "--env", "Hoper-v5")
     assert done.returncode == 2
     assert done.stderr.startswith(

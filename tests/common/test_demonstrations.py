@@ -1,4 +1,4 @@
-"""Demonstrations of another environment, or with values that are none, are told apart from fitting ones."""
+"""Demonstrations of other environments, or with invalid values, are distinguished from fitting ones."""
 
 from typing import Any, NamedTuple
 

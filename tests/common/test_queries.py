@@ -1,4 +1,4 @@
-"""Densities take what an environment gives; nothing that is not finite comes in."""
+"""Densities accept observations and actions as environments return them, and refuse values that are not finite."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ from ardae_rl.dvbf.linear_gaussian import LinearGaussianSSM
 
 
 def system(d: int = 2, obs_dim: int = 2, act_dim: int = 1, seed: int = 0) -> LinearGaussianSSM:
-    """Stable, in float64."""
+    """Return a random stable system, in float64."""
     generator = th.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> th.Tensor:
@@ -24,7 +24,7 @@ def system(d: int = 2, obs_dim: int = 2, act_dim: int = 1, seed: int = 0) -> Lin
 
 
 def data(ssm: LinearGaussianSSM, length: int, batch: int = 3, seed: int = 1) -> tuple[th.Tensor, th.Tensor]:
-    """Observations and controls."""
+    """Return sampled observations, and their controls."""
     generator = th.Generator().manual_seed(seed)
     u = th.randn(batch, length, ssm.b.shape[1], generator=generator, dtype=th.float64)
     return ssm.sample(u, generator)[1], u

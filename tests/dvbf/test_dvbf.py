@@ -1,4 +1,4 @@
-"""DVBF as an SB3 user meets it, at tiny sizes, with every posterior."""
+"""DVBF through its SB3 interface, at tiny sizes, with every posterior."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def sequences(n: int = 3, length: int = 5) -> tuple[th.Tensor, th.Tensor]:
 @pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("transition", TRANSITIONS)
 def test_learn_and_act(posterior: str, transition: str, smoothing: bool) -> None:
-    """A round of random actions and one of plans; then the bound, reconstructions and what the model makes up."""
+    """A round of random actions and one of plans; then the bound, reconstructions and generated sequences."""
     model = agent(policy_kwargs={"posterior": posterior, "transition": transition, "smoothing": smoothing})
     model.learn(120)
     assert model.num_timesteps == 120 and model._n_updates == 6
@@ -61,7 +61,7 @@ def test_learn_and_act(posterior: str, transition: str, smoothing: bool) -> None
 
 
 def test_images() -> None:
-    """Goals in dictionaries are not for it, but images alone are, and their pixels come back in [0, 1]."""
+    """Images alone are accepted, with pixels in [0, 1]; dictionaries with goals are refused."""
     model = agent(make_vec_env(Walk, 1, env_kwargs={"with_goal": False}, seed=0), "CnnPolicy", sequence_length=3)
     model.learn(60)
     frames, actions = th.randint(0, 255, (2, 4, 1, 8, 8), dtype=th.uint8), th.zeros(2, 3, 1)
@@ -82,7 +82,7 @@ class TwoChannels(Walk):
 
 
 def test_images_as_the_environment_returns_them() -> None:
-    """Channels last or first, they are the same images; other shapes are refused."""
+    """Channels last or first give the same result; other shapes are refused."""
     model = agent(make_vec_env(TwoChannels, 1, seed=0), "CnnPolicy", sequence_length=3)
     env = TwoChannels()
     env.reset(seed=0)
@@ -111,7 +111,7 @@ def test_vectors_are_standardized() -> None:
 
 
 def test_memory_of_the_policy() -> None:
-    """The state is told from the last observations and the actions between them, and anew where an episode starts."""
+    """The state is inferred from the last observations and the actions between them, within an episode."""
     model = agent(policy_kwargs={"window": 3, "n_draws": 200})
     policy = model.policy
     seen = [np.array([[0.1 * t, 0.2, -0.3 * t]], np.float32) for t in range(5)]
@@ -132,7 +132,7 @@ def test_memory_of_the_policy() -> None:
 
 
 def test_what_was_done_is_remembered() -> None:
-    """Where a random action stood in for the planned one, the policy's memory has the random one."""
+    """If a random action replaces the planned one, the policy's memory has the random one."""
     model = agent(random_share=1.0)
     model.learn(120)
     assert model._planning_state is not None and model.replay_buffer is not None
@@ -144,7 +144,7 @@ def test_what_was_done_is_remembered() -> None:
 
 @pytest.mark.parametrize("anneal", ["dvbf", "kl", "none"])
 def test_annealing(anneal: str, tmp_path: Path) -> None:
-    """What is logged is the bound itself, whatever is annealed; and in the end all three are the same."""
+    """The logged bound is never annealed, and after the annealing all three objectives are equal."""
     model = agent(anneal=anneal, anneal_steps=10, reward_weight=0.0)
     model.set_logger(configure(str(tmp_path), ["json"]))
     model.learn(60)

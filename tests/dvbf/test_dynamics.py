@@ -1,4 +1,4 @@
-"""Learned state-space models: densities that belong to what is drawn, for every kind of dynamics and emission."""
+"""Learned state-space models: densities match samples, for every kind of dynamics and emission."""
 
 import math
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def model(dynamics: str = "neural", emission: str = "gaussian") -> LearnedSSM:
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 def test_prior(dynamics: str) -> None:
-    """The density of z' is that of the step with noise: by simulation, and by hand."""
+    """The density of z' is that of simulated noisy steps, and equals the formula."""
     ssm, n = model(dynamics), 100_000
     z, u = th.randn(1, D), th.randn(1, M)
     mean, log_std = ssm.dynamics(z, u)
@@ -56,7 +56,7 @@ def test_prior(dynamics: str) -> None:
 
 
 def test_mixtures_of_matrices() -> None:
-    """With one matrix of each kind the dynamics are linear; with more, each row has its own mixture."""
+    """With one matrix of each kind, the dynamics are linear; with more, each row has its own mixture."""
     th.manual_seed(0)
     one = LocallyLinearDynamics(D, M, n_matrices=1)
     z, u = th.randn(5, D), th.randn(5, M)
@@ -97,7 +97,7 @@ def test_everything_is_trained(dynamics: str, emission: str) -> None:
 
 
 def test_generation() -> None:
-    """Without noise it is the mean's path, and it begins where it was told to."""
+    """Without noise, the path consists of means; it begins at the given state."""
     ssm = model()
     z, u = th.randn(2, D), th.randn(2, 4, M)
     path, seen = ssm.generate(z, u, noise=False)
@@ -110,7 +110,7 @@ def test_generation() -> None:
 @pytest.mark.parametrize("raw", [-20.0, 20.0])
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 def test_noise_beyond_its_bounds_is_still_learned(dynamics: str, raw: float) -> None:
-    """It stays within the bounds, and its gradient leads back."""
+    """The noise stays within its bounds, and the gradient points back to them."""
     module = DYNAMICS[dynamics]()
     parameter = module.log_c if isinstance(module, LocallyLinearDynamics) else module.log_std
     parameter.data.fill_(raw)

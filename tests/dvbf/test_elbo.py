@@ -1,4 +1,4 @@
-"""The bound, on models whose likelihood is exact."""
+"""The evidence lower bound of models whose likelihood is known exactly."""
 
 import math
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def _encoder(smoothing: bool = True) -> SequenceEncoder:
 
 
 class ExactSmoother(TrajectoryIAFPosterior):
-    """One parallel draw of all the noise through an affine flow: the Cholesky factor of the true posterior."""
+    """Transforms all noise at once by an affine flow, the Cholesky factor of the true posterior."""
 
     def __init__(self, ssm: LinearGaussianSSM) -> None:
         super().__init__(_encoder(), len(ssm.a))
@@ -53,7 +53,7 @@ class ExactSmoother(TrajectoryIAFPosterior):
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 1), (3, 2, 2)], ids=str)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_exact_posterior_has_the_likelihood_as_its_bound(sizes: tuple[int, int, int], seed: int) -> None:
-    """Whatever is drawn."""
+    """The bound is exact for every sample."""
     ssm = system(*sizes, seed=seed)
     x, u = data(ssm, 20)
     for draw in range(3):
@@ -65,7 +65,10 @@ def test_the_exact_posterior_has_the_likelihood_as_its_bound(sizes: tuple[int, i
 def trained(
     name: str, n_steps: int, ssm: LinearGaussianSSM, x: th.Tensor, u: th.Tensor, at_a_time: int = 16
 ) -> nn.Module:
-    """With the bound and the divergence checked on the way: never above, never below, by three standard errors."""
+    """Train a posterior.
+
+    At intervals, check that bound and divergence respect their limits within three standard errors.
+    """
     th.manual_seed(0)
     posterior = POSTERIORS[name]().double()
     optimizer = th.optim.Adam(posterior.parameters(), lr=5e-3)
@@ -85,7 +88,7 @@ def trained(
 
 @th.no_grad()
 def check_bound(ssm: LinearGaussianSSM, posterior: nn.Module, x: th.Tensor, u: th.Tensor, n: int) -> float:
-    """By how much the bound is below the likelihood, in the mean over sequences."""
+    """Return the mean over sequences of the likelihood minus the bound."""
     terms, _ = elbo(ssm, posterior, x.repeat(n, 1, 1), u.repeat(n, 1, 1))
     values, divergences = terms.elbo.view(n, -1), terms.kl.view(n, -1)
     likelihood = ssm.log_likelihood(x, u)
@@ -109,14 +112,17 @@ def test_bounds_hold_while_training(name: str) -> None:
     ("name", "gap"), [("trajectory", 0.1), ("step", 0.1), ("step with flows", 0.1), ("noise", 0.1)]
 )
 def test_gap_after_training(name: str, gap: float) -> None:
-    """Of those that have the true posterior among their members, or near to it."""
+    """The gap is small for families that contain the true posterior, or a close one."""
     ssm = system(seed=3)
     x, u = data(ssm, LENGTH, batch=4)
     assert check_bound(ssm, trained(name, 2000, ssm, x, u, at_a_time=64), x, u, n=5000) < gap
 
 
 def test_a_posterior_of_the_past_alone_leaves_a_gap() -> None:
-    """The factors of the exact filter, p(z_t | z_{t-1}, x_t): below the likelihood by what the future would tell."""
+    """The factors p(z_t | z_{t-1}, x_t) lack the future.
+
+    Their bound is below the likelihood by the information that it would add.
+    """
     ssm = system(seed=3)
     x, u = data(ssm, 20, batch=4)
 
@@ -141,10 +147,11 @@ def test_a_posterior_of_the_past_alone_leaves_a_gap() -> None:
 
 
 def test_marginals_in_place_of_the_joint_density_are_no_bound() -> None:
-    """The source's objective: ln q_t(z_t) of each step, summed, for one draw that all states follow from.
+    """The objective of the published code is no bound.
 
-    Trained with it, it exceeds the likelihood, and its "divergence" is negative, by the total correlation of the path:
-    the more, the less noise the model has, as it has after learning.
+    It sums ln q_t(z_t) over the steps, for one draw that determines all states. Trained with it, it exceeds the
+    likelihood, and its "divergence" is negative, by the total correlation of the path: the less noise the model has, as
+    after learning, the more.
     """
     noisy = system(seed=3)
     q = 0.02 * th.eye(D, dtype=th.float64)
@@ -174,7 +181,7 @@ def test_marginals_in_place_of_the_joint_density_are_no_bound() -> None:
 
 
 def test_initial_state_is_the_model_without_noise() -> None:
-    """Its bound is below the likelihood of the system with Q = 0, exactly known as well."""
+    """Its bound is below the likelihood of the system with Q = 0, which is known exactly, too."""
     ssm = system(seed=3)
     silent = LinearGaussianSSM(ssm.a, ssm.b, ssm.c, 1e-9 * th.eye(D, dtype=th.float64), ssm.r, ssm.m0, ssm.p0)
     x, u = data(silent, LENGTH, batch=4)

@@ -1,4 +1,4 @@
-"""Determinants against autograd, what depends on what, and that the context reaches every output."""
+"""Flows: determinants against autograd, dependency structure, and the influence of the context."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ D, C, T = 3, 2, 4
 
 
 def shaken(flow: th.nn.Module) -> Any:
-    """In float64, not near the identity, and not so far that determinants are lost to rounding."""
+    """Return a flow in float64 that is far from the identity, with determinants that rounding does not destroy."""
     th.manual_seed(0)
     for parameter in flow.parameters():
         parameter.data.normal_(0, 0.3)
@@ -45,7 +45,7 @@ def test_determinant(name: str) -> None:
 
 @pytest.mark.parametrize("n_flows", [1, 2, 3])
 def test_determinant_of_a_trajectory(n_flows: int) -> None:
-    """Of the map of all (T + 1) d numbers."""
+    """The determinant is that of the map of all (T + 1) d numbers."""
     flow = shaken(TrajectoryFlow(n_flows, D, C, memory=5))
     z, context = points(2, T, D), points(2, T, C, seed=2)
     _, log_determinant = flow(z, context)
@@ -55,7 +55,7 @@ def test_determinant_of_a_trajectory(n_flows: int) -> None:
 
 
 def test_order() -> None:
-    """One flow's Jacobian is triangular, in time and dimensions; the other way round in the second flow."""
+    """The first flow's Jacobian is triangular in time and dimensions; the second flow reverses both orders."""
     z, context = points(1, T, D), points(1, T, C, seed=2)
     flow = shaken(TrajectoryFlow(2, D, C, memory=5))
     one, other = TrajectoryFlow(1, D, C, memory=5).double(), TrajectoryFlow(1, D, C, memory=5).double()
@@ -74,7 +74,7 @@ def test_order() -> None:
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_context_reaches_every_output(name: str) -> None:
-    """The first dimension among them, which the usual masks leave without."""
+    """This includes the first dimension, which usual masks leave without context."""
     flow = shaken(FLOWS[name]())
     matrix = jacobian(lambda c: flow(points(1, D), c)[0][0], points(1, C, seed=2))[:, 0]
     assert matrix.shape == (D, C) and bool((matrix.abs() > 1e-6).all())

@@ -1,4 +1,4 @@
-"""The Kalman filter and the smoother against the joint Gaussian of everything."""
+"""The Kalman filter and the smoother against the joint Gaussian of all states and observations."""
 
 import pytest
 import torch as th
@@ -11,7 +11,7 @@ SIZES = [(1, 1, 1), (2, 2, 1), (3, 2, 2), (2, 4, 1)]
 
 
 def joint(ssm: LinearGaussianSSM, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Mean and covariance of (z_0, ..., z_T, x_0, ..., x_T) for one sequence of controls, by the map of all noises."""
+    """Return mean and covariance of (z_0, ..., z_T, x_0, ..., x_T), for one sequence of controls."""
     length, d, o = len(u), len(ssm.a), len(ssm.c)
     n = (length + 1) * (d + o)
     mean, factor = th.zeros(n, dtype=u.dtype), th.zeros(n, n, dtype=u.dtype)

@@ -1,4 +1,4 @@
-"""DVBF's loss against an example worked by hand: bound, annealing and reward."""
+"""DVBF's loss against an example worked out by hand: bound, annealing and reward."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_annealed_bound(anneal: str, n_updates: int, temperature: float, monkeyp
 
 
 def test_error_of_the_reward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Predicted are 2, 2, 2, 2 for 1, 2, 3, 2."""
+    """The predictions are 2, 2, 2, 2 for rewards 1, 2, 3, 2."""
     without, _ = loss_of(monkeypatch, 1000, reward_weight=0.0)
     loss, parts = loss_of(monkeypatch, 1000, reward_weight=3.0)
     assert parts["reward_error"].item() == pytest.approx((1 + 0 + 1 + 0) / 4)

@@ -1,4 +1,4 @@
-"""E2C as an SB3 user meets it, at tiny sizes; and that it plans where its model says that it should."""
+"""E2C through its SB3 interface, at tiny sizes, and plans for a known model."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def parameters(of: E2C) -> list[th.Tensor]:
 
 
 def test_learn_and_act() -> None:
-    """Two rounds: random actions, then plans; all networks change, and the official environment is played."""
+    """Two rounds, of random actions and of plans: all networks change, and the model acts in the environment."""
     model = agent()
     before = parameters(model)
     model.learn(60)
@@ -63,7 +63,7 @@ def test_planners(planner: str, matrix: str) -> None:
 
 
 def test_state() -> None:
-    """What is left of the last plan is where the next begins, unless an episode starts."""
+    """Planning continues from the remainder of the last plan, unless an episode starts."""
     model = agent(policy_kwargs={"planner": "ilqr", "planner_kwargs": {"n_iterations": 1, "n_restarts": 0}})
     observation = first_observation(model)
     plan = np.full((1, 3, 2), 0.5, np.float32)
@@ -75,7 +75,7 @@ def test_state() -> None:
 
 
 def test_it_goes_where_the_model_says() -> None:
-    """With a model by hand, whose latent is the position and whose actions move it, it reaches the goal's image."""
+    """With a hand-made model whose latent is the position, the agent reaches the goal's image."""
     model = agent(env=Walk(), policy_kwargs={"z_dim": 1, "horizon": 5})
     policy = model.policy
 
@@ -104,7 +104,7 @@ def test_it_goes_where_the_model_says() -> None:
 
 @pytest.mark.parametrize("with_goal", [True, False])
 def test_save_load_and_go_on(with_goal: bool, tmp_path: Path) -> None:
-    """The same numbers as without the interruption, also for images alone and a reward that is learnt."""
+    """The results equal those of an uninterrupted training, also for single images and a learned reward."""
 
     def make() -> E2C:
         small: dict[str, Any] = {"n_collected": 20, "gradient_steps": 3, "batch_size": 4, "policy_kwargs": SMALL}
@@ -129,7 +129,7 @@ def test_save_load_and_go_on(with_goal: bool, tmp_path: Path) -> None:
 
 
 def test_distances_are_in_units_of_the_latents() -> None:
-    """A map that is twice as wide costs the same; one that is wider along one axis has that axis count more."""
+    """A rescaled latent map has the same costs; stretching one axis increases its weight."""
     model = agent(policy_kwargs={"goal_weight": 3.0, "action_weight": 0.0})
     model.learn(30)
     policy = model.policy
@@ -144,7 +144,7 @@ def test_distances_are_in_units_of_the_latents() -> None:
 
 
 def test_log(tmp_path: Path) -> None:
-    """The parts of the loss, and how many latents say anything."""
+    """The log has the terms of the loss, and the number of active latents."""
     model = agent(loss_kwargs={"consistency_weight": 1.0, "curvature_weight": 1.0})
     model.set_logger(configure(str(tmp_path), ["json"]))
     model.learn(30)
@@ -175,7 +175,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_channels_last_are_refused() -> None:
-    """SB3 puts the channels first; a policy made by hand would take rows for channels."""
+    """SB3 transposes images; a policy made directly would mistake rows for channels."""
     env = make_vec_env(Walk, 1)
     with pytest.raises(ValueError, match=r"must consist of uint8 images \(channels, height, width\)"):
         E2CPolicy(env.observation_space, env.action_space, lambda _: 1e-3)

@@ -1,4 +1,4 @@
-"""The loss by hand, and what its options mean."""
+"""The loss against values worked out by hand, and the effects of its options."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_one_step_by_hand(matrix: str) -> None:
 
 
 def test_more_steps() -> None:
-    """Without noise in the encoder, the mean over steps of what each predicted image misses."""
+    """Without noise in the encoder, the loss is the mean error of the predicted images over the steps."""
     networks, (images, actions) = model(), data(3)
     networks.encoder.layers[-1].bias.data[2:] = -100  # type: ignore[operator]
     networks.encoder.layers[-1].weight.data[2:] = 0  # type: ignore[operator]
@@ -89,7 +89,7 @@ def test_all_networks_are_trained(k: int, process_noise: float) -> None:
 
 
 def test_steps_that_flatten_the_posterior() -> None:
-    """Three matrices with a determinant near zero leave a covariance that single precision takes for singular."""
+    """Three nearly singular matrices give a covariance that is singular in single precision."""
     networks, (images, actions) = model(), data(3)
     last = networks.transition.network[-1]
     assert isinstance(last, th.nn.Linear)
@@ -113,7 +113,7 @@ def test_a_linear_transition_has_no_curvature() -> None:
 
 
 def test_consistency_does_not_depend_on_the_scale() -> None:
-    """A map that is a hundred times as small gains nothing, if the transition is scaled with it."""
+    """Scaling the map and the transition down by a hundred does not lower the loss."""
     networks, (images, actions) = model(matrix="full"), data(1, n=50)
     last = networks.transition.network[-1]
     assert isinstance(last, th.nn.Linear)
@@ -129,7 +129,7 @@ def test_consistency_does_not_depend_on_the_scale() -> None:
 
 
 def test_contrast_by_hand() -> None:
-    """-ln of the successor's share, by densities of what each image's latent is propagated to."""
+    """Minus the log-probability of the successor among the latents of the batch."""
     networks, (images, actions) = model(), data(1)
     th.manual_seed(1)
     contrast = e2c_loss(networks, images, actions, E2CLoss(contrastive_weight=1.0))[1]["contrastive"]
@@ -145,7 +145,7 @@ def test_contrast_by_hand() -> None:
 
 
 def test_all_steps_are_predicted_from_the_first_image() -> None:
-    """Consistency and contrast of three steps: the first mean is propagated on, images between are not looked at."""
+    """Consistency and contrast of three steps propagate the first mean, and ignore the images in between."""
     networks, (images, actions) = model(), data(3)
     th.manual_seed(1)
     terms = e2c_loss(networks, images, actions, E2CLoss(consistency_weight=1.0, contrastive_weight=1.0))[1]
@@ -162,7 +162,7 @@ def test_all_steps_are_predicted_from_the_first_image() -> None:
 
 
 def test_a_successor_that_nothing_foretells_pulls_nothing() -> None:
-    """The gradient of the contrast, on a latent that is far from where it was expected."""
+    """The contrastive gradient vanishes for a latent far from its prediction."""
     predicted = th.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
     for offset, pulled in ((0.3, True), (2.0, False)):
         next_state = predicted + th.tensor([[offset, 0.0], [0.0, 0.0], [0.0, 0.0]])
@@ -175,7 +175,7 @@ def test_a_successor_that_nothing_foretells_pulls_nothing() -> None:
 
 
 def test_near_things_look_alike_when_blurred() -> None:
-    """What an encoder makes of a point that moves by a pixel, relative to one that moves by six."""
+    """The change of an encoding if a point moves by one pixel, relative to six pixels."""
     images = th.zeros(3, 1, 12, 12)
     for image, column in zip(images, (2, 3, 8), strict=True):
         image[0, 5, column] = 1.0
@@ -195,7 +195,7 @@ def test_blurred_noise_keeps_its_size() -> None:
 
 
 def test_motion_by_hand() -> None:
-    """Differences of consecutive images in place of all but the newest, and a map that has no use for the rest."""
+    """All images but the newest are replaced by differences of consecutive images."""
     th.manual_seed(0)
     encoder, images = GaussianEncoder((3, 4, 4), 2, (8,), motion=5.0), th.rand(6, 3, 4, 4)
     oldest, older, newest = images.unbind(1)

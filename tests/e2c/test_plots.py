@@ -1,4 +1,4 @@
-"""What is drawn of a trained E2C."""
+"""Plots of a trained E2C model."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def test_without_a_goal_there_is_no_plan_to_it(tmp_path: Path) -> None:
 
 
 class Located(Walk):
-    """Tells three coordinates, and ends as soon as it moves."""
+    """Reports three coordinates, and ends episodes as soon as it moves."""
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         observation, _ = super().reset(seed=seed, options=options)
@@ -41,7 +41,7 @@ class Located(Walk):
 
 @pytest.mark.parametrize("with_goal", [True, False])
 def test_environment_of_ones_own(with_goal: bool, tmp_path: Path) -> None:
-    """Coordinates that have no names are numbered."""
+    """Unnamed coordinates are numbered."""
     env = Located(with_goal)
     policy = "MultiInputPolicy" if with_goal else "CnnPolicy"
     model = E2C(policy, env, device="cpu", policy_kwargs={"hidden": (8,), "transition_hidden": (8,)})
@@ -58,7 +58,7 @@ def test_plan_that_is_longer_than_the_episode() -> None:
 
 
 def test_plan_is_what_the_environment_does() -> None:
-    """Below the planned images are those of the plan's actions, from the first to the last, then the goal."""
+    """Below the planned images are those that the plan's actions lead to; the last is the goal."""
     model, env = agent(), gym.make("ardae/PlanarObstacles-v0")
     figure = plan_strip(model, env, seed=3)
     drawn = [axes.images[0].get_array() for axes in figure.axes]

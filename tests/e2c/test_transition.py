@@ -1,4 +1,4 @@
-"""The joint law of a latent and the next one, by simulation against closed forms (three standard errors)."""
+"""The joint distribution of a latent and its successor, by simulation against closed forms (three standard errors)."""
 
 import math
 
@@ -13,7 +13,7 @@ U = th.tensor([0.5], dtype=th.float64)
 
 
 def constant(matrix: str = "full", process_noise: float = 0.0) -> LocallyLinearTransition:
-    """A, B and o are the same everywhere."""
+    """Return a transition whose A, B and o are the same everywhere."""
     th.manual_seed(0)
     transition = LocallyLinearTransition(2, 1, matrix=matrix, process_noise=process_noise).double()
     last = transition.network[-1]
@@ -28,13 +28,13 @@ def check(estimate: th.Tensor, expected: th.Tensor, error: th.Tensor) -> None:
 
 
 def covariance(a: th.Tensor, b: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Of draws (n, d) each: the estimate, (d, d), and its standard error."""
+    """Return the sample covariance of draws (n, d), (d, d), and its standard error."""
     products = (a - a.mean(0)).unsqueeze(-1) * (b - b.mean(0)).unsqueeze(-2)
     return products.mean(0), products.std(0) / math.sqrt(len(a))
 
 
 def draws(kind: str, process_noise: float = 0.0, matrix: str = "full") -> tuple[th.Tensor, ...]:
-    """z, z', and the A, Σ and mean of z' of the closed forms."""
+    """Return samples of z and z', and the A, Σ and mean of z' in closed form."""
     transition = constant(matrix, process_noise)
     th.manual_seed(1)
     with th.no_grad():
@@ -50,7 +50,7 @@ def draws(kind: str, process_noise: float = 0.0, matrix: str = "full") -> tuple[
 @pytest.mark.parametrize("kind", TRANSITION_SAMPLES)
 @pytest.mark.parametrize("process_noise", [0.0, 0.5])
 def test_joint_law(kind: str, matrix: str, process_noise: float) -> None:
-    """The same marginal, mean and A Σ Aᵀ + H; the covariance with z is Σ Aᵀ for the same sample, 0 for another."""
+    """Both kinds have the same marginal; the covariance with z is Σ Aᵀ for "same" and 0 for "resample"."""
     z, next_state, a, sigma, mean = draws(kind, process_noise, matrix)
     check(next_state.mean(0), mean, next_state.std(0) / math.sqrt(N))
     noise = process_noise**2 * th.eye(2, dtype=th.float64)
@@ -62,7 +62,7 @@ def test_joint_law(kind: str, matrix: str, process_noise: float) -> None:
 
 @pytest.mark.parametrize(("kind", "spread"), [("same", 0.0), ("resample", 1.0)])
 def test_law_given_the_latent(kind: str, spread: float) -> None:
-    """Var(z' | z) is 0 for the same sample, and A Σ Aᵀ, whatever z, for another."""
+    """Var(z' | z) is 0 for "same", and A Σ Aᵀ for "resample"."""
     transition, noise = constant(), th.tensor([[0.3, -1.1]], dtype=th.float64)
     with th.no_grad():
         _, next_state, linearized = transition.transitions(
@@ -75,7 +75,7 @@ def test_law_given_the_latent(kind: str, spread: float) -> None:
 
 @pytest.mark.parametrize("kind", TRANSITION_SAMPLES)
 def test_spread_of_the_difference(kind: str) -> None:
-    """Cov(z' - z) is (A - I) Σ (A - I)ᵀ for the same sample, and A Σ Aᵀ + Σ for another."""
+    """Cov(z' - z) is (A - I) Σ (A - I)ᵀ for "same", and A Σ Aᵀ + Σ for "resample"."""
     z, next_state, a, sigma, _ = draws(kind)
     step = a - th.eye(2, dtype=th.float64)
     estimate, error = covariance(next_state - z, next_state - z)
@@ -83,7 +83,7 @@ def test_spread_of_the_difference(kind: str) -> None:
 
 
 def gradient_variance(kind: str, loss: str, a: float, std: float) -> tuple[th.Tensor, th.Tensor]:
-    """Of the loss's derivative by the mean of z, in one dimension, z' = a z + o; and its standard error."""
+    """Return the variance of a loss's derivative by the mean of z, for z' = a z + o, and its standard error."""
     transition = LocallyLinearTransition(1, 1, matrix="full").double()
     last = transition.network[-1]
     assert isinstance(last, th.nn.Linear)
@@ -102,8 +102,7 @@ def gradient_variance(kind: str, loss: str, a: float, std: float) -> tuple[th.Te
 @pytest.mark.parametrize("kind", TRANSITION_SAMPLES)
 @pytest.mark.parametrize("loss", ["residual", "separable"])
 def test_gradient_variance(kind: str, loss: str, a: float) -> None:
-    """Pushing the same sample makes gradients of losses of z' - z quieter near A = I, and those of losses of z and z'
-    apart, as in E2C, noisier."""
+    """Near A = I, "same" has less gradient variance for losses of z' - z, and more for separate losses of z and z'."""
     s2 = 0.49
     expected = {
         ("residual", "same"): 4 * s2 * (a - 1) ** 4,
@@ -118,7 +117,7 @@ def test_gradient_variance(kind: str, loss: str, a: float) -> None:
 
 
 def test_linearised_at_its_own_point() -> None:
-    """A, B and o belong to the sample, and not to the mean: z' is a function of z and u."""
+    """A, B and o are evaluated at the sample, not at the mean: z' is a function of z and u."""
     th.manual_seed(0)
     transition = LocallyLinearTransition(2, 1)
     mean, u = th.randn(50, 2), th.randn(50, 1)
@@ -130,7 +129,7 @@ def test_linearised_at_its_own_point() -> None:
 @pytest.mark.parametrize("matrix", MATRICES)
 @pytest.mark.parametrize("process_noise", [0.0, 0.3])
 def test_divergence(matrix: str, process_noise: float) -> None:
-    """That of the propagated Gaussian, from torch's own, for each kind of matrix."""
+    """The KL divergence of the propagated Gaussian equals torch's, for each kind of matrix."""
     transition = constant(matrix, process_noise)
     other_mean, other_log_std = th.tensor([[1.0, -0.5]]).double(), th.tensor([[0.2, -0.3]]).double()
     linearized = transition(MEAN[None])
@@ -146,7 +145,7 @@ def test_divergence(matrix: str, process_noise: float) -> None:
 
 
 def test_determinants() -> None:
-    """Above the least one whatever the network says, nearly as it says where that is far above, and A = I for v = 0."""
+    """They exceed the minimum for any network output, hardly change far above it, and A = I for v = 0."""
     th.manual_seed(0)
     transition = LocallyLinearTransition(4, 1).double()
     for parameter in transition.parameters():
@@ -174,7 +173,7 @@ def test_bad_arguments() -> None:
 
 @pytest.mark.parametrize("matrix", ["rank_one", "full"])
 def test_it_begins_near_where_it_is(matrix: str) -> None:
-    """Steps of an untrained transition are short beside the latents' spread."""
+    """The steps of an untrained transition are short compared with the spread of the latents."""
     th.manual_seed(0)
     z, u = th.randn(500, 3), 2 * th.rand(500, 2) - 1
     step = LocallyLinearTransition(3, 2, matrix=matrix)(z)(z, u) - z

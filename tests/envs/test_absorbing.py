@@ -1,4 +1,4 @@
-"""Episodes that go on after their end."""
+"""Episodes that continue in an absorbing state."""
 
 import gymnasium as gym
 import numpy as np
@@ -54,5 +54,5 @@ def test_an_episode_that_is_cut_off() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match="`env` must have vectors as observations, got"):
+    with pytest.raises(ValueError, match="`env` must have vector observations, got"):
         AbsorbingState(gym.make("ardae_envs:ardae/PlanarObstacles-v0"))

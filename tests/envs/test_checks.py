@@ -48,7 +48,7 @@ def test_actions(env_id: str, kind: str) -> None:
 @pytest.mark.parametrize("env_id", WITH_OPTIONS)
 def test_misspelled_options(env_id: str) -> None:
     env = gym.make(env_id).unwrapped
-    with pytest.raises(ValueError, match=r"`options` must (have no other keys than '.*'|be empty), got \['positoin'\]"):
+    with pytest.raises(ValueError, match=r"`options` must (have no keys other than '.*'|be empty), got \['positoin'\]"):
         env.reset(options={"positoin": (1.0, 1.0)})
     env.close()
 

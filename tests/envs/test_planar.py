@@ -105,7 +105,7 @@ def test_rendering() -> None:
         (lambda: PlanarObstacles(noise=-1), "`noise` must be >= 0, got -1"),
         (
             lambda: PlanarObstacles().reset(options={"goal": [0, 0]}),
-            r"`options\['goal'\]` must be two numbers, .*got \[0, 0\]",
+            r"`options\['goal'\]` must be a position clear of .*got \[0, 0\]",
         ),
         (lambda: PlanarObstacles().reset(options={"position": [20.5, 5.5]}), r"options\['position'\]"),
     ],

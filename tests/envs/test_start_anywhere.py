@@ -42,7 +42,9 @@ def test_made_anew() -> None:
 
 
 def test_others_are_refused() -> None:
-    with pytest.raises(ValueError, match="`env` must be ardae/PlanarObstacles-v0 or a pole in pixels, got"):
+    with pytest.raises(
+        ValueError, match="`env` must be ardae/PlanarObstacles-v0 or a pole environment with pixels, got"
+    ):
         StartAnywhere(gym.make("Pendulum-v1"))
     with pytest.raises(ValueError, match="`episode_steps` must be >= 1, got 0"):
         StartAnywhere(gym.make("ardae/PlanarObstacles-v0"), 0)

@@ -39,7 +39,7 @@ def test_an_episode() -> None:
 
 
 def test_left_and_right() -> None:
-    """Checked by the buttons that the game received."""
+    """Checked against the buttons that the game received."""
     from vizdoom import Button
 
     env = gym.make("ardae/TakeCover-v0")

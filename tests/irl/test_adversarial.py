@@ -304,7 +304,7 @@ def test_load_with_another_kind_of_partition(tmp_path: Path) -> None:
     """A learned ln Z is a parameter of the optimizer, which the other kinds do not have."""
     for saved, other in (("mixture", "learned"), ("learned", "sampler")):
         make(GANGCL, discriminator_kwargs={"partition": saved}).save(tmp_path / "model")
-        with pytest.raises(ValueError, match=r"must describe the networks of the saved model, .* parameter groups"):
+        with pytest.raises(ValueError, match=r"must be those of the saved model's networks, .* parameter groups"):
             GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": other})
     make(GANGCL, discriminator_kwargs={"partition": "mixture"}).save(tmp_path / "model")
     loaded = GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": "sampler"})
@@ -320,16 +320,16 @@ def test_a_cost_has_no_learned_partition() -> None:
     ("arguments", "words"),
     [
         ({"disc_interval": 0}, "`disc_interval` must be >= 1, got 0"),
-        ({"discriminator_kwargs": {"action_margin": 0.0}}, "`action_margin` must be between 0 and 1, got 0.0"),
+        ({"discriminator_kwargs": {"action_margin": 0.0}}, "`action_margin` must be > 0 and < 1, got 0.0"),
         ({"weight_decay": -1.0}, "`weight_decay` must be >= 0, got -1.0"),
         ({"discriminator_kwargs": {"n_recent": 0}}, "`n_recent` must be >= 1, got 0"),
         ({"generator": "td3"}, "`generator` must be an algorithm whose policy has a density, got TD3"),
         ({"generator": "foo"}, "`generator` must be one of .*'sac', .* got 'foo'"),
         (
             {"generator": "ppo_lstm", "policy": "MlpLstmPolicy"},
-            "`generator` must be an algorithm whose policy has no memory, got RecurrentPPO",
+            "`generator` must be an algorithm without a recurrent policy, got RecurrentPPO",
         ),
-        ({"generator": "ars"}, "`generator` must be an algorithm that learns by gradients, got ARS"),
+        ({"generator": "ars"}, "`generator` must be a gradient-based algorithm, got ARS"),
         ({"generator_kwargs": {"n_steps": 3}}, r"`generator_kwargs\['n_steps'\]` must be 1, got 3"),
         (
             {"generator_kwargs": {"action_noise": NormalActionNoise(np.zeros(1), np.ones(1))}},
@@ -377,13 +377,13 @@ def test_unusable_demonstrations_and_environments() -> None:
 @pytest.mark.parametrize("generator", ["sac", "ppo"])
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
 def test_policies_for_dictionaries(generator: str, policy: str) -> None:
-    with pytest.raises(ValueError, match=rf"`policy` must be 'MultiInputPolicy' for dictionaries .*, got '{policy}'"):
+    with pytest.raises(ValueError, match=rf"`policy` must be 'MultiInputPolicy' for dictionary .*, got '{policy}'"):
         AIRL(policy, Counting(as_dict=True), generator=generator)
 
 
 @pytest.mark.parametrize("generator", ["sac", "ppo"])
 def test_load_with_demonstrations_in_a_file(generator: str, tmp_path: Path) -> None:
-    """As ``train -i`` does: everything that made the model is given again."""
+    """As ``train -i`` does, which passes all constructor arguments again."""
     model = make(AIRL, generator).learn(20)
     model.save(tmp_path / "model")
     save_trajectories(tmp_path / "demos.npz", demonstrations(2))
@@ -509,7 +509,7 @@ def test_loaded_replay_buffers(method: type[Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["policy_kwargs", "seed", "device"])
 def test_arguments_of_the_trainer_are_not_the_generators(name: str) -> None:
-    with pytest.raises(ValueError, match=f"`generator_kwargs` must not have '{name}', which is an argument of"):
+    with pytest.raises(ValueError, match=f"`generator_kwargs` must not have '{name}', which must be passed to"):
         make(AIRL, generator_kwargs={name: {}})
 
 
@@ -521,7 +521,7 @@ def test_the_callers_dictionary_is_left_alone() -> None:
 
 
 def test_in_the_middle_of_an_episode() -> None:
-    """The step after ``set_env`` without a reset begins at the last observation."""
+    """The step after ``set_env`` without a reset continues from the last observation."""
     model = make(AIRL).learn(23)
     model.set_env(model.get_env(), force_reset=False)
     model.learn(1, reset_num_timesteps=False)

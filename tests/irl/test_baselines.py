@@ -137,7 +137,7 @@ def test_errors(method: type[Any]) -> None:
         make(method, Counting(), [])
     with pytest.raises(ValueError, match=r"`demonstrations\[0\]\.actions` must have rows of shape \(1,\), got \(\)"):
         make(method, Counting(), demonstrations(1, discrete=True))
-    with pytest.raises(TypeError, match=r"`demonstrations` must be several trajectories, .* got a Trajectory"):
+    with pytest.raises(TypeError, match=r"`demonstrations` must be a sequence of trajectories, got a Trajectory"):
         make(method, Counting(), demonstrations(1)[0])
     with pytest.raises(TypeError, match=r"`demonstrations\[1\]` must be a Trajectory, got a ndarray"):
         make(method, Counting(), [*demonstrations(1), np.zeros((3, 2))])
@@ -146,7 +146,7 @@ def test_errors(method: type[Any]) -> None:
 def test_errors_of_sqil() -> None:
     with pytest.raises(ValueError, match="`n_steps` must be 1, got 3"):
         make(SQIL, n_steps=3)
-    with pytest.raises(ValueError, match="`env` must have arrays as observations, got a dictionary"):
+    with pytest.raises(ValueError, match="`env` must have array observations, got a dictionary"):
         make(SQIL, Counting(as_dict=True), demonstrations(1, as_dict=True))
 
 

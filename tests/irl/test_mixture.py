@@ -1,4 +1,4 @@
-"""The density of what made the samples, compared with policies whose densities are known."""
+"""The density of the policies that collected the samples, compared with policies whose densities are known."""
 
 import math
 from typing import Any
@@ -55,7 +55,7 @@ def test_old_samples_leave_the_window() -> None:
 
 
 def test_neighbors_are_merged() -> None:
-    """There are few policies, which stand for all samples."""
+    """Few policies are kept, which account for all samples."""
     mixture, policy = PolicyMixture(window=100, max_policies=3), Constant()
     for value in range(8):
         mixture.add(1, random=False)

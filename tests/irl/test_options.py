@@ -1,4 +1,4 @@
-"""Options of the discriminators, as a training applies them."""
+"""Options of the discriminators during training."""
 
 import math
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_replayed_samples() -> None:
 
 
 def test_rounds_of_environments_that_do_not_divide_the_samples() -> None:
-    """Of 20 recent samples, three environments keep 18; these have to be enough for a round."""
+    """Three environments keep 18 of 20 recent samples, which must suffice for a round."""
     arguments: dict[str, Any] = {"disc_interval": 20, "discriminator_kwargs": {"n_recent": 20}}
     model = make(AIRL, env=make_vec_env(Counting, n_envs=3), demos=demonstrations(), **arguments)
     before = [parameter.detach().clone() for parameter in model.reward_net.parameters()]
@@ -136,7 +136,7 @@ def test_change_of_the_reward_in_a_round() -> None:
 
 
 def test_a_learned_partition_function_does_not_decay() -> None:
-    """Decay would draw ln Z to zero, which means something."""
+    """Weight decay would pull ln Z towards zero."""
     model = make(GANGCL, weight_decay=0.5, disc_learning_rate=0.1, discriminator_kwargs={"partition": "learned"})
     model.discriminator.partition.log_z.data.fill_(3.0)
     before = model.reward_net.network[0].weight.detach().clone()
@@ -173,7 +173,7 @@ def test_cloning_before_training(generator: str) -> None:
 def test_policies_that_cannot_clone() -> None:
     with pytest.raises(ValueError, match=r"`generator` must have a Gaussian policy .* got SACNF"):
         make(AIRL, "sac_nf").clone_demonstrations(1)
-    with pytest.raises(ValueError, match="`demonstrations` must be given to be cloned, got None"):
+    with pytest.raises(ValueError, match="`demonstrations` must be given for behavioral cloning, got None"):
         AIRL("MlpPolicy", Counting()).clone_demonstrations(1)
 
 
@@ -227,7 +227,7 @@ def test_networks_see_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", [AIRL, GAIL, GANGCL])
 def test_demonstrations_get_absorbing_states(method: type[Any], tmp_path: Path) -> None:
-    """In an environment with absorbing states, demonstrations without them go on for one step after their end."""
+    """In an environment with absorbing states, demonstrations without them are extended by one step."""
     env = AbsorbingState(Counting(ends=True))
     model = make(method, "sac", env, demonstrations(2, ends=True))
     assert [len(demo.actions) for demo in model._demos] == [4, 4]

@@ -1,4 +1,4 @@
-"""Reward networks: what holds for all, and the identities of each."""
+"""Reward networks: common properties, and the identities of each."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def test_all(observations: str, actions: str, net: type[BasicRewardNet], reward_
 
 
 def test_observations_of_double_precision() -> None:
-    """MuJoCo's are."""
+    """MuJoCo's observations are in double precision."""
     net = BasicRewardNet(spaces.Box(-3.0, 3.0, (4,), np.float64), ACTIONS["box"])
     observations, actions, after, ends = inputs(SPACES["vector"], ACTIONS["box"])
     values = net.predict(observations.astype(np.float64), actions, after.astype(np.float64), ends)
@@ -174,7 +174,7 @@ def test_learned_features_are_not_normalized() -> None:
 
 
 def test_features_of_a_dictionary_with_an_image() -> None:
-    """Each key for itself: the vector is normalized, the image is not."""
+    """Keys are treated separately: the vector is normalized, the image is not."""
     space = spaces.Dict({"camera": SPACES["image"], "joints": SPACES["vector"], "mode": SPACES["number"]})
     kwargs: dict[str, Any] = {"features_extractor_kwargs": {"cnn_output_dim": 8}}
     net = BasicRewardNet(space, ACTIONS["box"], **kwargs)

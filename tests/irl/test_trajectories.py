@@ -1,4 +1,4 @@
-"""Demonstrations: collected from models, in files, in Minari's datasets."""
+"""Demonstrations: collected from models, in files, and in Minari datasets."""
 
 import re
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(trajectory.observations, seen)
     np.testing.assert_equal(trajectory.rewards, np.arange(3.0))
     assert trajectory.terminated and trajectory.actions.tolist() == [0, 1, 0]
-    with pytest.raises(ValueError, match="`demonstrations` must be a local dataset of Minari, got 'test/other-v0'"):
+    with pytest.raises(ValueError, match="`demonstrations` must be a local Minari dataset, got 'test/other-v0'"):
         load_trajectories("minari:test/other-v0")
     check_demonstrations("minari:test/cart-v0")
     nested = minari.data_collector.EpisodeBuffer(**(vars(episode) | {"observations": {"a": {"b": seen}}}))
@@ -112,7 +112,7 @@ def test_minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     minari.create_dataset_from_buffers(
         "test/nested-v0", [nested], observation_space=spaces[0], action_space=spaces[1], author="nobody"
     )
-    with pytest.raises(ValueError, match=r"`demonstrations` must be a dataset of Minari with .* 'test/nested-v0'"):
+    with pytest.raises(ValueError, match=r"`demonstrations` must be a Minari dataset whose .* 'test/nested-v0'"):
         load_trajectories("minari:test/nested-v0")
     with pytest.raises(ValueError, match="got 'test/other-v0'"):
         check_demonstrations("minari:test/other-v0")
@@ -135,7 +135,7 @@ def test_bad_input(tmp_path: Path) -> None:
             Trajectory(*arguments)
     with pytest.raises(ValueError, match="`trajectories` must have at least one trajectory, got none"):
         save_trajectories(tmp_path / "a.npz", [])
-    with pytest.raises(ValueError, match="`trajectories` must all have rewards or all have none, got 1 of 2 with"):
+    with pytest.raises(ValueError, match=r"`trajectories` must all have rewards or all have none, got .* in 1 of 2"):
         a = Trajectory(np.zeros((2, 1)), np.zeros((1, 1)), np.zeros(1))
         save_trajectories(tmp_path / "a.npz", [a, Trajectory(a.observations, a.actions)])
     with pytest.raises(ValueError, match=r"`demonstrations` must be .* got no file .*nowhere\.npz"):
@@ -218,12 +218,12 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     given: Any
     plain, named = (Trajectory(part, np.zeros((2, 1))) for part in (np.zeros((3, 1)), {"a": np.zeros((3, 1))}))
     for given, error, words in (
-        (plain, TypeError, "`trajectories` must be several trajectories, .* got a Trajectory"),
+        (plain, TypeError, "`trajectories` must be a sequence of trajectories, got a Trajectory"),
         ([plain, "b"], TypeError, r"`trajectories\[1\]` must be a Trajectory, got a str"),
         (
             [plain, named],
             ValueError,
-            r"`trajectories\[1\]` must have observations as the first has, got observations/a",
+            r"`trajectories\[1\]` must have observations, as the first one has, got observations/a",
         ),
     ):
         with pytest.raises(error, match=words):
@@ -232,7 +232,7 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 
 
 def test_normalized_observations_are_not_recorded() -> None:
-    """They would be, of a VecNormalize that another wrapper hides."""
+    """A VecNormalize within another wrapper would lead to that."""
     hidden = VecMonitor(VecNormalize(make_vec_env("Pendulum-v1")))
-    with pytest.raises(ValueError, match=r"VecNormalize around all other wrappers, got .* VecMonitor"):
+    with pytest.raises(ValueError, match=r"VecNormalize as its outermost wrapper, got it within VecMonitor"):
         collect_demonstrations(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), hidden, 1)

@@ -1,4 +1,4 @@
-"""The gradient step that E2C and DVBF share, by hand: learning rate, bound of the gradient, random actions."""
+"""The gradient step shared by E2C and DVBF: learning rate, gradient clipping, random actions."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.dvbf.test_dvbf import agent
 
 @pytest.mark.parametrize(("max_grad_norm", "scale"), [(10.0, 1.0), (2.5, 0.5)])
 def test_step_by_hand(max_grad_norm: float, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 3 x + 4 y, whose gradient has the norm 5: as it is within the bound, or shortened to it."""
+    """The loss 3 x + 4 y has a gradient norm of 5, which is clipped if it exceeds the bound."""
     model: Any = agent(max_grad_norm=max_grad_norm, learning_rate=0.1).learn(60)
     x, y = (th.nn.Parameter(th.zeros(())) for _ in range(2))
     monkeypatch.setattr(model.policy, "parameters", lambda: iter([x, y]))
@@ -37,7 +37,7 @@ def test_step_by_hand(max_grad_norm: float, scale: float, monkeypatch: pytest.Mo
     ],
 )
 def test_learning_rate_schedule(total: int, expected: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three gradient steps follow each 60 steps: their rates are those of the steps of the round, never zero."""
+    """Three gradient steps follow each 60 steps: their rates are those of the round's steps, never zero."""
     model: Any = agent(learning_rate=lambda progress: 0.01 * progress)
     loss, rates = model._loss, []
 
@@ -51,7 +51,7 @@ def test_learning_rate_schedule(total: int, expected: list[float], monkeypatch: 
 
 
 def test_round_of_several_environments(tmp_path: Path) -> None:
-    """A round has 60 steps of all environments together, also after loading with another number of them."""
+    """A round has 60 steps over all environments, also after loading with another number of them."""
     model = agent(make_vec_env("Pendulum-v1", 4, seed=0)).learn(60)
     assert (model.num_timesteps, model._n_updates) == (60, 3)
     model.save(tmp_path / "model")
@@ -74,7 +74,7 @@ def test_fractions_of_counts_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("random_share", [0.0, 1.0])
 def test_share_of_random_actions(random_share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the first round, plans are taken in their share; what the plan is told is what was done."""
+    """After the first round, plans are taken in the given share; the planner's state has the taken actions."""
     model: Any = agent(random_share=random_share).learn(60)
     planned, state = model.policy.predict(model._last_obs, None, None)
     monkeypatch.setattr(model.policy, "predict", lambda *_: (planned, state))
@@ -85,7 +85,7 @@ def test_share_of_random_actions(random_share: float, monkeypatch: pytest.Monkey
 
 
 def test_plans_are_told_where_episodes_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that plans and the window of observations go on within an episode."""
+    """Plans and windows of observations then continue only within an episode."""
     model: Any = agent().learn(60)
     predict, starts = model.policy.predict, []
 

@@ -1,4 +1,4 @@
-"""Sequences from SB3's buffers: whole, in order, and each action beside the change that it caused."""
+"""Sequences from SB3's buffers: complete, in order, with actions aligned to the transitions that they cause."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def collected(n: int, buffer_size: int = 1000, with_goal: bool = True, n_envs: i
 @pytest.mark.parametrize("buffer_size", [1000, 40], ids=["all", "a full buffer"])
 @pytest.mark.parametrize("length", [1, 3, LIMIT])
 def test_alignment(length: int, buffer_size: int) -> None:
-    """Action t and reward t belong to the change from image t to image t + 1: it fails for any shift."""
+    """Action t and reward t belong to the transition from image t to t + 1; any shift would fail."""
     buffer = collected(200, buffer_size)
     sampler = SequenceSampler(buffer, length, "observation")
     batch = sampler.sample(500, np.random.default_rng(0))
@@ -42,7 +42,7 @@ def test_alignment(length: int, buffer_size: int) -> None:
 
 
 def test_every_place_is_drawn() -> None:
-    """Also the last image of an episode, which is not the first of the next one."""
+    """This includes the last image of an episode, which is not the first of the next one."""
     sampler = SequenceSampler(collected(100), 2, "observation")
     batch = sampler.sample(2000, np.random.default_rng(0))
     last = batch.observations[:, -1, 0, 0, 1].unique().tolist()
@@ -80,7 +80,7 @@ def test_a_second_training_begins_another_episode() -> None:
 
 
 def test_normalized_environments() -> None:
-    """The model is fitted to what the policy sees, not to what the environment gave."""
+    """The model is fitted to normalized observations, as the policy receives them."""
     env = VecNormalize(make_vec_env("Pendulum-v1", 1, seed=0))
     agent = SAC("MlpPolicy", env, learning_starts=1000, policy_kwargs={"net_arch": [4]}, seed=0, device="cpu")
     agent.learn(60)

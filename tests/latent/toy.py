@@ -1,4 +1,4 @@
-"""A toy environment whose images say where it is."""
+"""A toy environment whose images show its position."""
 
 from typing import Any
 

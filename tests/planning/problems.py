@@ -1,4 +1,4 @@
-"""Problems whose best plans are known."""
+"""Planning problems with known optimal plans."""
 
 import torch as th
 
@@ -34,7 +34,7 @@ class Linear:
 
 
 class Pendulum:
-    """Swing-up of Gymnasium's pendulum, of (θ, dθ/dt), with half as much torque again."""
+    """Swing-up of Gymnasium's pendulum with states (θ, dθ/dt), and 1.5 times its torque."""
 
     low, high = th.tensor([-3.0], dtype=th.float64), th.tensor([3.0], dtype=th.float64)
 

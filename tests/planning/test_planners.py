@@ -1,4 +1,4 @@
-"""LQR against linear algebra, iLQR against LQR, sampling against both."""
+"""LQR against linear algebra, iLQR against LQR, sampling planners against both."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ T = 6
 
 
 def best_actions(problem: Linear, start: th.Tensor) -> th.Tensor:
-    """All at once: costs are quadratic in the actions (T, m), so their gradient at zero and their Hessian say where."""
+    """Return the optimal actions (T, m) by one Newton step, because the costs are quadratic in them."""
 
     def total(flat: th.Tensor) -> th.Tensor:
         return rollout(problem, start[None], flat.view(1, T, -1))[1][0]
@@ -61,7 +61,7 @@ def test_lqr_is_the_solution_of_all_steps_at_once() -> None:
 
 
 def test_lqr_of_a_long_horizon_is_riccatis() -> None:
-    """Far from the end, the gain is that of the algebraic Riccati equation (scipy's solution of it)."""
+    """Far from the end, the gain is that of the algebraic Riccati equation (by scipy)."""
     problem, length = Linear(seed=2), 200
     a, b, q, r = (x.expand(1, length, *x.shape) for x in (problem.a, problem.b, problem.q_matrix, problem.r_matrix))
     gains = finite_horizon_lqr(a, b, q, r, problem.p_matrix[None])
@@ -72,7 +72,7 @@ def test_lqr_of_a_long_horizon_is_riccatis() -> None:
 
 
 def test_lqr_without_a_least_value() -> None:
-    """Told apart from the problems beside it, which are solved."""
+    """An unbounded problem is marked as failed, and others in the batch are solved."""
     problem, other = Linear(), Linear()
     other.r_matrix = -100 * th.eye(2, dtype=th.float64)
     one, bad = gains_of(problem), gains_of(other)
@@ -100,7 +100,7 @@ PLANNERS: list[Planner] = [
 
 @pytest.mark.parametrize("planner", PLANNERS, ids=["ilqr", "ilqr restarted", "cem", "mppi"])
 def test_bounded_actions(planner: Planner) -> None:
-    """Near the best of a convex problem with bounds that matter, which a projected gradient method finds."""
+    """The plan is close to the optimum of a bounded convex problem, found by projected gradient descent."""
     problem, x = Linear(bound=0.4), starts(3)
     best = th.zeros(3, T, 2, dtype=th.float64, requires_grad=True)
     for _ in range(3000):
@@ -124,7 +124,7 @@ def test_bounded_actions(planner: Planner) -> None:
     ids=["ilqr", "cem"],
 )
 def test_swing_up(planner: Planner) -> None:
-    """From hanging down, where the torque is too weak to go up at once; planned again at the end, it stays there."""
+    """It swings up with a torque that is too weak to do so directly; replanned at the top, it stays there."""
     problem, start = Pendulum(), th.tensor([[th.pi, 0.0], [2.8, 0.0]], dtype=th.float64)
     generator = th.Generator().manual_seed(1)
     plan = planner.plan(problem, start, generator=generator)
@@ -156,7 +156,7 @@ def swings() -> th.Tensor:
 
 
 def test_mppi_leaves_infinite_costs_out() -> None:
-    """The weights are those without these samples; if no cost is finite, all samples count alike."""
+    """Samples with infinite costs have no weight; if all are infinite, weights are equal."""
     planner, samples = MPPI(1, n_samples=8), th.linspace(0, 1, 8).view(1, 8, 1, 1)
     costs = 1000 + (samples - 0.5).square().view(1, 8)
     costs[0, 3] = th.inf
@@ -169,7 +169,7 @@ def test_mppi_leaves_infinite_costs_out() -> None:
 
 
 class Walled:
-    """Actions above -0.2 cost infinitely much; the best one is -0.5."""
+    """Actions above -0.2 have an infinite cost; the best one is -0.5."""
 
     low, high = th.tensor([-1.0]), th.tensor([1.0])
 
@@ -186,13 +186,13 @@ class Walled:
 
 @pytest.mark.parametrize("planner", [CEM(1, 64, 20, n_elites=8), MPPI(1, 64, 20)], ids=["cem", "mppi"])
 def test_several_infinite_costs(planner: Planner) -> None:
-    """They are no reason for NaN in the samples that follow."""
+    """They do not lead to NaN in later samples."""
     plan = planner.plan(Walled(), th.zeros(2, 1), generator=th.Generator().manual_seed(0))
     th.testing.assert_close(plan.actions, th.full((2, 1, 1), -0.5), atol=0.02, rtol=0)
 
 
 def test_ilqr_improves_where_costs_are_not_convex() -> None:
-    """The default number of iterations is spent on iterations, not on regularization; none gives up."""
+    """Iterations are not wasted on raising the regularization, and all rows improve."""
     problem, start = Pendulum(), swings()
     nothing = rollout(problem, start, th.zeros(24, 30, 1, dtype=th.float64))[1]
     plan = ILQR(30).plan(problem, start)
@@ -233,7 +233,7 @@ def test_states_of_another_type_than_the_bounds(planner: Planner) -> None:
 
 
 def test_bounds_in_the_backward_pass() -> None:
-    """The minimum of a bounded convex problem: no slope inside of the bounds, and none that leads back from one."""
+    """At the minimum of a bounded convex problem, no feasible direction decreases the cost."""
     problem, x = Linear(bound=0.4), starts(3)
     plan = ILQR(T, n_iterations=20, tolerance=1e-10).plan(problem, x)
     assert plan.converged is not None and bool(plan.converged.all())
@@ -258,7 +258,7 @@ class Vertical(Linear):
 def test_plans_that_stay_as_they_were_warn() -> None:
     problem = Vertical(bound=0.1)
     warm = th.full((2, T, 2), 1e-9, dtype=th.float64)
-    with pytest.warns(RuntimeWarning, match="iLQR has left plans as they were"):
+    with pytest.warns(RuntimeWarning, match="iLQR returned initial plans"):
         plan = ILQR(T, n_iterations=1).plan(problem, starts(2), warm)
     assert plan.converged is not None and not plan.converged.any()
 
@@ -274,7 +274,7 @@ class NotNumbers(Linear):
 def test_costs_that_are_no_numbers_are_refused(planner: Planner) -> None:
     x = starts(2)
     x[1, 0] = 100.0
-    with pytest.raises(ValueError, match=r"`problem` must have costs that are numbers, got NaN .* rows \[1\]"):
+    with pytest.raises(ValueError, match=r"`problem` must have costs that are not NaN, got NaN .* rows \[1\]"):
         planner.plan(NotNumbers(), x)
 
 

@@ -1,4 +1,4 @@
-"""What the pendulum leaves to a model: the planner with the true state and dynamics, and the goal cost of E2C."""
+"""An upper limit for learned models: the planner with the true state and dynamics, and E2C's goal cost."""
 
 import math
 
@@ -17,7 +17,7 @@ FASTEST = 3 * math.pi
 
 
 def next_state(state: th.Tensor, action: th.Tensor) -> th.Tensor:
-    """Of (sin θ, cos θ, speed), (n, 3), with a torque of 0.65, by Runge and Kutta's method."""
+    """Return the next (sin θ, cos θ, speed), (n, 3), with a torque of 0.65, by a Runge-Kutta method."""
     angle, speed = th.atan2(state[:, 0], state[:, 1]), SPEED * state[:, 2]
 
     def slope(angle: th.Tensor, speed: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
@@ -41,7 +41,7 @@ def as_row(state: NDArray[np.float64]) -> th.Tensor:
 
 @pytest.mark.slow
 def test_ten_steps_ahead_are_enough_for_the_swing_up() -> None:
-    """In the official environment it is upright after a fifth of the steps, and stays."""
+    """It is upright after a fifth of the steps, and stays there."""
     env = gym.make("ardae/PendulumPixels-v0", size=8)
     problem, planner = GoalProblem(next_state, 1, 2.0, 0.01), ILQR(10, n_iterations=4, n_restarts=6)
     goal, generator, warm = as_row(np.zeros(2)), th.Generator().manual_seed(0), None

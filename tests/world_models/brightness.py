@@ -1,4 +1,4 @@
-"""A toy environment of frames that are grey all over."""
+"""A toy environment with uniformly gray frames."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 
 class Brightness(gym.Env[Any, Any]):
-    """Frames of one grey each, which the action moves; as bright as possible is best. Five steps."""
+    """Frames of one gray level, which the action changes; the brighter, the better. Episodes have five steps."""
 
     observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)
     action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)

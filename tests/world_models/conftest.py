@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stores wait until the disk has what they write, in case of a power failure; tests need not."""
+    """Do not wait for the disk, which stores do only in case of a power failure."""
     monkeypatch.setattr(os, "fsync", lambda file: None)

@@ -1,4 +1,4 @@
-"""A toy environment whose frames say where they belong, and what the vision model of the tests makes of them."""
+"""A toy environment whose frames identify their step and episode, and a vision model for its frames."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ LIMIT = 12
 
 
 def reward(step: Any, action: Any) -> Any:
-    """Of an action (..., 2) at a frame that says ``step``."""
+    """Return the reward of an action (..., 2) at the frame of a step."""
     return 10 * step + action[..., 0] + 3 * action[..., 1]
 
 
@@ -27,7 +27,7 @@ def dies(step: Any, action: Any) -> Any:
 
 
 class Counting(gym.Env[Any, Any]):
-    """Frames of the number of the step and the seed, in the first and second color channel; truncated after 12 steps.
+    """Frames show the step and the seed, in the first and second color channel; episodes have 12 steps.
 
     Discrete actions -1, 0, 1 mean (action, 0).
     """
@@ -56,7 +56,7 @@ class Counting(gym.Env[Any, Any]):
 
 
 def store_of(folder: Path, n_episodes: int, discrete: bool = False, **arguments: Any) -> FrameStore:
-    """Of random episodes, some of them terminated and some cut off."""
+    """Return a store of random episodes, some of them terminated and some truncated."""
     make_env = partial(Counting, discrete)
     space = DISCRETE if discrete else BOX
     store = FrameStore(folder, SHAPE, space, "none", shard_megabytes=0.005)
@@ -65,11 +65,11 @@ def store_of(folder: Path, n_episodes: int, discrete: bool = False, **arguments:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All that a folder holds."""
+    """Return the contents of all files in a folder."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def see(frames: Any) -> tuple[Any, Any]:
-    """Posteriors (n, 2) that are nearly certain of step and seed."""
+    """Return posteriors (n, 2) that are nearly certain of step and seed."""
     mean = frames[:, 0, 0, :2].astype(np.float32)
     return mean, np.full_like(mean, -12)

@@ -14,7 +14,7 @@ FAILS, NOT_FINITE, EXITS = 1e6, 2e6, 3e6  # first parameters with which the poli
 
 
 class Drift(gym.Env[np.ndarray, np.ndarray]):
-    """A point pushed by actions and by noise, in episodes of 3 to 12 steps; the seed decides all but the actions."""
+    """A point moved by actions and noise, in episodes of 3 to 12 steps; noise and length depend on the seed."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (3,))
     action_space = spaces.Box(-1, 1, (2,))
@@ -40,7 +40,7 @@ class Drift(gym.Env[np.ndarray, np.ndarray]):
 
 
 class LinearPolicy:
-    """tanh of a linear function; row by row, so that the result has the same bits in a batch of any size."""
+    """tanh of a linear function, computed row by row, so that results do not depend on the size of the batch."""
 
     def __init__(self, n_inputs: int = 3, n_outputs: int = 2, gain: float = 1.0) -> None:
         self.n_inputs, self.n_outputs, self.gain = n_inputs, n_outputs, gain
@@ -62,7 +62,7 @@ class LinearPolicy:
 
 
 class RecurrentPolicy(LinearPolicy):
-    """Acts on the sum of all observations of the episode, and counts its steps: state in an array and a tensor."""
+    """Acts on the sum of all observations of the episode, and counts its steps; its state is an array and a tensor."""
 
     def act(self, parameters: Any, observations: Any, state: Any, episode_start: Any) -> tuple[Any, Any]:
         n = len(observations)

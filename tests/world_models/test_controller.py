@@ -1,4 +1,4 @@
-"""Controllers with a parameter vector for each row."""
+"""Controllers with a separate parameter vector for each row."""
 
 import pytest
 import torch as th
@@ -41,7 +41,7 @@ def test_bad_arguments() -> None:
 
 
 def test_initial_parameters() -> None:
-    """Outputs of a few tenths for features of unit variance, no biases."""
+    """Outputs are a few tenths for features of unit variance; biases are zero."""
     controller = Controller(400, 3, (50,))
     parameters = controller.initial_parameters(generator=th.Generator().manual_seed(0))
     assert parameters.shape == (controller.n_parameters,)

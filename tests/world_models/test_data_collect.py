@@ -1,4 +1,4 @@
-"""Collection: real transitions only, and the same store however it came about."""
+"""Collection: all transitions are real, and the store does not depend on how it was filled."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from tests.world_models.counting import BOX, DISCRETE, LIMIT, SHAPE, Counting, d
 @pytest.mark.parametrize("discrete", [False, True])
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_transitions(n_envs: int, discrete: bool, tmp_path: Path) -> None:
-    """Row t is (frame t, action t, reward t, frame t + 1), up to the last frame; seeds in order; ends as they were."""
+    """Row t is (frame t, action t, reward t, frame t + 1); seeds are in order, ends are recorded."""
     store = store_of(tmp_path, 20, discrete, n_envs=n_envs, seed=30)
     assert len(store) == 20 and len(set(store.lengths)) > 3
     for number, episode in enumerate(store):
@@ -45,7 +45,7 @@ def test_transitions(n_envs: int, discrete: bool, tmp_path: Path) -> None:
 
 
 def interrupted(folder: Path, after: int, n_envs: int) -> None:
-    """A collection of 15 episodes that is killed after some steps."""
+    """Run a collection of 15 episodes that is killed after some steps."""
 
     class Killed(Exception):
         pass
@@ -62,7 +62,7 @@ def interrupted(folder: Path, after: int, n_envs: int) -> None:
 
 
 def test_one_store_on_all_ways(tmp_path: Path) -> None:
-    """Whatever the number of environments and however often interrupted; and not if the seed is another."""
+    """The store does not depend on the number of environments and on interruptions, but on the seed."""
     whole = files(store_of(tmp_path / "whole", 15).folder)
     assert files(store_of(tmp_path / "four", 15, n_envs=4).folder) == whole
     for after, n_envs in ((5, 1), (20, 3), (20, 1), (15, 2)):
@@ -74,7 +74,7 @@ def test_one_store_on_all_ways(tmp_path: Path) -> None:
 
 
 def test_processes(tmp_path: Path) -> None:
-    """They play the same episodes in the same order, and what goes wrong in them is raised here."""
+    """They play the same episodes in the same order, and their errors are raised here."""
     whole = files(store_of(tmp_path / "whole", 15).folder)
     store, lengths = store_of(tmp_path / "two", 0), list[int]()
 
@@ -91,7 +91,7 @@ def test_processes(tmp_path: Path) -> None:
 
 
 class BlindLater(StickyRandom):
-    """From seed 12 on, which the frames show."""
+    """Fails from seed 12 on, which the frames show."""
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         action, state = super().predict(observation, *args, **kwargs)
@@ -126,7 +126,7 @@ class Counts:
 
 
 def test_a_recurrent_policy_acts_on_all_at_once(tmp_path: Path) -> None:
-    """Its state begins anew with each episode, in that environment alone; the batch keeps its size."""
+    """Its state is reset with each episode, for that environment alone; the batch size is constant."""
     policy = Counts()
     store = FrameStore(tmp_path, SHAPE, BOX, "none")
     n_steps = collect(store, Counting, policy, n_episodes=8, n_envs=3, policy_name="mine", deterministic=True)
@@ -138,7 +138,7 @@ def test_a_recurrent_policy_acts_on_all_at_once(tmp_path: Path) -> None:
 
 
 def test_a_mixture_is_reseeded_with_all_it_mixes(tmp_path: Path) -> None:
-    """And the policy that was given is left as it was."""
+    """The given policy itself does not change."""
     stores = []
     for name, n_envs in (("a", 1), ("b", 4)):
         policy = Mixture([StickyRandom(BOX, seed=0), Counts(), RandomWeights(BOX, seed=0)], seed=0)
@@ -153,7 +153,7 @@ def test_a_mixture_is_reseeded_with_all_it_mixes(tmp_path: Path) -> None:
 
 
 def test_steps_asked_for(tmp_path: Path) -> None:
-    """Whole episodes until there are as many steps, the same for any number of environments; then nothing more."""
+    """Whole episodes are played until there are as many steps, for any number of environments; then nothing more."""
     folders = []
     for n_envs in (1, 3):
         store = store_of(tmp_path / str(n_envs), 2)
@@ -168,7 +168,7 @@ def test_steps_asked_for(tmp_path: Path) -> None:
 
 
 def test_stops(tmp_path: Path) -> None:
-    """When the store is full, and when the caller says so."""
+    """It stops when the store is full, and when the callback returns False."""
     store = FrameStore(tmp_path / "full", SHAPE, BOX, "none", max_gigabytes=2e-6)
     collect(store, Counting, StickyRandom(BOX), n_episodes=1000, n_envs=2)
     assert store.full and 1 < len(store) < 20
@@ -186,7 +186,7 @@ def test_stops(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_processes_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They ignore it, from their beginning on; the parent ends them."""
+    """The processes ignore it from the start; the parent ends them."""
     played = play_in_processes(1, Counting, StickyRandom(BOX, seed=0), seeds=[5, 6])
 
     def interrupted(process: Any) -> None:
@@ -199,7 +199,7 @@ def test_ctrl_c_while_processes_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_preprocess_sees_the_batch(tmp_path: Path) -> None:
-    """All environments at once; the policy sees what was there before."""
+    """It receives the frames of all environments at once; the policy receives the original ones."""
     sizes: list[int] = []
 
     def small(frames: np.ndarray) -> np.ndarray:
@@ -239,7 +239,7 @@ class Signals(Counting):
         ({"make_env": Signals}, r"`observation_space` must be a uint8 Box .*, got Box\(-1.0, 1.0, \(4,\), float32\)"),
         (
             {"make_env": partial(Counting, True)},
-            r"the store's actions, {'shape': \[2\]}, got {'n': 3, 'start': -1}",
+            r"the store's action space, {'shape': \[2\]}, got {'n': 3, 'start': -1}",
         ),
         ({"preprocess": crop_bar}, "`rows` must be between 0 and 3, got 12"),
         (
@@ -258,14 +258,14 @@ def test_bad_arguments(arguments: dict[str, Any], message: str, tmp_path: Path) 
 
 
 def test_other_actions_than_the_environments(tmp_path: Path) -> None:
-    """A policy for another action space gives what the store refuses."""
+    """A policy for another action space returns actions that the store refuses."""
     store = FrameStore(tmp_path, SHAPE, BOX, "none")
     with pytest.raises(ValueError, match=r"`actions` must be float32 of shape \(\d+, 2\), got float32"):
         collect(store, Counting, StickyRandom(spaces.Box(-1, 1, (3,))), n_episodes=1)
 
 
 def test_environments_are_closed(tmp_path: Path) -> None:
-    """At the end, and when something fails."""
+    """They are closed at the end, and after errors."""
     closed: list[bool] = []
 
     class Watched(Counting):
@@ -281,7 +281,7 @@ def test_environments_are_closed(tmp_path: Path) -> None:
 
 
 def test_play_gives_episodes_in_the_order_of_their_seeds() -> None:
-    """Although the first takes the longest; and one that is asked for too few begins no more than it can play."""
+    """The first episode is the longest. If few episodes are requested, no others are started."""
     seeds = iter([3, 1, 2, 5, 4])
     played = play([Counting(True), Counting(True)], StickyRandom(DISCRETE), seeds)
     assert [next(played).seed for _ in range(3)] == [3, 1, 2]
@@ -295,7 +295,7 @@ def _small_image(frames: np.ndarray) -> np.ndarray:
 
 
 def test_car_racing(tmp_path: Path) -> None:
-    """Frames are those of the environment, and the start is kept."""
+    """Frames are those of the environment, and the start tile is recorded."""
 
     def make(name: str = "RandomStart") -> gym.Env[Any, Any]:
         return gym.make(f"ardae_envs:ardae/CarRacing{name}-v0", max_episode_steps=4)

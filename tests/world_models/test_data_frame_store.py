@@ -1,4 +1,4 @@
-"""Frames on disk: what was written is read, whatever happens; refusals; splits and samples."""
+"""Frames on disk: what was written is read after interruptions; refused folders; splits and samples."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.world_models.counting import BOX, SHAPE, files
 
 
 def episode(number: int, length: int | None = None) -> Episode:
-    """Frames that say (step, episode), of a length that differs from episode to episode."""
+    """Return an episode whose frames show (step, episode), with a length that depends on the episode."""
     length = 3 + number % 4 if length is None else length
     rng = np.random.default_rng(number)
     frames = np.zeros((length + 1, *SHAPE), np.uint8)
@@ -52,7 +52,7 @@ def assert_holds(store: FrameStore, n: int) -> None:
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    """At once and after re-opening, over several shards of bounded size, as views of the files."""
+    """Episodes are read at once and after reopening, from several shards of bounded size, as views of the files."""
     store = filled(tmp_path / "new" / "store", 20)
     assert_holds(store, 20)
     sizes = [len(content) for name, content in files(store.folder).items() if "frames" in name]
@@ -77,7 +77,7 @@ def test_a_view_outlives_what_is_appended(tmp_path: Path) -> None:
 
 
 def test_an_index_stays_small(tmp_path: Path) -> None:
-    """Also of short episodes, of which a great many would fit."""
+    """The number of episodes per shard is limited, also for short ones."""
     store = opened(tmp_path, shard_megabytes=1000)
     for number in range(MAX_EPISODES + 2):
         store.append(episode(number % 7, 1))
@@ -89,7 +89,7 @@ def test_an_index_stays_small(tmp_path: Path) -> None:
 def test_a_kill_at_any_moment_costs_one_episode_at_most(
     n: int, n_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before each of the steps in which an episode is written."""
+    """Kill the process before each of the steps in which an episode is written."""
     reference = files(filled(tmp_path / "whole", 9).folder)
     steps = 0
     killed_at: list[str] = []
@@ -129,7 +129,7 @@ def test_a_kill_at_any_moment_costs_one_episode_at_most(
 
 @pytest.mark.parametrize("suffix", ["frames", "actions", "rewards"])
 def test_half_of_an_episode_is_overwritten(suffix: str, tmp_path: Path) -> None:
-    """Behind the last episode of a shard, and in a shard that has no index yet."""
+    """This holds after the last episode of a shard, and in a shard without an index."""
     reference = files(filled(tmp_path / "whole", 9).folder)
     store = filled(tmp_path / "cut", 5)
     number = sum(name.endswith("json") for name in files(store.folder)) - 1  # one of them is the header
@@ -147,7 +147,7 @@ def test_a_store_that_never_got_its_header_is_new(tmp_path: Path) -> None:
 
 
 def test_damage_is_refused(tmp_path: Path) -> None:
-    """What no kill can do: a part of what the index accounts for is gone."""
+    """Unlike a kill, it removes data that the index refers to."""
     store = filled(tmp_path, 9)
     path = store.folder / "00001.actions"
     os.truncate(path, path.stat().st_size - 1)
@@ -159,7 +159,7 @@ def test_damage_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_that_append(tmp_path: Path) -> None:
-    """The second to do so is refused, and destroys nothing."""
+    """The second process to append is refused, and destroys nothing."""
     for before in (2, 3):  # so that the next one goes into the last shard, or a new one
         folder = tmp_path / str(before)
         mine, other = filled(folder, before), opened(folder)
@@ -186,17 +186,17 @@ def test_full(tmp_path: Path) -> None:
     [
         (
             {"frame_shape": (8, 8, 3)},
-            r"`frame_shape` must be \[4, 4, 3\], with which .*store was made",
+            r"`frame_shape` must be \[4, 4, 3\], as recorded in .*store",
         ),
         (
             {"action_space": spaces.Box(-1, 1, (3,))},
-            r"`action_space` must be {'shape': \[2\]}, with .*, got {'shape': \[3\]}",
+            r"`action_space` must be {'shape': \[2\]}, as recorded in .*, got {'shape': \[3\]}",
         ),
         (
             {"action_space": spaces.Discrete(2)},
-            r"`action_space` must be {'shape': \[2\]}, with .*, got {'n': 2, 'start': 0}",
+            r"`action_space` must be {'shape': \[2\]}, as recorded in .*, got {'n': 2, 'start': 0}",
         ),
-        ({"preprocessing": "crop"}, "`preprocessing` must be 'none', with .*, got 'crop'"),
+        ({"preprocessing": "crop"}, "`preprocessing` must be 'none', as recorded in .*, got 'crop'"),
     ],
 )
 def test_a_folder_of_other_frames_is_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         FrameStore(tmp_path / "missing")
     assert not (tmp_path / "missing").exists()
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"`folder` must be empty, .* which has other files"):
+    with pytest.raises(ValueError, match=r"`folder` must be empty or .* which has other files"):
         opened(tmp_path)
 
 
@@ -242,7 +242,7 @@ GOOD = episode(0)
     ],
 )
 def test_bad_episodes(bad: Episode, message: str, tmp_path: Path) -> None:
-    """Nothing of them is written."""
+    """They are refused before anything is written."""
     store = filled(tmp_path, 2)
     before = files(tmp_path)
     with pytest.raises(ValueError, match=message):
@@ -252,7 +252,7 @@ def test_bad_episodes(bad: Episode, message: str, tmp_path: Path) -> None:
 
 
 def test_split(tmp_path: Path) -> None:
-    """By episodes, of the share given, not changed by what is appended; other seeds, other splits."""
+    """Episodes are split with the given share, independently of later ones; other seeds give other splits."""
     store = opened(tmp_path, shard_megabytes=10)
     for _ in range(150):
         store.append(GOOD)
@@ -269,13 +269,13 @@ def test_split(tmp_path: Path) -> None:
 
 
 def seen(frames: np.ndarray) -> np.ndarray:
-    """Which (episode, step) frames are, as one number each."""
+    """Return (episode, step) of frames, as one number each."""
     return frames[:, 0, 0, 1].astype(int) * 100 + frames[:, 0, 0, 0]
 
 
 @pytest.mark.parametrize("last_frames", [True, False])
 def test_sampling_is_uniform(last_frames: bool, tmp_path: Path) -> None:
-    """Over the frames, whatever the episodes' lengths: chi-square within four standard deviations."""
+    """Sampling is uniform over frames, not over episodes: chi-square within four standard deviations."""
     store, chosen = filled(tmp_path, 12), [1, 2, 6, 11]
     possible = {100 * k + t for k in chosen for t in range(3 + k % 4 + int(last_frames))}
     frames = store.sample_frames(np.random.default_rng(0), 20_000, chosen, last_frames=last_frames)
@@ -287,7 +287,7 @@ def test_sampling_is_uniform(last_frames: bool, tmp_path: Path) -> None:
 
 
 def test_sampling_leaves_out(tmp_path: Path) -> None:
-    """What ``keep`` does not keep, and then the episodes of which nothing is left."""
+    """Frames that ``keep`` excludes are not sampled, nor are episodes without any other frame."""
     store = filled(tmp_path, 6)
     rng = np.random.default_rng(0)
     odd = store.sample_frames(rng, 2000, keep=lambda steps: steps % 2 == 1)
@@ -317,10 +317,10 @@ def test_sampling_leaves_out(tmp_path: Path) -> None:
         (lambda store: store.sample_frames(np.random.default_rng(0), 0), "`n` must be >= 1, got 0"),
         (
             lambda store: store.sample_frames(np.random.default_rng(0), 2, keep=after_zoom),
-            "`keep` must leave a frame of the episodes",
+            "`keep` must keep at least one frame",
         ),
         (lambda store: store.split(1.0), "`validation_share` must be >= 0 and < 1, got 1.0"),
-        (lambda store: store.files.gather("actions", np.array([0]), np.array([3])), "`steps` must be rows of"),
+        (lambda store: store.files.gather("actions", np.array([0]), np.array([3])), "`steps` must be row numbers of"),
         (lambda store: opened(store.folder, max_gigabytes=0), "`max_gigabytes` must be positive, got 0"),
         (lambda store: opened(store.folder, shard_megabytes=0), "`shard_megabytes` must be positive, got 0"),
         (

@@ -1,4 +1,4 @@
-"""Posteriors on disk: of the right frames and the right model, and resumed."""
+"""Posteriors on disk: they belong to the right frames and vision model, and encoding is resumed."""
 
 import warnings
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> FrameStore:
 
 @pytest.mark.parametrize("batch_size", [1, 5, 1000])
 def test_encode(batch_size: int, store: FrameStore, tmp_path: Path) -> None:
-    """A posterior for each frame of each episode, the last included, in batches of the size given."""
+    """There is a posterior for each frame of each episode, including the last; batches have the given size."""
     sizes = []
 
     def measured(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +42,7 @@ def test_encode(batch_size: int, store: FrameStore, tmp_path: Path) -> None:
 
 
 def test_interrupted_and_appended_to(store: FrameStore, tmp_path: Path) -> None:
-    """Only what is missing is encoded, and the result is that of doing it at once."""
+    """Only missing episodes are encoded, and the result equals that of one call."""
     calls = 0
 
     def fails(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,9 +83,9 @@ def short(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s, to: encode(s, see, to, "def"), "`fingerprint` must be 'abc', with which .* was made, got 'def'"),
+        (lambda s, to: encode(s, see, to, "def"), "`fingerprint` must be 'abc', as recorded in .*, got 'def'"),
         (lambda s, to: LatentStore(to, fingerprint="def"), "`fingerprint` must be 'abc', .*, got 'def'"),
-        (lambda s, to: encode(s, wide, to, "abc"), "`z_dim` must be 2, with which .*, got 5"),
+        (lambda s, to: encode(s, wide, to, "abc"), "`z_dim` must be 2, as recorded in .*, got 5"),
         (lambda s, to: LatentStore(to.parent / "new"), "`fingerprint`, `z_dim` must be given for a new folder"),
         (lambda s, to: LatentStore(s.folder, 2, "abc"), "`content` must be 'frames', .*, got 'latents'"),
         (lambda s, to: FrameStore(to), "`content` must be 'latents', .*, got 'frames'"),
@@ -111,7 +111,7 @@ def test_another_stores_latents(store: FrameStore, tmp_path: Path) -> None:
 
 
 def test_fingerprint() -> None:
-    """Of every parameter, buffer, name, shape, type and the preprocessing; of nothing else."""
+    """It depends on every parameter, buffer, name, shape, dtype and the preprocessing, and on nothing else."""
     th.manual_seed(0)
     model = th.nn.Sequential(th.nn.Linear(3, 2), th.nn.BatchNorm1d(2))
     first = fingerprint(model, "crop")

@@ -1,4 +1,4 @@
-"""Sequences: every row belongs to its z, action, reward and end; none crosses from an episode to the next."""
+"""Sequences: every row belongs to its z, action, reward and end; no sequence crosses the end of an episode."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ Made = tuple[FrameStore, LatentStore]
 
 
 def made(folder: Path, discrete: bool = False, encode_fn: Any = see) -> Made:
-    """Twenty episodes, of 3 to 12 steps."""
+    """Return twenty episodes of 3 to 12 steps."""
     store = store_of(folder / "frames", 20, discrete)
     return store, encode(store, encode_fn, folder / "latents", "abc")
 
@@ -27,7 +27,7 @@ def sampled(stores: Made, length: int, n: int = 400, episodes: Any = None, seed:
 
 
 def is_aligned(z: Any, actions: Any, rewards: Any, dones: Any, mask: Any) -> dict[str, bool]:
-    """Which of a row's parts fit the z that the row begins with."""
+    """Return which parts of a row belong to the row's z."""
     step, following = z[:, :-1].round(), z[:, 1:].round()
     vectors = actions if actions.shape[-1] == 2 else (actions @ th.tensor([[-1.0, 0], [0, 0], [1, 0]]))
     return {
@@ -40,7 +40,7 @@ def is_aligned(z: Any, actions: Any, rewards: Any, dones: Any, mask: Any) -> dic
 @pytest.mark.parametrize("discrete", [False, True])
 @pytest.mark.parametrize("length", [1, 4, LIMIT, 30])
 def test_alignment(length: int, discrete: bool, tmp_path: Path) -> None:
-    """(z_t, a_t) gives z_{t+1}, r_t and d_t; and each of these, moved by one row, would be noticed."""
+    """(z_t, a_t) leads to z_{t+1}, r_t and d_t; a shift of any of these by one row would be noticed."""
     batch = sampled(made(tmp_path, discrete), length)
     parts = (batch.z, batch.actions, batch.rewards, batch.dones, batch.mask)
     assert is_aligned(*parts) == {"z": True, "rewards": True, "dones": True}
@@ -64,7 +64,7 @@ def test_alignment(length: int, discrete: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [4, 30])
 def test_ends(length: int, tmp_path: Path) -> None:
-    """The frame after the last action is there as a next one; beyond it there is nothing, of the next episode least."""
+    """The frame after the last action is a next frame; nothing follows it, in particular not the next episode."""
     store, latents = made(tmp_path)
     batch = sampled((store, latents), length, n=2000)
     numbers = batch.mean[:, 0, 1].long()  # the seeds are the episodes' numbers
@@ -94,7 +94,7 @@ def test_ends(length: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [1, 3, 5, 30])
 def test_no_row_is_neglected(length: int, tmp_path: Path) -> None:
-    """First and last rows come as often as those between, and those at most three times as often."""
+    """First and last rows are sampled as often as others, and no row three times as often as another."""
     store, latents = made(tmp_path)
     n = 40_000
     batch = sampled((store, latents), length, n)
@@ -131,7 +131,7 @@ def noisy(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_latents_are_drawn_anew(tmp_path: Path) -> None:
-    """For each batch, from the posteriors that come with it."""
+    """Each batch has new samples, from the posteriors that it contains."""
     store, latents = made(tmp_path, encode_fn=noisy)
     sampler = SequenceSampler(latents, store, [3], 3, 2000, np.random.default_rng(0))
     one, two = sampler.sample(), sampler.sample()

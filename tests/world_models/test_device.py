@@ -1,4 +1,4 @@
-"""Tensors are made on the policy's device: here "meta", whose tensors do not mix with others."""
+"""Tensors are created on the policy's device, here "meta", whose tensors cannot be combined with others."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Dreams whose memory is set by hand, so that what must happen is known."""
+"""Dreams with a memory whose predictions are set by hand."""
 
 import math
 
@@ -37,7 +37,7 @@ def generators(n: int) -> list[th.Generator]:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 def test_latents(temperature: float) -> None:
-    """They start at those of real episodes, then come from the memory's density at the temperature."""
+    """They start from those of real episodes, then follow the memory's density at the temperature."""
     at = dream(temperature=temperature).begin(generators(2000))
     share = float((at.z[:, 0] < 15).float().mean())
     assert abs(share - 0.5) < 5 * 0.5 / math.sqrt(2000)
@@ -50,7 +50,7 @@ def test_latents(temperature: float) -> None:
 
 
 def test_memory_goes_on_with_the_dream() -> None:
-    """Its state follows from the latent that was dreamt and the action taken."""
+    """Its state follows from the imagined latent and the action."""
     d = dream()
     first = d.begin(generators(3))
     second, _, _ = d.step(first, np.array([0, 1, 2]), th.Generator())
@@ -60,7 +60,7 @@ def test_memory_goes_on_with_the_dream() -> None:
 
 @pytest.mark.parametrize(("done_rule", "share"), [("sampled", 0.25), ("threshold", 0.0)])
 def test_ends(done_rule: str, share: float) -> None:
-    """With the probability that the memory gives, or where that is above one half."""
+    """Episodes end with the predicted probability, or if it exceeds one half."""
     d = dream(done_logit=math.log(0.25 / 0.75), done_rule=done_rule)
     *_, done = d.step(d.begin(generators(2000)), np.zeros(2000, np.int64), th.Generator())
     assert abs(done.mean() - share) < 5 * math.sqrt(0.25 * 0.75 / 2000)
@@ -69,7 +69,7 @@ def test_ends(done_rule: str, share: float) -> None:
 
 
 def test_weighted_ends_are_as_likely_as_real_ones() -> None:
-    """A memory that was trained with a weight of 9 on ends gives odds nine times the real ones: 1 in 10 is 1 to 1."""
+    """A memory trained with a weight of 9 on ends predicts nine times the real odds: 1 to 1 for 1 in 10."""
     policy, starts = dream(done_logit=0.0).policy, (th.zeros(1, 2), th.zeros(1, 2))
     for done_rule, share in (("sampled", 0.1), ("threshold", 0.0)):
         d = Dream(policy, starts, done_rule=done_rule, done_factor=9.0)
@@ -78,7 +78,7 @@ def test_weighted_ends_are_as_likely_as_real_ones() -> None:
 
 
 def test_evaluator() -> None:
-    """Episodes last until the memory ends them, geometrically, or are cut off."""
+    """Episodes have geometric lengths, given by the memory's predictions, or are truncated."""
     endless = DreamEvaluator(dream(), max_steps=7)
     parameters = np.zeros((3, endless.dream.policy.n_parameters))
     result = endless.evaluate(parameters, [0, 1])
@@ -96,7 +96,7 @@ def test_evaluator() -> None:
 
 @pytest.mark.parametrize("form", ["joint", "per_dimension"])
 def test_common_random_numbers(form: str) -> None:
-    """A return depends on the candidate and its seed: not on other candidates, seeds, or the number of workers."""
+    """A return depends only on the candidate and its seed, not on other candidates, seeds, or the number of workers."""
     th.manual_seed(0)
     frames = spaces.Box(0, 255, (96, 96, 3), np.uint8)
     policy = WorldModelPolicy(
@@ -121,7 +121,7 @@ def test_common_random_numbers(form: str) -> None:
 
 
 def test_vectorised() -> None:
-    """Features, autoreset with the last ones in the info, and the cut at the longest length."""
+    """Features, automatic resets with the last features in the info, and truncation at the maximum length."""
     d = dream()
     env = DreamVecEnv(d, 4, max_steps=3)
     env.seed(0)

@@ -1,4 +1,4 @@
-"""CMA-ES: it finds maxima, and goes on from a checkpoint bit for bit."""
+"""CMA-ES: it finds maxima, and continues from a checkpoint bit for bit."""
 
 import io
 import warnings
@@ -49,7 +49,7 @@ def test_converges(fitness: Any, generations: int, arguments: dict[str, Any]) ->
 
 @pytest.mark.parametrize(("diagonal", "cut"), [(0, 7), (10, 7), (10, 15)])
 def test_goes_on_from_a_checkpoint(diagonal: int, cut: int) -> None:
-    """Bit for bit, before and after the change from diagonal to full covariances."""
+    """The results are identical, before and after the switch from diagonal to full covariances."""
     es = CMAES(np.full(5, 0.5), population_size=8, seed=3, diagonal_iterations=diagonal)
     advance(es, rosenbrock, cut)
     file = io.BytesIO()
@@ -69,7 +69,7 @@ def test_goes_on_from_a_checkpoint(diagonal: int, cut: int) -> None:
 def test_quiet_and_by_itself(
     diagonal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """No output, no files, no warnings, NumPy's global generator neither used nor changed; equal seeds equal."""
+    """It has no output, files or warnings, leaves NumPy's global generator alone, and is reproducible by its seed."""
     monkeypatch.chdir(tmp_path)
     np.random.seed(5)
     expected = np.random.RandomState(5).random_sample(3)
@@ -101,7 +101,7 @@ def test_what_is_not_finite_counts_as_the_worst() -> None:
 
 
 def test_l2_penalty() -> None:
-    """The maximum of -(x - 1)² - 3 x²: at 1/4; the mean of squares over one of two parameters halves the penalty."""
+    """The maximum of -(x - 1)² - 3 x² is at 1/4; the mean of squares over one of two parameters halves the penalty."""
     es = CMAES(2, sigma=0.3, population_size=12, l2_penalty=6.0)
     advance(es, sphere, 80)
     assert es.mean == pytest.approx(np.full(2, 0.25), abs=1e-3)

@@ -16,7 +16,7 @@ pytest.importorskip("cma")
 
 
 class CartPolePolicy(LinearPolicy):
-    """Left or right, by the sign of a linear function."""
+    """Left or right, according to the sign of a linear function."""
 
     def act(self, parameters: Any, observations: Any, state: Any, episode_start: Any) -> tuple[Any, Any]:
         outputs, _ = super().act(parameters, observations, state, episode_start)
@@ -24,7 +24,7 @@ class CartPolePolicy(LinearPolicy):
 
 
 def test_learns_to_balance() -> None:
-    """CartPole in twelve small generations, measured by the mean of the distribution."""
+    """CartPole in twelve small generations, evaluated with the mean of the distribution."""
     evaluator = RolloutEvaluator(lambda: gym.make("CartPole-v1", max_episode_steps=200), CartPolePolicy(4, 1), 16)
     es = CMAES(5, sigma=0.5, population_size=12, seed=0)
     result = evolve(es, evaluator, 12, seeds_per_generation=3, evaluate_every=4, held_out_seeds=range(8))
@@ -81,7 +81,7 @@ def test_rows() -> None:
 
 
 def test_seeds() -> None:
-    """Others in each generation, the same for another population, never those held out."""
+    """They differ between generations, do not depend on the population, and are never held-out ones."""
     asked: list[tuple[list[int], bool]] = []
     evaluator = drifting()
     evaluate = evaluator.evaluate
@@ -107,7 +107,7 @@ def test_ends_when_the_callback_says_so() -> None:
 
 
 def test_the_last_mean_is_evaluated_at_a_stop() -> None:
-    """Otherwise a short evolution without a number of generations would return its initial mean."""
+    """Otherwise a short, unlimited evolution would return its initial mean."""
     arguments: dict[str, Any] = {"evaluate_every": 10, "callback": lambda evolution, es: es.generation < 3}
     evolution, _ = _evolve(None, **arguments)
     evaluated = [math.isfinite(row["held_out_mean"]) for row in evolution.rows]

@@ -1,4 +1,4 @@
-"""Episodes as a batch: each as if it were played alone."""
+"""Episodes as a batch have the same results as each of them alone."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ SEEDS = [3, 1, 4, 15]
 
 
 def alone(policy: LinearPolicy, candidate: np.ndarray, seed: int) -> tuple[float, int]:
-    """Return and length, by the plainest loop."""
+    """Return the return and length of an episode, by the simplest loop."""
     env, state, ended, total, length = Drift(), None, False, 0.0, 0
     observation, _ = env.reset(seed=seed)
     while not ended:
@@ -27,7 +27,7 @@ def alone(policy: LinearPolicy, candidate: np.ndarray, seed: int) -> tuple[float
 @pytest.mark.parametrize("policy", [LinearPolicy, RecurrentPolicy])
 @pytest.mark.parametrize("n_envs", [1, 2, 7, 50])
 def test_as_if_played_alone(policy: type[LinearPolicy], n_envs: int) -> None:
-    """Whatever the number of environments, also with a state, which begins anew with each episode."""
+    """This holds for any number of environments, also with a state, which is reset with each episode."""
     evaluator = drifting(n_envs, policy)
     expected = [[alone(policy(), candidate, seed) for seed in SEEDS] for candidate in parameters()]
     for _ in range(2):  # the second time, environments are at other places
@@ -39,7 +39,7 @@ def test_as_if_played_alone(policy: type[LinearPolicy], n_envs: int) -> None:
 
 
 def test_nothing_is_stepped_or_reset_in_vain() -> None:
-    """And the batch is full while there are episodes left."""
+    """The batch is full while there are episodes left."""
     evaluator = drifting(4)
     result = evaluator.evaluate(parameters(), SEEDS)
     envs: Any = [slot.env for slot in evaluator._slots]
@@ -49,7 +49,7 @@ def test_nothing_is_stepped_or_reset_in_vain() -> None:
 
 
 def test_order_does_not_matter() -> None:
-    """Permuted candidates and seeds: permuted results."""
+    """Permuted candidates and seeds give permuted results."""
     rows, columns = [4, 0, 3, 1, 2], [2, 0, 3, 1]
     straight = drifting().evaluate(parameters(), SEEDS)
     permuted = drifting().evaluate(parameters()[rows], [SEEDS[i] for i in columns])
@@ -63,7 +63,7 @@ def test_all_candidates_play_the_same_episodes() -> None:
 
 
 class Rewards(gym.Env[np.ndarray, Any]):
-    """Rewards 1 in steps 1, 2, 3 and 7, else -1, and ends after 20."""
+    """The reward is 1 in steps 1, 2, 3 and 7, else -1; episodes have 20 steps."""
 
     observation_space = spaces.Box(0, 1, (1,))
     action_space = spaces.Discrete(2)
@@ -89,7 +89,7 @@ class Rewards(gym.Env[np.ndarray, Any]):
     ],
 )
 def test_patience_and_limits(limits: dict[str, int], length: int, given_up: bool) -> None:
-    """An episode's own end is not told for one given up; held-out episodes need not be given up."""
+    """An episode that terminates is not reported as given up; held-out episodes need not be given up."""
     evaluator = RolloutEvaluator(Rewards, LinearPolicy(1, 1), 2, **limits)
     result = evaluator.evaluate(np.zeros((3, 2)), [0, 1])
     assert (result.lengths == length).all() and (result.given_up == given_up).all()
@@ -100,7 +100,7 @@ def test_patience_and_limits(limits: dict[str, int], length: int, given_up: bool
 
 
 def test_racing() -> None:
-    """The better half of the first seed goes on; the others' fitness allows for how hard the seeds were."""
+    """The better half on the first seed continues; the others' fitness accounts for the difficulty of the seeds."""
     everything = drifting().evaluate(parameters(), SEEDS)
     race = drifting().evaluate_racing(parameters(), SEEDS)
     better = np.sort(np.argsort(-everything.returns[:, 0])[:3])
@@ -113,7 +113,7 @@ def test_racing() -> None:
 
 
 def test_fitness_after_a_race() -> None:
-    """The second seed pays 10 less than the first: that is no reason to have lost to those who played it."""
+    """The second seed has returns lower by 10, which does not count against the candidates that played it."""
     returns = np.array([[5.0, np.nan], [8.0, -1.0], [7.0, -4.0]])
     played = np.isfinite(returns)
     fitness = Returns(returns, played.astype(np.int64), np.zeros_like(played)).fitness

@@ -1,4 +1,4 @@
-"""Evaluators spread over processes, and over Ray's actors: the same results, and nothing left behind."""
+"""Evaluators in processes and Ray actors: they give the same results, and end with their parent."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ SEEDS = [3, 1, 4, 15]
 
 
 def check_equal_to_one_process(evaluator: Evaluator) -> None:
-    """Full, racing and after an update."""
+    """Compare complete and racing evaluations, and those after an update."""
     one = drifting()
     for gain in (1.0, 0.5):
         for each in (one, evaluator):
@@ -68,7 +68,7 @@ def test_errors_of_workers(make: Any, first: float, kind: type[Exception], messa
 
 
 def test_ctrl_c_while_workers_start() -> None:
-    """They ignore it from their beginning, as the parent ends them; the parent's own handling is as before."""
+    """They ignore it from the start, because the parent ends them; the parent's own handling is unchanged."""
     before = signal.getsignal(signal.SIGINT)
     with ProcessEvaluator(drifting, n_workers=1) as evaluator:
         assert signal.getsignal(signal.SIGINT) is before
@@ -88,7 +88,7 @@ def _evaluate_slowly(pid: Path) -> None:
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
-    """Also in the middle of their work."""
+    """This also holds while they work."""
     pid = tmp_path / "pid"
     parent = multiprocessing.get_context("spawn").Process(target=_evaluate_slowly, args=(pid,))
     parent.start()
@@ -99,7 +99,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
 
 
 def test_ray(local_cluster: None) -> None:
-    """On two actors; after an error they go on."""
+    """With two actors, which continue to work after an error."""
     failing = parameters()
     failing[2, 0] = FAILS
     with RayEvaluator(partial(drifting, 2), n_workers=2) as evaluator:

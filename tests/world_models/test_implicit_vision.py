@@ -1,4 +1,4 @@
-"""The implicit posterior: where the best one is known, and its invariants."""
+"""The implicit posterior: it finds a known optimum, and its invariants."""
 
 import pytest
 import torch as th
@@ -36,7 +36,7 @@ def test_moments_are_those_of_the_draws() -> None:
 
 
 def test_a_decoder_that_does_not_look_leaves_the_prior() -> None:
-    """Then the evidence lower bound is greatest where the posterior is N(0, I), whatever the frame."""
+    """If the decoder ignores the latent, the optimal posterior is N(0, I) for every frame."""
     th.manual_seed(0)
     model = ImplicitConvVAE(2, width=4, noise_dim=4)
     for parameter in model.decoder.parameters():
@@ -48,7 +48,7 @@ def test_a_decoder_that_does_not_look_leaves_the_prior() -> None:
 
 
 def test_learns() -> None:
-    """Eight levels of gray: under half the error of the best constant image, and units that tell them apart."""
+    """Eight gray levels: less than half the error of the best constant image, and units that distinguish them."""
     th.manual_seed(0)
     data = greys(8)
     model = ImplicitConvVAE(4, width=8)

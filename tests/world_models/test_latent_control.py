@@ -1,4 +1,4 @@
-"""SB3's algorithms on latents, and back on frames."""
+"""SB3's algorithms trained on latents, and exported to frames."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def world_model(seed: int = 0) -> WorldModelPolicy:
 
 
 def test_observations_are_what_the_policy_has() -> None:
-    """Step by step, through the end of an episode, and with channels first as well."""
+    """Compared step by step, over the end of an episode, also with channels first."""
     model = world_model()
     vec_env = WorldModelVecEnv(DummyVecEnv([Brightness, Brightness]), model)
     turned = WorldModelVecEnv(VecTransposeImage(DummyVecEnv([Brightness, Brightness])), model)
@@ -50,7 +50,7 @@ def test_observations_are_what_the_policy_has() -> None:
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC])
 def test_train_and_export(algorithm: Any, tmp_path: Path) -> None:
-    """The exported policy does on the plain environment what the model does on latents."""
+    """In the plain environment, the exported policy acts as the model does on latents."""
     model = world_model()
     vec_env = WorldModelVecEnv(DummyVecEnv([Brightness]), model)
     arguments = {"n_steps": 32} if algorithm is PPO else {"learning_starts": 10}

@@ -1,4 +1,4 @@
-"""The memory's shapes and invariants, and what it learns on toys whose best loss is known."""
+"""The memory's shapes and invariants, and training on toy sequences whose optimal loss is known."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_shapes_and_gradients(form: str) -> None:
 
 
 def test_steps_are_the_sequence() -> None:
-    """Step by step, and in two halves with the state between them."""
+    """Step by step, and in two halves with the state passed on."""
     model, (z, actions) = memory(), sequences()
     whole, end = model(z, actions)
     state, hidden = model.initial_state(BATCH), []
@@ -66,7 +66,7 @@ def test_scales_are_bounded_softly() -> None:
 
 
 def test_losses_agree_on_average() -> None:
-    """E over draws: "nll" is "gaussian_kl" plus the posterior's entropy for one component, and at most "bound"."""
+    """The mean of "nll" is "gaussian_kl" plus the posterior's entropy for one component, and at most "bound"."""
     th.manual_seed(0)
     for k in (1, 2):
         model = MemoryRNN(Z_DIM, ACTION_DIM, hidden=8, n_components=k)
@@ -85,7 +85,7 @@ def test_losses_agree_on_average() -> None:
 
 
 def _trained(z: th.Tensor, n_components: int, steps: int = 150) -> float:
-    """Likelihood of the next latent, nats for each dimension, on sequences that were not trained on."""
+    """Return the negative log-likelihood of the next latent, in nats per dimension, on held-out sequences."""
     th.manual_seed(0)
     half, n, dim = len(z) // 2, z.shape[1] - 1, z.shape[2]
     actions = th.zeros(half, n, 1)
@@ -101,7 +101,7 @@ def _trained(z: th.Tensor, n_components: int, steps: int = 150) -> float:
 
 
 def test_learns_an_autoregression() -> None:
-    """z' = 0.9 z + 0.3 ε: the loss is ½ ln(2 π e 0.09), which neither a constant nor the last value comes near."""
+    """For z' = 0.9 z + 0.3 ε, the loss is ½ ln(2 π e 0.09), much lower than for a constant or the last value."""
     th.manual_seed(1)
     z = th.zeros(256, 41, 2)
     z[:, 0] = th.randn(256, 2) * 0.3 / math.sqrt(1 - 0.81)
@@ -114,7 +114,7 @@ def test_learns_an_autoregression() -> None:
 
 
 def test_components_pay_where_there_are_modes() -> None:
-    """z' = ±1 + 0.1 ε: five components beat one by more than 0.3 nats a dimension."""
+    """For z' = ±1 + 0.1 ε, five components are better than one by more than 0.3 nats per dimension."""
     th.manual_seed(1)
     z = th.randn(256, 41, 2).sign() + 0.1 * th.randn(256, 41, 2)
     assert _trained(z, 5) < _trained(z, 1) - 0.3

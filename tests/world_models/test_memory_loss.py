@@ -1,4 +1,4 @@
-"""The memory's loss by hand, its training, and errors of its foresight."""
+"""The memory's loss against values worked out by hand, its training, and prediction errors."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ class Batch:
 
 
 def walk(rng: np.random.Generator, n: int = 64, length: int = 24) -> Batch:
-    """A latent that an action moves: z' = 0.95 z + 0.5 a, reward a z, done where z > 1."""
+    """Return sequences of a latent moved by actions: z' = 0.95 z + 0.5 a, reward a z, done if z > 1."""
     actions = rng.standard_normal((n, length, 1))
     z = np.zeros((n, length + 1, 1))
     z[:, 0] = rng.standard_normal((n, 1))
@@ -40,7 +40,7 @@ def walk(rng: np.random.Generator, n: int = 64, length: int = 24) -> Batch:
 
 
 def test_by_hand() -> None:
-    """Each part over the steps that there were; a done counts ``done_factor`` times."""
+    """Each term is a mean over existing steps; a terminal step counts ``done_factor`` times."""
     th.manual_seed(0)
     batch = walk(np.random.default_rng(0), n=3, length=4)
     mask = th.ones(3, 4, dtype=th.bool)
@@ -78,7 +78,7 @@ def _fitted(folder: Path, n_steps: int, stop_at: int | None = None) -> MemoryRNN
 
 
 def test_foresight(tmp_path: Path) -> None:
-    """After training: small errors where the copy's are large, rewards and ends known."""
+    """After training, errors are small where those of copying are large; rewards and ends are predicted."""
     model = _fitted(tmp_path, 300)
     batch = walk(np.random.default_rng(10**6), n=256)
     errors = open_loop_errors(model, batch, warm_up=4, horizons=(1, 5, 15))
@@ -91,7 +91,7 @@ def test_foresight(tmp_path: Path) -> None:
 
 
 def test_errors_by_hand() -> None:
-    """Sequences of true latents up to the warm-up and predicted ones after it, each sent through from the start."""
+    """True latents up to the warm-up and predicted ones after it, each passed through from the start."""
     th.manual_seed(0)
     model, batch, warm_up = MemoryRNN(1, 1, hidden=8), walk(np.random.default_rng(0)), 5
     mask = batch.mask.clone()

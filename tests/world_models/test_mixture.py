@@ -67,7 +67,7 @@ def test_one_component_is_a_gaussian() -> None:
 
 @both_forms
 def test_bound_lies_above_the_expectation(n_weights: int) -> None:
-    """By more than four standard errors of the draws below it nowhere, and above it somewhere."""
+    """It is nowhere lower by more than four standard errors of the samples, and higher in places."""
     m, (mean, log_std) = mixture(n_weights), target()
     y = mean + log_std.exp() * th.randn(20_000, BATCH, DIM, generator=th.Generator().manual_seed(2), dtype=th.float64)
     losses = negative_log_likelihood(m, y)
@@ -84,7 +84,7 @@ def test_divergence_needs_one_component() -> None:
 @both_forms
 @pytest.mark.parametrize("dtype", [th.float16, th.float32])
 def test_finite_far_away(n_weights: int, dtype: th.dtype) -> None:
-    """At |y| = 1e4 with ln σ = ±20, and with finite gradients; in half precision the loss alone."""
+    """Losses and gradients are finite at |y| = 1e4 with ln σ = ±20; in half precision, the loss is."""
     for log_scale in (-20.0, 20.0):
         parts = [th.zeros(n_weights, K), th.zeros(DIM, K), th.full((DIM, K), log_scale)]
         parts = [part.to(dtype).requires_grad_() for part in parts]
@@ -112,7 +112,7 @@ def test_gradients(n_weights: int) -> None:
 @both_forms
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 1.5])
 def test_draws(n_weights: int, temperature: float) -> None:
-    """Moments within five standard errors: σ grows with √τ, weights are sharpened by 1/τ."""
+    """Moments agree within five standard errors: σ scales with √τ, weights are raised to the power 1/τ."""
     one = mixture(n_weights)
     m = Mixture(*(part[:1].detach().expand(40_000, -1, -1) for part in one))
     y = sample(m, temperature, th.Generator().manual_seed(0))
@@ -137,7 +137,7 @@ def test_joint_draws_share_their_component() -> None:
 
 @both_forms
 def test_no_temperature(n_weights: int) -> None:
-    """The likeliest component's mean, which low temperatures approach."""
+    """The sample is the most likely component's mean, the limit of low temperatures."""
     m = mixture(n_weights)
     cold = sample(m, 0.0)
     th.testing.assert_close(cold, sample(m, 1e-9), atol=1e-3, rtol=0)

@@ -1,4 +1,4 @@
-"""The policy as SB3 uses it: states, batches, saving, the official environment."""
+"""The policy through SB3's interface: states, batches, saving, the official environment."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ CAR = spaces.Box(np.array([-1, 0, 0], np.float32), np.array([1, 1, 1], np.float3
 
 
 def policy(action_space: spaces.Space[Any] = CAR, seed: int = 0, **arguments: Any) -> WorldModelPolicy:
-    """With random parameters large enough for actions that differ."""
+    """Return a policy with random parameters large enough for actions that differ."""
     th.manual_seed(seed)
     result = WorldModelPolicy(FRAMES, action_space, z_dim=4, vision_width=4, memory_hidden=8, **arguments)
     result.controller_parameters.data.normal_(0, 3)
@@ -43,7 +43,7 @@ def test_actions_are_in_the_space(space: spaces.Space[Any], controller_input: st
 
 
 def test_state() -> None:
-    """It changes the action, begins anew where an episode does, and each environment has its own."""
+    """It influences the action, is reset at the start of an episode, and is separate for each environment."""
     model = policy()
     _, state = model.predict(frames(3), deterministic=True)
     first, _ = model.predict(frames(3, 1), None, None, deterministic=True)
@@ -57,7 +57,7 @@ def test_state() -> None:
 
 @pytest.mark.parametrize("names", sorted(set(CONTROLLER_INPUTS) - {"frames"}))
 def test_features(names: str) -> None:
-    """The latent, then the memory's states that the name says, each of its own."""
+    """The latent, followed by the states of the memory that ``controller_input`` names."""
     values = {"z": th.randn(2, 4), "h": th.randn(2, 8), "c": th.randn(2, 8)}
     features = policy(controller_input=names).features(values["z"], (values["h"], values["c"]))
     th.testing.assert_close(features, th.cat([values[name] for name in names], 1), rtol=0, atol=0)
@@ -92,7 +92,7 @@ def test_deterministic_is_the_mean() -> None:
 
 
 def test_channels_first() -> None:
-    """What SB3's VecTransposeImage makes of frames."""
+    """SB3's VecTransposeImage transposes frames so."""
     model = policy()
     np.testing.assert_array_equal(
         model.predict(frames(2).transpose(0, 3, 1, 2), deterministic=True)[0],
@@ -101,7 +101,7 @@ def test_channels_first() -> None:
 
 
 def test_held_actions() -> None:
-    """Each environment decides at its first frame and at every third after it, by what it remembers of these alone."""
+    """Each environment decides at its first frame and at every third one, by the memory of these alone."""
     model, holding = policy(), policy(action_repeat=3)
     states: list[Any] = [None, None]
     held: Any = None
@@ -162,7 +162,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_bad_observations() -> None:
-    with pytest.raises(ValueError, match="`observation_space` must be frames of bytes"):
+    with pytest.raises(ValueError, match="`observation_space` must be uint8 frames"):
         WorldModelPolicy(spaces.Box(0, 1, (4,)), CAR)
     with pytest.raises(
         ValueError, match=r"`observation` must be uint8 of shape \(n, 96, 96, 3\), got float64 of \(1, 96, 96, 3\)"
@@ -171,7 +171,7 @@ def test_bad_observations() -> None:
 
 
 def test_action_maps() -> None:
-    """Outputs over the whole range of each axis; the memory is told what is stored: real actions, or one-hot ones."""
+    """Outputs cover the whole range of each axis; the memory receives the stored actions, real or one-hot."""
     space = spaces.Box(-2, 5, (2, 2))
     identity = make_action_map("identity", space)
     ends = identity.actions(np.array([[-1, 0, 1, 1]], np.float32))

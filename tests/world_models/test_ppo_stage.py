@@ -1,4 +1,4 @@
-"""Controllers of frames, which PPO trains through V's convolutions."""
+"""Controllers of frames, which PPO trains, including their convolutions."""
 
 from contextlib import closing
 from pathlib import Path
@@ -65,7 +65,7 @@ def assert_same(one: list[th.Tensor], other: list[th.Tensor]) -> None:
 
 
 def test_learn_save_load(tmp_path: Path) -> None:
-    """The kept weights are the best of those that were tested, and a loaded model drives as the saved one."""
+    """The weights are the best of the tested ones, and a loaded model acts like the saved one."""
     agent = model(tmp_path).learn(60)
     folder = tmp_path / "round_0"
     rows, tested = read_csv(folder / "controller.csv"), read_csv(folder / "controller_tested.csv")
@@ -101,7 +101,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def test_running_average(tmp_path: Path) -> None:
-    """It is the latest weights if it takes all of them, and lags behind if it takes a part."""
+    """With a share of 1 it equals the latest weights; with a smaller one it lags behind."""
     for share, agree in ((1.0, True), (0.1, False)):
         model(tmp_path / str(share), search_kwargs={"averaging": share}).learn(60)
         rows = read_csv(tmp_path / str(share) / "round_0" / "controller.csv")
@@ -110,7 +110,7 @@ def test_running_average(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_training_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the stage and of the policy; the environments of search and collection take turns."""
+    """They come from the stage and the policy; search and collection environments are used in turn."""
     given: dict[str, Any] = {}
 
     def make(makers: Any, n_envs: int, **settings: Any) -> Any:
@@ -129,7 +129,7 @@ def test_settings_of_the_training_environments(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_second_round_goes_on_with_the_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not begin from V again."""
+    """It is not initialized with V again."""
     agent = model(tmp_path).learn(40)
     first = weights(agent)
     monkeypatch.setattr(agent.policy, "start_from_vision", lambda: pytest.fail("begins from V again"))
@@ -139,7 +139,7 @@ def test_a_second_round_goes_on_with_the_controller(tmp_path: Path, monkeypatch:
 
 
 class Interrupt(BaseCallback):
-    """Fails in the update after some."""
+    """Fails in an update, after a number of them."""
 
     def __init__(self, after: int) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class Interrupt(BaseCallback):
 
 
 def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
-    """Evaluations before the interruption stay as they were, and the number of decisions is that of a whole run."""
+    """Evaluations before the interruption are kept, and the number of decisions equals that of a whole run."""
     with pytest.raises(KeyboardInterrupt):
         model(tmp_path).learn(100, Interrupt(after=2))
     before = read_csv(tmp_path / "round_0" / "controller.csv")
@@ -162,16 +162,16 @@ def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     after = read_csv(tmp_path / "round_0" / "controller.csv")
     assert len(before) == 4 and after[:4] == before
     assert float(after[-1]["n_steps"]) == 16 * -(-(100 - agent.store().n_steps) // 16)
-    with pytest.raises(ValueError, match=r"`search_kwargs\['gamma'\]` must be 0.99, with which .* was made, got 0.9"):
+    with pytest.raises(ValueError, match=r"`search_kwargs\['gamma'\]` must be 0.99, as recorded in .*, got 0.9"):
         model(tmp_path, search_kwargs={"gamma": 0.9}).learn(100)
-    with pytest.raises(ValueError, match=r"`n_envs` must be 2, with which .* was made, got 4"):
+    with pytest.raises(ValueError, match=r"`n_envs` must be 2, as recorded in .*, got 4"):
         model(tmp_path, n_envs=4).learn(100)
-    with pytest.raises(ValueError, match=r"`n_decisions` must be 90, with which .* was made, got 190"):
+    with pytest.raises(ValueError, match=r"`n_decisions` must be 90, as recorded in .*, got 190"):
         model(tmp_path).learn(200)
 
 
 def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its environments have other seeds than those that the training began with."""
+    """Its environments have other seeds than at the start of the training."""
     seeds: list[int] = []
     reset = Brightness.reset
 
@@ -190,7 +190,7 @@ def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 class Clock(StopAfter):
-    """Loses a fifth of its time at each update."""
+    """A fifth of the time passes with each update."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -233,7 +233,7 @@ def test_starts_at_the_features_of_v() -> None:
 
 
 class Lap(gym.Env[Any, Any]):
-    """Two steps to the end; then the info says so. All rewards are 1, or -1."""
+    """Episodes have two steps; the info of the last says that the lap is finished. All rewards are 1, or -1."""
 
     observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)
     action_space = spaces.Box(-1, 1, (1,))
@@ -252,7 +252,7 @@ class Lap(gym.Env[Any, Any]):
 
 
 def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
-    """And it is not in the weights: what is kept is evaluated in single precision."""
+    """The weights are in single precision, and so are evaluations."""
     extractors: list[Any] = []
 
     original = PPO.train
@@ -269,7 +269,7 @@ def test_bfloat16_is_for_the_training_alone(tmp_path: Path) -> None:
         for units in ("avx512_bf16", "amx_tile"):
             patch.setattr(f"ardae_rl.world_models.ppo_stage.th.cpu._is_{units}_supported", lambda: False)
         extractors.clear()
-        with pytest.warns(UserWarning, match="no units for bfloat16"):
+        with pytest.warns(UserWarning, match="does not support bfloat16"):
             model(tmp_path / "other", search_kwargs={"bfloat16": True}).learn(20)
         assert extractors and not any(extractor.in_bfloat16 for extractor in extractors)
     assert agent.policy.stacked_policy is not None
@@ -336,7 +336,7 @@ def test_bad_arguments() -> None:
 
 
 class OtherActions(Brightness):
-    """Its actions have one dimension more."""
+    """Its actions have one more dimension."""
 
     action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
@@ -344,7 +344,9 @@ class OtherActions(Brightness):
 @pytest.mark.parametrize("name", ["collection_env", "search_env"])
 def test_environments_are_checked_before_any_training(name: str, tmp_path: Path) -> None:
     agent = model(tmp_path, **{name: OtherActions})
-    with pytest.raises(ValueError, match=rf"`{name}` must have the actions of `env`, Box.*\(2,\).*, got Box.*\(3,\)"):
+    with pytest.raises(
+        ValueError, match=rf"`{name}` must have the action space of `env`, Box.*\(2,\).*, got Box.*\(3,\)"
+    ):
         agent.learn(100)
     agent = model(tmp_path, **{name: None})
     with pytest.raises(ValueError, match=f"`{name}` must be given for an `env` that is not registered, got None"):

@@ -1,4 +1,4 @@
-"""A folder is resumed with the settings that it was made with, and then as if it had not been interrupted."""
+"""A folder is resumed only with the settings that it was made with, and then as if not interrupted."""
 
 import json
 import pickle
@@ -40,18 +40,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changed(stage: Stage, field: str) -> Any:
-    """Another valid value of a field, whatever its type."""
+    """Return another valid value of a field."""
     value = getattr(stage, field)
     return "bound" if isinstance(value, str) else value + 1
 
 
 @pytest.mark.parametrize(("stage", "field"), FIELDS)
 def test_other_fields_are_refused(stage: type[Stage], field: str, finished: Path) -> None:
-    """Each field of each stage, one at a time."""
+    """Change each field of each stage, one at a time."""
     before: Any = getattr(model(finished), f"{'search' if stage is SearchStage else stage.name}_stage")
     new = changed(before, field)
     assert replace(before, **{field: new}) != before
-    message = rf"`{stage.argument}\['{field}'\]` must be {getattr(before, field)!r}, with which .*round_0 was made, got"
+    message = rf"`{stage.argument}\['{field}'\]` must be {getattr(before, field)!r}, as recorded in .*round_0, got"
     with pytest.raises(ValueError, match=message):
         model(finished, **{stage.argument: {field: new}}).learn(1)
 
@@ -73,7 +73,7 @@ def test_other_fields_are_refused(stage: type[Stage], field: str, finished: Path
 )
 def test_other_arguments_are_refused(name: str, value: Any, finished: Path) -> None:
     key = rf"\['{next(iter(value))}'\]" if isinstance(value, dict) else r"(\[.*\])?"
-    with pytest.raises(ValueError, match=rf"`{name}{key}` must be .*, with which .*(round_0|frames) was made, got"):
+    with pytest.raises(ValueError, match=rf"`{name}{key}` must be .*, as recorded in .*(round_0|frames), got"):
         model(finished, **{name: value}).learn(1)
 
 
@@ -112,7 +112,7 @@ def test_folders_of_another_version_are_refused(tmp_path: Path) -> None:
 
 
 def test_identities_of_environments() -> None:
-    """Ids, arguments and limits tell registered environments apart; names and arguments those of a function."""
+    """Ids, arguments and limits identify registered environments; names and arguments identify functions."""
     whole, half = (EnvDescription.of_env(gym.make("CarRacing-v3", lap_complete_percent=part)) for part in (0.95, 0.5))
     assert whole is not None and half is not None
     makers: list[Callable[..., Any]] = [make_env, other_env, Brightness, partial(gym.make, "a"), partial(gym.make, "b")]
@@ -124,7 +124,7 @@ def test_identities_of_environments() -> None:
 
 
 def test_given_arguments_and_limits_are_kept(tmp_path: Path) -> None:
-    """Collection and search make the environment of the algorithm anew, in the faster variant."""
+    """Collection and search use new instances of the algorithm's environment, in the faster variant."""
     env = gym.make("CarRacing-v3", lap_complete_percent=0.5, domain_randomize=True, max_episode_steps=7)
     agent = model(tmp_path, env=env, collection_env=None, search_env=None, n_episodes=2)
     agent.collect()
@@ -144,7 +144,7 @@ def test_an_unknown_renderer_falls_back(tmp_path: Path, monkeypatch: pytest.Monk
     """On other versions of Gymnasium the official renderer is used, with a warning."""
     monkeypatch.setattr(car_racing_fast, "VERIFIED_GYMNASIUM", ("0.9",))
     agent = model(tmp_path, collection_env=None, search_env=None)
-    with pytest.warns(UserWarning, match=r"official renderer is used for gymnasium .* compared on 0\.9"):
+    with pytest.warns(UserWarning, match=r"official renderer is used for gymnasium .* compared with 0\.9"):
         sources = agent._collection_env(), agent._search_env()
     names = [type(env_maker(source, 1)().unwrapped).__name__ for source in sources]
     assert names == ["CarRacingRandomStart", "CarRacing"]
@@ -174,7 +174,7 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def in_second_round(steps: list[int], stage: str) -> int:
-    """The number of a call of the callback in the second round's collection or search."""
+    """Return the number of a callback's call in the second round's collection or search."""
     n_calls = len(steps) - 1
     second = next(i for i in range(n_calls, 0, -1) if steps[i] - steps[i - 1] < 20)  # the last step of a collection
     return second - 4 if stage == "collection" else second + 1
@@ -182,7 +182,7 @@ def in_second_round(steps: list[int], stage: str) -> int:
 
 @pytest.mark.parametrize("stage", ["collection", "search"])
 def test_an_interrupted_second_round(stage: str, two_rounds: Any, tmp_path: Path) -> None:
-    """A new object, which begins with the first round, ends with the same steps and parameters."""
+    """A new object, which starts with the first round, ends with the same steps and parameters."""
     whole, steps = two_rounds
     ended = model(tmp_path, n_iterations=2).learn(320, Counter(in_second_round(steps, stage)))
     assert ended.iteration == 1 and ended.num_timesteps < whole.num_timesteps
@@ -196,8 +196,8 @@ def test_an_interrupted_second_round(stage: str, two_rounds: Any, tmp_path: Path
 
 
 def test_more_episodes_than_the_rounds_before(tmp_path: Path) -> None:
-    """A later round does not take episodes for its own that were played before its controller was there."""
+    """A later round does not use episodes that were played before its controller existed."""
     agent = model(tmp_path).learn(1)
     model(tmp_path, n_episodes=5).collect()
-    with pytest.raises(ValueError, match="`n_episodes` must be 5, as the rounds before left 5 episodes in"):
+    with pytest.raises(ValueError, match="`n_episodes` must be 5, because the previous rounds left 5 episodes in"):
         agent.collect()

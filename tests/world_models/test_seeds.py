@@ -1,4 +1,4 @@
-"""No episode of training is one of an evaluation, or of the training of a model with another seed."""
+"""No training episode has the seed of an evaluation, or of the training of a model with another seed."""
 
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_ranges_do_not_meet() -> None:
 
 
 def test_collections_do_not_meet() -> None:
-    """Neither of nearby seeds, nor of those that name the tracks of an evaluation."""
+    """This holds for nearby seeds, and for those that are seeds of evaluations."""
     firsts = sorted(first_training_seed(seed, COLLECTION) for seed in (*range(100), *range(9_800, 10_100), 20_000))
     assert all(b - a > 1000 for a, b in pairwise(firsts))
     assert firsts[0] in TRAINING_SEEDS and firsts[-1] + 2**20 in TRAINING_SEEDS

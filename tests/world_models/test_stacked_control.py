@@ -1,4 +1,4 @@
-"""Controllers on stacked frames: they start at V's features, and play on frames as they trained on views."""
+"""Controllers of stacked frames: they start at V's features, and act on frames as they were trained."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""All stages at tiny sizes on the real environment, and each interrupted and gone on with."""
+"""All stages at tiny sizes on the real environment, each interrupted and resumed."""
 
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class Interrupted(Run):
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_vision(posterior: str, store: FrameStore, tmp_path: Path) -> None:
-    """Interrupted or not, with validation between the steps: the same parameters."""
+    """The parameters do not depend on interruptions, or on validation between the steps."""
     train = partial(VisionStage(n_steps=8, batch_size=16), store=store, every=4)
     whole, parts, third, continued = (policy(seed, posterior=posterior) for seed in (0, 0, 1, 1))
     records = train(whole, run=Run(tmp_path / "whole"))
@@ -101,7 +101,7 @@ def test_latents_of_another_vision_are_refused(store: FrameStore, latents: Laten
 
 
 def test_controller(tmp_path: Path) -> None:
-    """The best mean goes into the policy, which drives the official environment as it did in the search."""
+    """The best mean is loaded into the policy, which acts in the official environment as in the search."""
     search = SearchStage(n_generations=2, population_size=3, seeds_per_generation=1, evaluate_every=1, n_held_out=1)
     model = policy()
     with make_evaluator(model, make_env, n_envs=3) as evaluator:

@@ -1,4 +1,4 @@
-"""The autoencoder's invariants, and that it learns to tell frames apart."""
+"""The autoencoder's invariants, and that it learns to distinguish frames."""
 
 import pytest
 import torch as th
@@ -33,7 +33,7 @@ def test_frames_and_images() -> None:
 
 
 def test_loss_in_parts() -> None:
-    """Squared errors summed over a frame, the divergence in closed form, and no pressure below the free nats."""
+    """Squared errors are summed over a frame, the divergence has a closed form, and free nats are not penalized."""
     th.manual_seed(0)
     model = ConvVAE(5, width=4, free_nats=0.0)
     th.manual_seed(1)
@@ -53,7 +53,7 @@ def test_loss_in_parts() -> None:
 
 
 def test_learns() -> None:
-    """Eight levels of gray: under half the error of the best constant image, and units that tell them apart."""
+    """Eight gray levels: less than half the error of the best constant image, and units that distinguish them."""
     th.manual_seed(0)
     data = th.linspace(0, 255, 8)[:, None, None, None].expand(8, 64, 64, 3).to(th.uint8)
     model = ConvVAE(4, width=8)

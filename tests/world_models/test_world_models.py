@@ -1,4 +1,4 @@
-"""The algorithm as an SB3 user meets it, at tiny sizes on the real environment."""
+"""WorldModels through its SB3 interface, at tiny sizes on the real environment."""
 
 import copy
 import gc
@@ -53,7 +53,7 @@ SMALL: dict[str, Any] = {
 
 
 def model(folder: Path | None = None, **arguments: Any) -> WorldModels:
-    """A small model; dictionaries of arguments are added to the small ones, other arguments replace them."""
+    """Return a small model; dictionaries of arguments are merged with the small ones, other arguments replace them."""
     merged = {name: SMALL[name] | value for name, value in arguments.items() if isinstance(value, dict)}
     return WorldModels("CnnPolicy", folder=folder, **(SMALL | arguments | merged))
 
@@ -79,7 +79,7 @@ class Counter(BaseCallback):
 
 
 def test_learn(tmp_path: Path) -> None:
-    """All parts change, steps are counted, and the model drives the official environment, loaded or not."""
+    """All parts change, steps are counted, and the model acts in the official environment, also after loading."""
     agent = model(tmp_path)
     before, callback = parameters(agent), Counter()
     agent.learn(150, callback)
@@ -99,7 +99,7 @@ def test_learn(tmp_path: Path) -> None:
 
 
 def test_bar_counts_environment_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not calls of the callback, each of which is a whole generation."""
+    """It does not count calls of the callback, each of which is a whole generation."""
     totals: list[int] = []
     shown: list[int] = []
 
@@ -117,7 +117,7 @@ def test_bar_counts_environment_steps(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_rounds_in_one_or_two_calls(tmp_path: Path) -> None:
-    """Two rounds, two calls of ``learn``, or a model saved between them: the same parameters."""
+    """Two rounds, two calls of ``learn``, or a saved model in between give the same parameters."""
     at_once = model(tmp_path / "a", n_iterations=2).learn(300)
     in_two = model(tmp_path / "b").learn(150)
     in_two.save(tmp_path / "model")
@@ -134,7 +134,7 @@ def test_rounds_in_one_or_two_calls(tmp_path: Path) -> None:
 
 
 def test_log(tmp_path: Path) -> None:
-    """Fits against their gradient steps, counted on from round to round; the search against environment steps."""
+    """Fits are logged against gradient steps, which are counted across rounds; the search against environment steps."""
     agent = model(tmp_path, n_iterations=2)
     agent.set_logger(configure(str(tmp_path / "log"), ["json"]))
     agent.learn(300)
@@ -149,7 +149,7 @@ def test_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end_at", [5, 11])
 def test_ended_by_a_callback_and_gone_on_with(end_at: int, tmp_path: Path) -> None:
-    """In the collection or in the search; another object with the same settings goes on."""
+    """In the collection or in the search; another object with the same settings continues."""
     whole = model(tmp_path / "whole").learn(150)
     ended = model(tmp_path / "parts").learn(150, Counter(end_at))
     assert ended.iteration == 0 and ended.num_timesteps < whole.num_timesteps
@@ -160,7 +160,7 @@ def test_ended_by_a_callback_and_gone_on_with(end_at: int, tmp_path: Path) -> No
 
 
 def test_stages_one_by_one(tmp_path: Path) -> None:
-    """Without ``learn``, and each by another object: the same parameters."""
+    """Called without ``learn``, each by another object, they give the same parameters."""
     whole = model(tmp_path / "whole").learn(150)
     assert model(tmp_path / "stages").collect()
     rows = model(tmp_path / "stages").train_vision()
@@ -176,7 +176,7 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
 
 
 def test_steps_are_counted_once(tmp_path: Path) -> None:
-    """However often a stage is called, and in the call that completes an interrupted round."""
+    """This holds however often a stage is called, and in the call that completes an interrupted round."""
     agent = model(tmp_path / "stages")
     for _ in range(2):
         agent.collect()
@@ -193,7 +193,7 @@ def test_steps_are_counted_once(tmp_path: Path) -> None:
 
 
 def test_models_of_earlier_versions(tmp_path: Path) -> None:
-    """They do not know how many steps came before their round; between rounds these are all."""
+    """They lack the number of steps before their round; between rounds, it is that of all steps."""
     agent = model(tmp_path).learn(150)
     vars(agent).pop("_steps_before_round")
     agent.save(tmp_path / "model")
@@ -226,7 +226,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_held_actions(tmp_path: Path) -> None:
-    """Decisions are stored and played; steps are counted, and the official environment is stepped one by one."""
+    """Decisions are stored and played; environment steps are counted, and taken one by one."""
     agent = model(tmp_path, policy_kwargs={"action_repeat": 5}, n_iterations=2).learn(200)
     assert agent.store().lengths.tolist() == [2] * 8
     assert agent.num_timesteps == 2 * (40 + 20 + 50)
@@ -255,7 +255,7 @@ def test_held_actions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_search_in_the_dream(n_workers: int, tmp_path: Path) -> None:
-    """For as many generations as asked for, and none of its steps is one of the environment."""
+    """It takes the requested number of generations, and none of its steps counts as an environment step."""
     search = {"n_generations": 2, "temperature": 1.2}
     agent = model(tmp_path, search="dream", search_kwargs=search, n_workers=n_workers)
     agent.collect()
@@ -269,7 +269,7 @@ def test_search_in_the_dream(n_workers: int, tmp_path: Path) -> None:
 
 
 def test_weight_of_ends(tmp_path: Path) -> None:
-    """The memory is trained with the weight that was asked for: each of these episodes has one end in five steps."""
+    """The memory is trained with the given weight: each of these episodes has one end in five steps."""
 
     def entropy(done_factor: float) -> float:
         toy: dict[str, Any] = {"env": Brightness(), "collection_env": Brightness, "search_env": Brightness}
@@ -290,7 +290,7 @@ def test_weight_of_ends(tmp_path: Path) -> None:
 
 
 def test_temporary_folder(tmp_path: Path) -> None:
-    """It is deleted with the object, and a model that was saved goes on in another."""
+    """It is deleted with the object; a saved model continues in another one."""
     agent = model()
     folder = agent.folder
     agent.collect()
@@ -305,7 +305,7 @@ def test_temporary_folder(tmp_path: Path) -> None:
 
 
 def test_transposed_environments(tmp_path: Path) -> None:
-    """RL Zoo hands them over so."""
+    """RL Zoo passes environments transposed."""
     vec_env = VecTransposeImage(DummyVecEnv([lambda: gym.make("CarRacing-v3", max_episode_steps=STEPS)]))
     agent = WorldModels("CnnPolicy", vec_env, tmp_path, policy_kwargs={"z_dim": 4, "vision_width": 4}, device="cpu")
     returns, _ = evaluate_policy(agent, vec_env, n_eval_episodes=1, warn=False)
@@ -319,7 +319,7 @@ def test_bad_arguments() -> None:
         model(search="both")
     with pytest.raises(ValueError, match="`n_episodes` must be >= 1, got 0"):
         model(n_episodes=0)
-    with pytest.raises(ValueError, match="`observation_space` must be frames of bytes"):
+    with pytest.raises(ValueError, match="`observation_space` must be uint8 frames"):
         WorldModels("CnnPolicy", "Pendulum-v1")
     with pytest.raises(ValueError, match=r"`policy_kwargs\['n_components'\]` must be 1 for 'gaussian_kl', got 5"):
         model(memory_kwargs={"z_loss": "gaussian_kl"})

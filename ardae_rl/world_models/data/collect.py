@@ -1,4 +1,4 @@
-"""Fill a store with the episodes of a policy."""
+"""Fill a store with episodes that a policy plays."""
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
@@ -29,7 +29,7 @@ def collect(
     on_step: Callable[[int], bool] | None = None,
     progress: bool = False,
 ) -> int:
-    """Play episodes until the store has the given number of episodes or steps, including earlier ones, or is full.
+    """Play episodes until the store is full or has the given number of episodes or steps, including earlier ones.
 
     Example:
 
@@ -51,14 +51,14 @@ def collect(
     store is the same with or without interruptions, and with any number of environments or processes.
 
     :param store: Store of the preprocessed frames and the environment's actions.
-    :param make_env: Makes an environment, not vectorized, whose observations are frames.
+    :param make_env: Function that makes an environment, not vectorized, whose observations are frames.
     :param policy: SB3 model, or any object with its ``predict``. It acts on the environment's own observations.
     :param n_episodes: Number of episodes in the store at the end.
     :param n_steps: Number of steps in the store at the end, in whole episodes. Give either this or ``n_episodes``.
     :param n_envs: Number of environments played at once in this process, with one call of the policy per step.
     :param n_processes: Number of processes that play one environment each; 0 to play in this process. Otherwise
         ``make_env``, ``policy`` and ``preprocess`` must be picklable, and a script must guard its ``__main__``.
-    :param preprocess: Preprocessing of the stored frames (n, height, width, 3).
+    :param preprocess: Preprocessing of the stored frames (n, height, width, 3); None for none.
     :param seed: Seed of the first episode.
     :param policy_name: Name stored with the episodes; by default the name of the policy's class.
     :param deterministic: Passed to ``predict``.
@@ -66,7 +66,7 @@ def collect(
         processes, after each episode). The collection stops when it returns False.
     :param progress: Whether to show a progress bar.
     :return: Number of environment steps made, including those of unfinished episodes, which are dropped.
-    :raises ValueError: For arguments that do not fit each other, or actions that are not finite.
+    :raises ValueError: For inconsistent arguments, or actions that are not finite.
     """
     if (n_episodes is None) == (n_steps is None):
         raise ValueError(f"`n_steps` must be given if and only if `n_episodes` is None, got {n_steps!r}")
@@ -112,4 +112,4 @@ def _check_fits(store: FrameStore, env: Env, preprocess: Preprocess | None) -> N
     if shape != store.frame_shape:
         raise ValueError(f"`preprocess` must return frames of shape {store.frame_shape}, got {shape}")
     if actions != store.actions:
-        raise ValueError(f"`make_env` must have the store's actions, {store.actions}, got {actions}")
+        raise ValueError(f"`make_env` must have the store's action space, {store.actions}, got {actions}")

@@ -1,9 +1,9 @@
-"""Episodes of arrays on disk: appended one by one, read through memory maps, and intact after a kill at any moment.
+"""Episodes of arrays on disk: appended one by one, read through memory maps, and safe against kills at any moment.
 
 A folder has a file ``header.json``, which describes the episodes, and shards of several episodes each. Shard 3 has an
 index ``00003.json`` with a row for each episode, and for each field a file such as ``00003.frames``, in which the
 arrays of these episodes are concatenated. The index is replaced atomically after the arrays are written: an episode
-exists once it is in the index, and the next process overwrites what a killed one has written beyond it.
+exists once it is in the index. Data that a killed process wrote beyond the index is overwritten by the next process.
 """
 
 import copy
@@ -25,12 +25,12 @@ Array = NDArray[Any]
 Integers = NDArray[np.int64]
 Row = dict[str, Any]
 
-MAX_EPISODES = 256  # in a shard, whose index is rewritten for each of them
-_MAX_MAPS = 256  # each keeps a file open
+MAX_EPISODES = 256  # per shard; every new episode rewrites its shard's index
+_MAX_MAPS = 256  # memory maps, each of which keeps a file open
 
 
 class Field(NamedTuple):
-    """Type of the arrays of one name: an episode of length T has T + extra rows of this shape."""
+    """Type of the arrays of one field: for an episode of length T, T + extra rows of this shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,7 +57,7 @@ class _Shard:
 
 
 class _Places(NamedTuple):
-    """For each episode its length, its shard, and the numbers of steps and episodes before it in that shard."""
+    """The length and shard of each episode, and the numbers of steps and episodes before it in that shard."""
 
     lengths: Integers
     shards: Integers
@@ -66,7 +66,7 @@ class _Places(NamedTuple):
 
 
 class EpisodeFiles:
-    """The shards of a folder. One process at a time may append; others may read what existed when they opened it.
+    """The shards of a folder. One process at a time may append; others may read what existed when they opened them.
 
     :param folder: Folder with a header, see :func:`settle_header`.
     :param fields: Fields by name.
@@ -95,23 +95,23 @@ class EpisodeFiles:
         return sum(field.n_bytes(self.n_steps + field.extra * len(self)) for field in self.fields.values())
 
     def array(self, name: str, episode: int) -> Array:
-        """Return the array of one episode, a read-only view of the file."""
+        """Return the array of one episode as a read-only view of the file."""
         (episode,) = self.check([episode])
         first = self._first_rows(name, episode)
         shard = int(self._places.shards[episode])
         return self._mapped(name, shard)[first : first + int(self.lengths[episode]) + self.fields[name].extra]
 
     def gather(self, name: str, episodes: Integers, steps: Integers) -> Array:
-        """Return single rows, in the shape of the broadcast arguments followed by the shape of a row.
+        """Return single rows: an array with the broadcast shape of the arguments, followed by the shape of a row.
 
         :param name: Name of the field.
-        :param episodes: Numbers of episodes.
-        :param steps: Numbers of rows in them.
+        :param episodes: Numbers of the episodes.
+        :param steps: Numbers of the rows within these episodes.
         :raises ValueError: For a row that an episode does not have.
         """
         episodes, steps = np.broadcast_arrays(episodes, steps)
         if (steps < 0).any() or (steps >= self.lengths[episodes] + self.fields[name].extra).any():
-            raise ValueError(f"`steps` must be rows of {name!r} that the episodes have, got {steps!r}")
+            raise ValueError(f"`steps` must be row numbers of {name!r} within the episodes, got {steps!r}")
         field = self.fields[name]
         rows, shards = self._first_rows(name, episodes) + steps, self._places.shards[episodes]
         result = np.empty((*rows.shape, *field.shape), field.dtype)
@@ -221,7 +221,7 @@ class EpisodeFiles:
         return len(self._shards) - (1 if room else 0)
 
     def _checked(self, arrays: Mapping[str, Array], row: Row) -> Row:
-        """Return the row as JSON gives it back."""
+        """Check the arrays and the row; return the row after a round trip through JSON."""
         if row["length"] < 1:
             raise ValueError(f"`length` must be >= 1, got {row['length']}")
         for name, field in self.fields.items():
@@ -247,8 +247,8 @@ def settle_header(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the header of a folder, after writing it for a new folder.
 
     :param folder: Folder of the episodes; created if missing.
-    :param asked: Expected values by name; None for whatever the folder has.
-    :raises ValueError: If the folder has other values, or if it is new and a value is None.
+    :param asked: Expected values by name; None accepts the recorded value.
+    :raises ValueError: If recorded values differ, or if the folder is new and a value is None.
     """
     path = folder / "header.json"
     asked = json.loads(json.dumps(asked))
@@ -258,11 +258,11 @@ def settle_header(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
             names = ", ".join(f"`{name}`" for name in missing)
             raise ValueError(f"{names} must be given for a new folder, got None for {folder}")
         if folder.exists() and any(found.suffix != ".tmp" for found in folder.iterdir()):
-            raise ValueError(f"`folder` must be empty, or a folder of episodes, got {folder}, which has other files")
+            raise ValueError(f"`folder` must be empty or a folder of episodes, got {folder}, which has other files")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, asked)
     header: dict[str, Any] = json.loads(path.read_text())
     for name, value in asked.items():
         if value is not None and value != header.get(name):
-            raise ValueError(f"`{name}` must be {header.get(name)!r}, with which {folder} was made, got {value!r}")
+            raise ValueError(f"`{name}` must be {header.get(name)!r}, as recorded in {folder}, got {value!r}")
     return header

@@ -36,8 +36,8 @@ class Episode(NamedTuple):
     rewards: NDArray[np.float32]  # (T,)
     terminated: bool  # whether the last step led to a terminal state; otherwise the episode was truncated there
     seed: int
-    policy: str  # name
-    info: Mapping[str, Any]  # of ``reset``
+    policy: str  # name of the policy that played
+    info: Mapping[str, Any]  # returned by ``reset``
 
 
 class FrameStore:
@@ -58,9 +58,9 @@ class FrameStore:
     (array([2.]), (5, 64, 64, 3))
 
     :param folder: Folder of the episodes; created if missing.
-    :param frame_shape: (height, width, 3); None for what the folder has.
-    :param action_space: Box or Discrete; None for what the folder has.
-    :param preprocessing: Description of the frames' preprocessing; None for what the folder has.
+    :param frame_shape: (height, width, 3); None to take it from an existing folder.
+    :param action_space: Box or Discrete; None to take it from an existing folder.
+    :param preprocessing: Description of the frames' preprocessing; None to take it from an existing folder.
     :param max_gigabytes: Size at which the store is full; None for no limit.
     :param shard_megabytes: Approximate size of the files that make up the store.
     :raises ValueError: For a folder that was made with other arguments, or is damaged.
@@ -123,7 +123,7 @@ class FrameStore:
 
     @property
     def act_dim(self) -> int:
-        """Dimension of an action; the number of actions if they are discrete."""
+        """Dimension of an action, or the number of actions if they are discrete."""
         return int(self.actions["n"] if self.discrete else math.prod(self.actions["shape"]))
 
     @property
@@ -143,7 +143,7 @@ class FrameStore:
 
     @property
     def n_gigabytes(self) -> float:
-        """Size of all arrays."""
+        """Size of all arrays, in gigabytes (10⁹ bytes)."""
         return self.files.n_bytes / 1e9
 
     @property
@@ -155,7 +155,7 @@ class FrameStore:
         """Write an episode to the disk.
 
         :return: Number of the episode.
-        :raises ValueError: If the store is full, or for an episode that does not fit or has NaN.
+        :raises ValueError: If the store is full, or the episode has the wrong shapes or values that are not finite.
         """
         if self.full:
             raise ValueError(f"`max_gigabytes` must be larger, as the store is full, got {self.max_gigabytes}")
@@ -172,7 +172,7 @@ class FrameStore:
         return self.files.append({name: getattr(episode, name) for name in self.files.fields}, row)
 
     def first(self, n_episodes: int) -> "FrameStore":
-        """Return a view of the first episodes, for reading; this store itself if it has no more."""
+        """Return a read-only view of the first episodes, or the store itself if it has no more than these."""
         if len(self) <= n_episodes:
             return self
         view = copy.copy(self)
@@ -182,8 +182,8 @@ class FrameStore:
     def split(self, validation_share: float, seed: int = 0) -> tuple[Integers, Integers]:
         """Return the numbers of the episodes for training, and of those for validation.
 
-        The assignment of an episode depends only on its number and the seed, so that appending changes no other's. The
-        share is met on average; of a few episodes, none may be for validation.
+        The assignment of an episode depends only on its number and the seed, so that appending episodes does not change
+        that of others. The share is met on average: of a few episodes, none may be for validation.
 
         :raises ValueError: Unless 0 <= ``validation_share`` < 1.
         """
@@ -206,10 +206,10 @@ class FrameStore:
         :param rng: Source of the randomness.
         :param n: Number of frames.
         :param episodes: Numbers of the episodes to sample from; by default all.
-        :param keep: Returns which frames to sample from, given their numbers in their episode (0 for that of
-            ``reset``), such as :func:`ardae_envs.frames.after_zoom`.
-        :param last_frames: Whether to include the frames after the last actions.
-        :raises ValueError: If no frame is left.
+        :param keep: Function that returns a mask of the frames to sample from, given their numbers in their episode (0
+            for that of ``reset``), such as :func:`ardae_envs.frames.after_zoom`.
+        :param last_frames: Whether to include the frame after the last action of each episode.
+        :raises ValueError: If ``keep`` excludes all frames.
         """
         return self.files.gather("frames", *self.sample_steps(rng, n, episodes, keep=keep, last_frames=last_frames))
 
@@ -222,7 +222,7 @@ class FrameStore:
         keep: Callable[[Integers], NDArray[np.bool_]] | None = None,
         last_frames: bool = True,
     ) -> tuple[Integers, Integers]:
-        """Sample the positions of frames: their episodes (n,), and their numbers in these (n,).
+        """Sample positions of frames: the numbers of their episodes (n,), and their numbers within these (n,).
 
         The arguments are those of :meth:`sample_frames`.
         """
@@ -233,7 +233,7 @@ class FrameStore:
         candidates = steps if keep is None else steps[keep(steps)]
         ends = np.searchsorted(candidates, n_frames).cumsum()  # of each episode, when all are concatenated
         if not ends[-1]:
-            raise ValueError(f"`keep` must leave a frame of the episodes, got {keep!r}")
+            raise ValueError(f"`keep` must keep at least one frame, got {keep!r}, which keeps none")
         drawn = rng.integers(ends[-1], size=n)
         which = np.searchsorted(ends, drawn, side="right")
         return numbers[which], candidates[drawn - np.concatenate([[0], ends])[which]]

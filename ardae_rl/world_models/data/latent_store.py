@@ -1,4 +1,4 @@
-"""A vision model's posteriors of the frames of a store, on disk."""
+"""A vision model's posteriors of all frames of a store, on disk."""
 
 import hashlib
 from collections.abc import Callable
@@ -34,8 +34,8 @@ class LatentStore:
     array([2])
 
     :param folder: Folder of the posteriors; created if missing.
-    :param z_dim: Dimension of the latent; None for what the folder has.
-    :param fingerprint: Fingerprint of the encoder, see :func:`fingerprint`; None for what the folder has.
+    :param z_dim: Dimension of the latent; None to take it from an existing folder.
+    :param fingerprint: Fingerprint of the encoder, see :func:`fingerprint`; None to take it from an existing folder.
     :raises ValueError: For a folder that was made with other arguments, or is damaged.
     """
 
@@ -62,7 +62,7 @@ class LatentStore:
 
     @property
     def lengths(self) -> Integers:
-        """Number of steps of each episode, one less than its posteriors."""
+        """Number of steps of each episode, one less than the number of its posteriors."""
         return self.files.lengths
 
     def append(self, mean: Array, log_std: Array, seed: int) -> int:
@@ -74,7 +74,7 @@ class LatentStore:
         :return: Number of the episode.
         :raises ValueError: For other shapes, or numbers outside of float16's range.
         """
-        with np.errstate(over="ignore"):  # infinite then, and refused
+        with np.errstate(over="ignore"):  # overflow gives infinity, which is refused
             arrays = {"mean": np.asarray(mean, np.float16), "log_std": np.asarray(log_std, np.float16)}
         return self.files.append(arrays, {"length": len(mean) - 1, "seed": seed})
 
@@ -94,7 +94,7 @@ def encode(
     batch_size: int = 256,
     progress: bool = False,
 ) -> LatentStore:
-    """Return the posteriors of all frames of a store, encoding the episodes that the folder does not have yet.
+    """Return the posteriors of all frames of a store, after encoding the episodes that the folder does not have yet.
 
     Example:
 
@@ -117,7 +117,8 @@ def encode(
     (2, (6, 1))
 
     :param store: Store of the frames.
-    :param encode_fn: Returns means and log standard deviations (n, z_dim) for frames (n, height, width, 3).
+    :param encode_fn: Function that returns means and log standard deviations, (n, z_dim) each, for frames (n, height,
+        width, 3).
     :param folder: Folder of the posteriors; created if missing.
     :param fingerprint: Fingerprint of ``encode_fn``, see :func:`fingerprint`.
     :param batch_size: Maximum number of frames encoded at once.
@@ -144,7 +145,7 @@ def encode(
 
 
 def fingerprint(vision: th.nn.Module, preprocessing: str) -> str:
-    """Return a hash of a model's parameters and buffers, and of the preprocessing: SHA-256, hexadecimal.
+    """Return the SHA-256 of a model's parameters and buffers, and of the preprocessing, in hexadecimal.
 
     Example:
 

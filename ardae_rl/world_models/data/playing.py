@@ -1,4 +1,4 @@
-"""Play episodes in plain environments, stepped as a batch and reset here, so that every transition is a real one."""
+"""Play episodes in plain environments, stepped as a batch and reset explicitly, so that all transitions are real."""
 
 import copy
 import math
@@ -30,17 +30,19 @@ def play(
 ) -> Generator[Episode, None, None]:
     """Yield one episode for each seed, in the order of the seeds.
 
-    A policy with a generator ``rng``, such as those of :mod:`ardae_envs.collection`, is copied for each environment,
-    and each copy is seeded with the episode's seed, so that an episode depends on nothing else. Other policies act for
-    all environments at once.
+    A policy with a random generator ``rng``, such as those of :mod:`ardae_envs.collection`, is copied for each episode
+    and seeded with the episode's seed, so that an episode depends only on this seed. Other policies act for all
+    environments at once.
 
-    :param envs: Environments whose observations are frames (height, width, 3), uint8, which the policy gets unchanged.
+    :param envs: Environments whose observations are frames (height, width, 3), uint8, which the policy receives
+        unchanged.
     :param policy: SB3 model, or any object with its ``predict``.
     :param seeds: Seeds for ``reset``. More episodes may be started than are consumed from this generator.
-    :param preprocess: Preprocessing of the recorded frames (n, height, width, 3), of all environments at once.
+    :param preprocess: Preprocessing of the recorded frames (n, height, width, 3), for all environments at once.
     :param policy_name: Name recorded with the episodes; by default the name of the policy's class.
     :param deterministic: Passed to ``predict``.
-    :param on_step: Called after a step of all environments with their number; playing stops when it returns False.
+    :param on_step: Called after each step of the environments, with the number of those that took it. Playing stops
+        when it returns False.
     :raises ValueError: For actions that are not finite, or observations that are not frames.
     """
     name = policy_name or type(policy).__name__
@@ -112,7 +114,7 @@ def frame_shape(env: Env, preprocess: Preprocess | None = None) -> tuple[int, ..
 
 
 class _Recording:
-    """An episode that is being played."""
+    """The episode that an environment is playing."""
 
     def __init__(self, number: int, seed: int, info: dict[str, Any]) -> None:
         self.number, self.seed, self.info = number, seed, info
@@ -155,7 +157,7 @@ class _BatchedPlayer:
 
 
 class _PerEnvPlayer:
-    """Copies of a policy, one for each environment, each with the random numbers of its episode."""
+    """Copies of a policy, one per environment, each with the random generator of its episode."""
 
     def __init__(self, policy: SupportsPredict, n: int, deterministic: bool) -> None:
         self.policy, self.deterministic = policy, deterministic
@@ -181,7 +183,7 @@ def _has_generator(policy: SupportsPredict) -> bool:
 
 
 def _reseeded(policy: Any, seeds: np.random.SeedSequence) -> Any:
-    """Return a copy of a policy, and of the policies in a mixture, with new seeds; without a generator, the policy."""
+    """Return a copy of a policy (and of a mixture's members) with new seeds; without a generator, the policy itself."""
     if not _has_generator(policy):
         return policy
     copied = copy.copy(policy)

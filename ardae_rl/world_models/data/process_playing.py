@@ -16,7 +16,7 @@ from ardae_rl.runs.worker import ctrl_c_ignored, start_worker
 from ardae_rl.world_models.data.frame_store import Episode
 from ardae_rl.world_models.data.playing import Env, Preprocess, play
 
-_ENDED = "a process that played episodes has ended: it was killed, perhaps for lack of memory, or failed as shown above"
+_ENDED = "a process that played episodes has ended: it was killed, perhaps out of memory, or failed as shown above"
 
 
 def play_in_processes(
@@ -33,12 +33,12 @@ def play_in_processes(
     """Play as :func:`~ardae_rl.world_models.data.playing.play`, in n processes of one environment each.
 
     :param on_step: Called with the length of each completed episode; playing stops when it returns False.
-    :raises Exception: The exception of a process, after the episodes before it.
+    :raises Exception: An exception of a process, after the episodes that precede it have been yielded.
     :raises RuntimeError: If a process was killed.
     """
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     pending: Iterator[tuple[int, int]] = enumerate(seeds)
-    playing: dict[Any, int] = {}  # number of the episode played at the other end
+    playing: dict[Any, int] = {}  # number of the episode that the process at the other end plays
     ended: list[tuple[int, Episode | Exception]] = []
     n_yielded, continues = 0, True
     connections, workers = [], []
@@ -49,7 +49,7 @@ def play_in_processes(
             worker = context.Process(target=_serve, args=arguments, daemon=True)
             with ctrl_c_ignored():
                 worker.start()
-            other_end.close()  # so that only the worker holds it, and its end is noticed
+            other_end.close()  # so that only the worker holds it, and the worker's end closes the connection
             connections.append(connection)
             workers.append(worker)
         free: list[Any] = list(connections)

@@ -14,7 +14,7 @@ from ardae_rl.world_models.data.latent_store import LatentStore
 
 @dataclass(frozen=True)
 class SequenceBatch:
-    """Sequences of L steps, each of one episode. Action t was taken at z_t, and led to z_{t+1}, reward t and done t.
+    """Sequences of L steps, each within one episode. Action t was taken at z_t and led to z_{t+1}, reward t and done t.
 
     Entries beyond the end of an episode are zero or False.
 
@@ -35,7 +35,7 @@ class SequenceBatch:
     rewards: th.Tensor  # (batch, L)
     dones: th.Tensor  # (batch, L), bool: whether z_{t+1} is terminal; False where an episode was truncated
     mask: th.Tensor  # (batch, L), bool: whether the episode has this step
-    starts: th.Tensor  # (batch,), int64: number of the sequence's first step in its episode
+    starts: th.Tensor  # (batch,), int64: the sequence's first step, counted from the start of its episode
 
     def to(self, device: th.device | str) -> "SequenceBatch":
         """Return the batch on another device."""
@@ -45,9 +45,9 @@ class SequenceBatch:
 class SequenceSampler:
     """Samples sequences from episodes.
 
-    Starts are uniform from L - 1 steps before each episode to its last step, and are then moved so that the sequence
-    lies within the episode if that is long enough. So the first and the last steps are sampled no less often than those
-    in the middle of a long episode, and no step is sampled three times as often as another.
+    A start is drawn uniformly between L - 1 steps before the episode and its last step, and then moved so that the
+    sequence lies within the episode, if that is long enough. Hence the first and last steps are sampled no less often
+    than those in the middle of a long episode, and no step is sampled three times as often as another.
 
     Example:
 
@@ -72,7 +72,7 @@ class SequenceSampler:
     :param episodes: Numbers of the episodes.
     :param length: Number L of steps in a sequence.
     :param batch_size: Number of sequences in a batch.
-    :param rng: Source of the starts and latents.
+    :param rng: Source of randomness for starts and latents.
     :raises ValueError: For latents of other episodes, or episodes without latents.
     """
 
@@ -114,7 +114,7 @@ class SequenceSampler:
         for array in (z, mean, log_std):
             array[~exists] = 0
 
-        mask = exists[:, 1:]  # a step exists where its next frame does
+        mask = exists[:, 1:]  # a step exists if its next frame does
         rows = np.minimum(steps[:, :-1], length[:, None] - 1)
         actions = np.where(mask[..., None], self._vectors(self.store.files.gather("actions", episodes, rows)), 0)
         rewards = np.where(mask, self.store.files.gather("rewards", episodes, rows), 0)

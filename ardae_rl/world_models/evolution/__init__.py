@@ -1,4 +1,4 @@
-"""Controllers evolved by CMA-ES: the distribution, evaluators that play the episodes, and the loop."""
+"""Evolution of controllers by CMA-ES: the distribution, evaluators that play episodes, and the loop."""
 
 from ardae_rl.world_models.evolution.cma import CMAES
 from ardae_rl.world_models.evolution.evaluator import Episodes, Evaluator, Returns

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 class CMAES:
-    """A normal distribution over parameters, adapted to maximize a fitness.
+    """A normal distribution over parameters, which adapts to maximize a fitness.
 
     It does not use NumPy's global generator, print, or write files.
 
@@ -35,8 +35,8 @@ class CMAES:
     :param sigma: Initial standard deviation of every parameter.
     :param population_size: Number of candidates in a generation.
     :param seed: Seed of the candidates.
-    :param diagonal_iterations: Number of generations that learn only the diagonal of the covariance, which takes fewer
-        generations than the full one.
+    :param diagonal_iterations: Number of first generations that adapt only the diagonal of the covariance, which is
+        learned faster than the full matrix.
     :param l2_penalty: Weight of the mean squared parameter, which is subtracted from a candidate's fitness.
     :raises ValueError: For a value outside of its range.
     :raises ImportError: If pycma is not installed.
@@ -77,12 +77,12 @@ class CMAES:
 
     @property
     def mean(self) -> Floats:
-        """Mean of the distribution, (n_parameters,): the estimate to use, less noisy than any candidate."""
+        """Mean of the distribution, (n_parameters,): the estimate to use, as it is less noisy than any candidate."""
         return np.array(self._es.gp.pheno(np.array(self._es.mean)), dtype=np.float64)
 
     @property
     def sigma(self) -> float:
-        """Overall step size, of which the parameters' standard deviations are multiples."""
+        """Overall step size, which scales the standard deviations of all parameters."""
         return float(self._es.sigma)
 
     @property
@@ -98,8 +98,8 @@ class CMAES:
         """Update the distribution, once after each :meth:`ask`.
 
         :param candidates: Candidates returned by :meth:`ask`, (population_size, n_parameters).
-        :param fitness: Fitness to maximize, (population_size,). Values that are not finite count as the worst finite
-            one.
+        :param fitness: Fitness to maximize, (population_size,). Values that are not finite are replaced by the worst
+            finite one, with a warning.
         :raises ValueError: For other shapes, or if no fitness is finite.
         """
         points, values = np.array(candidates, dtype=np.float64), np.array(fitness, dtype=np.float64)
@@ -136,7 +136,7 @@ class CMAES:
         sampler, learning_rates = self._es.sm, self._es.sp
         if sampler.randn is not self._es.opts["randn"]:
             sampler.randn = self._es.opts["randn"]
-            # Generations between eigendecompositions, as with covariances that are full from the beginning
+            # Number of generations between eigendecompositions, as if the covariance had been full from the start
             sampler.lazy_update_gap = 0.1 / (learning_rates.c1 + learning_rates.cmu) / self.n_parameters
 
 

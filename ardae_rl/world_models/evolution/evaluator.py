@@ -1,4 +1,4 @@
-"""Base of the evaluators, which play episodes of candidates and return their returns."""
+"""Base of the evaluators, which play episodes with candidates and measure their returns."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 class Episodes(NamedTuple):
-    """Results of n episodes, in arrays (n,).
+    """Results of n episodes, as arrays (n,).
 
     Example:
 
@@ -28,7 +28,7 @@ class Episodes(NamedTuple):
 
 
 class Returns(NamedTuple):
-    """Results of a population on common seeds, in arrays (population, n_seeds).
+    """Results of a population on common seeds, as arrays (population, n_seeds).
 
     Example:
 
@@ -52,8 +52,8 @@ class Returns(NamedTuple):
     def fitness(self) -> NDArray[np.float64]:
         """Mean return of each candidate, (population,).
 
-        An episode that a race skipped is estimated by the candidate's return on the first seed, plus the mean
-        difference between the two seeds for the candidates that played both, as seeds are not equally hard.
+        The return of an episode that a race skipped is estimated by the candidate's return on the first seed, plus the
+        mean difference between the two seeds among the candidates that played both, because seeds differ in difficulty.
         """
         played = self.lengths > 0
         complete = self.returns[np.isfinite(self.returns).all(1)]
@@ -64,10 +64,12 @@ class Returns(NamedTuple):
 
 
 class Evaluator:
-    """Base of classes that play episodes of many candidates. As a context manager, it closes environments and workers.
+    """Base of classes that play episodes with many candidates.
 
-    The results depend only on parameters and seeds, not on how episodes are distributed, up to rounding: the rounding
-    of a policy's matrix products can depend on the number of rows.
+    As a context manager, it closes environments and workers.
+
+    The results depend only on parameters and seeds, not on the distribution of episodes over workers, except that the
+    rounding of a policy's matrix products can depend on the number of rows.
 
     Example:
 
@@ -110,7 +112,7 @@ class Evaluator:
         self.close()
 
     def evaluate(self, parameters: ArrayLike, seeds: Sequence[int], give_up: bool = True) -> Returns:
-        """Play every candidate on the same seeds, so that none gains from easier episodes.
+        """Evaluate every candidate on the same seeds, so that none has easier episodes than others.
 
         :param parameters: Parameters of the candidates, (population, n_parameters).
         :param seeds: Seeds of the episodes, >= 0.
@@ -125,7 +127,7 @@ class Evaluator:
         return Returns(returns.reshape(shape).T, lengths.reshape(shape).T, given_up.reshape(shape).T)
 
     def evaluate_racing(self, parameters: ArrayLike, seeds: Sequence[int], give_up: bool = True) -> Returns:
-        """Play every candidate on the first seed, and only the better half on the others.
+        """Evaluate every candidate on the first seed, and only the better half on the others.
 
         :return: Results with NaN and zero steps for the skipped episodes, which ``fitness`` estimates.
         """

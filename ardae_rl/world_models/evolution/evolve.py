@@ -1,4 +1,4 @@
-"""The loop over generations: evaluate candidates on common seeds, and the mean on held-out seeds at intervals."""
+"""The loop over generations: evaluate candidates on common seeds and, at intervals, the mean on held-out seeds."""
 
 import math
 import sys
@@ -17,27 +17,29 @@ from ardae_rl.world_models.seeds import HELD_OUT_SEEDS, TRAINING_SEEDS
 
 
 class Steps(Protocol):
-    """The part of :class:`~ardae_rl.runs.run.Run` that makes a loop survive an interruption."""
+    """The part of :class:`~ardae_rl.runs.run.Run` that lets a loop resume after an interruption."""
 
     def steps(
         self, n: int, parts: Mapping[str, Stateful], *, checkpoint: str = "checkpoint", every: int = 1000
     ) -> Iterable[int]:
-        """Yield 0, ..., n - 1, or the rest of them after an interruption, saving the parts in between."""
+        """Yield 0, ..., n - 1, or the remaining ones after an interruption, and save the parts at intervals."""
 
 
 class Evolution:
     """Record of an evolution: returned by :func:`evolve`, passed to its callback and saved in checkpoints.
 
-    ``rows`` has a row 0 for the initial mean and one row for each generation, with NaN for what was not measured:
+    ``rows`` has a row 0 for the initial mean and one row for each generation, with NaN for values that were not
+    measured:
 
     - ``generation``, ``sigma``;
-    - ``mean_fitness`` and ``max_fitness`` of the candidates, and ``given_up``, the fraction of their episodes;
+    - ``mean_fitness`` and ``max_fitness`` of the candidates, and ``given_up``, the fraction of their episodes that the
+      evaluator's patience ended;
     - ``held_out_mean`` and ``held_out_error``: return of the distribution's mean on the held-out seeds, with its
       standard error;
     - ``n_steps`` and ``n_held_out_steps``: cumulative environment steps of the candidates and of the means.
 
-    ``best_mean``, (n_parameters,), is the mean with the highest held-out return, ``best_return``. As a maximum of
-    several, this return is biased upwards.
+    ``best_mean``, (n_parameters,), is the mean with the highest held-out return, ``best_return``. As the maximum of
+    several evaluations, this return is biased upwards.
 
     Example:
 
@@ -112,7 +114,7 @@ def evolve(
     """Evolve parameters to maximize the mean return.
 
     All candidates of a generation play the same episodes, and each generation plays new ones. The distribution's mean
-    is evaluated on held-out episodes, because the best candidate's return is biased by luck.
+    is evaluated on held-out episodes, because the return of the best candidate is biased by selection.
 
     Example:
 
@@ -127,13 +129,13 @@ def evolve(
     >>> evolution.best_return > -0.1
     True
 
-    :param es: Initial distribution, whose state a checkpoint replaces.
-    :param evaluator: Plays the episodes. Its patience ends those of the candidates, never the held-out ones.
+    :param es: Initial distribution; its state is replaced when a checkpoint is resumed.
+    :param evaluator: Plays the episodes. Its patience applies to those of the candidates, not to the held-out ones.
     :param n_generations: Total number of generations, including those before an interruption; None to continue until
         the callback returns False.
     :param seeds_per_generation: Number of episodes of each candidate, with seeds from
         :data:`~ardae_rl.world_models.evolution.TRAINING_SEEDS`.
-    :param seed: Seed of these seeds.
+    :param seed: Seed from which these seeds are drawn.
     :param evaluate_every: Number of generations between two evaluations of the mean. The initial and the last mean are
         evaluated too.
     :param held_out_seeds: Seeds of these evaluations.
@@ -141,7 +143,7 @@ def evolve(
     :param run: Run that saves a checkpoint after each generation and resumes from it; None for no checkpoints.
     :param checkpoint: Name of the checkpoint.
     :param callback: Called after each generation; the evolution ends when it returns False.
-    :raises ValueError: For a number below 1, or held-out seeds that generations could play.
+    :raises ValueError: For a number below 1, or held-out seeds that are among the training seeds.
     """
     counts = {
         "n_generations": 1 if n_generations is None else n_generations,
@@ -177,6 +179,6 @@ def evolve(
 
 
 def _seeds(seed: int, generation: int, n: int) -> list[int]:
-    """Return the seeds of a generation, which depend on nothing drawn before."""
+    """Return the episode seeds of a generation, which do not depend on earlier draws."""
     rng = np.random.default_rng([seed, generation])
     return rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop, n).tolist()

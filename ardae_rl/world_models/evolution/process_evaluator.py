@@ -1,4 +1,4 @@
-"""Play the episodes of many candidates in processes of this machine.
+"""Play the episodes of many candidates in processes on this machine.
 
 Unlike the pools of :mod:`ardae_rl.runs` (independent jobs) and of the collection (episodes streamed in order), these
 processes keep an evaluator between calls, and return all results of a call at once.
@@ -16,14 +16,14 @@ from ardae_rl.common.checks import check_count
 from ardae_rl.runs.worker import ctrl_c_ignored, start_worker
 from ardae_rl.world_models.evolution.evaluator import Array, Episodes, Evaluator, join, split
 
-_CHUNKS_PER_WORKER = 2  # more would even out the load better, but leave less to batch
+_CHUNKS_PER_WORKER = 2  # more would balance the load better, but make batches smaller
 _SECONDS_TO_END = 3.0
 
 
 class ProcessEvaluator(Evaluator):
-    """Runs evaluators in single-threaded processes. Whichever finishes its episodes first gets the next ones.
+    """Runs evaluators in single-threaded processes. Whichever finishes its episodes first receives the next ones.
 
-    An error of a worker is raised here, with the worker's traceback as a note, and ends all workers.
+    An error in a worker is raised in this process, with the worker's traceback as a note, and ends all workers.
 
     Example:
 
@@ -41,7 +41,7 @@ class ProcessEvaluator(Evaluator):
     >>> result.n_steps
     4
 
-    :param make_evaluator: Makes a worker's evaluator in its process; picklable.
+    :param make_evaluator: Picklable function that makes a worker's evaluator, called in its process.
     :param n_workers: Number of processes. They are spawned, so that a script must guard its ``__main__``.
     :raises ValueError: For a number below 1.
     """
@@ -55,7 +55,7 @@ class ProcessEvaluator(Evaluator):
             process = context.Process(target=_work, args=(worker_end, make_evaluator), daemon=True)
             with ctrl_c_ignored():
                 process.start()
-            worker_end.close()  # so that the end of the worker ends the connection
+            worker_end.close()  # so that the worker's end closes the connection
             self._processes[connection] = process
 
     def play(self, parameters: Array, seeds: Array, give_up: bool = True) -> Episodes:
@@ -102,7 +102,7 @@ class ProcessEvaluator(Evaluator):
                         self._send(ready, pickle.dumps(call))
                         busy[ready] = index
                         break
-        except BaseException:  # also an interruption: a pending answer would be mistaken for that of a later call
+        except BaseException:  # including interruptions: a pending answer would be mistaken for that of a later call
             self.close()
             raise
         return results
@@ -133,7 +133,7 @@ class ProcessEvaluator(Evaluator):
 
 
 def _work(connection: Connection, make_evaluator: Callable[[], Evaluator]) -> None:
-    """Make an evaluator at the first call, and answer calls with (error, result), until the connection is closed."""
+    """Make an evaluator at the first call, and answer calls with (error, result) until the connection is closed."""
     start_worker()
     evaluator: Evaluator | None = None
     try:

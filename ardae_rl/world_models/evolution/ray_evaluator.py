@@ -13,10 +13,10 @@ _CHUNKS_PER_WORKER = 2
 
 
 class RayEvaluator(Evaluator):
-    """Runs evaluators in Ray actors, on the cluster that this machine belongs to, or else on this machine.
+    """Runs evaluators in Ray actors, on the Ray cluster that this machine belongs to, or else on this machine alone.
 
-    An error of an actor is raised here, with its traceback. On a single machine, it has no advantage over
-    :class:`~ardae_rl.world_models.evolution.process_evaluator.ProcessEvaluator`.
+    An error in an actor is raised in this process, with its traceback. On a single machine, this class has no advantage
+    over :class:`~ardae_rl.world_models.evolution.process_evaluator.ProcessEvaluator`.
 
     Example:
 
@@ -31,10 +31,10 @@ class RayEvaluator(Evaluator):
     >>> result.fitness
     array([-1., -1., -1.])
 
-    :param make_evaluator: Makes an actor's evaluator in its process; picklable.
+    :param make_evaluator: Picklable function that makes an actor's evaluator, called in its process.
     :param n_workers: Number of actors.
-    :param cpus: Number of cores that an actor occupies, and of its torch threads.
-    :param gpus: Number of GPUs that an actor occupies; may be a fraction.
+    :param cpus: Number of cores reserved for an actor, and of its torch threads.
+    :param gpus: Number of GPUs reserved for an actor; may be a fraction.
     :raises ImportError: If Ray is not installed.
     """
 
@@ -55,7 +55,7 @@ class RayEvaluator(Evaluator):
         from ray.util import ActorPool
 
         chunks = split(parameters, seeds, _CHUNKS_PER_WORKER * len(self._actors))
-        # A new pool for each call, as one that has raised is not usable
+        # A new pool for each call, because a pool cannot be used after an error
         return join(list(ActorPool(self._actors).map(lambda actor, chunk: actor.play.remote(*chunk, give_up), chunks)))
 
     def update(self, state: dict[str, Any]) -> None:

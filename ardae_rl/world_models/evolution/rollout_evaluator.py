@@ -18,7 +18,7 @@ _NO_TASK = -1
 
 
 class PopulationPolicy(Protocol):
-    """A policy for n environments at once, with a parameter vector for each; shared parts run once for all.
+    """A policy that acts in n environments at once, with a parameter vector for each; shared parts run as one batch.
 
     :class:`~ardae_rl.world_models.WorldModelPolicy` is one.
 
@@ -62,9 +62,9 @@ class _SupportsLoading(Protocol):
 
 
 class RolloutEvaluator(Evaluator):
-    """Steps plain Gymnasium environments in parallel, with one call of the policy for all.
+    """Steps several plain Gymnasium environments in turn, with one call of the policy for all.
 
-    An environment whose episode has ended is reset with the next seed at once. When no episodes are left, the batch
+    An environment whose episode has ended is reset at once with the next seed. When no episodes are left, the batch
     shrinks.
 
     Example:
@@ -82,11 +82,11 @@ class RolloutEvaluator(Evaluator):
     >>> result.returns.shape, bool(result.fitness[1] > result.fitness[0])
     ((2, 3), True)
 
-    :param make_env: Makes an environment whose episodes depend only on their seed and actions.
+    :param make_env: Function that makes an environment whose episodes depend only on their seed and actions.
     :param policy: Policy that acts in all environments.
     :param n_envs: Number of environments, the maximum size of a batch.
     :param patience: An episode is given up after this many consecutive steps without a positive reward; None for never.
-    :param max_steps: An episode is ended after this many steps; None for never.
+    :param max_steps: Number of steps after which an episode is truncated; None for no limit.
     :raises ValueError: For a number below 1, or observations that are not arrays.
     """
 
@@ -168,7 +168,7 @@ class _Slot:
         self.env = env
 
     def begin(self, task: int, seed: int | None) -> None:
-        """Begin the episode of a task, unless there is none."""
+        """Begin the episode of a task, unless it is ``_NO_TASK``."""
         self.task, self.seed = task, seed
         self.total, self.length, self.unrewarded, self.given_up = 0.0, 0, 0, False
         if task != _NO_TASK:
@@ -185,6 +185,6 @@ class _Slot:
         return ended or self.given_up or self.length == max_steps
 
     def record(self, episodes: Episodes) -> None:
-        """Write the results of the episode into arrays of all episodes."""
+        """Write the results of the episode into the arrays of all episodes."""
         for values, value in zip(episodes, (self.total, self.length, self.given_up), strict=True):
             values[self.task] = value

@@ -12,7 +12,7 @@ from ardae_rl.common.critics import BatchRenorm, RunningNormalization, batch_sta
 
 
 def test_running_statistics() -> None:
-    """They are those of all rows so far; the other columns stay."""
+    """They are those of all rows so far; other columns do not change."""
     generator = th.Generator().manual_seed(0)
     batches = [3 * th.randn(8, 5, generator=generator) + k for k in range(20)]
     layer = RunningNormalization(3)
