@@ -448,7 +448,7 @@ def test_load_with_arguments_that_do_not_fit(tmp_path: Path) -> None:
     for arguments, words in (
         ({"demo_batch": 3}, "`kwargs` must only have the keys .*'demo_batch_size', .* got 'demo_batch'"),
         ({"generator_kwargs": {"gama": 0.5}}, "`generator_kwargs` must only have the keys .* got 'gama'"),
-        ({"reward_kwargs": {"hidden": (9,)}}, "`reward_kwargs` and `discriminator_kwargs` must describe the networks"),
+        ({"reward_kwargs": {"hidden": (9,)}}, "`reward_kwargs` and `discriminator_kwargs` must be those of the saved model"),
     ):
         with pytest.raises(ValueError, match=words):
             AIRL.load(tmp_path / "model", device="cpu", **arguments)
