@@ -320,7 +320,7 @@ def test_arguments_of_the_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     record["algo"] = "sac_gaussian"
     (run / "Pendulum-v1/args.yml").write_text(yaml.dump(record))
     done = CliRunner().invoke(app, ["evaluate", *common])
-    assert done.exit_code == 2 and "--algo must be 'sac_gaussian', with which run/Pendulum-v1.zip" in done.stderr
+    assert done.exit_code == 2 and "--algo must be 'sac_gaussian', which run/Pendulum-v1.zip" in done.stderr
     (run / "Pendulum-v1/args.yml").unlink()
     done = CliRunner().invoke(app, ["evaluate", *common, "--env-kwargs", "g=3"])
     assert done.exit_code == 2 and "--env-kwargs must have the form NAME:VALUE" in done.stderr

@@ -54,7 +54,8 @@ def paper_estimate(model: Autoencoder, bound: Bound, x: th.Tensor, n: int) -> Es
     For a hierarchical posterior with the auxiliary bound, the weights are over z and z0.
     """
     if isinstance(bound, TractableBound):
-        parts = [min(_ROWS // len(x), n - k) for k in range(0, n, max(1, _ROWS // len(x)))]
+        step = max(1, _ROWS // len(x))
+        parts = [min(step, n - k) for k in range(0, n, step)]
         return estimate(th.cat([bound.log_weights(x, part) for part in parts], dim=1))
     samples = sample_in_chunks(model, x, n)
     return estimate(proposal_log_weights(model, x, moment_proposal(samples), n))
