@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch as th
 
-from ardae_rl.common.checks import check_count
+from ardae_rl.common.checks import check_count, check_widths
 
 
 class Controller:
@@ -27,13 +27,13 @@ class Controller:
     :param n_outputs: Number of outputs, each in [-1, 1].
     :param hidden: Widths of the hidden layers.
     :raises ValueError: For a number below 1.
+    :raises TypeError: If ``hidden`` is no sequence of integers.
     """
 
     def __init__(self, n_features: int, n_outputs: int, hidden: Sequence[int] = ()) -> None:
         for name, value in {"n_features": n_features, "n_outputs": n_outputs}.items():
             check_count(name, value)
-        for value in hidden:
-            check_count("hidden", value)
+        check_widths("hidden", hidden)
         widths = (n_features, *hidden, n_outputs)
         self._shapes = list(zip(widths[1:], widths[:-1], strict=True))  # of the layers' weights
         self._sizes = [n_out * (n_in + 1) for n_out, n_in in self._shapes]

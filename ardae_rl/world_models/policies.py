@@ -9,7 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from ardae_rl.common.checks import check_between, check_choice, check_count
+from ardae_rl.common.checks import check_between, check_choice, check_count, check_widths
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
 from ardae_rl.world_models.frame_policy import FramePolicy, State, to_vision_input
@@ -87,6 +87,7 @@ class WorldModelPolicy(FramePolicy):
         check_choice("controller_input", controller_input, CONTROLLER_INPUTS)
         check_choice("posterior", posterior, POSTERIORS)
         check_count("n_frames", n_frames)
+        check_widths("controller_hidden", controller_hidden)
         self.arguments: dict[str, Any] = {
             "z_dim": z_dim,
             "vision_width": vision_width,

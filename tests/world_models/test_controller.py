@@ -38,6 +38,8 @@ def test_bad_arguments() -> None:
         Controller(3, 0)
     with pytest.raises(ValueError, match="`hidden` must be >= 1, got 0"):
         Controller(3, 2, (0,))
+    with pytest.raises(TypeError, match="`hidden` must be a sequence of widths, got 8"):
+        Controller(3, 2, 8)  # type: ignore[arg-type]
 
 
 def test_initial_parameters() -> None:

@@ -1,5 +1,6 @@
 """Base of the evaluators, which play episodes of candidates and return their returns."""
 
+import math
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -141,6 +142,11 @@ class Evaluator:
         for values, played in zip(missing, rest, strict=True):
             values[better] = played
         return Returns(*(np.hstack(pair) for pair in zip(first, missing, strict=True)))
+
+
+def standard_error(returns: NDArray[np.float64]) -> float:
+    """Return the standard error of the mean of returns (n,); NaN for a single one."""
+    return float(returns.std(ddof=1) / math.sqrt(len(returns))) if len(returns) > 1 else math.nan
 
 
 def split(parameters: Array, seeds: Array, n_chunks: int) -> list[tuple[Array, Array]]:

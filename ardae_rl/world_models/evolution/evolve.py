@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ardae_rl.common.checks import check_count
 from ardae_rl.common.training import Stateful
 from ardae_rl.world_models.evolution.cma import CMAES
-from ardae_rl.world_models.evolution.evaluator import Evaluator, Returns
+from ardae_rl.world_models.evolution.evaluator import Evaluator, Returns, standard_error
 from ardae_rl.world_models.seeds import HELD_OUT_SEEDS, TRAINING_SEEDS
 
 
@@ -90,7 +90,7 @@ class Evolution:
         row, returns = self.rows[-1], held_out.returns[0]
         row["n_held_out_steps"] += held_out.n_steps
         row["held_out_mean"] = float(returns.mean())
-        row["held_out_error"] = float(returns.std(ddof=1) / math.sqrt(len(returns))) if len(returns) > 1 else math.nan
+        row["held_out_error"] = standard_error(returns)
         if row["held_out_mean"] > self.best_return:
             self.best_mean, self.best_return = es.mean, row["held_out_mean"]
 
