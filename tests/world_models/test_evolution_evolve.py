@@ -54,26 +54,24 @@ def _held_out(evolution: Evolution) -> list[float]:
     return [row["held_out_mean"] for row in evolution.rows if not math.isnan(row["held_out_mean"])]
 
 
-@pytest.mark.parametrize("racing", [False, True])
 @pytest.mark.parametrize("interruption", [3, 6])
-def test_an_interrupted_evolution_ends_as_an_uninterrupted_one(tmp_path: Path, interruption: int, racing: bool) -> None:
+def test_an_interrupted_evolution_ends_as_an_uninterrupted_one(tmp_path: Path, interruption: int) -> None:
     def interrupt(evolution: Evolution, es: CMAES) -> None:
         if es.generation == interruption:
             raise KeyboardInterrupt
 
-    whole, es = _evolve(10, Run(tmp_path / "whole"), racing=racing)
+    whole, es = _evolve(10, Run(tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
-        _evolve(10, Run(tmp_path / "cut"), racing=racing, callback=interrupt)
+        _evolve(10, Run(tmp_path / "cut"), callback=interrupt)
     expected = es.ask()
     for generations in (range(interruption, 11), range(0)):  # the one that was cut and the rest; nothing is left then
         played: list[int] = []
-        arguments: dict[str, Any] = {"racing": racing, "callback": lambda _, es, to=played: to.append(es.generation)}
-        cut, other = _evolve(10, Run(tmp_path / "cut"), **arguments)
+        cut, other = _evolve(10, Run(tmp_path / "cut"), callback=lambda _, es, to=played: to.append(es.generation))
         assert played == list(generations)
         np.testing.assert_equal(cut.rows, whole.rows)
         np.testing.assert_array_equal(cut.best_mean, whole.best_mean)
         np.testing.assert_array_equal(other.ask(), expected)
-    np.testing.assert_equal(_evolve(10, racing=racing)[0].rows, whole.rows)
+    np.testing.assert_equal(_evolve(10)[0].rows, whole.rows)
 
 
 def test_rows() -> None:

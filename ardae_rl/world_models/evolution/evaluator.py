@@ -40,7 +40,7 @@ class Returns(NamedTuple):
     array([2., 4.])
     """
 
-    returns: NDArray[np.float64]  # NaN where a race skipped the episode
+    returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
     given_up: NDArray[np.bool_]  # whether the evaluator's patience ended the episode
 
@@ -51,17 +51,8 @@ class Returns(NamedTuple):
 
     @property
     def fitness(self) -> NDArray[np.float64]:
-        """Mean return of each candidate, (population,).
-
-        An episode that a race skipped is estimated by the candidate's return on the first seed, plus the mean
-        difference between the two seeds for the candidates that played both, as seeds are not equally hard.
-        """
-        played = self.lengths > 0
-        complete = self.returns[np.isfinite(self.returns).all(1)]
-        if played.all() or len(complete) == 0:
-            return self.returns.mean(1)
-        first = self.returns[:, :1]
-        return np.where(played, self.returns, first + (complete - complete[:, :1]).mean(0)).mean(1)
+        """Mean return of each candidate, (population,)."""
+        return self.returns.mean(1)
 
 
 class Evaluator:
@@ -124,24 +115,6 @@ class Evaluator:
         returns, lengths, given_up = episodes
         shape = rows.shape
         return Returns(returns.reshape(shape).T, lengths.reshape(shape).T, given_up.reshape(shape).T)
-
-    def evaluate_racing(self, parameters: ArrayLike, seeds: Sequence[int], give_up: bool = True) -> Returns:
-        """Play every candidate on the first seed, and only the better half on the others.
-
-        :return: Results with NaN and zero steps for the skipped episodes, which ``fitness`` estimates.
-        """
-        candidates, _ = _check(parameters, seeds)
-        first = self.evaluate(candidates, seeds[:1], give_up)
-        if len(seeds) == 1:
-            return first
-        order = np.argsort(-first.returns[:, 0], kind="stable")  # NaN at the end
-        better = np.sort(order[: (len(candidates) + 1) // 2])
-        rest = self.evaluate(candidates[better], seeds[1:], give_up)
-        shape = (len(candidates), len(seeds) - 1)
-        missing = np.full(shape, np.nan), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
-        for values, played in zip(missing, rest, strict=True):
-            values[better] = played
-        return Returns(*(np.hstack(pair) for pair in zip(first, missing, strict=True)))
 
 
 def standard_error(returns: NDArray[np.float64]) -> float:
