@@ -12,9 +12,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
-from ardae_rl.common.beta import BetaPolicy
 from ardae_rl.common.checks import check_count
 from ardae_rl.world_models.action_map import make_action_map
+from ardae_rl.world_models.beta import BetaPolicy
 from ardae_rl.world_models.frame_policy import FramePolicy, State, to_vision_input
 from ardae_rl.world_models.vision import SIZE, ConvVAE
 

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from ardae_rl.common.beta import BetaPolicy
+from ardae_rl.world_models.beta import BetaPolicy
 from ardae_rl.world_models.controller_envs import ControllerView, FlatStacks
 from ardae_rl.world_models.evolution import RolloutEvaluator
 from ardae_rl.world_models.stacked_control import StackedPolicy, StackedVision, actor_arguments, stacks_space
