@@ -1,6 +1,5 @@
 """The controller: a small network whose parameters are passed as a vector, one for each environment."""
 
-import math
 from collections.abc import Sequence
 
 import torch as th
@@ -54,12 +53,3 @@ class Controller:
             x = (weights[..., :n_in] @ x.unsqueeze(-1)).squeeze(-1) + weights[..., n_in]
             x = x.tanh()
         return x
-
-    def initial_parameters(self, scale: float = 1.0, generator: th.Generator | None = None) -> th.Tensor:
-        """Return random parameters, (n_parameters,): normal weights of variance ``scale``² / n_in, and zero biases."""
-        layers = []
-        for n_out, n_in in self._shapes:
-            weights = th.zeros(n_out, n_in + 1)
-            weights[:, :n_in].normal_(0, scale / math.sqrt(n_in), generator=generator)
-            layers.append(weights.flatten())
-        return th.cat(layers)

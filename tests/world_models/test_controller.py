@@ -40,12 +40,3 @@ def test_bad_arguments() -> None:
         Controller(3, 2, (0,))
     with pytest.raises(TypeError, match="`hidden` must be a sequence of widths, got 8"):
         Controller(3, 2, 8)  # type: ignore[arg-type]
-
-
-def test_initial_parameters() -> None:
-    """Outputs of a few tenths for features of unit variance, no biases."""
-    controller = Controller(400, 3, (50,))
-    parameters = controller.initial_parameters(generator=th.Generator().manual_seed(0))
-    assert parameters.shape == (controller.n_parameters,)
-    first = parameters[: 50 * 401].unflatten(0, (50, 401))
-    assert bool((first[:, -1] == 0).all()) and float(first[:, :-1].std()) == pytest.approx(1 / 20, rel=0.05)
