@@ -31,7 +31,7 @@ from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.environments import make_repeating
-from ardae_rl.world_models.latent_control import WorldModelVecEnv, export_pixel_policy
+from ardae_rl.world_models.latent_control import PixelPolicy, WorldModelVecEnv
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.seeds import PPO_TRAINING, SELECTION_SEEDS, first_training_seed
 from experiments.figure import Figure, needed
@@ -103,7 +103,7 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     best = train(policy, algo, run.folder, settings["minutes"], n_envs, settings["seed"])
     cls: Any = algorithm_class(algo)
     agent: BaseAlgorithm = cls.load(best, device="cpu")
-    pixel_policy = export_pixel_policy(agent, policy)
+    pixel_policy = PixelPolicy(policy, agent.policy)
     pixel_policy.save(str(run.folder / "pixel_policy.pt"))
     result = evaluate(pixel_policy, ENV, settings["episodes"], _SEED, n_envs=n_envs)
     last: BaseAlgorithm = cls.load(run.folder / "model", device="cpu")

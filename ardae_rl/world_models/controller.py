@@ -1,11 +1,10 @@
 """The controller: a small network whose parameters are passed as a vector, a different one for each environment."""
 
-import math
 from collections.abc import Sequence
 
 import torch as th
 
-from ardae_rl.common.checks import check_count
+from ardae_rl.common.checks import check_count, check_widths
 
 
 class Controller:
@@ -27,13 +26,13 @@ class Controller:
     :param n_outputs: Number of outputs, each in [-1, 1].
     :param hidden: Widths of the hidden layers.
     :raises ValueError: For a number below 1.
+    :raises TypeError: If ``hidden`` is no sequence of integers.
     """
 
     def __init__(self, n_features: int, n_outputs: int, hidden: Sequence[int] = ()) -> None:
         for name, value in {"n_features": n_features, "n_outputs": n_outputs}.items():
             check_count(name, value)
-        for value in hidden:
-            check_count("hidden", value)
+        check_widths("hidden", hidden)
         widths = (n_features, *hidden, n_outputs)
         self._shapes = list(zip(widths[1:], widths[:-1], strict=True))  # of the layers' weights
         self._sizes = [n_out * (n_in + 1) for n_out, n_in in self._shapes]
@@ -54,12 +53,3 @@ class Controller:
             x = (weights[..., :n_in] @ x.unsqueeze(-1)).squeeze(-1) + weights[..., n_in]
             x = x.tanh()
         return x
-
-    def initial_parameters(self, scale: float = 1.0, generator: th.Generator | None = None) -> th.Tensor:
-        """Return random parameters, (n_parameters,): normal weights of variance ``scale``² / n_in, and zero biases."""
-        layers = []
-        for n_out, n_in in self._shapes:
-            weights = th.zeros(n_out, n_in + 1)
-            weights[:, :n_in].normal_(0, scale / math.sqrt(n_in), generator=generator)
-            layers.append(weights.flatten())
-        return th.cat(layers)

@@ -10,15 +10,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from ardae_rl.common.checks import check_choice, check_count, check_min, check_positive
+from ardae_rl.common.checks import check_count, check_min, check_positive
 from ardae_rl.world_models.evolution.evaluator import Episodes, Evaluator
 from ardae_rl.world_models.memory import State as MemoryState
 from ardae_rl.world_models.mixture import transform
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.vision import as_frames
 
-DONE_RULES = ("sampled", "threshold")
-_BLOCK = 64  # number of steps whose noise is drawn at once, for speed
+_BLOCK = 64  # steps whose noise is drawn at once, which is faster
 Array = NDArray[Any]
 
 
@@ -57,13 +56,11 @@ class Dream:
     :param policy: Policy whose vision model and memory are used.
     :param starts: V's posteriors of the first frames of m real episodes: means and log standard deviations, (m, z_dim)
         each.
-    :param temperature: Temperature τ of the next latent, see :func:`~ardae_rl.world_models.mixture.sample`. Above 1,
+    :param temperature: Temperature τ of the next latent, see :func:`~ardae_rl.world_models.mixture.transform`. Above 1,
         the dream is noisier, which makes it harder for a controller to exploit errors of the memory.
-    :param done_rule: Whether an episode ends with the probability that the memory predicts (``"sampled"``), or where
-        that probability exceeds one half (``"threshold"``).
-    :param done_factor: The ``done_factor`` with which the memory was trained, see
-        :func:`~ardae_rl.world_models.memory_loss.memory_loss`. The rule ``"sampled"`` corrects for it, so that episodes
-        last as long as real ones.
+    :param done_factor: Factor with which the memory was trained, see
+        :func:`~ardae_rl.world_models.memory_loss.memory_loss`. Sampled ends correct for it, so that episodes last as
+        long as real ones.
     :raises ValueError: For a value outside of its range, or starts of other shapes.
     """
 
@@ -72,17 +69,15 @@ class Dream:
         policy: WorldModelPolicy,
         starts: tuple[th.Tensor, th.Tensor],
         temperature: float = 1.0,
-        done_rule: str = "sampled",
         done_factor: float = 1.0,
     ) -> None:
-        check_choice("done_rule", done_rule, DONE_RULES)
         check_positive("done_factor", done_factor)
         check_min("temperature", temperature, 0)
         shapes, z_dim = [tuple(part.shape) for part in starts], policy.vision.z_dim
         if shapes[0] != shapes[1] or len(shapes[0]) != 2 or shapes[0][0] == 0 or shapes[0][1] != z_dim:
             raise ValueError(f"`starts` must both have shape (m, {z_dim}) with m >= 1, got {shapes[0]} and {shapes[1]}")
-        self.policy, self.temperature, self.done_rule = policy, temperature, done_rule
-        self._logit_bias = math.log(done_factor) if done_rule == "sampled" else 0.0  # due to the training loss's weight
+        self.policy, self.temperature = policy, temperature
+        self._logit_bias = math.log(done_factor)  # from the training's weight
         self._means, self._log_stds = (part.to(policy.device) for part in starts)
 
     @th.no_grad()
@@ -122,9 +117,8 @@ class Dream:
         memory = self.policy.remember(state.z, actions, state.memory)
         prediction = self.policy.memory.predict(memory[0])
         probability = (prediction.done_logit - self._logit_bias).sigmoid()
-        threshold = noise.uniform[:, 0] if self.done_rule == "sampled" else 0.5
         z = transform(prediction.z, noise.uniform[:, 1:], noise.normal, self.temperature)
-        return DreamState(z, memory), prediction.reward.cpu().numpy(), (probability > threshold).cpu().numpy()
+        return DreamState(z, memory), prediction.reward.cpu().numpy(), (probability > noise.uniform[:, 0]).cpu().numpy()
 
 
 class DreamEvaluator(Evaluator):

@@ -56,7 +56,7 @@ def resolve(
     problem = unverified_version()
     if problem is None:
         return default.substituted(substitute)
-    warnings.warn(f"the slower official renderer is used for {problem.replace(', got False', '')}", stacklevel=2)
+    warnings.warn(f"the slower official renderer is used for {problem}", stacklevel=2)
     return (
         default if substitute == SEARCH_ENVS["CarRacing-v3"] else default.substituted(substitute, renderer="official")
     )

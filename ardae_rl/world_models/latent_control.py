@@ -6,7 +6,6 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
@@ -38,17 +37,16 @@ class WorldModelVecEnv(VecEnvWrapper):
     :param venv: Environments whose observations are frames. They must repeat actions as often as the policy does, see
         :class:`~ardae_envs.action_repeat.ActionRepeat`.
     :param policy: Policy whose vision model and memory are used. They are not trained.
-    :param deterministic: Whether latents are the posteriors' means instead of samples.
     :raises ValueError: For a policy whose controller sees frames.
     """
 
-    def __init__(self, venv: VecEnv, policy: WorldModelPolicy, deterministic: bool = True) -> None:
+    def __init__(self, venv: VecEnv, policy: WorldModelPolicy) -> None:
         if policy.stacked_policy is not None:
             raise ValueError("`policy` must have a controller of latents, got one with controller_input='frames'")
         features = spaces.Box(-np.inf, np.inf, (policy.n_features,), np.float32)
         outputs = spaces.Box(-1.0, 1.0, (policy.action_map.n_outputs,), np.float32)
         super().__init__(venv, features, outputs)
-        self.policy, self.deterministic = policy, deterministic
+        self.policy = policy
         policy.set_training_mode(False)
 
     def reset(self) -> NDArray[np.float32]:
@@ -79,7 +77,7 @@ class WorldModelVecEnv(VecEnvWrapper):
     def _latents(self, observations: Any) -> th.Tensor:
         frames = channels_last(observations, self.policy.observation_space)
         with th.no_grad():
-            return self.policy.latents(frames, self.deterministic)
+            return self.policy.latents(frames)
 
     def _features(self) -> NDArray[np.float32]:
         return self.policy.features(self._z, self._memory).cpu().numpy()
@@ -116,12 +114,3 @@ class PixelPolicy(FramePolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {"world_model": self.world_model, "actor": self.actor}
-
-
-def export_pixel_policy(model: BaseAlgorithm, world_model: WorldModelPolicy) -> PixelPolicy:
-    """Return a policy on frames from a model that was trained on a :class:`WorldModelVecEnv`.
-
-    :param model: SB3 model, such as SAC or PPO.
-    :param world_model: Policy of that environment.
-    """
-    return PixelPolicy(world_model, model.policy)

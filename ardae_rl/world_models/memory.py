@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import torch as th
 from torch import nn
-from torch.nn import functional as F
 
 from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.gaussians import soft_clamp
 from ardae_rl.world_models.mixture import Mixture, cross_entropy_bound, gaussian_kl, negative_log_likelihood
 
 FORMS = ("per_dimension", "joint")
@@ -91,7 +91,7 @@ class MemoryRNN(nn.Module):
         n, k = self.z_dim, self.n_components
         logits, means, log_scales, reward_and_done = self.head(h).split([self.n_weights * k, n * k, n * k, 2], -1)
         log_weights = logits.unflatten(-1, (self.n_weights, k)).log_softmax(-1)
-        log_scales = _softly_bounded(log_scales.unflatten(-1, (n, k)))
+        log_scales = soft_clamp(log_scales.unflatten(-1, (n, k)), LOG_SCALE_MIN, LOG_SCALE_MAX)
         return Prediction(Mixture(log_weights, means.unflatten(-1, (n, k)), log_scales), *reward_and_done.unbind(-1))
 
 
@@ -114,9 +114,3 @@ def z_loss(kind: str, mixture: Mixture, z: th.Tensor, mean: th.Tensor, log_std: 
     if kind == "nll":
         return negative_log_likelihood(mixture, z)
     return (cross_entropy_bound if kind == "bound" else gaussian_kl)(mixture, mean, log_std)
-
-
-def _softly_bounded(x: th.Tensor) -> th.Tensor:
-    """Bound ln σ smoothly: nearly x inside the bounds, with a nonzero gradient everywhere."""
-    above = LOG_SCALE_MIN + F.softplus(x - LOG_SCALE_MIN)
-    return LOG_SCALE_MAX - F.softplus(LOG_SCALE_MAX - above)

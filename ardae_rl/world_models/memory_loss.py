@@ -1,44 +1,19 @@
 """The memory's training loss, and its prediction errors over several steps."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch as th
 from torch.nn import functional as F
 
+from ardae_rl.world_models.data import SequenceBatch
 from ardae_rl.world_models.memory import MemoryRNN, z_loss
 
 HORIZONS = (1, 5, 15, 50)
 
 
-class Sequences(Protocol):
-    """Batch of sequences of T steps: (z_t, a_t), and the reward, end and next latent that followed."""
-
-    @property
-    def z(self) -> th.Tensor: ...  # (batch, T + 1, z_dim), samples of V's posteriors
-
-    @property
-    def mean(self) -> th.Tensor: ...  # (batch, T + 1, z_dim), means of these posteriors
-
-    @property
-    def log_std(self) -> th.Tensor: ...  # (batch, T + 1, z_dim)
-
-    @property
-    def actions(self) -> th.Tensor: ...  # (batch, T, action_dim)
-
-    @property
-    def rewards(self) -> th.Tensor: ...  # (batch, T)
-
-    @property
-    def dones(self) -> th.Tensor: ...  # (batch, T), whether the step terminated the episode
-
-    @property
-    def mask(self) -> th.Tensor: ...  # (batch, T), whether the episode has that step
-
-
 def memory_loss(
     model: MemoryRNN,
-    batch: Sequences,
+    batch: SequenceBatch,
     kind: str = "nll",
     reward_weight: float = 1.0,
     done_weight: float = 1.0,
@@ -79,7 +54,7 @@ def memory_loss(
 
 @th.no_grad()
 def open_loop_errors(
-    model: MemoryRNN, batch: Sequences, warm_up: int, horizons: Sequence[int] = HORIZONS
+    model: MemoryRNN, batch: SequenceBatch, warm_up: int, horizons: Sequence[int] = HORIZONS
 ) -> dict[str, float]:
     """Return squared errors of multi-step predictions of latents, in units of the latents' variance.
 

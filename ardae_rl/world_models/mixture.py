@@ -41,8 +41,7 @@ class Mixture(NamedTuple):
 
 def negative_log_likelihood(mixture: Mixture, y: th.Tensor) -> th.Tensor:
     """Return -ln p(y), (...), for y (..., d)."""
-    mixture = _precise(mixture)
-    standardized = (y.to(mixture.means).unsqueeze(-1) - mixture.means) * (-mixture.log_scales).exp()
+    standardized = (y.unsqueeze(-1) - mixture.means) * (-mixture.log_scales).exp()
     return -_log_sum(mixture.log_weights, -0.5 * standardized.square() - mixture.log_scales - 0.5 * _LOG_2_PI)
 
 
@@ -52,9 +51,8 @@ def cross_entropy_bound(mixture: Mixture, mean: th.Tensor, log_std: th.Tensor) -
     By Jensen's inequality the bound is -ln Σ_k exp(ln π_k + E[ln N_k(y)]), with E[ln N_k] in closed form. It is exact
     for K = 1.
     """
-    mixture = _precise(mixture)
-    distance = (mean.to(mixture.means).unsqueeze(-1) - mixture.means) * (-mixture.log_scales).exp()
-    spread = (2 * (log_std.to(mixture.means).unsqueeze(-1) - mixture.log_scales)).exp()
+    distance = (mean.unsqueeze(-1) - mixture.means) * (-mixture.log_scales).exp()
+    spread = (2 * (log_std.unsqueeze(-1) - mixture.log_scales)).exp()
     return -_log_sum(mixture.log_weights, -0.5 * (distance.square() + spread) - mixture.log_scales - 0.5 * _LOG_2_PI)
 
 
@@ -67,24 +65,15 @@ def gaussian_kl(mixture: Mixture, mean: th.Tensor, log_std: th.Tensor) -> th.Ten
         raise ValueError(
             f"`mixture` must have 1 component (for more, use cross_entropy_bound), got {mixture.means.shape[-1]}"
         )
-    entropy = (log_std.to(_precise(mixture).means) + 0.5 * (1 + _LOG_2_PI)).sum(-1)
+    entropy = (log_std + 0.5 * (1 + _LOG_2_PI)).sum(-1)
     return cross_entropy_bound(mixture, mean, log_std) - entropy
 
 
-def sample(mixture: Mixture, temperature: float = 1.0, generator: th.Generator | None = None) -> th.Tensor:
-    """Sample y, (..., d), at a temperature τ: a component with weights ∝ π_k^(1/τ), then N(μ_k, τ σ_k²).
-
-    At τ = 1 these are samples from the density, at τ = 0 the mean of the most likely component.
-
-    :raises ValueError: For a negative temperature.
-    """
-    uniform = th.empty_like(mixture.log_weights[..., 0]).uniform_(generator=generator)
-    normal = th.empty_like(mixture.means[..., 0]).normal_(generator=generator)
-    return transform(mixture, uniform, normal, temperature)
-
-
 def transform(mixture: Mixture, uniform: th.Tensor, normal: th.Tensor, temperature: float = 1.0) -> th.Tensor:
-    """Transform random numbers into a sample, (..., d), see :func:`sample`.
+    """Transform random numbers into a sample y, (..., d), at a temperature τ.
+
+    The component is chosen with weights ∝ π_k^(1/τ); y is then from N(μ_k, τ σ_k²). At τ = 1 these are samples from the
+    density, at τ = 0 the mean of the most likely component.
 
     :param uniform: Uniform numbers in [0, 1), which choose components: (..., 1) if the dimensions share their
         component, otherwise (..., d).
@@ -111,10 +100,3 @@ def _log_sum(log_weights: th.Tensor, log_densities: th.Tensor) -> th.Tensor:
 
 def _of_component(values: th.Tensor, choice: th.Tensor) -> th.Tensor:
     return values.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
-
-
-def _precise(mixture: Mixture) -> Mixture:
-    """Convert to single precision, because squared standardized distances overflow half precision."""
-    if mixture.means.dtype in (th.float16, th.bfloat16):
-        return Mixture(*(part.float() for part in mixture))
-    return mixture

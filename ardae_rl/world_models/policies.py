@@ -9,7 +9,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from ardae_rl.common.checks import check_between, check_choice, check_count
+from ardae_rl.common.checks import check_between, check_choice, check_count, check_widths
+from ardae_rl.common.policies import record_arguments
 from ardae_rl.world_models.action_map import make_action_map
 from ardae_rl.world_models.controller import Controller
 from ardae_rl.world_models.frame_policy import FramePolicy, State, to_vision_input
@@ -59,6 +60,9 @@ class WorldModelPolicy(FramePolicy):
     :raises ValueError: For observations that are not such frames, or a value outside of its range.
     """
 
+    constructor_arguments: dict[str, Any]
+
+    @record_arguments
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -87,24 +91,13 @@ class WorldModelPolicy(FramePolicy):
         check_choice("controller_input", controller_input, CONTROLLER_INPUTS)
         check_choice("posterior", posterior, POSTERIORS)
         check_count("n_frames", n_frames)
-        self.arguments: dict[str, Any] = {
-            "z_dim": z_dim,
-            "vision_width": vision_width,
-            "posterior": posterior,
-            "free_nats": free_nats,
-            "memory_hidden": memory_hidden,
-            "n_components": n_components,
-            "mixture_form": mixture_form,
-            "controller_input": controller_input,
-            "controller_hidden": tuple(controller_hidden),
-            "n_frames": n_frames,
-            "action_map": action_map,
-            "cropped_rows": cropped_rows,
-            "action_repeat": action_repeat,
-        }
+        check_widths("controller_hidden", controller_hidden)
         self.controller_input, self.cropped_rows = controller_input, cropped_rows
         self.action_map = make_action_map(action_map, action_space)
-        self.stacked_policy = self._make_stacked_policy() if controller_input == "frames" else None
+        self.stacked_policy: StackedPolicy | None = None
+        if controller_input == "frames":
+            actor = make_actor(n_frames, self.action_map.n_outputs, vision_width, controller_hidden)
+            self.stacked_policy = StackedPolicy(actor, self.action_map, cropped_rows)
         self.n_features = z_dim + memory_hidden * sum(controller_input.count(state) for state in "hc")
         self.vision = (
             ConvVAE(z_dim, vision_width, free_nats)
@@ -114,6 +107,11 @@ class WorldModelPolicy(FramePolicy):
         self.memory = MemoryRNN(z_dim, self.action_map.memory_dim, memory_hidden, n_components, mixture_form)
         self.controller = Controller(self.n_features, self.action_map.n_outputs, controller_hidden)
         self.controller_parameters = nn.Parameter(th.zeros(self.n_parameters), requires_grad=False)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the constructor, without the spaces."""
+        return {name: value for name, value in self.constructor_arguments.items() if not name.endswith("_space")}
 
     @property
     def n_parameters(self) -> int:
@@ -192,14 +190,6 @@ class WorldModelPolicy(FramePolicy):
         h, c = (self._tensor(part) * keep for part in state)
         return h, c
 
-    def _make_stacked_policy(self) -> StackedPolicy:
-        arguments = self.arguments
-        actor = make_actor(
-            arguments["n_frames"], self.action_map.n_outputs, arguments["vision_width"], arguments["controller_hidden"]
-        )
-        mapping = (self.cropped_rows, arguments["action_map"])
-        return StackedPolicy(actor, self.observation_space, self.action_space, *mapping)
-
     @th.no_grad()
     def _act(
         self,
@@ -219,5 +209,4 @@ class WorldModelPolicy(FramePolicy):
         return th.as_tensor(array, dtype=th.float32, device=self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        spaces_ = {"observation_space": self.observation_space, "action_space": self.action_space}
-        return spaces_ | self.arguments
+        return dict(self.constructor_arguments)

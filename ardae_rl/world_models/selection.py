@@ -13,6 +13,7 @@ from torch import nn
 from ardae_rl.runs.run import History
 from ardae_rl.runs.tables import write_csv
 from ardae_rl.world_models.evolution import Evaluator
+from ardae_rl.world_models.evolution.evaluator import standard_error
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.seeds import SELECTION_SEEDS, TEST_SEEDS
 
@@ -55,7 +56,7 @@ class Selection:
         """
         returns, n_steps = self._play(actor.state_dict(), SELECTION_SEEDS[: self.n_held_out])
         results = {"held_out_mean": float(returns.mean()), "held_out_minimum": float(returns.min())}
-        results["held_out_error"] = float(returns.std() / np.sqrt(len(returns)))
+        results["held_out_error"] = standard_error(returns)
         self.rows.append({**row, **results, "n_held_out_steps": self.n_steps + n_steps})
         write_csv(self.folder / "controller.csv", self.rows)
         self.weights[len(self.rows) - 1] = deepcopy(actor.state_dict())

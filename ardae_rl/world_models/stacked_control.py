@@ -12,10 +12,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
-from ardae_rl.common.beta import BetaPolicy
 from ardae_rl.common.checks import check_count
-from ardae_rl.world_models.action_map import make_action_map
-from ardae_rl.world_models.frame_policy import FramePolicy, State, to_vision_input
+from ardae_rl.world_models.action_map import ActionMap
+from ardae_rl.world_models.beta import BetaPolicy
+from ardae_rl.world_models.frame_policy import State, to_vision_input
 from ardae_rl.world_models.vision import SIZE, ConvVAE
 
 Array = NDArray[Any]
@@ -108,41 +108,26 @@ def frames_in(space: spaces.Space[Any]) -> int:
     return n_frames
 
 
-class StackedPolicy(FramePolicy):
-    """A policy on the environment's own frames, from an actor that was trained on flattened stacks of frames.
+class StackedPolicy(nn.Module):
+    """Decisions on the environment's own frames, by an actor that was trained on stacks of views.
 
-    :param actor: SB3 policy with observations of :func:`stacks_space` and actions in [-1, 1].
-    :param observation_space: Frames, uint8, (height, width, 3).
-    :param action_space: Action space of the environment.
-    :param cropped_rows: As in training, see :class:`ControllerView`.
-    :param action_map: As in training.
-    :param action_repeat: Number of steps for which an action is held; the frames in between are ignored.
-    :raises ValueError: If the actor's actions do not fit the environment's.
+    :param actor: SB3 policy for stacks of views, see :func:`stacks_space`, and actions in [-1, 1].
+    :param action_map: Maps the actor's actions to the environment's.
+    :param cropped_rows: Number of rows cut off the bottom of each frame.
     """
 
-    n_parameters = 0  # as a `PopulationPolicy`, whose candidates have no parameters
-
-    def __init__(
-        self,
-        actor: BasePolicy,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        cropped_rows: int = 0,
-        action_map: str = "auto",
-        action_repeat: int = 1,
-    ) -> None:
-        super().__init__(observation_space, action_space, action_repeat)
-        self.cropped_rows, self.action_map_name = cropped_rows, action_map
-        self.action_map = make_action_map(action_map, action_space)
-        expected = (self.action_map.n_outputs,)
-        if actor.action_space.shape != expected:
-            raise ValueError(f"`actor` must have actions of shape {expected}, got {actor.action_space}")
-        self.actor, self.n_frames = actor, frames_in(actor.observation_space)
+    def __init__(self, actor: BasePolicy, action_map: ActionMap, cropped_rows: int = 0) -> None:
+        super().__init__()
+        self.actor, self.action_map, self.cropped_rows = actor, action_map, cropped_rows
+        self.n_frames = frames_in(actor.observation_space)
 
     def decide(
         self, frames: Array, state: State | None, episode_start: NDArray[np.bool_], deterministic: bool
     ) -> tuple[Array, State]:
-        """As in the base class. The state is the stack, (n, 64, 64, 3 n_frames); earlier frames are black."""
+        """As :meth:`~ardae_rl.world_models.frame_policy.FramePolicy.decide`.
+
+        The state is the stack, (n, 64, 64, 3 n_frames); earlier frames are black.
+        """
         return self.decide_views(to_vision_input(frames, self.cropped_rows), state, episode_start, deterministic)
 
     def decide_views(
@@ -156,23 +141,6 @@ class StackedPolicy(FramePolicy):
         stack[..., -3:] = views
         outputs, _ = self.actor.predict(stack.reshape(len(stack), -1), deterministic=deterministic)
         return self.action_map.actions(outputs), (stack,)
-
-    def act(
-        self, parameters: Array, observations: Array, state: State | None, episode_start: NDArray[np.bool_]
-    ) -> tuple[Array, State]:
-        """Decide deterministically; ``parameters`` (n, 0) are ignored, as this policy's candidates have none."""
-        with th.no_grad():
-            return self.decide(observations, state, episode_start, deterministic=True)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {
-            "actor": self.actor,
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "cropped_rows": self.cropped_rows,
-            "action_map": self.action_map_name,
-            "action_repeat": self.action_repeat,
-        }
 
 
 def actor_arguments(width: int, hidden: Sequence[int]) -> dict[str, Any]:

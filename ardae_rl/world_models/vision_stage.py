@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,7 +67,7 @@ class VisionStage(Stage):
         """
         self.check_resumed(run, seed, context)
         vision, (training, held_out) = policy.vision, split_episodes(store, seed)
-        draw = partial(store.sample_frames, last_frames=False)
+        draw = store.sample_frames
         validation = th.from_numpy(draw(np.random.default_rng([seed, 1]), _N_VALIDATION_FRAMES, held_out))
 
         def loss(rng: np.random.Generator) -> tuple[th.Tensor, dict[str, th.Tensor]]:

@@ -148,7 +148,6 @@ class WorldModels(BaseAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"CnnPolicy": WorldModelPolicy}
     policy: WorldModelPolicy
     _has_lock = False
-    _steps_before_round: int  # ``num_timesteps`` at the start of this round
 
     def __init__(
         self,
@@ -196,6 +195,7 @@ class WorldModels(BaseAlgorithm):
         self.collection_env, self.search, self.search_env = collection_env, search, search_env
         self.n_parallel_envs, self.n_workers = n_envs, n_workers  # SB3 owns the name `n_envs`
         self.iteration = 0  # number of completed rounds
+        self._steps_before_round = 0  # ``num_timesteps`` at the start of this round
         self.env_description: EnvDescription | None = None  # saved with the model, unlike the environment
         self._env_record: Any = None
         if _init_setup_model:
@@ -207,8 +207,6 @@ class WorldModels(BaseAlgorithm):
         check_count("n_episodes", self.n_episodes)
         check_count("n_envs", self.n_parallel_envs)
         check_count("n_workers", self.n_workers, 0)
-        # Models saved by earlier versions do not have it; unless interrupted, they were saved between rounds
-        self._steps_before_round = getattr(self, "_steps_before_round", self.num_timesteps)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._describe_env()

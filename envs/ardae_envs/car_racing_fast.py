@@ -38,7 +38,7 @@ def unverified_version() -> str | None:
     )
     for name, installed, verified in versions:
         if installed not in verified:
-            return f"{name} {installed}, got False; the frames have been compared with {', '.join(verified)}"
+            return f"{name} {installed} (the frames have been compared with {', '.join(verified)})"
     return None
 
 
@@ -72,7 +72,7 @@ class CarRacingFast(official.CarRacing):
     def __init__(self, *args: Any, unverified: bool = False, **kwargs: Any) -> None:
         problem = unverified_version()
         if problem is not None and not unverified:
-            raise ValueError(f"`unverified` must be True for {problem}")
+            raise ValueError(f"`unverified` must be True for {problem}, got False")
         super().__init__(*args, **kwargs)
         self._ezpickle_args, self._ezpickle_kwargs = args, {**kwargs, "unverified": unverified}
         width, height = official.WINDOW_W // self._downscaling, official.WINDOW_H // self._downscaling

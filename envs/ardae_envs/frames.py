@@ -12,7 +12,6 @@ from ardae_envs.checks import check_min
 Frames = NDArray[np.uint8]
 
 CAR_RACING_BAR = 12  # rows of the indicator bar
-CAR_RACING_ZOOM_STEPS = 50  # number of first steps in which the camera zooms in
 
 
 def crop_bar(frames: Frames, rows: int = CAR_RACING_BAR) -> Frames:
@@ -37,11 +36,3 @@ def resize(frames: Frames, size: int = 64) -> Frames:
     rounded: Any = small.round_().clamp_(0, 255).to(th.uint8).permute(0, 2, 3, 1).contiguous().numpy()
     result: Frames = rounded.reshape(*frames.shape[:-3], size, size, 3)
     return result
-
-
-def after_zoom(steps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return a mask of the CarRacing frames that show the road at its final size.
-
-    :param steps: Index of each frame in its episode; 0 is the frame that ``reset`` returns.
-    """
-    return steps >= CAR_RACING_ZOOM_STEPS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ardae_envs.frames import after_zoom, crop_bar, resize
+from ardae_envs.frames import crop_bar, resize
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 3, 96, 96, 3), dtype=np.uint8)
 
@@ -28,7 +28,3 @@ def test_resize_is_pillows(frames: np.ndarray) -> None:
     assert (resize(constant) == 102).all()
     with pytest.raises(ValueError, match="`size` must be >= 1, got 0"):
         resize(frames, 0)
-
-
-def test_zoom() -> None:
-    assert after_zoom(np.array([0, 49, 50, 999])).tolist() == [False, False, True, True]

@@ -307,7 +307,7 @@ def test_load_with_another_kind_of_partition(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"must be those of the saved model's networks, .* parameter groups"):
             GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": other})
     make(GANGCL, discriminator_kwargs={"partition": "mixture"}).save(tmp_path / "model")
-    loaded = GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": "sampler"})
+    loaded: Any = GANGCL.load(tmp_path / "model", device="cpu", discriminator_kwargs={"partition": "sampler"})
     assert loaded.discriminator.partition.kind == "sampler"
 
 
@@ -448,7 +448,10 @@ def test_load_with_arguments_that_do_not_fit(tmp_path: Path) -> None:
     for arguments, words in (
         ({"demo_batch": 3}, "`kwargs` must only have the keys .*'demo_batch_size', .* got 'demo_batch'"),
         ({"generator_kwargs": {"gama": 0.5}}, "`generator_kwargs` must only have the keys .* got 'gama'"),
-        ({"reward_kwargs": {"hidden": (9,)}}, "`reward_kwargs` and `discriminator_kwargs` must be those of the saved model"),
+        (
+            {"reward_kwargs": {"hidden": (9,)}},
+            "`reward_kwargs` and `discriminator_kwargs` must be those of",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             AIRL.load(tmp_path / "model", device="cpu", **arguments)

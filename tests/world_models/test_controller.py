@@ -38,12 +38,5 @@ def test_bad_arguments() -> None:
         Controller(3, 0)
     with pytest.raises(ValueError, match="`hidden` must be >= 1, got 0"):
         Controller(3, 2, (0,))
-
-
-def test_initial_parameters() -> None:
-    """Outputs are a few tenths for features of unit variance; biases are zero."""
-    controller = Controller(400, 3, (50,))
-    parameters = controller.initial_parameters(generator=th.Generator().manual_seed(0))
-    assert parameters.shape == (controller.n_parameters,)
-    first = parameters[: 50 * 401].unflatten(0, (50, 401))
-    assert bool((first[:, -1] == 0).all()) and float(first[:, :-1].std()) == pytest.approx(1 / 20, rel=0.05)
+    with pytest.raises(TypeError, match="`hidden` must be a sequence of widths, got 8"):
+        Controller(3, 2, 8)  # type: ignore[arg-type]

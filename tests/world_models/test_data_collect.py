@@ -1,10 +1,7 @@
 """Collection: all transitions are real, and the store does not depend on how it was filled."""
 
-import os
-import signal
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ from ardae_envs.collection import Mixture, RandomWeights, StickyRandom
 from ardae_envs.frames import crop_bar, resize
 from ardae_rl.world_models.data import FrameStore, collect, frame_shape
 from ardae_rl.world_models.data.playing import play
-from ardae_rl.world_models.data.process_playing import play_in_processes
 from tests.world_models.counting import BOX, DISCRETE, LIMIT, SHAPE, Counting, dies, files, reward, store_of
 
 
@@ -73,31 +69,6 @@ def test_one_store_on_all_ways(tmp_path: Path) -> None:
     assert files(store_of(tmp_path / "other", 15, seed=1).folder) != whole
 
 
-def test_processes(tmp_path: Path) -> None:
-    """They play the same episodes in the same order, and their errors are raised here."""
-    whole = files(store_of(tmp_path / "whole", 15).folder)
-    store, lengths = store_of(tmp_path / "two", 0), list[int]()
-
-    def on_step(n: int) -> bool:
-        lengths.append(n)
-        return True
-
-    policy = BlindLater(BOX, 0.3, False)
-    arguments: dict[str, Any] = {"policy_name": "StickyRandom", "n_processes": 2, "on_step": on_step}
-    with pytest.raises(ValueError, match=r"`policy` must return finite actions, got .* from StickyRandom"):
-        collect(store, Counting, policy, n_episodes=15, **arguments)
-    assert len(store) == 12 and sum(lengths) >= store.n_steps, "all before the one that failed"
-    assert files(store_of(store.folder, 15).folder) == whole
-
-
-class BlindLater(StickyRandom):
-    """Fails from seed 12 on, which the frames show."""
-
-    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        action, state = super().predict(observation, *args, **kwargs)
-        return np.where(observation[:, 0, 0, 1:2] < 12, action, np.nan), state
-
-
 class Blind:
     """Divides by zero."""
 
@@ -129,11 +100,11 @@ def test_a_recurrent_policy_acts_on_all_at_once(tmp_path: Path) -> None:
     """Its state is reset with each episode, for that environment alone; the batch size is constant."""
     policy = Counts()
     store = FrameStore(tmp_path, SHAPE, BOX, "none")
-    n_steps = collect(store, Counting, policy, n_episodes=8, n_envs=3, policy_name="mine", deterministic=True)
+    n_steps = collect(store, Counting, policy, n_episodes=8, n_envs=3)
     for episode in store:
         np.testing.assert_allclose(episode.actions[:, 1], np.arange(LIMIT) / 100, rtol=1e-6)
-        assert episode.policy == "mine"
-    assert set(policy.batches) == {(3, True)}
+        assert episode.policy == "Counts"
+    assert set(policy.batches) == {(3, False)}
     assert len(policy.batches) == 3 * LIMIT and n_steps == store.n_steps == 8 * LIMIT
 
 
@@ -152,29 +123,9 @@ def test_a_mixture_is_reseeded_with_all_it_mixes(tmp_path: Path) -> None:
     assert len(first_actions) > 4
 
 
-def test_steps_asked_for(tmp_path: Path) -> None:
-    """Whole episodes are played until there are as many steps, for any number of environments; then nothing more."""
-    folders = []
-    for n_envs in (1, 3):
-        store = store_of(tmp_path / str(n_envs), 2)
-        policy = StickyRandom(BOX, 0.3, False)
-        made = collect(store, Counting, policy, n_steps=60, n_envs=n_envs)
-        assert store.n_steps >= 60 > store.lengths[:-1].sum()
-        kept = store.lengths[2:].sum()
-        assert made == kept if n_envs == 1 else kept <= made < kept + 2 * LIMIT + 2
-        assert collect(store, Counting, policy, n_steps=60) == 0
-        folders.append(files(store.folder))
-    assert folders[0] == folders[1]
-
-
 def test_stops(tmp_path: Path) -> None:
-    """It stops when the store is full, and when the callback returns False."""
-    store = FrameStore(tmp_path / "full", SHAPE, BOX, "none", max_gigabytes=2e-6)
-    collect(store, Counting, StickyRandom(BOX), n_episodes=1000, n_envs=2)
-    assert store.full and 1 < len(store) < 20
-    assert collect(store, Counting, StickyRandom(BOX), n_episodes=1000) == 0
-
-    store, calls = FrameStore(tmp_path / "told", SHAPE, BOX, "none"), 0
+    """It stops when the callback returns False."""
+    store, calls = FrameStore(tmp_path, SHAPE, BOX, "none"), 0
 
     def on_step(n: int) -> bool:
         nonlocal calls
@@ -183,19 +134,6 @@ def test_stops(tmp_path: Path) -> None:
 
     made = collect(store, Counting, StickyRandom(BOX), n_episodes=1000, n_envs=2, on_step=on_step)
     assert made == 80 and 0 < store.n_steps <= 80
-
-
-def test_ctrl_c_while_processes_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The processes ignore it from the start; the parent ends them."""
-    played = play_in_processes(1, Counting, StickyRandom(BOX, seed=0), seeds=[5, 6])
-
-    def interrupted(process: Any) -> None:
-        start(process)
-        os.kill(process.pid, signal.SIGINT)
-
-    start = SpawnProcess.start
-    monkeypatch.setattr(SpawnProcess, "start", interrupted)
-    assert [episode.seed for episode in played] == [5, 6]
 
 
 def test_preprocess_sees_the_batch(tmp_path: Path) -> None:
@@ -228,14 +166,8 @@ class Signals(Counting):
     ("arguments", "message"),
     [
         ({"policy": Blind()}, r"`policy` must return finite actions, got \[\[.*nan.* from Blind"),
-        (
-            {"policy": Blind(), "n_envs": 2, "policy_name": "x"},
-            r"(?s)`policy` must return finite actions, got .* from x",
-        ),
-        ({"n_steps": 3}, "`n_steps` must be given if and only if `n_episodes` is None, got 3"),
-        ({"n_episodes": None}, "`n_steps` must be given if and only if `n_episodes` is None, got None"),
+        ({"policy": Blind(), "n_envs": 2}, r"(?s)`policy` must return finite actions, got .* from Blind"),
         ({"n_envs": 0}, "`n_envs` must be >= 1, got 0"),
-        ({"n_envs": 2, "n_processes": 2}, "`n_envs` must be 1 with `n_processes` > 0, got 2"),
         ({"make_env": Signals}, r"`observation_space` must be a uint8 Box .*, got Box\(-1.0, 1.0, \(4,\), float32\)"),
         (
             {"make_env": partial(Counting, True)},

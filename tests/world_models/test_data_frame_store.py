@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from ardae_envs.frames import after_zoom
 from ardae_rl.world_models.data import Episode, FrameStore
 from ardae_rl.world_models.data.episode_files import MAX_EPISODES
 from tests.world_models.counting import BOX, SHAPE, files
@@ -57,7 +56,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert_holds(store, 20)
     sizes = [len(content) for name, content in files(store.folder).items() if "frames" in name]
     assert 2 < len(sizes) < 20 and max(sizes) <= 1000
-    assert store.n_gigabytes * 1e9 == sum(path.stat().st_size for path in store.folder.glob("*.[far]*[s]"))
 
     again = FrameStore(store.folder)
     assert_holds(again, 20)
@@ -170,17 +168,6 @@ def test_two_that_append(tmp_path: Path) -> None:
         assert_holds(other, before)
 
 
-def test_full(tmp_path: Path) -> None:
-    store = opened(tmp_path, max_gigabytes=1e-6)
-    while not store.full:
-        store.append(episode(len(store)))
-    assert 1e-6 <= store.n_gigabytes < 1.5e-6
-    with pytest.raises(ValueError, match="`max_gigabytes` must be larger, as the store is full, got 1e-06"):
-        store.append(episode(len(store)))
-    assert opened(tmp_path, max_gigabytes=1e-6).full
-    assert not opened(tmp_path, max_gigabytes=1e-3).full and not opened(tmp_path).full
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -273,32 +260,16 @@ def seen(frames: np.ndarray) -> np.ndarray:
     return frames[:, 0, 0, 1].astype(int) * 100 + frames[:, 0, 0, 0]
 
 
-@pytest.mark.parametrize("last_frames", [True, False])
-def test_sampling_is_uniform(last_frames: bool, tmp_path: Path) -> None:
+def test_sampling_is_uniform(tmp_path: Path) -> None:
     """Sampling is uniform over frames, not over episodes: chi-square within four standard deviations."""
     store, chosen = filled(tmp_path, 12), [1, 2, 6, 11]
-    possible = {100 * k + t for k in chosen for t in range(3 + k % 4 + int(last_frames))}
-    frames = store.sample_frames(np.random.default_rng(0), 20_000, chosen, last_frames=last_frames)
+    possible = {100 * k + t for k in chosen for t in range(3 + k % 4)}
+    frames = store.sample_frames(np.random.default_rng(0), 20_000, chosen)
     values, counts = np.unique(seen(frames), return_counts=True)
     assert set(values) == possible and frames.shape == (20_000, *SHAPE)
     expected, freedom = 20_000 / len(possible), len(possible) - 1
     chi_square = ((counts - expected) ** 2 / expected).sum()
     assert abs(chi_square - freedom) < 4 * np.sqrt(2 * freedom)
-
-
-def test_sampling_leaves_out(tmp_path: Path) -> None:
-    """Frames that ``keep`` excludes are not sampled, nor are episodes without any other frame."""
-    store = filled(tmp_path, 6)
-    rng = np.random.default_rng(0)
-    odd = store.sample_frames(rng, 2000, keep=lambda steps: steps % 2 == 1)
-    assert set(seen(odd)) == {100 * k + t for k in range(6) for t in range(1, 4 + k % 4, 2)}
-    late = store.sample_frames(rng, 500, keep=lambda steps: steps >= 6, last_frames=True)
-    assert set(seen(late)) == {306}
-    store.append(episode(6, 52))
-    assert set(seen(store.sample_frames(rng, 100, keep=after_zoom))) == {650, 651, 652}
-    assert set(seen(store.sample_frames(rng, 100, keep=after_zoom, last_frames=False))) == {650, 651}
-    episodes, steps = store.sample_steps(np.random.default_rng(5), 50)
-    np.testing.assert_array_equal(seen(store.sample_frames(np.random.default_rng(5), 50)), 100 * episodes + steps)
 
 
 @pytest.mark.parametrize(
@@ -315,13 +286,8 @@ def test_sampling_leaves_out(tmp_path: Path) -> None:
             r"`episodes` must be one or more integers .*, got \[\]",
         ),
         (lambda store: store.sample_frames(np.random.default_rng(0), 0), "`n` must be >= 1, got 0"),
-        (
-            lambda store: store.sample_frames(np.random.default_rng(0), 2, keep=after_zoom),
-            "`keep` must keep at least one frame",
-        ),
         (lambda store: store.split(1.0), "`validation_share` must be >= 0 and < 1, got 1.0"),
         (lambda store: store.files.gather("actions", np.array([0]), np.array([3])), "`steps` must be row numbers of"),
-        (lambda store: opened(store.folder, max_gigabytes=0), "`max_gigabytes` must be positive, got 0"),
         (lambda store: opened(store.folder, shard_megabytes=0), "`shard_megabytes` must be positive, got 0"),
         (
             lambda store: FrameStore(store.folder, (64, 64)),

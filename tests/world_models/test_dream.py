@@ -14,9 +14,7 @@ from ardae_rl.world_models.policies import WorldModelPolicy
 Z_DIM = 2
 
 
-def dream(
-    done_logit: float = -20.0, reward: float = 2.0, temperature: float = 1.0, done_rule: str = "sampled"
-) -> Dream:
+def dream(done_logit: float = -20.0, reward: float = 2.0, temperature: float = 1.0) -> Dream:
     """The next latent is N((3, -1), 0.5²) whatever went before, the reward constant."""
     th.manual_seed(0)
     frames = spaces.Box(0, 255, (96, 96, 3), np.uint8)
@@ -28,7 +26,7 @@ def dream(
     # One logit, two means, two log scales (softly bounded: a log scale a little above its raw value), reward and end
     head.bias.data = th.tensor([0.0, 3.0, -1.0, math.log(0.5), math.log(0.5), reward, done_logit])
     starts = th.tensor([[10.0, 0.0], [20.0, 0.0]]), th.full((2, 2), -5.0)
-    return Dream(policy, starts, temperature, done_rule)
+    return Dream(policy, starts, temperature)
 
 
 def generators(n: int) -> list[th.Generator]:
@@ -58,23 +56,19 @@ def test_memory_goes_on_with_the_dream() -> None:
     th.testing.assert_close(second.memory, expected)
 
 
-@pytest.mark.parametrize(("done_rule", "share"), [("sampled", 0.25), ("threshold", 0.0)])
-def test_ends(done_rule: str, share: float) -> None:
-    """Episodes end with the predicted probability, or if it exceeds one half."""
-    d = dream(done_logit=math.log(0.25 / 0.75), done_rule=done_rule)
+def test_ends() -> None:
+    """Episodes end with the predicted probability."""
+    d = dream(done_logit=math.log(0.25 / 0.75))
     *_, done = d.step(d.begin(generators(2000)), np.zeros(2000, np.int64), th.Generator())
-    assert abs(done.mean() - share) < 5 * math.sqrt(0.25 * 0.75 / 2000)
-    *_, done = dream(done_logit=0.1, done_rule="threshold").step(d.begin(generators(5)), np.zeros(5, np.int64))
-    assert done.all()
+    assert abs(done.mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 2000)
 
 
 def test_weighted_ends_are_as_likely_as_real_ones() -> None:
     """A memory trained with a weight of 9 on ends predicts nine times the real odds: 1 to 1 for 1 in 10."""
     policy, starts = dream(done_logit=0.0).policy, (th.zeros(1, 2), th.zeros(1, 2))
-    for done_rule, share in (("sampled", 0.1), ("threshold", 0.0)):
-        d = Dream(policy, starts, done_rule=done_rule, done_factor=9.0)
-        *_, done = d.step(d.begin(generators(2000)), np.zeros(2000, np.int64), th.Generator())
-        assert abs(done.mean() - share) < 5 * math.sqrt(0.1 * 0.9 / 2000)
+    d = Dream(policy, starts, done_factor=9.0)
+    *_, done = d.step(d.begin(generators(2000)), np.zeros(2000, np.int64), th.Generator())
+    assert abs(done.mean() - 0.1) < 5 * math.sqrt(0.1 * 0.9 / 2000)
 
 
 def test_evaluator() -> None:
@@ -144,16 +138,9 @@ def test_sb3_trains_in_it() -> None:
     assert model.learn(128).num_timesteps == 128
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"temperature": -1.0}, "`temperature` must be >= 0, got -1.0"),
-        ({"done_rule": "never"}, "`done_rule` must be one of 'sampled', 'threshold', got 'never'"),
-    ],
-)
-def test_bad_arguments(arguments: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        dream(**arguments)  # type: ignore[arg-type]
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="`temperature` must be >= 0, got -1"):
+        dream(temperature=-1.0)
     with pytest.raises(ValueError, match=r"`starts` must both have shape \(m, 2\) with m >= 1, got \(0, 2\)"):
         Dream(dream().policy, (th.zeros(0, 2), th.zeros(0, 2)))
     with pytest.raises(ValueError, match="`max_steps` must be >= 1, got 0"):

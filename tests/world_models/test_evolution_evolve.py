@@ -7,9 +7,21 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from ardae_rl.runs.run import Run
-from ardae_rl.world_models.evolution import CMAES, TRAINING_SEEDS, Evolution, Returns, RolloutEvaluator, evolve
+from ardae_rl.world_models.evolution import (
+    CMAES,
+    TRAINING_SEEDS,
+    Episodes,
+    Evaluator,
+    Evolution,
+    Returns,
+    RolloutEvaluator,
+    evolve,
+)
+from ardae_rl.world_models.policies import WorldModelPolicy
+from ardae_rl.world_models.selection import Selection
 from tests.world_models.evolution_toys import LinearPolicy, drifting
 
 pytest.importorskip("cma")
@@ -42,26 +54,24 @@ def _held_out(evolution: Evolution) -> list[float]:
     return [row["held_out_mean"] for row in evolution.rows if not math.isnan(row["held_out_mean"])]
 
 
-@pytest.mark.parametrize("racing", [False, True])
 @pytest.mark.parametrize("interruption", [3, 6])
-def test_an_interrupted_evolution_ends_as_an_uninterrupted_one(tmp_path: Path, interruption: int, racing: bool) -> None:
+def test_an_interrupted_evolution_ends_as_an_uninterrupted_one(tmp_path: Path, interruption: int) -> None:
     def interrupt(evolution: Evolution, es: CMAES) -> None:
         if es.generation == interruption:
             raise KeyboardInterrupt
 
-    whole, es = _evolve(10, Run(tmp_path / "whole"), racing=racing)
+    whole, es = _evolve(10, Run(tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
-        _evolve(10, Run(tmp_path / "cut"), racing=racing, callback=interrupt)
+        _evolve(10, Run(tmp_path / "cut"), callback=interrupt)
     expected = es.ask()
     for generations in (range(interruption, 11), range(0)):  # the one that was cut and the rest; nothing is left then
         played: list[int] = []
-        arguments: dict[str, Any] = {"racing": racing, "callback": lambda _, es, to=played: to.append(es.generation)}
-        cut, other = _evolve(10, Run(tmp_path / "cut"), **arguments)
+        cut, other = _evolve(10, Run(tmp_path / "cut"), callback=lambda _, es, to=played: to.append(es.generation))
         assert played == list(generations)
         np.testing.assert_equal(cut.rows, whole.rows)
         np.testing.assert_array_equal(cut.best_mean, whole.best_mean)
         np.testing.assert_array_equal(other.ask(), expected)
-    np.testing.assert_equal(_evolve(10, racing=racing)[0].rows, whole.rows)
+    np.testing.assert_equal(_evolve(10)[0].rows, whole.rows)
 
 
 def test_rows() -> None:
@@ -128,3 +138,27 @@ def test_the_last_mean_is_evaluated_at_a_stop() -> None:
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _evolve(1, **arguments)
+
+
+class Scripted(Evaluator):
+    """Returns the seed as the return."""
+
+    def play(self, parameters: Any, seeds: Any, give_up: bool = True) -> Episodes:
+        return Episodes(seeds.astype(float), np.ones(len(seeds), np.int64), np.zeros(len(seeds), np.bool_))
+
+    def update(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("n", "expected"), [(4, math.sqrt(5 / 3 / 4)), (1, math.nan)])
+def test_errors_of_both_searches(n: int, expected: float, tmp_path: Path) -> None:
+    """Those of the mean of n returns, in a search and in a training: of consecutive numbers here."""
+    evolution = evolve(CMAES(3, population_size=4), Scripted(), 1, held_out_seeds=range(n))
+    frames = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    small: dict[str, Any] = {"z_dim": 2, "vision_width": 4, "memory_hidden": 4, "controller_input": "frames"}
+    policy = WorldModelPolicy(frames, spaces.Discrete(2), **small)
+    assert policy.stacked_policy is not None
+    selection = Selection(policy, Scripted(), tmp_path, n_held_out=n, n_tested=1)
+    selection.add(policy.stacked_policy.actor, {})
+    for row in (evolution.rows[-1], selection.rows[-1]):
+        assert row["held_out_error"] == pytest.approx(expected, nan_ok=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from ardae_rl.world_models.evolution import Returns, RolloutEvaluator
+from ardae_rl.world_models.evolution import RolloutEvaluator
 from tests.world_models.evolution_toys import NOT_FINITE, Drift, LinearPolicy, RecurrentPolicy, drifting, parameters
 
 SEEDS = [3, 1, 4, 15]
@@ -84,11 +84,9 @@ class Rewards(gym.Env[np.ndarray, Any]):
         ({"patience": 3}, 7, True),
         ({"patience": 4}, 12, True),
         ({"patience": 13}, 20, False),
-        ({"max_steps": 8}, 8, False),
-        ({"patience": 4, "max_steps": 8}, 8, False),
     ],
 )
-def test_patience_and_limits(limits: dict[str, int], length: int, given_up: bool) -> None:
+def test_patience(limits: dict[str, int], length: int, given_up: bool) -> None:
     """An episode that terminates is not reported as given up; held-out episodes need not be given up."""
     evaluator = RolloutEvaluator(Rewards, LinearPolicy(1, 1), 2, **limits)
     result = evaluator.evaluate(np.zeros((3, 2)), [0, 1])
@@ -96,28 +94,7 @@ def test_patience_and_limits(limits: dict[str, int], length: int, given_up: bool
     rewarded = np.isin(np.arange(length), [1, 2, 3, 7]).sum()
     assert (result.returns == 2 * rewarded - length).all()
     patient = evaluator.evaluate(np.zeros((3, 2)), [0, 1], give_up=False)
-    assert (patient.lengths == limits.get("max_steps", 20)).all() and not patient.given_up.any()
-
-
-def test_racing() -> None:
-    """The better half on the first seed continues; the others' fitness accounts for the difficulty of the seeds."""
-    everything = drifting().evaluate(parameters(), SEEDS)
-    race = drifting().evaluate_racing(parameters(), SEEDS)
-    better = np.sort(np.argsort(-everything.returns[:, 0])[:3])
-    np.testing.assert_array_equal(race.returns[:, 0], everything.returns[:, 0])
-    np.testing.assert_array_equal(race.returns[better], everything.returns[better])
-    others = np.setdiff1d(np.arange(5), better)
-    assert np.isnan(race.returns[others, 1:]).all() and (race.lengths[others, 1:] == 0).all()
-    assert race.n_steps == everything.n_steps - everything.lengths[others, 1:].sum()
-    np.testing.assert_array_equal(drifting().evaluate_racing(parameters(), SEEDS[:1]).returns, race.returns[:, :1])
-
-
-def test_fitness_after_a_race() -> None:
-    """The second seed has returns lower by 10, which does not count against the candidates that played it."""
-    returns = np.array([[5.0, np.nan], [8.0, -1.0], [7.0, -4.0]])
-    played = np.isfinite(returns)
-    fitness = Returns(returns, played.astype(np.int64), np.zeros_like(played)).fitness
-    assert fitness == pytest.approx([(5 + 5 - 10) / 2, 3.5, 1.5])
+    assert (patient.lengths == 20).all() and not patient.given_up.any()
 
 
 def test_update() -> None:
@@ -148,7 +125,6 @@ def test_actions_that_are_not_finite() -> None:
     [
         (lambda: drifting(0), "`n_envs` must be >= 1, got 0"),
         (lambda: drifting(patience=0), "`patience` must be >= 1, got 0"),
-        (lambda: drifting(max_steps=-1), "`max_steps` must be >= 1, got -1"),
         (
             lambda: drifting().evaluate(np.zeros(8), SEEDS),
             r"must have shape \(population, .*\), got \(8,\)",

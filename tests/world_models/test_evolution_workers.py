@@ -19,14 +19,13 @@ SEEDS = [3, 1, 4, 15]
 
 
 def check_equal_to_one_process(evaluator: Evaluator) -> None:
-    """Compare complete and racing evaluations, and those after an update."""
+    """Compare evaluations before and after an update."""
     one = drifting()
     for gain in (1.0, 0.5):
         for each in (one, evaluator):
             each.update({"gain": gain})
         for expected, result in (
             (one.evaluate(parameters(), SEEDS), evaluator.evaluate(parameters(), SEEDS)),
-            (one.evaluate_racing(parameters(), SEEDS), evaluator.evaluate_racing(parameters(), SEEDS)),
             (one.evaluate(parameters(1), [5]), evaluator.evaluate(parameters(1), [5])),  # fewer than workers
         ):
             for own, other in zip(result, expected, strict=True):

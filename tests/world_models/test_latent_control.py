@@ -10,7 +10,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
-from ardae_rl.world_models.latent_control import PixelPolicy, WorldModelVecEnv, export_pixel_policy
+from ardae_rl.world_models.latent_control import PixelPolicy, WorldModelVecEnv
 from ardae_rl.world_models.policies import WorldModelPolicy
 from tests.world_models.brightness import Brightness
 
@@ -55,7 +55,7 @@ def test_train_and_export(algorithm: Any, tmp_path: Path) -> None:
     vec_env = WorldModelVecEnv(DummyVecEnv([Brightness]), model)
     arguments = {"n_steps": 32} if algorithm is PPO else {"learning_starts": 10}
     agent = algorithm("MlpPolicy", vec_env, seed=0, **arguments).learn(64)
-    policy = export_pixel_policy(agent, model)
+    policy = PixelPolicy(model, agent.policy)
     policy.save(str(tmp_path / "policy.pt"))
     loaded = PixelPolicy.load(str(tmp_path / "policy.pt"))
     on_latents, _ = evaluate_policy(agent, vec_env, n_eval_episodes=1, deterministic=True, warn=False)

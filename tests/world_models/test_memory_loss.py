@@ -1,6 +1,6 @@
 """The memory's loss against values worked out by hand, its training, and prediction errors."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +9,13 @@ import torch as th
 from torch.nn import functional as F
 
 from ardae_rl.runs.run import Run
+from ardae_rl.world_models.data import SequenceBatch
 from ardae_rl.world_models.fitting import fit
 from ardae_rl.world_models.memory import MemoryRNN, z_loss
 from ardae_rl.world_models.memory_loss import memory_loss, open_loop_errors
 
 
-@dataclass(frozen=True)
-class Batch:
-    z: th.Tensor
-    mean: th.Tensor
-    log_std: th.Tensor
-    actions: th.Tensor
-    rewards: th.Tensor
-    dones: th.Tensor
-    mask: th.Tensor
-
-
-def walk(rng: np.random.Generator, n: int = 64, length: int = 24) -> Batch:
+def walk(rng: np.random.Generator, n: int = 64, length: int = 24) -> SequenceBatch:
     """Return sequences of a latent moved by actions: z' = 0.95 z + 0.5 a, reward a z, done if z > 1."""
     actions = rng.standard_normal((n, length, 1))
     z = np.zeros((n, length + 1, 1))
@@ -36,7 +26,8 @@ def walk(rng: np.random.Generator, n: int = 64, length: int = 24) -> Batch:
     log_std = th.full_like(mean, -3.0)
     noise = th.from_numpy(rng.standard_normal(z.shape)).float()
     rewards, dones = (a * mean[:, :-1]).squeeze(-1), mean[:, :-1, 0] > 1
-    return Batch(mean + log_std.exp() * noise, mean, log_std, a, rewards, dones, th.ones(n, length, dtype=th.bool))
+    mask = th.ones(n, length, dtype=th.bool)
+    return SequenceBatch(mean + log_std.exp() * noise, mean, log_std, a, rewards, dones, mask)
 
 
 def test_by_hand() -> None:

@@ -6,7 +6,13 @@ import pytest
 import torch as th
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from ardae_rl.world_models.mixture import Mixture, cross_entropy_bound, gaussian_kl, negative_log_likelihood, sample
+from ardae_rl.world_models.mixture import (
+    Mixture,
+    cross_entropy_bound,
+    gaussian_kl,
+    negative_log_likelihood,
+    transform,
+)
 
 BATCH, DIM, K = 7, 3, 5
 both_forms = pytest.mark.parametrize("n_weights", [1, DIM], ids=["joint", "per dimension"])
@@ -26,6 +32,11 @@ def torch_mixture(m: Mixture) -> MixtureSameFamily | Independent:
         components = Independent(Normal(normal.loc.mT, normal.scale.mT), 1)
         return MixtureSameFamily(Categorical(logits=m.log_weights.squeeze(-2)), components)
     return Independent(MixtureSameFamily(Categorical(logits=m.log_weights), normal), 1)
+
+
+def sample(m: Mixture, temperature: float, generator: th.Generator | None = None) -> th.Tensor:
+    uniform = th.empty_like(m.log_weights[..., 0]).uniform_(generator=generator)
+    return transform(m, uniform, th.empty_like(m.means[..., 0]).normal_(generator=generator), temperature)
 
 
 def target(seed: int = 1) -> tuple[th.Tensor, th.Tensor]:
@@ -82,19 +93,17 @@ def test_divergence_needs_one_component() -> None:
 
 
 @both_forms
-@pytest.mark.parametrize("dtype", [th.float16, th.float32])
-def test_finite_far_away(n_weights: int, dtype: th.dtype) -> None:
-    """Losses and gradients are finite at |y| = 1e4 with ln σ = ±20; in half precision, the loss is."""
+def test_finite_far_away(n_weights: int) -> None:
+    """Losses and gradients are finite at |y| = 1e4 with ln σ = ±20."""
     for log_scale in (-20.0, 20.0):
         parts = [th.zeros(n_weights, K), th.zeros(DIM, K), th.full((DIM, K), log_scale)]
-        parts = [part.to(dtype).requires_grad_() for part in parts]
+        parts = [part.requires_grad_() for part in parts]
         m = Mixture(parts[0].log_softmax(-1), *parts[1:])
-        y = th.full((DIM,), 1e4, dtype=dtype)
+        y = th.full((DIM,), 1e4)
         for loss in (negative_log_likelihood(m, y), cross_entropy_bound(m, y, th.zeros_like(y))):
             assert th.isfinite(loss)
-            if dtype == th.float32:
-                gradients = th.autograd.grad(loss, parts, retain_graph=True)
-                assert all(bool(th.isfinite(gradient).all()) for gradient in gradients)
+            gradients = th.autograd.grad(loss, parts, retain_graph=True)
+            assert all(bool(th.isfinite(gradient).all()) for gradient in gradients)
 
 
 @both_forms

@@ -161,6 +161,12 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         policy(**arguments)
 
 
+@pytest.mark.parametrize("controller_input", ["zh", "frames"])
+def test_a_width_is_no_sequence_of_them(controller_input: str) -> None:
+    with pytest.raises(TypeError, match="`controller_hidden` must be a sequence of widths, got 8"):
+        policy(controller_input=controller_input, controller_hidden=8)
+
+
 def test_bad_observations() -> None:
     with pytest.raises(ValueError, match="`observation_space` must be uint8 frames"):
         WorldModelPolicy(spaces.Box(0, 1, (4,)), CAR)

@@ -12,9 +12,11 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from ardae_rl.common.beta import BetaPolicy
+from ardae_rl.world_models.action_map import make_action_map
+from ardae_rl.world_models.beta import BetaPolicy
 from ardae_rl.world_models.controller_envs import ControllerView, FlatStacks
 from ardae_rl.world_models.evolution import RolloutEvaluator
+from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.stacked_control import StackedPolicy, StackedVision, actor_arguments, stacks_space
 from ardae_rl.world_models.vision import ConvVAE, as_images
 
@@ -52,10 +54,6 @@ def _same(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     return env
 
 
-def stacked_policy(agent: PPO, action_repeat: int = 1) -> StackedPolicy:
-    return StackedPolicy(agent.policy, Noise.observation_space, Noise.action_space, action_repeat=action_repeat)
-
-
 def test_starts_at_the_features_of_the_newest_frame() -> None:
     th.manual_seed(0)
     vision = ConvVAE(z_dim=2, width=WIDTH)
@@ -89,7 +87,7 @@ def test_bfloat16() -> None:
 
 def test_plays_as_it_was_trained(agent: PPO) -> None:
     """Decisions on frames equal those of the actor on the stacks of ``VecFrameStack``, over ends of episodes."""
-    policy = stacked_policy(agent)
+    policy = StackedPolicy(agent.policy, make_action_map("auto", Noise.action_space))
     views, frames = [ControllerView(Noise()) for _ in range(2)], [Noise() for _ in range(2)]
     venv = FlatStacks(DummyVecEnv([partial(_same, view) for view in views]), N_FRAMES)
     for i, env in enumerate(frames):
@@ -100,7 +98,7 @@ def test_plays_as_it_was_trained(agent: PPO) -> None:
     state, start = None, np.ones(2, bool)
     for _ in range(LENGTH + 3):
         outputs, _ = agent.policy.predict(stacks, deterministic=True)
-        actions, state = policy.predict(observations, state, start, deterministic=True)
+        actions, state = policy.decide(observations, state, start, deterministic=True)
         np.testing.assert_allclose(actions, policy.action_map.actions(outputs), rtol=1e-5)
         stacks, _, start, _ = venv.step(outputs)
         for i, env in enumerate(frames):
@@ -109,11 +107,21 @@ def test_plays_as_it_was_trained(agent: PPO) -> None:
                 observations[i] = env.reset()[0]
 
 
+def frames_policy(agent: PPO, action_repeat: int = 1) -> WorldModelPolicy:
+    small: dict[str, Any] = {"z_dim": 2, "vision_width": WIDTH, "memory_hidden": 4, "controller_hidden": [8]}
+    form: dict[str, Any] = {"controller_input": "frames", "n_frames": N_FRAMES, "action_repeat": action_repeat}
+    policy = WorldModelPolicy(Noise.observation_space, Noise.action_space, **small, **form)
+    assert policy.stacked_policy is not None
+    policy.stacked_policy.actor.load_state_dict(agent.policy.state_dict())
+    return policy
+
+
 def test_holds_actions_and_is_saved(agent: PPO, tmp_path: Path) -> None:
-    policy = stacked_policy(agent, action_repeat=2)
+    policy = frames_policy(agent, action_repeat=2)
     path = str(tmp_path / "policy.pt")
     policy.save(path)
-    loaded = StackedPolicy.load(path, device="cpu")
+    loaded = WorldModelPolicy.load(path, device="cpu")
+    assert loaded.arguments == policy.arguments
     rng = np.random.default_rng(0)
     first, second = rng.integers(256, size=(2, 96, 96, 3), dtype=np.uint8)
     for each in (policy, loaded):
@@ -124,17 +132,15 @@ def test_holds_actions_and_is_saved(agent: PPO, tmp_path: Path) -> None:
 
 
 def test_evaluator_drives_it(agent: PPO) -> None:
-    with RolloutEvaluator(Noise, stacked_policy(agent), n_envs=2) as evaluator:
+    with RolloutEvaluator(Noise, frames_policy(agent), n_envs=2) as evaluator:
         result = evaluator.evaluate(np.zeros((1, 0)), seeds=[0, 1, 2])
     assert (result.lengths == LENGTH).all() and (result.returns > 0).all()
 
 
-def test_bad_arguments(agent: PPO) -> None:
+def test_bad_arguments() -> None:
     for shape in ((4, 64, 64), (64 * 64 * 4,), (0,)):
         with pytest.raises(ValueError, match=r"`observation_space` must be of shape \(64 \* 64 \* 3 n,\), got Box"):
             StackedVision(spaces.Box(0, 255, shape, np.uint8))
     extractor = StackedVision(stacks_space(N_FRAMES), WIDTH)
     with pytest.raises(ValueError, match="`encoder` must have the width 4, got 8"):
         extractor.start_from(ConvVAE(2, 8).encoder.state_dict())
-    with pytest.raises(ValueError, match=r"`actor` must have actions of shape \(3,\), got Box"):
-        StackedPolicy(agent.policy, Noise.observation_space, spaces.Box(-1, 1, (3,)))

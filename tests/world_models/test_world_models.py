@@ -192,16 +192,6 @@ def test_steps_are_counted_once(tmp_path: Path) -> None:
     assert loaded.num_timesteps == whole.num_timesteps + 40
 
 
-def test_models_of_earlier_versions(tmp_path: Path) -> None:
-    """They lack the number of steps before their round; between rounds, it is that of all steps."""
-    agent = model(tmp_path).learn(150)
-    vars(agent).pop("_steps_before_round")
-    agent.save(tmp_path / "model")
-    loaded = WorldModels.load(tmp_path / "model", env=gym.make("CarRacing-v3"), device="cpu")
-    loaded.collect()
-    assert loaded.num_timesteps == agent.num_timesteps + 40
-
-
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     """Another one is refused by ``learn`` and by each stage, also from within a callback; afterwards it is not."""
     refused: list[str] = []

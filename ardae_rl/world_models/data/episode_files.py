@@ -89,11 +89,6 @@ class EpisodeFiles:
     def lengths(self) -> Integers:
         return self._places.lengths
 
-    @property
-    def n_bytes(self) -> int:
-        """Number of bytes of all arrays."""
-        return sum(field.n_bytes(self.n_steps + field.extra * len(self)) for field in self.fields.values())
-
     def array(self, name: str, episode: int) -> Array:
         """Return the array of one episode as a read-only view of the file."""
         (episode,) = self.check([episode])

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +61,6 @@ class FrameStore:
     :param frame_shape: (height, width, 3); None to take it from an existing folder.
     :param action_space: Box or Discrete; None to take it from an existing folder.
     :param preprocessing: Description of the frames' preprocessing; None to take it from an existing folder.
-    :param max_gigabytes: Size at which the store is full; None for no limit.
     :param shard_megabytes: Approximate size of the files that make up the store.
     :raises ValueError: For a folder that was made with other arguments, or is damaged.
     """
@@ -73,15 +72,12 @@ class FrameStore:
         action_space: spaces.Space[Any] | None = None,
         preprocessing: str | None = None,
         *,
-        max_gigabytes: float | None = None,
         shard_megabytes: float = 1000,
     ) -> None:
         check_positive("shard_megabytes", shard_megabytes)
-        if max_gigabytes is not None:
-            check_positive("max_gigabytes", max_gigabytes)
         if frame_shape is not None and (len(frame_shape) != 3 or frame_shape[-1] != 3 or min(frame_shape) < 1):
             raise ValueError(f"`frame_shape` must be (height, width, 3), got {frame_shape!r}")
-        self.folder, self.max_gigabytes = Path(folder), max_gigabytes
+        self.folder = Path(folder)
         asked = {
             "content": "frames",
             "frame_shape": frame_shape,
@@ -141,24 +137,12 @@ class FrameStore:
         """Sum of the rewards of each episode."""
         return np.array([row["return"] for row in self.files.rows], np.float64)
 
-    @property
-    def n_gigabytes(self) -> float:
-        """Size of all arrays, in gigabytes (10⁹ bytes)."""
-        return self.files.n_bytes / 1e9
-
-    @property
-    def full(self) -> bool:
-        """Whether the store has reached ``max_gigabytes`` and takes no further episode."""
-        return self.max_gigabytes is not None and self.n_gigabytes >= self.max_gigabytes
-
     def append(self, episode: Episode) -> int:
         """Write an episode to the disk.
 
         :return: Number of the episode.
-        :raises ValueError: If the store is full, or the episode has the wrong shapes or values that are not finite.
+        :raises ValueError: If the episode has the wrong shapes or values that are not finite.
         """
-        if self.full:
-            raise ValueError(f"`max_gigabytes` must be larger, as the store is full, got {self.max_gigabytes}")
         with np.errstate(invalid="ignore"):  # rewards that are not finite are refused below
             total = float(episode.rewards.sum(dtype=np.float64))
         row = {
@@ -193,50 +177,22 @@ class FrameStore:
         return np.flatnonzero(~validation), np.flatnonzero(validation)
 
     def sample_frames(
-        self,
-        rng: np.random.Generator,
-        n: int,
-        episodes: Integers | Sequence[int] | None = None,
-        *,
-        keep: Callable[[Integers], NDArray[np.bool_]] | None = None,
-        last_frames: bool = True,
+        self, rng: np.random.Generator, n: int, episodes: Integers | Sequence[int] | None = None
     ) -> Frames:
-        """Sample frames (n, height, width, 3) uniformly with replacement.
+        """Sample frames (n, height, width, 3) uniformly with replacement, without those after the last actions.
 
         :param rng: Source of the randomness.
         :param n: Number of frames.
         :param episodes: Numbers of the episodes to sample from; by default all.
-        :param keep: Function that returns a mask of the frames to sample from, given their numbers in their episode (0
-            for that of ``reset``), such as :func:`ardae_envs.frames.after_zoom`.
-        :param last_frames: Whether to include the frame after the last action of each episode.
-        :raises ValueError: If ``keep`` excludes all frames.
-        """
-        return self.files.gather("frames", *self.sample_steps(rng, n, episodes, keep=keep, last_frames=last_frames))
-
-    def sample_steps(
-        self,
-        rng: np.random.Generator,
-        n: int,
-        episodes: Integers | Sequence[int] | None = None,
-        *,
-        keep: Callable[[Integers], NDArray[np.bool_]] | None = None,
-        last_frames: bool = True,
-    ) -> tuple[Integers, Integers]:
-        """Sample positions of frames: the numbers of their episodes (n,), and their numbers within these (n,).
-
-        The arguments are those of :meth:`sample_frames`.
+        :raises ValueError: For a number below 1, or if there is no such episode.
         """
         check_count("n", n)
         numbers = self.files.check(range(len(self)) if episodes is None else episodes)
-        n_frames = self.lengths[numbers] + int(last_frames)
-        steps = np.arange(n_frames.max())
-        candidates = steps if keep is None else steps[keep(steps)]
-        ends = np.searchsorted(candidates, n_frames).cumsum()  # of each episode, when all are concatenated
-        if not ends[-1]:
-            raise ValueError(f"`keep` must keep at least one frame, got {keep!r}, which keeps none")
+        lengths = self.lengths[numbers]
+        ends = lengths.cumsum()  # of each episode, when all are concatenated
         drawn = rng.integers(ends[-1], size=n)
         which = np.searchsorted(ends, drawn, side="right")
-        return numbers[which], candidates[drawn - np.concatenate([[0], ends])[which]]
+        return self.files.gather("frames", numbers[which], drawn - (ends - lengths)[which])
 
 
 def describe_actions(action_space: spaces.Space[Any]) -> dict[str, Any]:

@@ -24,8 +24,6 @@ def play(
     seeds: Iterable[int],
     preprocess: Preprocess | None = None,
     *,
-    policy_name: str | None = None,
-    deterministic: bool = False,
     on_step: Callable[[int], bool] | None = None,
 ) -> Generator[Episode, None, None]:
     """Yield one episode for each seed, in the order of the seeds.
@@ -39,15 +37,13 @@ def play(
     :param policy: SB3 model, or any object with its ``predict``.
     :param seeds: Seeds for ``reset``. More episodes may be started than are consumed from this generator.
     :param preprocess: Preprocessing of the recorded frames (n, height, width, 3), for all environments at once.
-    :param policy_name: Name recorded with the episodes; by default the name of the policy's class.
-    :param deterministic: Passed to ``predict``.
     :param on_step: Called after each step of the environments, with the number of those that took it. Playing stops
         when it returns False.
     :raises ValueError: For actions that are not finite, or observations that are not frames.
     """
-    name = policy_name or type(policy).__name__
+    name = type(policy).__name__
     observations = np.zeros((len(envs), *frame_shape(envs[0])), np.uint8)
-    player = (_PerEnvPlayer if _has_generator(policy) else _BatchedPlayer)(policy, len(envs), deterministic)
+    player = (_PerEnvPlayer if _has_generator(policy) else _BatchedPlayer)(policy, len(envs))
     recordings: dict[int, _Recording] = {}  # by environment
     ended: dict[int, Episode] = {}  # by number
     pending, n_yielded, free, continues = enumerate(seeds), 0, list(range(len(envs))), True
@@ -141,8 +137,8 @@ class _Recording:
 class _BatchedPlayer:
     """A policy that acts for all environments at once."""
 
-    def __init__(self, policy: SupportsPredict, n: int, deterministic: bool) -> None:
-        self.policy, self.deterministic = policy, deterministic
+    def __init__(self, policy: SupportsPredict, n: int) -> None:
+        self.policy = policy
         self.state: Any = None
         self.starts = np.ones(n, bool)
 
@@ -151,7 +147,7 @@ class _BatchedPlayer:
 
     def act(self, observations: Frames, active: list[int]) -> Array:
         """Return actions (n, ...) for all environments; states have a fixed size, so inactive rows are included."""
-        actions, self.state = self.policy.predict(observations, self.state, self.starts.copy(), self.deterministic)
+        actions, self.state = self.policy.predict(observations, self.state, self.starts.copy())
         self.starts[:] = False
         return np.asarray(actions)
 
@@ -159,8 +155,8 @@ class _BatchedPlayer:
 class _PerEnvPlayer:
     """Copies of a policy, one per environment, each with the random generator of its episode."""
 
-    def __init__(self, policy: SupportsPredict, n: int, deterministic: bool) -> None:
-        self.policy, self.deterministic = policy, deterministic
+    def __init__(self, policy: SupportsPredict, n: int) -> None:
+        self.policy = policy
         self.policies, self.states = [policy] * n, [None] * n
 
     def begin(self, i: int, seed: int) -> None:
@@ -172,7 +168,7 @@ class _PerEnvPlayer:
         actions: dict[int, Array] = {}
         for i in active:
             start = np.array([self.states[i] is None])
-            action, state = self.policies[i].predict(observations[i : i + 1], self.states[i], start, self.deterministic)
+            action, state = self.policies[i].predict(observations[i : i + 1], self.states[i], start)
             actions[i], self.states[i] = np.asarray(action), state
         zeros = np.zeros_like(actions[active[0]])
         return np.concatenate([actions.get(i, zeros) for i in range(len(observations))])

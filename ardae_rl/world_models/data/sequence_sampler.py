@@ -23,7 +23,7 @@ class SequenceBatch:
     >>> import torch as th
     >>> from ardae_rl.world_models.data import SequenceBatch
     >>> z, actions, rewards, flags = th.zeros(2, 6, 4), th.zeros(2, 5, 1), th.zeros(2, 5), th.zeros(2, 5).bool()
-    >>> batch = SequenceBatch(z, z, z, actions, rewards, dones=flags, mask=~flags, starts=th.zeros(2).long())
+    >>> batch = SequenceBatch(z, z, z, actions, rewards, dones=flags, mask=~flags)
     >>> batch.to("cpu").z.shape
     torch.Size([2, 6, 4])
     """
@@ -35,7 +35,6 @@ class SequenceBatch:
     rewards: th.Tensor  # (batch, L)
     dones: th.Tensor  # (batch, L), bool: whether z_{t+1} is terminal; False where an episode was truncated
     mask: th.Tensor  # (batch, L), bool: whether the episode has this step
-    starts: th.Tensor  # (batch,), int64: the sequence's first step, counted from the start of its episode
 
     def to(self, device: th.device | str) -> "SequenceBatch":
         """Return the batch on another device."""
@@ -119,7 +118,7 @@ class SequenceSampler:
         actions = np.where(mask[..., None], self._vectors(self.store.files.gather("actions", episodes, rows)), 0)
         rewards = np.where(mask, self.store.files.gather("rewards", episodes, rows), 0)
         dones = (steps[:, :-1] == length[:, None] - 1) & self._terminated[which, None]
-        arrays = (z, mean, log_std, actions, rewards, dones, mask, starts)
+        arrays = (z, mean, log_std, actions, rewards, dones, mask)
         return SequenceBatch(*(th.from_numpy(array) for array in arrays))
 
     def _vectors(self, actions: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 import torch as th
 from numpy.typing import ArrayLike, NDArray
 
-from ardae_rl.common.checks import check_count, check_min, check_positive
+from ardae_rl.common.checks import check_count, check_positive
 from ardae_rl.common.optional import require
 
 Floats = NDArray[np.float64]
@@ -35,9 +35,6 @@ class CMAES:
     :param sigma: Initial standard deviation of every parameter.
     :param population_size: Number of candidates in a generation.
     :param seed: Seed of the candidates.
-    :param diagonal_iterations: Number of first generations that adapt only the diagonal of the covariance, which is
-        learned faster than the full matrix.
-    :param l2_penalty: Weight of the mean squared parameter, which is subtracted from a candidate's fitness.
     :raises ValueError: For a value outside of its range.
     :raises ImportError: If pycma is not installed.
     """
@@ -49,8 +46,6 @@ class CMAES:
         population_size: int = 64,
         *,
         seed: int = 0,
-        diagonal_iterations: int = 0,
-        l2_penalty: float = 0.0,
     ) -> None:
         check_positive("sigma", sigma)
         is_number = isinstance(mean, int | np.integer)
@@ -58,18 +53,14 @@ class CMAES:
         if initial.ndim != 1 or initial.size == 0 or not np.isfinite(initial).all():
             raise ValueError(f"`mean` must be a number of parameters or a vector of finite numbers, got {mean!r}")
         check_count("population_size", population_size, 3)
-        if diagonal_iterations < 0 or diagonal_iterations == 1:
-            raise ValueError(f"`diagonal_iterations` must be 0 or >= 2, got {diagonal_iterations!r}")
-        check_min("l2_penalty", l2_penalty, 0)
         require("cma", "world-models")
         import cma
 
-        self.n_parameters, self.population_size, self.l2_penalty = initial.size, population_size, l2_penalty
+        self.n_parameters, self.population_size = initial.size, population_size
         options = {
             "popsize": population_size,
             "randn": _Normal(seed),
             "seed": np.nan,  # leaves NumPy's global generator alone
-            "CMA_diagonal": diagonal_iterations,
             "verbose": -9,
             "signals_filename": "",
         }
@@ -109,9 +100,7 @@ class CMAES:
         ):
             if value.shape != shape:
                 raise ValueError(f"`{name}` must have shape {shape}, got {value.shape}")
-        costs = self.l2_penalty * np.square(points).mean(1) - _finite(values)
-        self._es.tell(list(points), costs.tolist())
-        self._keep_sampler()
+        self._es.tell(list(points), (-_finite(values)).tolist())
 
     def state_dict(self) -> dict[str, th.Tensor]:
         """Return everything that later candidates depend on, for a checkpoint: a pickle, as bytes in a tensor."""
@@ -130,14 +119,6 @@ class CMAES:
             if saved != expected:
                 raise ValueError(f"`state_dict` must have {name}={expected}, got {saved}")
         self._es = es
-
-    def _keep_sampler(self) -> None:
-        """Restore two options that pycma forgets when it switches from diagonal to full covariances."""
-        sampler, learning_rates = self._es.sm, self._es.sp
-        if sampler.randn is not self._es.opts["randn"]:
-            sampler.randn = self._es.opts["randn"]
-            # Number of generations between eigendecompositions, as if the covariance had been full from the start
-            sampler.lazy_update_gap = 0.1 / (learning_rates.c1 + learning_rates.cmu) / self.n_parameters
 
 
 class _Normal:

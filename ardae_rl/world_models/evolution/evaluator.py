@@ -1,5 +1,6 @@
 """Base of the evaluators, which play episodes with candidates and measure their returns."""
 
+import math
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -39,7 +40,7 @@ class Returns(NamedTuple):
     array([2., 4.])
     """
 
-    returns: NDArray[np.float64]  # NaN where a race skipped the episode
+    returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
     given_up: NDArray[np.bool_]  # whether the evaluator's patience ended the episode
 
@@ -50,17 +51,8 @@ class Returns(NamedTuple):
 
     @property
     def fitness(self) -> NDArray[np.float64]:
-        """Mean return of each candidate, (population,).
-
-        The return of an episode that a race skipped is estimated by the candidate's return on the first seed, plus the
-        mean difference between the two seeds among the candidates that played both, because seeds differ in difficulty.
-        """
-        played = self.lengths > 0
-        complete = self.returns[np.isfinite(self.returns).all(1)]
-        if played.all() or len(complete) == 0:
-            return self.returns.mean(1)
-        first = self.returns[:, :1]
-        return np.where(played, self.returns, first + (complete - complete[:, :1]).mean(0)).mean(1)
+        """Mean return of each candidate, (population,)."""
+        return self.returns.mean(1)
 
 
 class Evaluator:
@@ -126,23 +118,10 @@ class Evaluator:
         shape = rows.shape
         return Returns(returns.reshape(shape).T, lengths.reshape(shape).T, given_up.reshape(shape).T)
 
-    def evaluate_racing(self, parameters: ArrayLike, seeds: Sequence[int], give_up: bool = True) -> Returns:
-        """Evaluate every candidate on the first seed, and only the better half on the others.
 
-        :return: Results with NaN and zero steps for the skipped episodes, which ``fitness`` estimates.
-        """
-        candidates, _ = _check(parameters, seeds)
-        first = self.evaluate(candidates, seeds[:1], give_up)
-        if len(seeds) == 1:
-            return first
-        order = np.argsort(-first.returns[:, 0], kind="stable")  # NaN at the end
-        better = np.sort(order[: (len(candidates) + 1) // 2])
-        rest = self.evaluate(candidates[better], seeds[1:], give_up)
-        shape = (len(candidates), len(seeds) - 1)
-        missing = np.full(shape, np.nan), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
-        for values, played in zip(missing, rest, strict=True):
-            values[better] = played
-        return Returns(*(np.hstack(pair) for pair in zip(first, missing, strict=True)))
+def standard_error(returns: NDArray[np.float64]) -> float:
+    """Return the standard error of the mean of returns (n,); NaN for a single one."""
+    return float(returns.std(ddof=1) / math.sqrt(len(returns))) if len(returns) > 1 else math.nan
 
 
 def split(parameters: Array, seeds: Array, n_chunks: int) -> list[tuple[Array, Array]]:

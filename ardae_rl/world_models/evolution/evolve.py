@@ -2,8 +2,8 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -11,18 +11,10 @@ from numpy.typing import NDArray
 
 from ardae_rl.common.checks import check_count
 from ardae_rl.common.training import Stateful
+from ardae_rl.runs.run import Run
 from ardae_rl.world_models.evolution.cma import CMAES
-from ardae_rl.world_models.evolution.evaluator import Evaluator, Returns
+from ardae_rl.world_models.evolution.evaluator import Evaluator, Returns, standard_error
 from ardae_rl.world_models.seeds import HELD_OUT_SEEDS, TRAINING_SEEDS
-
-
-class Steps(Protocol):
-    """The part of :class:`~ardae_rl.runs.run.Run` that lets a loop resume after an interruption."""
-
-    def steps(
-        self, n: int, parts: Mapping[str, Stateful], *, checkpoint: str = "checkpoint", every: int = 1000
-    ) -> Iterable[int]:
-        """Yield 0, ..., n - 1, or the remaining ones after an interruption, and save the parts at intervals."""
 
 
 class Evolution:
@@ -79,7 +71,7 @@ class Evolution:
             finite = candidates.fitness[np.isfinite(candidates.fitness)]
             row["n_steps"] += candidates.n_steps
             row |= {"mean_fitness": float(finite.mean()), "max_fitness": float(finite.max())}
-            row["given_up"] = float(candidates.given_up[candidates.lengths > 0].mean())
+            row["given_up"] = float(candidates.given_up.mean())
         self.rows.append(row)
         if held_out is not None:
             self.add_held_out(es, held_out)
@@ -92,7 +84,7 @@ class Evolution:
         row, returns = self.rows[-1], held_out.returns[0]
         row["n_held_out_steps"] += held_out.n_steps
         row["held_out_mean"] = float(returns.mean())
-        row["held_out_error"] = float(returns.std(ddof=1) / math.sqrt(len(returns))) if len(returns) > 1 else math.nan
+        row["held_out_error"] = standard_error(returns)
         if row["held_out_mean"] > self.best_return:
             self.best_mean, self.best_return = es.mean, row["held_out_mean"]
 
@@ -106,8 +98,7 @@ def evolve(
     seed: int = 0,
     evaluate_every: int = 10,
     held_out_seeds: Sequence[int] = HELD_OUT_SEEDS[:16],
-    racing: bool = False,
-    run: Steps | None = None,
+    run: Run | None = None,
     checkpoint: str = "evolution",
     callback: Callable[[Evolution, CMAES], bool | None] | None = None,
 ) -> Evolution:
@@ -139,7 +130,6 @@ def evolve(
     :param evaluate_every: Number of generations between two evaluations of the mean. The initial and the last mean are
         evaluated too.
     :param held_out_seeds: Seeds of these evaluations.
-    :param racing: Whether the worse half of a generation plays only the first episode.
     :param run: Run that saves a checkpoint after each generation and resumes from it; None for no checkpoints.
     :param checkpoint: Name of the checkpoint.
     :param callback: Called after each generation; the evolution ends when it returns False.
@@ -155,7 +145,6 @@ def evolve(
     if len(held_out_seeds) == 0 or min(held_out_seeds) < 0 or max(held_out_seeds) >= TRAINING_SEEDS.start:
         raise ValueError(f"`held_out_seeds` must be from 0 to {TRAINING_SEEDS.start - 1}, got {held_out_seeds!r}")
     evolution = Evolution()
-    play = evaluator.evaluate_racing if racing else evaluator.evaluate
 
     def held_out() -> Returns:
         return evaluator.evaluate(es.mean[None], held_out_seeds, give_up=False)
@@ -167,7 +156,7 @@ def evolve(
         if generation == 0:
             evolution.add(es, None, held_out())
         candidates = es.ask()
-        played = play(candidates, _seeds(seed, generation, seeds_per_generation))
+        played = evaluator.evaluate(candidates, _seeds(seed, generation, seeds_per_generation))
         es.tell(candidates, played.fitness)
         due = (generation + 1) % evaluate_every == 0 or generation + 1 == last
         evolution.add(es, played, held_out() if due else None)

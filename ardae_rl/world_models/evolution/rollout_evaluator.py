@@ -86,7 +86,6 @@ class RolloutEvaluator(Evaluator):
     :param policy: Policy that acts in all environments.
     :param n_envs: Number of environments, the maximum size of a batch.
     :param patience: An episode is given up after this many consecutive steps without a positive reward; None for never.
-    :param max_steps: Number of steps after which an episode is truncated; None for no limit.
     :raises ValueError: For a number below 1, or observations that are not arrays.
     """
 
@@ -96,12 +95,11 @@ class RolloutEvaluator(Evaluator):
         policy: PopulationPolicy,
         n_envs: int,
         patience: int | None = None,
-        max_steps: int | None = None,
     ) -> None:
-        for name, value in (("n_envs", n_envs), ("patience", patience), ("max_steps", max_steps)):
-            if value is not None:
-                check_count(name, value)
-        self.policy, self.patience, self.max_steps = policy, patience, max_steps
+        check_count("n_envs", n_envs)
+        if patience is not None:
+            check_count("patience", patience)
+        self.policy, self.patience = policy, patience
         self._slots = [_Slot(make_env()) for _ in range(n_envs)]
         space = self._slots[0].env.observation_space
         if isinstance(space, spaces.Dict | spaces.Tuple):
@@ -122,7 +120,7 @@ class RolloutEvaluator(Evaluator):
         rows = parameters[: len(slots)]
         while slots:
             actions, state = self._act(rows, slots, state)
-            ended = [i for i, slot in enumerate(slots) if slot.step(actions[i], patience, self.max_steps)]
+            ended = [i for i, slot in enumerate(slots) if slot.step(actions[i], patience)]
             for i in ended:
                 slots[i].record(episodes)
                 slots[i].begin(*next(tasks, (_NO_TASK, None)))
@@ -174,7 +172,7 @@ class _Slot:
         if task != _NO_TASK:
             self.observation, _ = self.env.reset(seed=seed)
 
-    def step(self, action: Any, patience: int | None, max_steps: int | None) -> bool:
+    def step(self, action: Any, patience: int | None) -> bool:
         """Step the environment; return whether the episode ends."""
         self.observation, reward, terminated, truncated, _ = self.env.step(action)
         self.total += float(reward)
@@ -182,7 +180,7 @@ class _Slot:
         self.unrewarded = 0 if float(reward) > 0 else self.unrewarded + 1
         ended = terminated or truncated
         self.given_up = not ended and patience is not None and self.unrewarded >= patience
-        return ended or self.given_up or self.length == max_steps
+        return ended or self.given_up
 
     def record(self, episodes: Episodes) -> None:
         """Write the results of the episode into the arrays of all episodes."""

@@ -25,7 +25,7 @@ class BetaDistribution(Distribution):
     Example:
 
     >>> import torch as th
-    >>> from ardae_rl.common.beta import BetaDistribution
+    >>> from ardae_rl.world_models.beta import BetaDistribution
     >>> distribution = BetaDistribution(2).proba_distribution(th.zeros(1, 4))  # symmetric
     >>> distribution.mode(), distribution.log_prob(th.zeros(1, 2)).shape
     (tensor([[0., 0.]]), torch.Size([1]))
@@ -80,7 +80,7 @@ class BetaPolicy(ActorCriticPolicy):
     >>> import gymnasium as gym
     >>> from gymnasium.wrappers import RescaleAction
     >>> from stable_baselines3 import PPO
-    >>> from ardae_rl.common.beta import BetaPolicy
+    >>> from ardae_rl.world_models.beta import BetaPolicy
     >>> model = PPO(BetaPolicy, RescaleAction(gym.make("Pendulum-v1"), -1, 1), n_steps=64).learn(64)
 
     :raises ValueError: If the action space is not a Box of [-1, 1].

@@ -7,7 +7,7 @@ import torch as th
 from gymnasium.wrappers import RescaleAction
 from stable_baselines3 import PPO
 
-from ardae_rl.common.beta import BetaDistribution, BetaPolicy
+from ardae_rl.world_models.beta import BetaDistribution, BetaPolicy
 
 PARAMETERS = th.tensor([[0.5, -1.0, 2.0, 1.0], [3.0, 0.0, -2.0, 4.0]])
 
