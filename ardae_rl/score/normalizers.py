@@ -240,7 +240,7 @@ class IMMSE(Normalizer):
 
     def __post_init__(self) -> None:
         check_positive("score_weight", self.score_weight, finite=True)
-        check_count("n_levels", self.n_levels)
+        check_count("n_levels", self.n_levels, 2)
         check_count("n_samples", self.n_samples)
 
     def terms(
