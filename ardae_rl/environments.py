@@ -139,7 +139,11 @@ class EnvDescription:
         spec = gym.registry.get(self.spec.id)
         registered = None if spec is None else spec.max_episode_steps
         defaults = {} if spec is None else spec.kwargs
-        given = {name: value for name, value in self._arguments().items() if plain(value) != plain(defaults.get(name))}
+        given = {
+            name: value
+            for name, value in self._arguments().items()
+            if name not in defaults or plain(value) != plain(defaults[name])
+        }
         limit = self.max_episode_steps
         return given if limit == registered else {**given, "max_episode_steps": limit}
 

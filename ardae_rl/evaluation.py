@@ -124,20 +124,11 @@ class SeededEpisodes(Monitor[Any, Any]):
 
     :param env: Id or spec of the environment.
     :param seeds: Seeds of the first episodes. Later ones are not seeded.
-    :param on_episode: Called at the end of each episode, with the number of episodes so far.
     """
 
-    def __init__(
-        self, env: str | EnvSpec, seeds: Iterable[int], on_episode: Callable[[int], None] | None = None
-    ) -> None:
+    def __init__(self, env: str | EnvSpec, seeds: Iterable[int]) -> None:
         super().__init__(gym.make(spec_of_id(env) if isinstance(env, str) else env))
-        self._seeds, self._on_episode = iter(seeds), on_episode
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        result = super().step(action)
-        if self._on_episode is not None and (result[2] or result[3]):
-            self._on_episode(len(self.episode_returns))
-        return result
+        self._seeds = iter(seeds)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         return super().reset(**{**kwargs, "seed": next(self._seeds, None)})
@@ -150,7 +141,6 @@ def official_env(
     n_episodes: int = 1,
     n_envs: int = 1,
     env_kwargs: Mapping[str, Any] | None = None,
-    on_episode: Callable[[int], None] | None = None,
 ) -> VecEnv:
     """Return ``gymnasium.make(env_id, **env_kwargs)``, without wrappers that change it, as an SB3 vector environment.
 
@@ -161,7 +151,6 @@ def official_env(
     :param n_envs: Number of environments that ``evaluate_policy`` spreads the episodes over. Several environments
         run in processes of their own.
     :param env_kwargs: Arguments of the environment.
-    :param on_episode: Called at the end of each episode, with the number so far; only with one environment.
     :raises ValueError: For an unknown id, or one with additional wrappers unless ``allow_wrappers``.
     """
     spec = spec_of_id(env_id, env_kwargs)  # other processes lack the ids that a module or script has registered here
@@ -176,9 +165,7 @@ def official_env(
     makes: list[Callable[[], gym.Env[Any, Any]]] = [
         partial(SeededEpisodes, spec, range(first, first + n)) for first, n in zip(firsts, targets, strict=True)
     ]
-    if n_envs > 1:
-        return SubprocVecEnv(makes)
-    return DummyVecEnv([partial(SeededEpisodes, spec, range(seed, seed + n_episodes), on_episode)])
+    return SubprocVecEnv(makes) if n_envs > 1 else DummyVecEnv(makes)
 
 
 def additional_wrappers(env_id: str) -> list[str]:

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
+
 from ardae_rl.common.optional import require
 from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS
 
@@ -68,26 +70,36 @@ def owner(config: Path) -> str | None:
 
 
 def used_block(config: Path, env_id: str) -> str:
-    """Return a line that says which block of a file is used for an environment: its own block, or ``default``.
+    """Return a line that says which block of a file an environment uses: its own block, ``atari`` or ``default``.
 
     :raises ValueError: If the file has neither.
     """
     blocks = _read(config)
-    if env_id in blocks:
+    block = _block(config, env_id)
+    if block == env_id:
         return f"{config.name}: hyper-parameters of block {env_id!r}"
-    if not blocks.keys() & {"default", "atari"}:  # RL Zoo's block for games
-        raise ValueError(f"`env_id` must be one of {', '.join(blocks)}, the blocks of {config.name}, got {env_id!r}")
     name = re.sub(r"-v\d+$", "", env_id)
     versions = [key for key in blocks if re.fullmatch(re.escape(name) + r"-v\d+", key)]
     hint = f" (it has {', '.join(versions)})" if versions else ""
-    return f"{config.name}: no block {env_id!r}{hint}; hyper-parameters of block 'default'"
+    return f"{config.name}: no block {env_id!r}{hint}; hyper-parameters of block {block!r}"
+
+
+def _block(config: Path, env_id: str) -> str:
+    """Return the name of the block that RL Zoo uses: the environment's, ``atari`` for a game, or ``default``."""
+    blocks = _read(config)
+    spec = gym.registry.get(env_id)
+    is_game = spec is not None and "AtariEnv" in str(spec.entry_point)
+    for block in (env_id, "atari", "default"):
+        if block in blocks and (block != "atari" or is_game):
+            return block
+    raise ValueError(f"`env_id` must be one of {', '.join(blocks)}, the blocks of {config.name}, got {env_id!r}")
 
 
 def constructor_arguments(algo: str, env_id: str, preset: str | None = None) -> tuple[dict[str, Any], int]:
     """Return the keyword arguments of an algorithm's constructor, and the number of environment steps to train for.
 
-    Without a block for the environment, the block ``default`` is used, and a warning says so. What a block sets for the
-    environment itself (wrappers, normalization) is left out.
+    Without a block for the environment, ``atari`` is used for a game, else ``default``, and a warning says so. What a
+    block sets for the environment itself (wrappers, normalization) is left out.
 
     Example:
 
@@ -102,10 +114,10 @@ def constructor_arguments(algo: str, env_id: str, preset: str | None = None) -> 
         expressions, as some files of RL Zoo do.
     """
     config = config_file(algo, preset)
-    blocks = _read(config)
-    if env_id not in blocks:
+    name = _block(config, env_id)
+    if name != env_id:
         warnings.warn(used_block(config, env_id), stacklevel=2)
-    block = blocks[env_id] if env_id in blocks else blocks["default"]
+    block = _read(config)[name]
     arguments = {name: value for name, value in block.items() if name not in _ZOO_KEYS}
     for name in arguments.keys() & {*_MAPPINGS, *_UNSUPPORTED}:
         if name in _UNSUPPORTED or not isinstance(arguments[name], Mapping):

@@ -6,6 +6,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import PendulumEnv
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import RescaleAction, TimeLimit, TransformReward
 from stable_baselines3.common.monitor import Monitor
@@ -136,6 +138,21 @@ def test_an_id_with_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     assert description.spec.id == "ardae/MultiGoal-v0" and description.max_episode_steps == 3
     monkeypatch.delitem(gym.registry, "ardae/MultiGoal-v0")
     assert limits(description.make()) == [3]
+
+
+def test_an_argument_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the class's default."""
+
+    class Tilted(PendulumEnv):
+        def __init__(self, tilt: float | None = 1.0, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.tilt = tilt
+
+    monkeypatch.setitem(gym.registry, "Tilted-v0", EnvSpec("Tilted-v0", lambda **kwargs: Tilted(**kwargs)))
+    description = EnvDescription.of_id("Tilted-v0", {"tilt": None})
+    assert description.kwargs == {"tilt": None}
+    made = EnvDescription.of_id("Tilted-v0", description.kwargs).make()
+    assert made.unwrapped.tilt is None  # type: ignore[attr-defined]
 
 
 def test_substitutes_keep_arguments() -> None:

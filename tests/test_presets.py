@@ -9,6 +9,7 @@ import gymnasium as gym
 import pytest
 import torch as th
 import yaml
+from gymnasium.envs.registration import EnvSpec
 
 from ardae_rl import presets
 from ardae_rl.registry import algorithm_class, environment_id
@@ -73,6 +74,17 @@ def test_notice_says_which_block() -> None:
     notice = presets.used_block(sac, "Hopper-v5")
     assert "no block 'Hopper-v5' (it has Hopper-v4)" in notice and "'default'" in notice
     assert "\n" not in notice
+
+
+def test_games_have_a_block_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for env_id, entry_point in {"Pong-v9": "ale_py.env:AtariEnv", "Walk-v9": "walk:WalkEnv"}.items():
+        monkeypatch.setitem(gym.registry, env_id, EnvSpec(env_id, entry_point))
+    ppo = presets.config_file("ppo")
+    assert presets.used_block(ppo, "Pong-v9") == "ppo.yml: no block 'Pong-v9'; hyper-parameters of block 'atari'"
+    with pytest.warns(UserWarning, match="hyper-parameters of block 'atari'"):
+        _, n_timesteps = presets.constructor_arguments("ppo", "Pong-v9")
+    assert n_timesteps == 10_000_000
+    assert presets.used_block(ppo, "Walk-v9").endswith("hyper-parameters of block 'default'")
 
 
 def test_a_file_without_a_default() -> None:

@@ -10,9 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ardae_rl import SACNF
-from ardae_rl.common.demonstrations import check_demonstrations_fit
-from ardae_rl.common.queries import check_finite, query_actions
+from ardae_rl.common.finite import check_all_finite
+from ardae_rl.common.queries import query_actions
 from ardae_rl.irl import Trajectory, load_trajectories, save_trajectories
+from ardae_rl.irl.demonstrations import check_demonstrations_fit
 from ardae_rl.irl.trajectories import stack_observations
 from ardae_rl.score import ARDAE
 from tests.irl.test_action_spaces import AnyActions
@@ -152,7 +153,7 @@ def test_what_is_finite(values: Any) -> None:
         assume(False)
     for form in (array, th.as_tensor(array), {"part": array}):
         if np.isfinite(array).all():
-            check_finite("x", form)
+            check_all_finite("x", form)
         else:
             with pytest.raises(ValueError, match="must be finite"):
-                check_finite("x", form)
+                check_all_finite("x", form)

@@ -282,12 +282,12 @@ def collect_demos(
     kwargs = evaluation.trained_env_kwargs(path) if env_kwargs is None else parsed(env_kwargs)
     agent = evaluation.load_for_evaluation(algo, file)
     with progress_bar("demonstrations: episodes", n_episodes, True) as update:
-        venv = evaluation.official_env(env_id, seed, n_episodes=n_episodes, env_kwargs=kwargs, on_episode=update)
+        venv = evaluation.official_env(env_id, seed, n_episodes=n_episodes, env_kwargs=kwargs)
         if statistics is not None:
             venv = VecNormalize.load(str(statistics), venv)
         check_for_correct_spaces(venv, agent.observation_space, agent.action_space)
         set_random_seed(seed)  # of sampled actions
-        trajectories = collect_demonstrations(agent, venv, n_episodes, deterministic, seed)
+        trajectories = collect_demonstrations(agent, venv, n_episodes, deterministic, seed, update)
     returns = [float(trajectory.rewards.sum()) for trajectory in trajectories if trajectory.rewards is not None]
     typer.echo(f"{len(trajectories)} episodes, mean return {sum(returns) / len(returns):.2f}")
     save_trajectories(out, trajectories)

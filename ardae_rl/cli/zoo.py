@@ -22,7 +22,6 @@ from ardae_rl import presets
 from ardae_rl.cli.env_kwargs import parsed
 from ardae_rl.common.checks import check_choice, close_matches
 from ardae_rl.common.cpu import keep_freed_memory
-from ardae_rl.common.demonstrations import check_demonstrations_fit
 from ardae_rl.common.optional import require
 from ardae_rl.environments import EnvDescription
 from ardae_rl.evaluation import playback_class
@@ -205,6 +204,7 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
             )
         return
     from ardae_rl.irl import load_trajectories
+    from ardae_rl.irl.demonstrations import check_demonstrations_fit
     from ardae_rl.irl.trajectories import match_absorbing_states
 
     trajectories = load_trajectories(source)  # before any work starts

@@ -1,22 +1,10 @@
 """Memory of a CPU process: chunks that fit its caches, and pages that it keeps."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch as th
 
-_rows_in_cache: float = 1024
-
-
-@contextmanager
-def rows_in_cache(n_rows: float) -> Iterator[None]:
-    """Use chunks of ``n_rows`` rows within the block, or of everything (``math.inf``); for measurements and tests."""
-    global _rows_in_cache
-    before, _rows_in_cache = _rows_in_cache, n_rows
-    try:
-        yield
-    finally:
-        _rows_in_cache = before
+ROWS_IN_CACHE = 1024
 
 
 def chunk_length(rows_per_item: int, n_items: int, device: th.device) -> int:
@@ -28,9 +16,9 @@ def chunk_length(rows_per_item: int, n_items: int, device: th.device) -> int:
     :param rows_per_item: Rows that each item has in the network's matrix products.
     :param n_items: Number of items.
     """
-    if device.type != "cpu" or th.compiler.is_compiling() or rows_per_item * n_items <= _rows_in_cache:
+    if device.type != "cpu" or th.compiler.is_compiling() or rows_per_item * n_items <= ROWS_IN_CACHE:
         return n_items
-    return max(1, int(_rows_in_cache // rows_per_item))
+    return max(1, ROWS_IN_CACHE // rows_per_item)
 
 
 def cached_chunks(points: th.Tensor, context: th.Tensor) -> Iterator[tuple[th.Tensor, th.Tensor]]:

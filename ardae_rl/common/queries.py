@@ -10,6 +10,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from ardae_rl.common.finite import check_all_finite
+
 
 class FiniteObservations(BasePolicy):
     """Base of policies that refuse observations that are not finite, for which actions would be NaN."""
@@ -89,26 +91,7 @@ def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
     for name, part in parts.items():
         if not hasattr(part, "__array__"):
             raise TypeError(f"`{name}` must be an array, got a {type(part).__name__}")
-    check_finite("observation", observation)
-
-
-def check_finite(name: str, values: Any) -> None:
-    """Check that an array, a tensor or a dictionary of them has finite values only.
-
-    :raises ValueError: If some are NaN or infinite.
-    """
-    if isinstance(values, dict):
-        for key, part in values.items():
-            check_finite(f"{name}[{key!r}]", part)
-        return
-    if isinstance(values, th.Tensor):
-        if not values.is_floating_point() or bool(values.isfinite().all()):
-            return
-        values = values.detach().cpu().numpy()
-    array = np.asarray(values)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        n_bad = int((~np.isfinite(array)).sum())
-        raise ValueError(f"`{name}` must be finite, got {n_bad} of {array.size} values that are not")
+    check_all_finite("observation", observation)
 
 
 def query_observations(policy: BasePolicy, obs: Any) -> tuple[PyTorchObs, bool]:
@@ -121,7 +104,7 @@ def query_observations(policy: BasePolicy, obs: Any) -> tuple[PyTorchObs, bool]:
     first = next(iter(obs.values())) if isinstance(obs, dict) and obs else obs
     if not isinstance(first, th.Tensor):
         return policy.obs_to_tensor(obs)
-    check_finite("obs", obs)
+    check_all_finite("obs", obs)
     if isinstance(obs, dict):
         space = policy.observation_space
         if not isinstance(space, spaces.Dict) or obs.keys() != space.spaces.keys():
@@ -145,7 +128,7 @@ def query_actions(actions: Any, space: spaces.Box, n: int, device: th.device) ->
     dim = math.prod(space.shape)
     if not isinstance(actions, list | tuple) and not hasattr(actions, "__array__"):
         raise TypeError(f"`actions` must be an array of shape ({n}, {dim}), got a {type(actions).__name__}")
-    check_finite("actions", actions)
+    check_all_finite("actions", actions)
     tensor = th.as_tensor(actions, dtype=th.float32, device=device)
     shapes = [(n, dim), (n, *space.shape), *([(dim,), space.shape] if n == 1 else [])]
     if tuple(tensor.shape) not in shapes:

@@ -7,7 +7,7 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from ardae_rl.common.checks import check_between, check_choice, check_count, check_number
+from ardae_rl.common.checks import check_between, check_choice, check_count, check_finite
 
 
 def check_continuous(action_space: spaces.Space[Any]) -> None:
@@ -42,9 +42,7 @@ def check_temperature(ent_coef: str | float, target_entropy: str | float) -> Non
     if isinstance(target_entropy, str):
         check_choice("target_entropy", target_entropy, ("auto",))
         return
-    check_number("target_entropy", target_entropy)
-    if math.isinf(target_entropy):
-        raise ValueError(f"`target_entropy` must be finite, got {target_entropy!r}")
+    check_finite("target_entropy", target_entropy)
 
 
 def initial_ent_coef(ent_coef: str | float) -> float:

@@ -1,6 +1,5 @@
 """Learned state-space models: transitions between states, and emissions of observations."""
 
-import math
 from collections.abc import Sequence
 
 import torch as th
@@ -8,12 +7,12 @@ from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 from torch.nn import functional as F
 
-from ardae_rl.common.checks import check_between, check_min, check_positive
+from ardae_rl.common.checks import check_count
 from ardae_rl.common.gaussians import normal_log_density, soft_clamp, standard_normal_log_density
 from ardae_rl.latent.networks import ImageDecoder
 
 LOG_STD_MIN, LOG_STD_MAX = -6.0, 1.0
-_STD_MIN, _STD_MAX = math.exp(LOG_STD_MIN), math.exp(LOG_STD_MAX)
+_INITIAL_STD, _INITIAL_EMISSION_STD = 0.1, 0.3  # approximately, because of the soft bounds
 
 
 class LocallyLinearDynamics(nn.Module):
@@ -24,27 +23,16 @@ class LocallyLinearDynamics(nn.Module):
     :param z_dim: Dimension of a state.
     :param act_dim: Dimension of a control.
     :param n_matrices: Number M of matrices in each mixture.
-    :param hidden: Widths of the hidden layers of the network that returns the mixture weights.
-    :param initial_std: Approximate standard deviation of the noise at initialization. During training it is bounded
-        by e⁻⁶ and e.
     """
 
-    def __init__(
-        self,
-        z_dim: int,
-        act_dim: int,
-        n_matrices: int = 16,
-        hidden: Sequence[int] = (64,),
-        initial_std: float = 0.1,
-    ) -> None:
+    def __init__(self, z_dim: int, act_dim: int, n_matrices: int = 16) -> None:
         super().__init__()
         for name, value in {"z_dim": z_dim, "act_dim": act_dim, "n_matrices": n_matrices}.items():
-            check_positive(name, value)
-        check_between("initial_std", initial_std, _STD_MIN, _STD_MAX)
-        self.weights = nn.Sequential(*create_mlp(z_dim + act_dim, n_matrices, list(hidden), nn.Tanh))
+            check_count(name, value)
+        self.weights = nn.Sequential(*create_mlp(z_dim + act_dim, n_matrices, [64], nn.Tanh))
         # [A, B] side by side: one product for both
         self.ab = nn.Parameter(th.eye(z_dim, z_dim + act_dim) + 0.05 * th.randn(n_matrices, z_dim, z_dim + act_dim))
-        self.log_c = nn.Parameter(th.full((n_matrices, z_dim), initial_std).log())
+        self.log_c = nn.Parameter(th.full((n_matrices, z_dim), _INITIAL_STD).log())
 
     def forward(self, z: th.Tensor, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Return mean and log standard deviation of z', (..., z_dim) each."""
@@ -60,18 +48,14 @@ class NeuralDynamics(nn.Module):
 
     :param z_dim: Dimension of a state.
     :param act_dim: Dimension of a control.
-    :param hidden: Widths of the hidden layers of f.
-    :param initial_std: Approximate standard deviation of the noise at initialization. During training it is bounded
-        by e⁻⁶ and e.
     """
 
-    def __init__(self, z_dim: int, act_dim: int, hidden: Sequence[int] = (128, 128), initial_std: float = 0.1) -> None:
+    def __init__(self, z_dim: int, act_dim: int) -> None:
         super().__init__()
         for name, value in {"z_dim": z_dim, "act_dim": act_dim}.items():
-            check_positive(name, value)
-        check_between("initial_std", initial_std, _STD_MIN, _STD_MAX)
-        self.network = nn.Sequential(*create_mlp(z_dim + act_dim, z_dim, list(hidden), nn.ELU))
-        self.log_std = nn.Parameter(th.full((z_dim,), initial_std).log())
+            check_count(name, value)
+        self.network = nn.Sequential(*create_mlp(z_dim + act_dim, z_dim, [128, 128], nn.ELU))
+        self.log_std = nn.Parameter(th.full((z_dim,), _INITIAL_STD).log())
 
     def forward(self, z: th.Tensor, u: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Return mean and log standard deviation of z', (..., z_dim) each."""
@@ -85,14 +69,12 @@ class GaussianEmission(nn.Module):
     :param z_dim: Dimension of a state.
     :param obs_dim: Dimension of an observation.
     :param hidden: Widths of the hidden layers of the mean's network.
-    :param initial_std: Approximate standard deviation at initialization.
     """
 
-    def __init__(self, z_dim: int, obs_dim: int, hidden: Sequence[int] = (128,), initial_std: float = 0.3) -> None:
+    def __init__(self, z_dim: int, obs_dim: int, hidden: Sequence[int] = (128,)) -> None:
         super().__init__()
-        check_min("initial_std", initial_std, _STD_MIN)
         self.mean = nn.Sequential(*create_mlp(z_dim, obs_dim, list(hidden), nn.Tanh))
-        self.log_std = nn.Parameter(th.full((obs_dim,), initial_std).log())
+        self.log_std = nn.Parameter(th.full((obs_dim,), _INITIAL_EMISSION_STD).log())
 
     def forward(self, z: th.Tensor, x: th.Tensor) -> th.Tensor:
         """Return ln p(x | z), (...), given z (..., z_dim) and x (..., obs_dim)."""

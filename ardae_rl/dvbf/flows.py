@@ -1,11 +1,9 @@
 """Inverse autoregressive flows of a vector, and of the noise of a whole sequence (Kingma et al. 2016)."""
 
-from collections.abc import Sequence
-
 import torch as th
 from torch import nn
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count
 from ardae_rl.common.optional import require
 
 _MAX_LOG_SCALE = 3.0  # bound of |ln σ|, for stability early in training
@@ -19,16 +17,15 @@ class InverseAutoregressiveFlow(nn.Module):
 
     :param dim: Dimension of z.
     :param context_dim: Dimension of the context, at least 1.
-    :param hidden: Widths of the hidden layers of the masked network.
     :param reverse: Whether to reverse the order of the dimensions.
     :raises ValueError: If a dimension is not positive.
     :raises ImportError: If zuko is not installed.
     """
 
-    def __init__(self, dim: int, context_dim: int, hidden: Sequence[int] = (64, 64), reverse: bool = False) -> None:
+    def __init__(self, dim: int, context_dim: int, reverse: bool = False) -> None:
         super().__init__()
         for name, value in {"dim": dim, "context_dim": context_dim}.items():
-            check_positive(name, value)
+            check_count(name, value)
         require("zuko", "flows")
         from zuko.nn import MaskedMLP
 
@@ -37,7 +34,7 @@ class InverseAutoregressiveFlow(nn.Module):
             earlier = earlier.T
         adjacency = th.cat([earlier, th.ones(dim, context_dim, dtype=th.bool)], 1)
         self.dim = dim
-        self.network = MaskedMLP(adjacency.repeat(2, 1), list(hidden), activation=nn.ELU)
+        self.network = MaskedMLP(adjacency.repeat(2, 1), [64, 64], activation=nn.ELU)
         for parameter in self.network[-1].parameters():  # near the identity at initialization
             parameter.data *= 0.1
 
@@ -54,14 +51,13 @@ class FlowSequence(nn.Module):
     :param n_flows: Number of flows.
     :param dim: Dimension of z.
     :param context_dim: Dimension of the context.
-    :param hidden: Widths of the hidden layers of the masked networks.
     """
 
-    def __init__(self, n_flows: int, dim: int, context_dim: int, hidden: Sequence[int] = (64, 64)) -> None:
+    def __init__(self, n_flows: int, dim: int, context_dim: int) -> None:
         super().__init__()
-        check_positive("n_flows", n_flows)
+        check_count("n_flows", n_flows)
         self.flows = nn.ModuleList(
-            InverseAutoregressiveFlow(dim, context_dim, hidden, reverse=i % 2 == 1) for i in range(n_flows)
+            InverseAutoregressiveFlow(dim, context_dim, reverse=i % 2 == 1) for i in range(n_flows)
         )
 
     def forward(self, z: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
@@ -83,17 +79,14 @@ class TrajectoryFlow(nn.Module):
     :param dim: Dimension d of a step.
     :param context_dim: Dimension of the context of a step.
     :param memory: Width of the recurrent networks.
-    :param hidden: Widths of the hidden layers of the masked networks.
     """
 
-    def __init__(
-        self, n_flows: int, dim: int, context_dim: int, memory: int = 32, hidden: Sequence[int] = (64, 64)
-    ) -> None:
+    def __init__(self, n_flows: int, dim: int, context_dim: int, memory: int = 32) -> None:
         super().__init__()
-        check_positive("n_flows", n_flows)
+        check_count("n_flows", n_flows)
         self.memories = nn.ModuleList(nn.GRU(dim + context_dim, memory, batch_first=True) for _ in range(n_flows))
         self.flows = nn.ModuleList(
-            InverseAutoregressiveFlow(dim, context_dim + memory, hidden, reverse=i % 2 == 1) for i in range(n_flows)
+            InverseAutoregressiveFlow(dim, context_dim + memory, reverse=i % 2 == 1) for i in range(n_flows)
         )
 
     def forward(self, z: th.Tensor, context: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

@@ -1,12 +1,10 @@
 """Posteriors over the states of a sequence, which return samples with their log-densities."""
 
-from collections.abc import Sequence
-
 import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_count
 from ardae_rl.common.gaussians import normal_log_density, standard_normal_log_density
 from ardae_rl.dvbf.elbo import PosteriorSample, StateSpaceModel
 from ardae_rl.dvbf.flows import FlowSequence, TrajectoryFlow
@@ -26,7 +24,7 @@ class SequenceEncoder(nn.Module):
     def __init__(self, obs_dim: int, act_dim: int, hidden: int = 64, smoothing: bool = True) -> None:
         super().__init__()
         for name, value in {"obs_dim": obs_dim, "act_dim": act_dim, "hidden": hidden}.items():
-            check_positive(name, value)
+            check_count(name, value)
         self.smoothing = smoothing
         # u_t acts after x_t, so the forward network pairs x_t with u_{t-1}, and the backward network pairs it with u_t
         self.forwards = nn.GRU(obs_dim + act_dim, hidden, batch_first=True)
@@ -75,13 +73,12 @@ class StepPosterior(nn.Module):
     :param encoder: Encoder of the sequence, filtering or smoothing.
     :param z_dim: Dimension d of a state.
     :param n_flows: Number of flows after the Gaussian; 0 for none.
-    :param hidden: Widths of the hidden layers.
     """
 
-    def __init__(self, encoder: SequenceEncoder, z_dim: int, n_flows: int = 0, hidden: Sequence[int] = (64,)) -> None:
+    def __init__(self, encoder: SequenceEncoder, z_dim: int, n_flows: int = 0) -> None:
         super().__init__()
         self.encoder, self.z_dim = encoder, z_dim
-        self.network = nn.Sequential(*create_mlp(encoder.out_features + z_dim, 2 * z_dim, list(hidden), nn.Tanh))
+        self.network = _network(encoder.out_features + z_dim, z_dim)
         self.flow = FlowSequence(n_flows, z_dim, encoder.out_features) if n_flows else None
 
     def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
@@ -105,14 +102,13 @@ class NoisePosterior(nn.Module):
 
     :param encoder: Encoder of the sequence.
     :param z_dim: Dimension d of a state and of the noise.
-    :param hidden: Widths of the hidden layers.
     """
 
-    def __init__(self, encoder: SequenceEncoder, z_dim: int, hidden: Sequence[int] = (64,)) -> None:
+    def __init__(self, encoder: SequenceEncoder, z_dim: int) -> None:
         super().__init__()
         self.encoder, self.z_dim = encoder, z_dim
-        self.first = nn.Sequential(*create_mlp(encoder.out_features, 2 * z_dim, list(hidden), nn.Tanh))
-        self.network = nn.Sequential(*create_mlp(encoder.out_features + z_dim, 2 * z_dim, list(hidden), nn.Tanh))
+        self.first = _network(encoder.out_features, z_dim)
+        self.network = _network(encoder.out_features + z_dim, z_dim)
 
     def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
         context = self.encoder(x, u)
@@ -134,13 +130,12 @@ class InitialStatePosterior(nn.Module):
 
     :param encoder: Encoder of the sequence.
     :param z_dim: Dimension d of a state.
-    :param hidden: Widths of the hidden layers.
     """
 
-    def __init__(self, encoder: SequenceEncoder, z_dim: int, hidden: Sequence[int] = (64,)) -> None:
+    def __init__(self, encoder: SequenceEncoder, z_dim: int) -> None:
         super().__init__()
         self.encoder, self.z_dim = encoder, z_dim
-        self.first = nn.Sequential(*create_mlp(encoder.out_features, 2 * z_dim, list(hidden), nn.Tanh))
+        self.first = _network(encoder.out_features, z_dim)
 
     def forward(self, model: StateSpaceModel, x: th.Tensor, u: th.Tensor) -> PosteriorSample:
         z, log_q = _draw(*_moments(self.first(self.encoder(x, u)[:, 0])))
@@ -149,6 +144,11 @@ class InitialStatePosterior(nn.Module):
             z = model.next_state(z, control, th.zeros_like(z))
             states.append(z)
         return PosteriorSample(th.stack(states, 1), log_prior, log_q)
+
+
+def _network(n_inputs: int, z_dim: int) -> nn.Sequential:
+    """Return a network from codes to the moments of a Gaussian, see :func:`_moments`."""
+    return nn.Sequential(*create_mlp(n_inputs, 2 * z_dim, [64], nn.Tanh))
 
 
 def _moments(raw: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

@@ -101,13 +101,30 @@ def e2c_loss(
     if settings.transition_sample == "resample" and k > 1:
         raise ValueError(f"`actions` must have one step per sequence with transition_sample='resample', got {k}")
     mean, log_std = (part.unflatten(0, images.shape[:2]) for part in model.encoder(images.flatten(0, 1)))
-    transition, spread = model.transition, mean.detach().flatten(0, 1).std(0)
-    z, next_state, linearized = transition.transitions(
+    z, next_state, linearized = model.transition.transitions(
         mean[:, 0], log_std[:, 0], actions[:, 0], settings.transition_sample
     )
+    steps = _propagate(model.transition, mean[:, 0], log_std[:, 0], actions, linearized, next_state)
+    sums = _sums_over_steps(model, steps, mean, log_std, images, actions, settings)
+    terms = {name: value / k for name, value in sums.items()}
+    terms["reconstruction"] = _error(model.decoder(z), images[:, 0])
+    terms["kl_prior"] = kl_to_standard(mean[:, 0], log_std[:, 0]).mean()
+    return _weighted(terms, settings), {name: value.detach() for name, value in terms.items()}
+
+
+def _sums_over_steps(
+    model: E2CModel,
+    steps: Iterator[Step],
+    mean: th.Tensor,
+    log_std: th.Tensor,
+    images: th.Tensor,
+    actions: th.Tensor,
+    settings: E2CLoss,
+) -> dict[str, th.Tensor]:
+    """Return the sums over steps of the terms that each step has, given what the encoder infers from all images."""
+    transition, spread = model.transition, mean.detach().flatten(0, 1).std(0)
     predicted = mean[:, 0]
     sums: dict[str, th.Tensor] = defaultdict(lambda: mean.new_zeros(()))
-    steps = _propagate(transition, mean[:, 0], log_std[:, 0], actions, linearized, next_state)
     for t, step in enumerate(steps):
         u, target = actions[:, t], (mean[:, t + 1], log_std[:, t + 1])
         if t == 0:
@@ -125,9 +142,10 @@ def e2c_loss(
             sums["contrastive"] += _contrast(predicted, mean[:, t + 1])
         if settings.curvature_weight:
             sums["curvature"] += _curvature(transition, mean[:, t], u, settings.curvature_noise)
-    terms = {name: value / k for name, value in sums.items()}
-    terms["reconstruction"] = _error(model.decoder(z), images[:, 0])
-    terms["kl_prior"] = kl_to_standard(mean[:, 0], log_std[:, 0]).mean()
+    return sums
+
+
+def _weighted(terms: dict[str, th.Tensor], settings: E2CLoss) -> th.Tensor:
     weights = {
         "kl_prior": settings.prior_weight,
         "kl_transition": settings.transition_weight,
@@ -139,7 +157,7 @@ def e2c_loss(
     for name, weight in weights.items():
         if weight:
             loss = loss + weight * terms[name]
-    return loss, {name: value.detach() for name, value in terms.items()}
+    return loss
 
 
 def _propagate(

@@ -9,7 +9,7 @@ from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 from torch.nn import functional as F
 
-from ardae_rl.common.checks import check_choice, check_min, check_positive
+from ardae_rl.common.checks import check_choice, check_count, check_min, check_widths
 from ardae_rl.common.gaussians import kl_rank_one, kl_to_diagonal
 from ardae_rl.common.linalg import matvec
 
@@ -78,7 +78,8 @@ class LocallyLinearTransition(nn.Module):
         super().__init__()
         check_choice("matrix", matrix, MATRICES)
         for name, value in {"z_dim": z_dim, "action_dim": action_dim}.items():
-            check_positive(name, value)
+            check_count(name, value)
+        check_widths("hidden", hidden)
         check_min("process_noise", process_noise, 0)
         self.z_dim, self.action_dim, self.matrix, self.process_noise = z_dim, action_dim, matrix, process_noise
         n_matrix = 2 * z_dim if matrix == "rank_one" else z_dim**2

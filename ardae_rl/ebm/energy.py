@@ -7,7 +7,7 @@ import torch as th
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from ardae_rl.common.checks import check_positive
+from ardae_rl.common.checks import check_positive, check_widths
 from ardae_rl.ebm.scaling import DataScale
 from ardae_rl.score.fourier import FourierFeatures
 
@@ -35,6 +35,7 @@ class EnergyNetwork(DataScale):
         frequency: float = 3.0,
     ) -> None:
         super().__init__(dim)
+        check_widths("hidden", hidden)
         check_positive("breadth", breadth)
         self.breadth = breadth
         self.features = FourierFeatures(dim, n_frequencies, frequency)

@@ -6,17 +6,15 @@ import torch as th
 from torch import nn
 
 from ardae_rl.common.checks import check_between, check_choice, check_count, check_min
+from ardae_rl.common.finite import check_all_finite
 from ardae_rl.ebm.energy import EnergyNetwork
-from ardae_rl.ebm.losses import cost_loss, discriminator_logits
+from ardae_rl.ebm.losses import OBJECTIVES, energy_loss
 from ardae_rl.ebm.partition import PartitionFunction
 from ardae_rl.ebm.proposal import DefensiveMixture
 from ardae_rl.ebm.samplers import SAMPLERS, EnergySampler
 from ardae_rl.ebm.training import ADAM_BETAS, check_data, cosine_decay, finite_metrics, gradient_step, random_batch
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.score.inputs import as_numbers
-from ardae_rl.score.losses import contrastive_loss
-
-OBJECTIVES = ("gan", "cost")
 
 
 class EnergyBasedGAN(nn.Module):
@@ -152,11 +150,9 @@ class EnergyBasedGAN(nn.Module):
         data_energy, sample_energy = self.energy(both).split(len(data))
         data_log_q, sample_log_q = self.proposal.log_prob(both).split(len(data))
         self.partition.update(data_energy.detach(), data_log_q, sample_energy.detach(), sample_log_q)
-        log_z = self.partition.log_z
-        data_logits = discriminator_logits(data_energy, data_log_q, log_z)
-        if self.objective == "cost":
-            return cost_loss(data_energy, data_log_q, sample_energy, sample_log_q, log_z), data_logits
-        return contrastive_loss(data_logits, discriminator_logits(sample_energy, sample_log_q, log_z)), data_logits
+        terms = data_energy, data_log_q, sample_energy, sample_log_q, self.partition.log_z
+        loss, data_logits, _ = energy_loss(self.objective, *terms)
+        return loss, data_logits
 
     @property
     def proposal(self) -> DefensiveMixture:
@@ -189,8 +185,7 @@ class EnergyBasedGAN(nn.Module):
         x = as_numbers("x", x, self._like)
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(f"`x` must have shape (n, {self.dim}), got {tuple(x.shape)}")
-        if not bool(x.isfinite().all()):
-            raise ValueError(f"`x` must be finite, got {int((~x.isfinite()).sum())} of {x.numel()} values that are not")
+        check_all_finite("x", x)
         return -self.energy(x) - self.partition.log_z
 
     def sample(self, n: int) -> th.Tensor:

@@ -10,6 +10,10 @@ import math
 
 import torch as th
 
+from ardae_rl.score.losses import contrastive_loss
+
+OBJECTIVES = ("gan", "cost")
+
 
 def discriminator_logits(cost: th.Tensor, log_q: th.Tensor, log_z: th.Tensor | float) -> th.Tensor:
     """Return logit D = ln p_θ - ln q."""
@@ -45,3 +49,25 @@ def cost_loss(
         log_weights = -cost - log_mixture(cost, log_q, log_z).detach()
         weighted.append(log_weights.logsumexp(0) - math.log(len(cost)) - math.log(2))
     return demo_cost.mean() + th.logaddexp(*weighted)
+
+
+def energy_loss(
+    objective: str,
+    demo_cost: th.Tensor,
+    demo_log_q: th.Tensor,
+    sample_cost: th.Tensor,
+    sample_log_q: th.Tensor,
+    log_z: th.Tensor | float,
+) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+    """Return the loss of a cost or an energy, and the logits at samples of p, (n,), and of q, (m,).
+
+    :param objective: One of ``OBJECTIVES``: "gan" (the discriminator's own loss) or "cost" (:func:`cost_loss`, whose
+        arguments the other ones are).
+    """
+    demo_logits = discriminator_logits(demo_cost, demo_log_q, log_z)
+    sample_logits = discriminator_logits(sample_cost, sample_log_q, log_z)
+    if objective == "gan":
+        loss = contrastive_loss(demo_logits, sample_logits)
+    else:
+        loss = cost_loss(demo_cost, demo_log_q, sample_cost, sample_log_q, log_z)
+    return loss, demo_logits, sample_logits

@@ -4,6 +4,8 @@ import math
 
 import torch as th
 
+from ardae_rl.common.finite import check_all_finite
+
 ADAM_BETAS = (0.5, 0.99)
 """Coefficients of Adam. The momentum is low because each loss changes with the opponent or the chains."""
 
@@ -38,9 +40,7 @@ def check_data(data: th.Tensor, dim: int) -> None:
     """
     if data.dim() != 2 or data.shape[1] != dim or len(data) < 2:
         raise ValueError(f"`data` must have shape (n, {dim}) with n >= 2, got {tuple(data.shape)}")
-    if not bool(th.isfinite(data).all()):
-        n_bad = int((~th.isfinite(data)).sum())
-        raise ValueError(f"`data` must be finite, got {n_bad} of {data.numel()} values that are not")
+    check_all_finite("data", data)
 
 
 def finite_metrics(step: int, **metrics: th.Tensor) -> dict[str, float]:

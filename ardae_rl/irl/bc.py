@@ -152,6 +152,7 @@ class BC(CheckedPredictions, BaseAlgorithm):
             callback.update_locals(locals())
             if not callback.on_step():
                 break
+        self._log(means)
         callback.on_training_end()
         return self
 
@@ -164,7 +165,10 @@ class BC(CheckedPredictions, BaseAlgorithm):
         return log_prob
 
     def _log(self, means: MetricMeans) -> None:
-        for name, value in means.finite(f"{self.num_timesteps} gradient steps").items():
+        metrics = means.finite(f"{self.num_timesteps} gradient steps")
+        if not metrics:
+            return
+        for name, value in metrics.items():
             self.logger.record(f"train/{name}", value)
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)

@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from ardae_rl.common.checks import check_choice, check_count
-from ardae_rl.ebm.losses import cost_loss, discriminator_logits
+from ardae_rl.ebm.losses import OBJECTIVES, energy_loss
 from ardae_rl.ebm.partition import PartitionFunction
 from ardae_rl.irl.adversarial import AdversarialIRL
 from ardae_rl.irl.discriminator import Discriminator, Loss, accuracies
@@ -23,9 +23,6 @@ from ardae_rl.irl.generator import acts_randomly
 from ardae_rl.irl.mixture import PolicyMixture
 from ardae_rl.irl.reward_nets import BasicRewardNet
 from ardae_rl.irl.transitions import Transitions, concatenate, select
-from ardae_rl.score.losses import contrastive_loss
-
-OBJECTIVES = ("gan", "cost")
 
 
 class Episodes(NamedTuple):
@@ -157,12 +154,8 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
         demo_cost, sample_cost = -self.returns(demos), -self.returns(samples)
         self.partition.update(demo_cost.detach(), demos.log_q, sample_cost.detach(), samples.log_q)
         log_z = self.partition.log_z
-        demo_logits = discriminator_logits(demo_cost, demos.log_q, log_z)
-        sample_logits = discriminator_logits(sample_cost, samples.log_q, log_z)
-        if self.objective == "gan":
-            loss = contrastive_loss(demo_logits, sample_logits)
-        else:
-            loss = cost_loss(demo_cost, demos.log_q, sample_cost, samples.log_q, log_z)
+        costs = demo_cost, demos.log_q, sample_cost, samples.log_q
+        loss, demo_logits, sample_logits = energy_loss(self.objective, *costs, log_z)
         return loss, {"log_partition": log_z.detach()} | accuracies(demo_logits, sample_logits)
 
     def returns(self, episodes: Episodes) -> th.Tensor:

@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from ardae_rl.common.checks import check_choice
 from ardae_rl.irl.relabelling import relabelling_buffer
-from ardae_rl.registry import ALGORITHMS, algorithm_class
+from ardae_rl.registry import algorithm_class
 
 _ARGUMENTS_OF_TRAINER = (
     "policy",
@@ -33,10 +33,7 @@ def generator_class_of(generator: str | type[BaseAlgorithm]) -> Any:
     :param generator: An algorithm, or its name in RL Zoo, such as "sac".
     :raises ValueError: For an unknown name.
     """
-    if not isinstance(generator, str):
-        return generator
-    check_choice("generator", generator, sorted(ALGORITHMS))
-    return algorithm_class(generator)
+    return algorithm_class(generator, "generator") if isinstance(generator, str) else generator
 
 
 def argument_names(algorithm: type[Any], base: type[Any]) -> set[str]:

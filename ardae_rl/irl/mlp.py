@@ -8,9 +8,8 @@ from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ardae_rl.common.checks import check_between, check_choice, check_count
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "silu": nn.SiLU}
+from ardae_rl.common.activations import activation_class
+from ardae_rl.common.checks import check_between, check_widths
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class MLPOptions:
     )
 
     :param hidden: Widths of the hidden layers.
-    :param activation_fn: Activation function, by class or as "relu", "tanh", "elu" or "silu".
+    :param activation_fn: Activation function: a class, or a name such as "relu".
     :param dropout: Probability with which a hidden unit is dropped in training.
     :param input_dropout: Probability with which an input is dropped in training.
     :param spectral_norm: Whether to divide the weights of each layer by their largest singular value. This bounds the
@@ -45,17 +44,14 @@ class MLPOptions:
     spectral_norm: bool = False
 
     def __post_init__(self) -> None:
-        for width in self.hidden:
-            check_count("hidden", width)
-        if isinstance(self.activation_fn, str):
-            check_choice("activation_fn", self.activation_fn, ACTIVATIONS)
+        check_widths("hidden", self.hidden)
+        activation_class("activation_fn", self.activation_fn)
         for name in ("dropout", "input_dropout"):
             check_between(name, getattr(self, name), 0, 1)
 
     def make(self, n_inputs: int) -> nn.Sequential:
         """Return a network with one output."""
-        name = self.activation_fn
-        activation_fn = ACTIVATIONS[name] if isinstance(name, str) else name
+        activation_fn = activation_class("activation_fn", self.activation_fn)
         layers: list[nn.Module] = [nn.Dropout(self.input_dropout)] if self.input_dropout > 0 else []
         for layer in create_mlp(n_inputs, 1, list(self.hidden), activation_fn):
             is_linear = isinstance(layer, nn.Linear)

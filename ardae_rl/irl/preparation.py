@@ -3,7 +3,7 @@
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from ardae_rl.common.demonstrations import check_demonstrations_fit
+from ardae_rl.irl.demonstrations import check_demonstrations_fit
 from ardae_rl.irl.files import Demonstrations, as_trajectories
 from ardae_rl.irl.trajectories import Trajectory, match_absorbing_states
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch as th
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from ardae_rl.common.checks import check_between, check_choice, check_min, check_positive
 from ardae_rl.irl.transitions import Transitions
@@ -100,13 +100,13 @@ class Regularization:
         if self.mixup > 0:
             share = th.distributions.Beta(self.mixup, self.mixup).sample(demos.log_q.shape).to(demos.log_q)
             decisions = logits(interpolate(demos, samples, share))
-            loss = cross_entropy(decisions, smoothing + (1 - 2 * smoothing) * share).mean()
+            loss = cross_entropy(decisions, smoothing + (1 - 2 * smoothing) * share)
             with th.no_grad():
                 demo_logits, sample_logits = logits(demos), logits(samples)
         else:
             demo_logits, sample_logits = logits(demos), logits(samples)
             targets = th.full_like(demo_logits, 1 - smoothing)
-            loss = cross_entropy(demo_logits, targets).mean() + cross_entropy(sample_logits, 1 - targets).mean()
+            loss = cross_entropy(demo_logits, targets) + cross_entropy(sample_logits, 1 - targets)
             decisions = th.cat([demo_logits, sample_logits])
         if self.entropy_bonus > 0:
             loss = loss - self.entropy_bonus * decision_entropy(decisions).mean()
@@ -126,14 +126,9 @@ class Regularization:
         return ((squared_norm + 1e-12).sqrt() - self.penalty_center).square().mean()
 
 
-def cross_entropy(logits: th.Tensor, targets: th.Tensor) -> th.Tensor:
-    """Return -t ln D - (1 - t) ln(1 - D) for targets t in [0, 1]."""
-    return targets * F.softplus(-logits) + (1 - targets) * F.softplus(logits)
-
-
 def decision_entropy(logits: th.Tensor) -> th.Tensor:
     """Return the entropy of the binary decision with probability D, in nats, shape (n,)."""
-    return F.softplus(logits) - logits * th.sigmoid(logits)
+    return cross_entropy(logits, logits.sigmoid(), reduction="none")
 
 
 def interpolate(demos: Points, samples: Points, share: th.Tensor) -> Points:

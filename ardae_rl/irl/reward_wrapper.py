@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from ardae_rl.common.copies import deep_copy
-from ardae_rl.common.queries import check_finite
+from ardae_rl.common.finite import check_all_finite
 
 Array = NDArray[Any]
 
@@ -50,7 +50,7 @@ class RewardVecEnvWrapper(VecEnvWrapper):
     def reset(self) -> Any:
         self._start_episodes()
         self._observations = self.venv.reset()
-        check_finite("observations", self._observations)
+        check_all_finite("observations", self._observations)
         return self._observations
 
     def step_async(self, actions: Array) -> None:
@@ -62,7 +62,7 @@ class RewardVecEnvWrapper(VecEnvWrapper):
         truncated = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos]) & dones
         next_observations = with_terminal_observations(observations, dones, infos)
         for part in (observations, next_observations):
-            check_finite("observations", part)
+            check_all_finite("observations", part)
         step = VecStep(self._observations, self._actions, next_observations, dones & ~truncated, truncated)
         for info, reward in zip(infos, original, strict=True):
             info["original_reward"] = float(reward)

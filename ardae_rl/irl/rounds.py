@@ -1,24 +1,11 @@
 """The callback that inserts the discriminator's rounds into the generator's training."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch as th
-from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-
-class SupportsRounds(Protocol):
-    """Trainer of a discriminator, which is notified at each stage of the generator's training."""
-
-    def start_rollout(self) -> None:
-        """Start collecting a rollout."""
-
-    def report_progress(self, num_timesteps: int, progress_remaining: float) -> None:
-        """Receive the generator's counters after a step."""
-
-    def finish_rollout(self, last_values: th.Tensor | None, dones: NDArray[np.bool_]) -> None:
-        """Train the discriminator if a round is due; ``last_values`` are the values after an on-policy rollout."""
+if TYPE_CHECKING:
+    from ardae_rl.irl.adversarial import AdversarialIRL
 
 
 class DiscriminatorRounds(BaseCallback):
@@ -28,7 +15,7 @@ class DiscriminatorRounds(BaseCallback):
     :param user_callback: Callback whose ``model`` is the trainer.
     """
 
-    def __init__(self, trainer: SupportsRounds, user_callback: BaseCallback) -> None:
+    def __init__(self, trainer: "AdversarialIRL", user_callback: BaseCallback) -> None:
         super().__init__()
         self.trainer, self.user_callback = trainer, user_callback
 

@@ -1,23 +1,23 @@
 """Soft Q imitation learning (Reddy, Dragan and Levine 2020): reward 1 for demonstrations, and 0 for all else."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import maybe_transpose
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples
+from stable_baselines3.common.type_aliases import GymEnv, ReplayBufferSamples
 from stable_baselines3.sac.policies import SACPolicy
 
+from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.copies import deep_copy
 from ardae_rl.common.queries import CheckedPredictions, check_spaces
 from ardae_rl.irl.files import Demonstrations
 from ardae_rl.irl.preparation import check_given, prepared_demonstrations
 from ardae_rl.irl.trajectories import Trajectory
-
-SelfSQIL = TypeVar("SelfSQIL", bound="SQIL")
 
 
 class DemonstrationReplayBuffer(ReplayBuffer):
@@ -53,7 +53,7 @@ class DemonstrationReplayBuffer(ReplayBuffer):
         return deep_copy(self, memo)
 
 
-class SQIL(CheckedPredictions, SAC):
+class SQIL(CheckedPredictions, NamedAlgorithm, SAC):
     """Soft Q imitation learning: SAC on batches of half demonstrations (reward 1), half own transitions (reward 0).
 
     It is a simple baseline that learns in the environment, but learns no reward that could be used elsewhere. Monitors
@@ -79,7 +79,7 @@ class SQIL(CheckedPredictions, SAC):
         an environment with :class:`~ardae_envs.absorbing.AbsorbingState`, they may come from the environment without
         it. They are not saved with the model: pass them to ``load`` to continue training.
     :param kwargs: Keyword arguments of SAC, except ``replay_buffer_class`` and ``n_steps``.
-    :raises ValueError: For dictionary observations, and for unusable demonstrations.
+    :raises ValueError: For dictionary observations, for unusable demonstrations, and for ``learn`` without any.
     """
 
     def __init__(
@@ -124,21 +124,9 @@ class SQIL(CheckedPredictions, SAC):
                 buffer.add(observation[None], next_observation[None], action[None], reward, done, [{}])
         return buffer
 
-    def learn(
-        self: SelfSQIL,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "SQIL",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfSQIL:
-        """Train as SAC does.
-
-        :raises ValueError: Without demonstrations.
-        """
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         check_given(self.demonstrations)
-        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        return super()._setup_learn(*args, **kwargs)
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         super().load_replay_buffer(path, truncate_last_traj)

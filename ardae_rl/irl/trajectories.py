@@ -1,6 +1,6 @@
 """Demonstrated episodes as arrays, and how to collect them with a trained model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ def collect_demonstrations(
     n_episodes: int,
     deterministic: bool = False,
     seed: int | None = 0,
+    on_episode: Callable[[int], None] | None = None,
 ) -> list[Trajectory]:
     """Return episodes in which a trained model acts.
 
@@ -95,6 +96,7 @@ def collect_demonstrations(
     :param n_episodes: Number of episodes.
     :param deterministic: Whether to take the policy's deterministic action.
     :param seed: Seed of the environment; None to leave it unseeded.
+    :param on_episode: Called with the number of collected episodes when one ends, for a progress bar.
     :raises ValueError: For fewer than one episode, and for a VecNormalize within another wrapper.
     """
     check_count("n_episodes", n_episodes)
@@ -112,14 +114,17 @@ def collect_demonstrations(
     recorder = EpisodeRecorder(venv.num_envs)
     observations: Any = venv.reset()
     state, episode_starts = None, np.ones(venv.num_envs, bool)
-    while any(len(episodes) < quota for episodes, quota in zip(collected, quotas, strict=True)):
+    while sum(map(len, collected)) < n_episodes:
         inputs = observations if normalize is None else normalize(observations)
         actions, state = model.predict(inputs, state, episode_starts, deterministic)
         next_observations, rewards, dones, infos = venv.step(actions)
         for k, trajectory in recorder.add(observations, actions, rewards, dones, infos):
-            collected[k].append(trajectory)
+            if len(collected[k]) < quotas[k]:
+                collected[k].append(trajectory)
+                if on_episode is not None:
+                    on_episode(sum(map(len, collected)))
         observations, episode_starts = next_observations, dones
-    return [trajectory for episodes, quota in zip(collected, quotas, strict=True) for trajectory in episodes[:quota]]
+    return [trajectory for episodes in collected for trajectory in episodes]
 
 
 def with_absorbing_states(trajectory: Trajectory, action_space: spaces.Space[Any]) -> Trajectory:

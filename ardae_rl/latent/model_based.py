@@ -14,6 +14,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import update_learning_rate
 
+from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.checks import check_between, check_count, check_positive
 from ardae_rl.common.queries import check_spaces
 from ardae_rl.common.training import MetricMeans
@@ -24,7 +25,7 @@ from ardae_rl.runs.progress import progress_bar
 SelfModelBased = TypeVar("SelfModelBased", bound="ModelBasedAlgorithm")
 
 
-class ModelBasedAlgorithm(OffPolicyAlgorithm):
+class ModelBasedAlgorithm(NamedAlgorithm, OffPolicyAlgorithm):
     """Alternates between collecting environment steps and fitting a model to them.
 
     Each round of ``learn`` collects ``n_collected`` steps and then fits the model to all steps so far. Actions are
@@ -124,8 +125,7 @@ class ModelBasedAlgorithm(OffPolicyAlgorithm):
 
         :param tb_log_name: Name of the run in TensorBoard, by default the name of the class.
         """
-        name = tb_log_name or type(self).__name__
-        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
         """Fit the model to all steps collected so far."""

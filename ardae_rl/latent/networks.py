@@ -7,7 +7,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from ardae_rl.common.checks import check_between, check_min, check_positive
+from ardae_rl.common.checks import check_between, check_count, check_min, check_widths
 
 LOG_STD_MIN, LOG_STD_MAX = -6.0, 2.0
 
@@ -44,7 +44,8 @@ class GaussianEncoder(nn.Module):
         motion: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive("z_dim", z_dim)
+        check_count("z_dim", z_dim)
+        check_widths("hidden", hidden)
         check_between("initial_std", initial_std, math.exp(LOG_STD_MIN), math.exp(LOG_STD_MAX))
         for name, value in {"blur": blur, "sharp": sharp, "motion": motion}.items():
             check_min(name, value, 0)
@@ -79,6 +80,7 @@ class ImageDecoder(nn.Module):
 
     def __init__(self, z_dim: int, shape: Sequence[int], hidden: Sequence[int] = (300, 300)) -> None:
         super().__init__()
+        check_widths("hidden", hidden)
         self.layers = nn.Sequential(*create_mlp(z_dim, math.prod(shape), list(hidden)), nn.Unflatten(-1, tuple(shape)))
 
     def forward(self, z: th.Tensor) -> th.Tensor:

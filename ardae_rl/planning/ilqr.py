@@ -117,17 +117,20 @@ class ILQR:
 
 
 class _Quadratic(NamedTuple):
-    """First-order dynamics and second-order costs around n plans: (n, T, ...), and (n, ...) for the final cost p."""
+    """Arguments of :func:`finite_horizon_lqr` around n plans: first-order dynamics and second-order costs.
+
+    Shapes are (n, T, ...), and (n, ...) for the final cost.
+    """
 
     a: th.Tensor
     b: th.Tensor
-    q_xx: th.Tensor
-    q_uu: th.Tensor
-    q_ux: th.Tensor
-    q: th.Tensor
-    r: th.Tensor
-    p_matrix: th.Tensor
-    p: th.Tensor
+    state_cost: th.Tensor
+    action_cost: th.Tensor
+    final_cost: th.Tensor
+    cross_cost: th.Tensor
+    state_slope: th.Tensor
+    action_slope: th.Tensor
+    final_slope: th.Tensor
 
 
 def _quadratic(problem: Problem, states: th.Tensor, actions: th.Tensor) -> _Quadratic:
@@ -146,24 +149,24 @@ def _quadratic(problem: Problem, states: th.Tensor, actions: th.Tensor) -> _Quad
 
     with th.enable_grad():
         a, b = vmap(jacrev(step, (0, 1)))(x, u)
-        q, r = vmap(jacrev(cost, (0, 1)))(x, u)
-        (q_xx, _), (q_ux, q_uu) = vmap(hessian(cost, (0, 1)))(x, u)
+        state_slope, action_slope = vmap(jacrev(cost, (0, 1)))(x, u)
+        (state_cost, _), (cross_cost, action_cost) = vmap(hessian(cost, (0, 1)))(x, u)
         last = states[:, -1]
-        p, p_matrix = vmap(jacrev(final_cost))(last), vmap(hessian(final_cost))(last)
+        final_slope, last_cost = vmap(jacrev(final_cost))(last), vmap(hessian(final_cost))(last)
 
     def by_step(values: th.Tensor) -> th.Tensor:
         return values.unflatten(0, (n, length)).detach()
 
     return _Quadratic(
-        by_step(a),
-        by_step(b),
-        by_step(q_xx),
-        by_step(q_uu),
-        by_step(q_ux),
-        by_step(q),
-        by_step(r),
-        p_matrix.detach(),
-        p.detach(),
+        a=by_step(a),
+        b=by_step(b),
+        state_cost=by_step(state_cost),
+        action_cost=by_step(action_cost),
+        final_cost=last_cost.detach(),
+        cross_cost=by_step(cross_cost),
+        state_slope=by_step(state_slope),
+        action_slope=by_step(action_slope),
+        final_slope=final_slope.detach(),
     )
 
 
@@ -174,32 +177,17 @@ def _solve(
     regularization = regularization.clone()
     low, high = action_bounds(problem, actions)
     bounds = low - actions, high - actions
-    gains = _feedback(quadratic, regularization, bounds)
+    gains = finite_horizon_lqr(**quadratic._asdict(), regularization=regularization, bounds=bounds)
     while True:
         failed = (gains.failed & (regularization < _MAX)).nonzero().flatten()
         if not len(failed):
             return gains, regularization
         regularization[failed] *= _RAISE
         part = _Quadratic(*(value[failed] for value in quadratic))
-        again = _feedback(part, regularization[failed], (bounds[0][failed], bounds[1][failed]))
+        failed_bounds = bounds[0][failed], bounds[1][failed]
+        again = finite_horizon_lqr(**part._asdict(), regularization=regularization[failed], bounds=failed_bounds)
         for whole, new in zip(gains, again, strict=True):
             whole[failed] = new
-
-
-def _feedback(quadratic: _Quadratic, regularization: th.Tensor, bounds: tuple[th.Tensor, th.Tensor]) -> Gains:
-    return finite_horizon_lqr(
-        quadratic.a,
-        quadratic.b,
-        quadratic.q_xx,
-        quadratic.q_uu,
-        quadratic.p_matrix,
-        cross_cost=quadratic.q_ux,
-        state_slope=quadratic.q,
-        action_slope=quadratic.r,
-        final_slope=quadratic.p,
-        regularization=regularization,
-        bounds=bounds,
-    )
 
 
 def _line_search(

@@ -19,13 +19,12 @@ RemoteResult = tuple[str, str, dict[str, bytes]]  # the run's line, the machine,
 
 
 @contextmanager
-def ray_workers(cpus: float = 1, gpus: float = 0) -> Iterator[Workers]:
+def ray_workers(gpus: float = 0) -> Iterator[Workers]:
     """Execute runs wherever Ray has resources: on the cluster that this machine belongs to, or on this machine.
 
-    A run works in its folder on the machine that it is sent to, and its files are copied back when it ends. A failed
-    run is retried, from its checkpoint if that is on the same machine or a shared disk.
+    A run has one core and works in its folder on the machine that it is sent to; its files are copied back when it
+    ends. A failed run is retried, from its checkpoint if that is on the same machine or a shared disk.
 
-    :param cpus: Cores per run; torch uses as many threads.
     :param gpus: GPUs per run, or a fraction of one.
     :raises ImportError: If Ray is not installed.
     """
@@ -39,11 +38,11 @@ def ray_workers(cpus: float = 1, gpus: float = 0) -> Iterator[Workers]:
     try:
         progress: Any = Queue()
         remote = ray.remote(_make_remote_run)
-        remote = remote.options(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES, retry_exceptions=True)
+        remote = remote.options(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES, retry_exceptions=True)
 
         def submit(function: RunFunction, settings: dict[str, Any], folder: Path) -> Future[str]:
             remote_future: Future[RemoteResult] = remote.remote(
-                function, settings, str(folder.absolute()), progress, max(1, int(cpus))
+                function, settings, str(folder.absolute()), progress
             ).future()
             local_future: Future[str] = Future()
             remote_future.add_done_callback(lambda done: _collect(done, folder, local_future))
@@ -57,10 +56,10 @@ def ray_workers(cpus: float = 1, gpus: float = 0) -> Iterator[Workers]:
 
 
 def _make_remote_run(
-    function: RunFunction, settings: dict[str, Any], folder: str, progress: ProgressQueue, threads: int
+    function: RunFunction, settings: dict[str, Any], folder: str, progress: ProgressQueue
 ) -> RemoteResult:
     """Execute a run, in a remote worker."""
-    th.set_num_threads(threads)
+    th.set_num_threads(1)
     line = make_run(function, settings, Path(folder), progress)
     files = {path.name: path.read_bytes() for path in Path(folder).glob(_COLLECTED) if path.is_file()}
     return line, socket.gethostname(), files

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -14,10 +14,20 @@ LOCK = ".lock"
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value``. An interruption leaves the old file, never a part of the new one; a missing folder is made."""
+    with replacement(path) as file:
+        file.write(json.dumps(value, indent=2) + "\n")
+
+
+@contextmanager
+def replacement(path: Path, mode: str = "w", newline: str | None = None) -> Iterator[IO[Any]]:
+    """Open a temporary file, which takes the place of ``path`` once it is on the disk; a missing folder is made.
+
+    An interruption, or an error within the block, leaves the old file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(json.dumps(value, indent=2) + "\n")
+    with temporary.open(mode, newline=newline) as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -1,6 +1,5 @@
 """A run in its folder: training steps that survive an interruption."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch as th
 
 from ardae_rl.common.training import Stateful
+from ardae_rl.runs.files import replacement
 
 ProgressQueue = Queue[tuple[str, int, int, str]]  # name, steps done, steps in all, note
 _SECONDS_BETWEEN_REPORTS = 0.5
@@ -100,12 +100,8 @@ class Run:
 
 def _save(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
     states = {name: part.state_dict() for name, part in parts.items()}
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with replacement(path, "wb") as file:
         th.save({"step": step, "random_state": th.get_rng_state(), "parts": states}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _load(path: Path, parts: Mapping[str, Stateful]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from filelock import FileLock
 
 from ardae_rl.common.optional import require
-from ardae_rl.runs.files import sync
+from ardae_rl.runs.files import replacement
 from ardae_rl.runs.versions import package_versions
 
 Row = Mapping[str, Any]
@@ -31,14 +31,10 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Write rows that have the same columns. An interruption leaves the old file, never a part of the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with replacement(path, newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    sync(temporary)
-    temporary.replace(path)
 
 
 def merge_csv(path: Path, rows: Sequence[Row], key: Iterable[str]) -> None:

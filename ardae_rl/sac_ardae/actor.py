@@ -115,39 +115,14 @@ class ImplicitActor(SquashedActor):
         encoder_arch, location_arch, generator_arch = _architecture(
             net_arch, n_encoder_layers, generator_arch, location_path
         )
-        check_choice("frame", frame, FRAMES)
-        if output_noise is None:
-            output_noise = _OUTPUT_NOISE if frame in WHITENING_FRAMES else 0.0
-        check_min("output_noise", output_noise, 0)
-        check_finite("output_noise", output_noise)
-        if output_noise > 0 and frame not in WHITENING_FRAMES:
-            raise ValueError(f"`output_noise` must be 0 with frame={frame!r}, got {output_noise!r}")
-        self.frame_kind, self.output_noise = frame, output_noise
+        self.frame_kind, self.output_noise = frame, _output_noise(frame, output_noise)
         check_count("n_bases", n_bases)
         activation_fn = activation_class("actor_activation_fn", activation_fn)
         generator_activation_fn = activation_class("generator_activation_fn", generator_activation_fn)
         self.features_dim, self.noise_dim = features_dim, noise_dim
         self.location_path = location_path
-
-        self.encoder = nn.Sequential(*create_mlp(features_dim, -1, encoder_arch, activation_fn))
-        encoding_dim, width = [features_dim, *encoder_arch][-1], generator_arch[0]
-        # Shift, gain and the location's first hidden layer: one matrix product instead of three
-        n_hidden = [*location_arch, self.action_dim][0] if location_path else 0
-        self.state_layer = nn.Linear(encoding_dim, 2 * width + n_hidden)
-        if location_path:
-            layers = create_mlp(n_hidden, self.action_dim, location_arch[1:], activation_fn)
-            self.location = nn.Sequential(activation_fn(), *layers) if location_arch else nn.Sequential()
-        self.noise_layer = nn.Linear(noise_dim, width, bias=False)
-        nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(noise_dim))
-        self.register_buffer("sigma_points", sigma_points(noise_dim, n_bases))
-        self.generator = nn.Sequential(
-            generator_activation_fn(),
-            *create_mlp(width, self.action_dim, generator_arch[1:], generator_activation_fn),
-        )
-        output_layer = self.generator[-1]
-        assert isinstance(output_layer, nn.Linear)
-        # Broad initial actions (a standard deviation of about 0.6 before tanh), few of them saturated
-        nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
+        self._make_state_networks(encoder_arch, location_arch, generator_arch[0], activation_fn)
+        self._make_generator(generator_arch, generator_activation_fn, n_bases)
         self.has_closed_form = len(generator_arch) == 1 and frame != "sigma_points"
         if frame == "moments" and not self.has_closed_form:
             warnings.warn(
@@ -162,6 +137,32 @@ class ImplicitActor(SquashedActor):
         generator = th.Generator().manual_seed(0)
         candidates = th.randn(_N_CANDIDATES, noise_dim, generator=generator)
         self.register_buffer("candidate_noise", candidates, persistent=False)
+
+    def _make_state_networks(
+        self, encoder_arch: list[int], location_arch: list[int], width: int, activation_fn: type[nn.Module]
+    ) -> None:
+        """Make the networks of the state; the noise enters ``width`` units."""
+        self.encoder = nn.Sequential(*create_mlp(self.features_dim, -1, encoder_arch, activation_fn))
+        encoding_dim = [self.features_dim, *encoder_arch][-1]
+        # Shift, gain and the location's first hidden layer: one matrix product instead of three
+        n_hidden = [*location_arch, self.action_dim][0] if self.location_path else 0
+        self.state_layer = nn.Linear(encoding_dim, 2 * width + n_hidden)
+        if self.location_path:
+            layers = create_mlp(n_hidden, self.action_dim, location_arch[1:], activation_fn)
+            self.location = nn.Sequential(activation_fn(), *layers) if location_arch else nn.Sequential()
+
+    def _make_generator(self, generator_arch: list[int], activation_fn: type[nn.Module], n_bases: int) -> None:
+        """Make the networks of the noise, and the noise at which their moments are taken."""
+        width = generator_arch[0]
+        self.noise_layer = nn.Linear(self.noise_dim, width, bias=False)
+        nn.init.normal_(self.noise_layer.weight, std=1 / math.sqrt(self.noise_dim))
+        self.register_buffer("sigma_points", sigma_points(self.noise_dim, n_bases))
+        layers = create_mlp(width, self.action_dim, generator_arch[1:], activation_fn)
+        self.generator = nn.Sequential(activation_fn(), *layers)
+        output_layer = self.generator[-1]
+        assert isinstance(output_layer, nn.Linear)
+        # Broad initial actions (a standard deviation of about 0.6 before tanh), few of them saturated
+        nn.init.normal_(output_layer.weight, std=1 / math.sqrt(output_layer.in_features))
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Return the parameters in groups for an optimizer. With a location path, the generator has a group of its own.
@@ -192,6 +193,10 @@ class ImplicitActor(SquashedActor):
         if self.location_path:
             parts.append(self.location(hidden))
         return th.cat(parts, dim=-1)
+
+    def embed(self, obs: PyTorchObs) -> th.Tensor:
+        """Return :meth:`encode` of the features of observations."""
+        return self.encode(self.extract_features(obs, self.features_extractor))
 
     def generate(self, embedding: th.Tensor, noise: th.Tensor) -> th.Tensor:
         """Return g(ε, s), the actions before tanh, shape (batch, n, action_dim).
@@ -293,7 +298,7 @@ class ImplicitActor(SquashedActor):
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         """Return actions in [-1, 1], shape (batch, action_dim)."""
-        embedding = self.encode(self.extract_features(obs, self.features_extractor))
+        embedding = self.embed(obs)
         return th.tanh(self.deterministic(embedding) if deterministic else self.sample(embedding).squeeze(1))
 
 
@@ -318,3 +323,15 @@ def _architecture(
         raise ValueError(f"`generator_arch` must have at least one width, got {generator_arch!r}")
     check_widths("generator_arch", generator_arch)
     return net_arch[:n_encoder_layers], location_arch, generator_arch
+
+
+def _output_noise(frame: str, output_noise: float | None) -> float:
+    """Return the output noise that belongs to a frame, after checks of both."""
+    check_choice("frame", frame, FRAMES)
+    if output_noise is None:
+        output_noise = _OUTPUT_NOISE if frame in WHITENING_FRAMES else 0.0
+    check_min("output_noise", output_noise, 0)
+    check_finite("output_noise", output_noise)
+    if output_noise > 0 and frame not in WHITENING_FRAMES:
+        raise ValueError(f"`output_noise` must be 0 with frame={frame!r}, got {output_noise!r}")
+    return output_noise

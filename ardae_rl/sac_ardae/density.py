@@ -32,7 +32,7 @@ def pre_tanh_log_prob(
     :raises ValueError: If the estimator has no density.
     """
     local = estimator.log_prob(states.frame.to_local(pre_tanh), states.features)
-    return local + offset - states.frame.log_det() - log_tanh_slope(pre_tanh)
+    return _squashed(local, states, pre_tanh, offset)
 
 
 @th.no_grad()
@@ -56,8 +56,15 @@ def pre_tanh_score(
     log_prob = None
     if with_log_prob:
         local_score, local_log_prob = estimator.score_and_log_prob(local, states.features)
-        log_prob = local_log_prob + offset - states.frame.log_det() - log_tanh_slope(pre_tanh)
+        log_prob = _squashed(local_log_prob, states, pre_tanh, offset)
     else:
         local_score = estimator.score(local, states.features)
     # d/dx of -ln(1 - tanh² x) is 2 tanh x
     return states.frame.score_from_local(local_score) + 2 * th.tanh(pre_tanh), log_prob
+
+
+def _squashed(
+    local_log_prob: th.Tensor, states: EncodedStates, pre_tanh: th.Tensor, offset: th.Tensor | float
+) -> th.Tensor:
+    """Return the log-density of actions in [-1, 1], given the estimate in whitened coordinates."""
+    return local_log_prob + offset - states.frame.log_det() - log_tanh_slope(pre_tanh)

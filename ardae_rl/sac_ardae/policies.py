@@ -153,7 +153,7 @@ class SACARDAEPolicy(SquashedPolicy):
         :param obs: Observations as returned by ``obs_to_tensor``.
         :return: Mean, shape (batch, action_dim), and covariance, shape (batch, action_dim, action_dim).
         """
-        return self._moments(self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor)))
+        return self._moments(self.actor.embed(obs))
 
     def _moments(self, embedding: th.Tensor) -> Moments:
         mean, covariance = self.actor.moments(embedding)
@@ -194,7 +194,7 @@ class SACARDAEPolicy(SquashedPolicy):
             upper bound closer. In more than a few dimensions, thousands of them still leave a wide gap.
         """
         check_count("n_samples", n_samples, minimum=2)
-        embedding = self.actor.encode(self.actor.extract_features(obs, self.actor.features_extractor))
+        embedding = self.actor.embed(obs)
         frame = self.actor.frame(embedding)
         outputs = self.actor.generate(embedding, self.actor.sample_noise(embedding, n_samples))
         pre_tanh = self.actor.add_output_noise(outputs, frame)

@@ -110,11 +110,10 @@ class ZukoFlow(Flow):
     :param dim: Dimension of the points.
     :param context_dim: Dimension of the context.
     :param reverse: Whether the order of dimensions is reversed.
-    :param hidden: Width of the two hidden layers.
     :raises ImportError: Without the extra ``flows``.
     """
 
-    def __init__(self, kind: str, dim: int, context_dim: int, reverse: bool, hidden: int = 64):
+    def __init__(self, kind: str, dim: int, context_dim: int, reverse: bool):
         super().__init__()
         require("zuko", "flows")
         from zuko.flows import MaskedAutoregressiveTransform
@@ -122,7 +121,7 @@ class ZukoFlow(Flow):
 
         kwargs: dict[str, Any] = {
             "order": th.arange(dim).flip(0) if reverse else None,
-            "hidden_features": (hidden,) * 2,
+            "hidden_features": (64, 64),
         }
         if kind == "coupling":
             n_bins = 8

@@ -127,20 +127,9 @@ class ARDAE(nn.Module):
         self._noise_unit = 1.0 if preconditioned else None if self.noise.relative else input_scale
         self.max_grad_norm = max_grad_norm
 
-        networks = dict(network_kwargs or {})
-        check_keys("network_kwargs", networks, NETWORK_ARGUMENTS)
-        self.model: ScoreModel
-        self.standardizer: LearnedStandardizer | FixedStandardizer
-        if preconditioned:
-            model_class = PreconditionedEnergy if parameterization == "energy" else PreconditionedScore
-            self.model = model_class(dim, context_dim, networks)
-            self.standardizer = (
-                LearnedStandardizer(dim, context_dim) if standardize else FixedStandardizer(1.0, context_dim)
-            )
-        else:
-            raw_class = RawEnergy if parameterization == "energy" else RawScore
-            self.model = raw_class(dim, context_dim, networks, input_scale)
-            self.standardizer = FixedStandardizer(input_scale)
+        self.model, self.standardizer = self._make_networks(
+            network_kwargs or {}, preconditioned, standardize, input_scale
+        )
         self.slow_model: ScoreModel | None = None
         if averaging > 1:
             self.slow_model = copy.deepcopy(self.model).requires_grad_(False)
@@ -149,6 +138,21 @@ class ARDAE(nn.Module):
         if parameters := self.standardizer.trainable_parameters():
             groups.append({"params": parameters})
         self.optimizer = th.optim.Adam(groups, lr=learning_rate, betas=betas, fused=True)
+
+    def _make_networks(
+        self, network_kwargs: Mapping[str, Any], preconditioned: bool, standardize: bool, input_scale: float
+    ) -> tuple[ScoreModel, LearnedStandardizer | FixedStandardizer]:
+        kwargs = dict(network_kwargs)
+        check_keys("network_kwargs", kwargs, NETWORK_ARGUMENTS)
+        is_energy = self.parameterization == "energy"
+        if not preconditioned:
+            raw_class = RawEnergy if is_energy else RawScore
+            return raw_class(self.dim, self.context_dim, kwargs, input_scale), FixedStandardizer(input_scale)
+        model_class = PreconditionedEnergy if is_energy else PreconditionedScore
+        model = model_class(self.dim, self.context_dim, kwargs)
+        if standardize:
+            return model, LearnedStandardizer(self.dim, self.context_dim)
+        return model, FixedStandardizer(1.0, self.context_dim)
 
     @classmethod
     def paper(cls, dim: int, context_dim: int = 0, **kwargs: Any) -> "ARDAE":

@@ -5,6 +5,8 @@ from typing import Any
 import torch as th
 from numpy.typing import NDArray
 
+from ardae_rl.common.finite import check_all_finite
+
 Numbers = th.Tensor | NDArray[Any]  # of any dtype
 
 
@@ -25,8 +27,7 @@ def as_numbers(name: str, values: Numbers, like: th.Tensor) -> th.Tensor:
         raise TypeError(f"`{name}` must be a tensor or an array of numbers, got {type(values).__name__}") from error
     if tensor.dtype == th.bool or tensor.is_complex():
         raise TypeError(f"`{name}` must be real numbers, got {tensor.dtype}")
-    if tensor.is_floating_point():
-        _check_finite(name, tensor)
+    check_all_finite(name, tensor)
     return tensor.to(like)
 
 
@@ -43,7 +44,7 @@ def check_samples(samples: th.Tensor, context: th.Tensor | None, dim: int, conte
     _check_batch(samples, context)
     for name, tensor in (("samples", samples), ("context", context)):
         if tensor is not None:
-            _check_finite(name, tensor)
+            check_all_finite(name, tensor)
 
 
 def check_points(
@@ -76,12 +77,6 @@ def check_context(context: th.Tensor | None, context_dim: int) -> None:
         raise ValueError(f"`context` must be None with context_dim=0, got a tensor of shape {shape}")
     if context_dim > 0 and (context is None or context.dim() != 2 or context.shape[1] != context_dim):
         raise ValueError(f"`context` must have shape (batch, {context_dim}), got {shape}")
-
-
-def _check_finite(name: str, tensor: th.Tensor) -> None:
-    if not bool(th.isfinite(tensor).all()):
-        n_bad = int((~th.isfinite(tensor)).sum())
-        raise ValueError(f"`{name}` must be finite, got {n_bad} of {tensor.numel()} values that are not")
 
 
 def _check_batch(x: th.Tensor, context: th.Tensor | None) -> None:

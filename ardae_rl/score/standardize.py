@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from ardae_rl.score.averages import RunningAverage
 from ardae_rl.score.correlation import Decorrelation
 
+_HIDDEN = 64  # units of each hidden layer
+
 
 class Coordinates(NamedTuple):
     """Coordinates z = M (x - location) / scale of points in each context."""
@@ -87,7 +89,6 @@ class LearnedStandardizer(nn.Module):
 
     :param dim: Dimension of x.
     :param context_dim: Dimension of the context; 0 for none.
-    :param hidden: Width of the network's two hidden layers.
     """
 
     weights: th.Tensor  # of the linear stage, (context_dim + 1, dim)
@@ -95,7 +96,7 @@ class LearnedStandardizer(nn.Module):
     cross_moments: th.Tensor  # of (context, 1) and x, (context_dim + 1, dim)
     residual_variance: th.Tensor  # of the linear stage, (dim,)
 
-    def __init__(self, dim: int, context_dim: int, hidden: int = 64):
+    def __init__(self, dim: int, context_dim: int):
         super().__init__()
         n_features = context_dim + 1
         # At least as many batches as there are coefficients to fit
@@ -108,11 +109,11 @@ class LearnedStandardizer(nn.Module):
         self.register_buffer("residual_variance", th.ones(dim))
         self.network = nn.Sequential(
             # Without a context, the input is the constant 1
-            nn.Linear(max(context_dim, 1), hidden),
+            nn.Linear(max(context_dim, 1), _HIDDEN),
             nn.SiLU(),
-            nn.Linear(hidden, hidden),
+            nn.Linear(_HIDDEN, _HIDDEN),
             nn.SiLU(),
-            nn.Linear(hidden, 2 * dim),
+            nn.Linear(_HIDDEN, 2 * dim),
         )
         output_layer = cast(nn.Linear, self.network[-1])
         nn.init.zeros_(output_layer.weight)

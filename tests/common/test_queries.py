@@ -10,7 +10,8 @@ from gymnasium import spaces
 from stable_baselines3.common.envs import SimpleMultiObsEnv
 
 from ardae_rl import DVBF, SACNF, SACGaussian
-from ardae_rl.common.queries import check_finite, query_actions
+from ardae_rl.common.finite import check_all_finite
+from ardae_rl.common.queries import query_actions
 from tests.conftest import untrained
 from tests.sac_ardae import small
 
@@ -130,6 +131,6 @@ def test_actions_without_a_choice_are_refused() -> None:
 
 
 def test_check_finite() -> None:
-    check_finite("x", {"a": np.zeros(2), "b": np.array([1, 2]), "c": th.zeros(3)})
+    check_all_finite("x", {"a": np.zeros(2), "b": np.array([1, 2]), "c": th.zeros(3)})
     with pytest.raises(ValueError, match=r"`x\['b'\]` must be finite, got 2 of 2"):
-        check_finite("x", {"a": np.zeros(2), "b": np.array([np.nan, np.inf])})
+        check_all_finite("x", {"a": np.zeros(2), "b": np.array([np.nan, np.inf])})

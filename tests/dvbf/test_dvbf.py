@@ -193,9 +193,21 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         agent(**arguments)
 
 
-def test_a_fraction_of_a_window_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"`window` must be an integer, got 2\.5"):
-        agent(policy_kwargs={"window": 2.5})
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("window", {"window": 2.5}),
+        ("z_dim", {"z_dim": 2.5}),
+        ("z_dim", {"z_dim": 2.5, "transition": "neural"}),
+        ("n_matrices", {"n_matrices": 2.5}),
+        ("hidden", {"encoder_hidden": 2.5}),
+        ("n_flows", {"n_flows": 2.5, "posterior": "trajectory_iaf"}),
+        ("n_flows", {"n_flows": 2.5, "posterior": "step_iaf"}),
+    ],
+)
+def test_fractions_of_sizes_are_refused(name: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=rf"`{name}` must be an integer, got 2\.5"):
+        agent(policy_kwargs=arguments)
 
 
 def test_dictionaries_are_refused() -> None:

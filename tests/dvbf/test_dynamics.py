@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch as th
@@ -125,9 +124,3 @@ def test_noise_of_an_emission_below_its_bound_is_still_learned() -> None:
     module.log_std.data.fill_(-20.0)
     (gradient,) = th.autograd.grad(module(th.zeros(1, D), th.ones(1, OBS)).sum(), module.log_std)
     assert bool((gradient != 0).all())
-
-
-@pytest.mark.parametrize("make", [LocallyLinearDynamics, NeuralDynamics])
-def test_initial_noise_outside_of_its_bounds_is_refused(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"`initial_std` must be between 0\.00247875 and 2\.71828, got 3"):
-        make(D, M, initial_std=3.0)

@@ -98,7 +98,9 @@ def test_density_integrates_to_one() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="`context_dim` must be positive, got 0"):
+    with pytest.raises(ValueError, match="`context_dim` must be >= 1, got 0"):
         InverseAutoregressiveFlow(2, 0)
-    with pytest.raises(ValueError, match="`n_flows` must be positive, got 0"):
+    with pytest.raises(TypeError, match=r"`dim` must be an integer, got 1\.5"):
+        InverseAutoregressiveFlow(1.5, 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`n_flows` must be >= 1, got 0"):
         TrajectoryFlow(0, 2, 1)

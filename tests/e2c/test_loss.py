@@ -1,6 +1,7 @@
 """The loss against values worked out by hand, and the effects of its options."""
 
 import math
+from functools import partial
 
 import pytest
 import torch as th
@@ -217,6 +218,11 @@ def test_bad_arguments() -> None:
         e2c_loss(model(), images, actions, E2CLoss(transition_sample="resample"))
     with pytest.raises(ValueError, match="`transition_sample` must be one of 'same', 'resample', got 'other'"):
         E2CLoss(transition_sample="other")
+    with pytest.raises(TypeError, match=r"`z_dim` must be an integer, got 2\.5"):
+        GaussianEncoder(SHAPE, 2.5)  # type: ignore[arg-type]
+    for make in (partial(GaussianEncoder, SHAPE, 2), partial(ImageDecoder, 2, SHAPE)):
+        with pytest.raises(ValueError, match="`hidden` must be >= 1, got 0"):
+            make(hidden=(0,))
     with pytest.raises(ValueError, match="`blur` must be >= 0, got -1"):
         GaussianEncoder(SHAPE, 2, blur=-1)
     with pytest.raises(ValueError, match=r"`motion` must be 0 for single images of shape \(1, 4, 4\), got 2.0"):

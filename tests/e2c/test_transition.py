@@ -165,6 +165,10 @@ def test_determinants() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="`matrix` must be one of 'rank_one', 'full', got 'diagonal'"):
         LocallyLinearTransition(2, 1, matrix="diagonal")
+    with pytest.raises(TypeError, match=r"`z_dim` must be an integer, got 2\.5"):
+        LocallyLinearTransition(2.5, 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`hidden` must be >= 1, got 0"):
+        LocallyLinearTransition(2, 1, hidden=(0,))
     with pytest.raises(ValueError, match="`process_noise` must be >= 0, got -1"):
         LocallyLinearTransition(2, 1, process_noise=-1)
     with pytest.raises(ValueError, match="`kind` must be one of 'same', 'resample', got 'both'"):

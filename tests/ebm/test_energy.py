@@ -1,5 +1,6 @@
 """The energy network: its Gaussian and its Fourier features."""
 
+import pytest
 import torch as th
 
 from ardae_rl.ebm.energy import EnergyNetwork
@@ -12,6 +13,11 @@ def test_gaussian_envelope() -> None:
     network.fit_scale(data())
     far = th.tensor([[100.0, 0.0], [0.0, -100.0]])
     assert (network(far) > 100).all()
+
+
+def test_layers_without_units_are_refused() -> None:
+    with pytest.raises(ValueError, match="`hidden` must be >= 1, got 0"):
+        EnergyNetwork(2, hidden=(8, 0))
 
 
 def test_frequencies_by_hand() -> None:

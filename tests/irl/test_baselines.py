@@ -10,6 +10,7 @@ import torch as th
 from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import KVWriter, Logger
 from torch import nn
 
 from ardae_envs.absorbing import AbsorbingState
@@ -82,6 +83,26 @@ def test_cloning_is_maximum_likelihood() -> None:
     model = make(BC, Counting(), demos, policy_kwargs=policy_kwargs, batch_size=1000).learn(500)
     assert model.predict(np.zeros(2, np.float32), deterministic=True)[0] == pytest.approx(actions.mean(), abs=0.03)
     assert float(model.policy.log_std.detach().exp()) == pytest.approx(actions.std(), abs=0.03)
+
+
+def test_the_last_gradient_steps_of_cloning_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[int, dict[str, Any]]] = []
+
+    class Memory(KVWriter):
+        def write(self, key_values: dict[str, Any], key_excluded: Any, step: int = 0) -> None:
+            written.append((step, dict(key_values)))
+
+        def close(self) -> None: ...
+
+    model = make(BC)
+    model.set_logger(Logger(None, [Memory()]))
+    model.learn(7, log_interval=5)
+    assert [step for step, _ in written] == [5, 7] and all("train/log_prob" in values for _, values in written)
+    model.learn(3, log_interval=5, reset_num_timesteps=False)
+    assert [step for step, _ in written] == [5, 7, 10]
+    monkeypatch.setattr(model, "_update", lambda: th.tensor(np.nan))
+    with pytest.raises(ValueError, match="log_prob is nan after 3 gradient steps: training has diverged"):
+        model.learn(3)
 
 
 def test_progress_bar_of_a_continued_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,8 +195,10 @@ def test_actions_of_two_axes() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match=r"`inputs` must be one of 'state', 'state_action', .* got 'action'"):
         BasicRewardNet(SPACES["vector"], ACTIONS["box"], inputs="action")
-    with pytest.raises(ValueError, match=r"`activation_fn` must be one of 'relu', .* got 'step'"):
+    with pytest.raises(ValueError, match=r"`activation_fn` must be one of 'elu', .* got 'step'"):
         BasicRewardNet(SPACES["vector"], ACTIONS["box"], activation_fn="step")
+    with pytest.raises(TypeError, match="`hidden` must be a sequence of widths, got 3"):
+        BasicRewardNet(SPACES["vector"], ACTIONS["box"], hidden=3)
     with pytest.raises(ValueError, match=r"`dropout` must be between 0 and 1, got 1.5"):
         BasicRewardNet(SPACES["vector"], ACTIONS["box"], dropout=1.5)
     with pytest.raises(ValueError, match=r"`gamma` must be between 0 and 1, got 1.5"):

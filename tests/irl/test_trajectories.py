@@ -50,6 +50,15 @@ def test_rows_belong_together(n_envs: int) -> None:
         np.testing.assert_array_equal(trajectory.rewards, np.arange(1, 6))
 
 
+@pytest.mark.parametrize("n_envs", [1, 2, 5])
+def test_collected_episodes_are_reported(n_envs: int) -> None:
+    """Those beyond the share of an environment do not count."""
+    model: Any = Always(np.array([0.5], np.float32))
+    venv, counts = make_vec_env(Counting, n_envs), list[int]()
+    assert len(collect_demonstrations(model, venv, 3, on_episode=counts.append)) == 3
+    assert counts == [1, 2, 3]
+
+
 def test_terminations() -> None:
     ended, cut_off = collected(1, ends=True)[0], collected(1)[0]
     assert ended.terminations.tolist() == [False, False, True] and not cut_off.terminations.any()

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch as th
 from torch.nn import functional as F
@@ -51,7 +52,7 @@ def straightforward(model: Any) -> Iterator[None]:
     for network in networks:
         network.__class__ = DoubleBackpropagation
     try:
-        with cpu.rows_in_cache(math.inf):
+        with patch.object(cpu, "ROWS_IN_CACHE", math.inf):
             yield
     finally:
         for network in networks:

@@ -40,8 +40,8 @@ def test_same_gradients(activation: str, context_hidden: tuple[int, ...], monkey
     for form in ("by hand", "straightforward"):
         if form == "by hand":
             noise[:] = [part for parts in zip(*(draw.split(2) for draw in draws), strict=True) for part in parts]
-            with cpu.rows_in_cache(10):  # in chunks, unlike the other form
-                metrics = estimator.step(samples, context)
+            monkeypatch.setattr(cpu, "ROWS_IN_CACHE", 10)  # in chunks, unlike the other form
+            metrics = estimator.step(samples, context)
         else:
             noise[:] = draws
             with straightforward(SimpleNamespace(estimator=estimator)):

@@ -242,9 +242,20 @@ def test_one_process_at_a_time_changes_a_table(tmp_path: Path, monkeypatch: pyte
 
 def test_a_table_is_on_the_disk_before_it_replaces_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, synced = tmp_path / "table.csv", []
-    monkeypatch.setattr(tables, "sync", lambda file: synced.append((file.read_text(), path.exists())))
+    temporary = tmp_path / "table.csv.tmp"
+    monkeypatch.setattr(os, "fsync", lambda _file: synced.append((temporary.read_text(), path.exists())))
     write_csv(path, [{"seed": 0}])
-    assert synced == [("seed\n0\n", False)]
+    assert synced == [("seed\n0\n", False)] and path.exists() and not temporary.exists()
+
+
+def test_a_table_and_a_checkpoint_of_one_name_have_their_own_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary: list[str] = []
+    monkeypatch.setattr(Path, "replace", lambda self, _target: temporary.append(self.name))
+    write_csv(tmp_path / "controller.csv", [{"seed": 0}])
+    list(Run(tmp_path).steps(1, {}, checkpoint="controller"))
+    assert temporary == ["controller.csv.tmp", "controller.pt.tmp"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "other", "cut"])

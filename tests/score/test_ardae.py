@@ -258,8 +258,8 @@ def test_chunks_of_a_batch_give_the_same_update(form: str, context_dim: int, mon
     results = []
     for rows in (1_000, 16):
         estimator = make(form, context_dim=context_dim).double()
-        with cpu.rows_in_cache(rows):
-            info = estimator.update(*(tensor.double() for tensor in samples))
+        monkeypatch.setattr(cpu, "ROWS_IN_CACHE", rows)
+        info = estimator.update(*(tensor.double() for tensor in samples))
         results.append([th.tensor(list(info.values())), *estimator.parameters()])
     for whole, parts in zip(*results, strict=True):
         th.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-8)
@@ -283,8 +283,8 @@ def test_the_unit_of_noise_is_the_deviation_of_the_samples(context_dim: int, mon
     sigmas: list[th.Tensor] = []
     estimator.model.register_forward_pre_hook(lambda _module, inputs: sigmas.append(inputs[1]))
     samples = batch(2, context_dim)
-    with cpu.rows_in_cache(48 if context_dim else 5):  # two contexts, or five of 24 rows
-        estimator.update(*samples)
+    monkeypatch.setattr(cpu, "ROWS_IN_CACHE", 48 if context_dim else 5)  # two contexts, or five of 24 rows
+    estimator.update(*samples)
     parts = [sigma.mean(dim=(1, 2)) for sigma in sigmas]
     if context_dim:
         assert [len(part) for part in parts] == [2, 2, 1]
@@ -394,6 +394,7 @@ def test_scale_equivariance() -> None:
         ({"noise_kwargs": {"n_samples": 0}}, "`n_samples` must be >= 1, got 0"),
         ({"noise_kwargs": {"n_samples": 1.5}}, r"`n_samples` must be an integer, got 1\.5"),
         ({"averaging": 2.5}, r"`averaging` must be an integer, got 2\.5"),
+        ({"normalization": "immse", "normalization_kwargs": {"n_levels": 1}}, "`n_levels` must be >= 2, got 1"),
         (
             {"noise_kwargs": {"distribution": "uniform"}},
             "`distribution` must be one of 'normal', 'fixed', got 'uniform'",

@@ -1,32 +1,20 @@
 """Check that demonstrations fit an environment: keys, shapes, dtypes and ranges."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space, maybe_transpose
 
-from ardae_rl.common.queries import check_finite
+from ardae_rl.common.finite import check_all_finite
+from ardae_rl.irl.trajectories import Trajectory
 
 _ACTION_TOLERANCE, _OBSERVATION_TOLERANCE = 1e-4, 1e-2  # as fractions of a range
 
 
-class Demonstration(Protocol):
-    """One episode, such as an :class:`ardae_rl.irl.Trajectory`."""
-
-    @property
-    def observations(self) -> Any: ...  # (T + 1, ...), or a dictionary of such arrays
-
-    @property
-    def actions(self) -> Any: ...  # (T, ...)
-
-    @property
-    def rewards(self) -> Any: ...  # (T,), or None
-
-
 def check_demonstrations_fit(
-    demonstrations: Sequence[Demonstration], observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    demonstrations: Sequence[Trajectory], observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> None:
     """Check that there are demonstrations, and that they fit an environment with these spaces.
 
@@ -43,7 +31,7 @@ def check_demonstrations_fit(
         _check_part(f"{name}.observations", demonstration.observations, observation_space, _OBSERVATION_TOLERANCE)
         _check_part(f"{name}.actions", demonstration.actions, action_space, _ACTION_TOLERANCE)
         if demonstration.rewards is not None:
-            check_finite(f"{name}.rewards", demonstration.rewards)
+            check_all_finite(f"{name}.rewards", demonstration.rewards)
 
 
 def _check_part(name: str, values: Any, space: spaces.Space[Any], tolerance: float) -> None:
@@ -64,7 +52,7 @@ def _check_part(name: str, values: Any, space: spaces.Space[Any], tolerance: flo
         array = maybe_transpose(array, space)
     if array.shape[1:] != (space.shape or ()):
         raise ValueError(f"`{name}` must have rows of shape {space.shape}, got {array.shape[1:]}")
-    check_finite(name, array)
+    check_all_finite(name, array)
     low, high = _bounds(space)
     if low is None or high is None:
         return
