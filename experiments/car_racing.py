@@ -7,7 +7,7 @@ the zoom at their start. The option `workers` adds a SubprocVecEnv with that man
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -97,15 +97,10 @@ def measure(cases: dict[str, Callable[[int], int]], n_rounds: int, steps: int, r
     return {case: statistics.median(values) for case, values in rates.items()}
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("env", "workers", "steps_per_second", "ratio")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("env", "workers", "steps_per_second", "ratio"),
     seeds={"smoke": 0, "quick": 0},
     key=("env", "workers", "rounds", "steps"),
     timed=True,

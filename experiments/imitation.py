@@ -210,10 +210,6 @@ def curve(settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     return [key | row for row in read_csv(folder / "curve.csv")]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("method", "seed", "return", "normalized", "seconds")} for row in rows]
-
-
 def draw(results: Sequence[Result], path: Path) -> None:
     """Add the learning curves to their table, and plot it: a line for each run, a color for each method."""
     from matplotlib.figure import Figure as Plot
@@ -246,7 +242,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
+    summary=("method", "seed", "return", "normalized", "seconds"),
     draw=draw,
     seeds={"smoke": 1, "quick": 5},
     prepare=train_expert,

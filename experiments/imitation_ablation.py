@@ -6,7 +6,6 @@ evaluations of the training, "minimum" the smallest of these.
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,15 +92,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return [settled | n_demos | figures | {"seconds": round(time.monotonic() - start)}]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("without", "seed", "last_five", "minimum", "seconds")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("without", "seed", "last_five", "minimum", "seconds"),
     seeds={"smoke": 1, "quick": 1},
     prepare=train_expert,
     key=KEY,

@@ -7,7 +7,6 @@ cloning without further training. Presets whose environment has an absorbing sta
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -134,15 +133,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return [settled | {"n_demos": settings["needs"]["n_demos"]} | figures]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("source", "mass", "seed", "return", "seconds")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("source", "mass", "seed", "return", "seconds"),
     seeds={"smoke": 1, "quick": 3},
     prepare=train_expert,
     key=KEY,

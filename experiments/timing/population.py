@@ -10,7 +10,7 @@ the rounds.
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -100,15 +100,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     ]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("case", "steps_per_second", "ratio")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("case", "steps_per_second", "ratio"),
     seeds={"smoke": 0, "quick": 0},
     key=("case", "rounds", "episodes", "steps", "n-envs"),
     timed=True,

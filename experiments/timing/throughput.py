@@ -7,7 +7,6 @@ affects all of them equally. Medians over the rounds.
 
 import statistics
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import torch as th
@@ -59,15 +58,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     ]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("case", "steps_per_second", "ratio")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("case", "steps_per_second", "ratio"),
     seeds={"smoke": 0, "quick": 0},
     key=("env", "case", "rounds", "steps"),
     timed=True,
