@@ -26,7 +26,6 @@ from experiments.figure import Figure, needed
 from experiments.imitation import (
     BUDGETS,
     DEFAULT_STEPS,
-    EXPERT_STEPS,
     GENERATOR_ARGUMENTS,
     METHODS,
     STEPS,
@@ -60,12 +59,9 @@ def runs(
     heavier(env, 1.0).close()  # refuses what has no masses
     for source in sources:
         check_choice("sources", source, SOURCES)
-    smoke = budget == "smoke"
-    steps = steps or (120 if smoke else STEPS.get(env, DEFAULT_STEPS))
-    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS.get(env, DEFAULT_STEPS))
-    for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
-        check_count(name, value)
-    expert = expert_settings(env, expert_steps, n_demos, BUDGETS[budget])
+    steps = steps or (120 if budget == "smoke" else STEPS.get(env, DEFAULT_STEPS))
+    check_count("steps", steps)
+    expert = expert_settings(budget, env, expert_steps, n_demos)
     name = f"{env} {method} {steps} {expert['name']}"
     return [
         {"name": f"{name} seed {seed} {source} mass {mass}", "env": env, "method": method, "seed": seed}
