@@ -45,7 +45,8 @@ class Parallel:
     """Environments in processes of their own, which continue where the last round ended."""
 
     def __init__(self, env_id: str, n: int) -> None:
-        self.env = make_vec_env(env_id, n_envs=n, seed=0, vec_env_cls=SubprocVecEnv)
+        # The processes import ardae_envs, which registers our environments
+        self.env = make_vec_env(f"ardae_envs:{env_id}", n_envs=n, seed=0, vec_env_cls=SubprocVecEnv)
         self.env.reset()
         self.n_steps = 0
 
