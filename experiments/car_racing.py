@@ -5,9 +5,7 @@ driver weaves and accelerates now and then, so that the car sometimes leaves the
 start with the zoom. The option `workers` adds a SubprocVecEnv with that many processes. Rates are medians over rounds.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +18,7 @@ from ardae_rl.common.checks import check_count
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure
+from experiments.timing.rates import median_rates
 
 IDS = ("CarRacing-v3", "ardae/CarRacingFast-v0", "ardae/CarRacingLowRes-v0")
 BUDGETS = {"smoke": {"rounds": 1, "steps": 3}, "quick": {"rounds": 5, "steps": 300}}
@@ -46,7 +45,8 @@ class Parallel:
     """Environments in processes of their own, which continue where the last round ended."""
 
     def __init__(self, env_id: str, n: int) -> None:
-        self.env = make_vec_env(env_id, n_envs=n, seed=0, vec_env_cls=SubprocVecEnv)
+        # The processes import ardae_envs, which registers our environments
+        self.env = make_vec_env(f"ardae_envs:{env_id}", n_envs=n, seed=0, vec_env_cls=SubprocVecEnv)
         self.env.reset()
         self.n_steps = 0
 
@@ -71,10 +71,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     """Time all environments, either in this process or in processes of their own."""
     workers, n_rounds, steps = settings["workers"], settings["rounds"], settings["steps"]
     if workers == 1:
-        rates = measure({env_id: Single(env_id).run for env_id in IDS}, n_rounds, steps, run)
+        rates = median_rates({env_id: partial(Single(env_id).run, steps) for env_id in IDS}, n_rounds, run)
     else:
         parallel = {env_id: Parallel(env_id, workers) for env_id in IDS}
-        rates = measure({env_id: envs.run for env_id, envs in parallel.items()}, n_rounds, steps, run)
+        rates = median_rates({env_id: partial(envs.run, steps) for env_id, envs in parallel.items()}, n_rounds, run)
         for envs in parallel.values():
             envs.env.close()
     key = {"rounds": n_rounds, "steps": steps}
@@ -85,27 +85,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     ]
 
 
-def measure(cases: dict[str, Callable[[int], int]], n_rounds: int, steps: int, run: Run) -> dict[str, float]:
-    """Return the median number of steps per second of each case."""
-    rates: dict[str, list[float]] = {case: [] for case in cases}
-    for round_ in range(n_rounds):
-        for case, play in cases.items():
-            start = time.perf_counter()
-            n = play(steps)
-            rates[case].append(n / (time.perf_counter() - start))
-        run.report(round_ + 1, n_rounds)
-    return {case: statistics.median(values) for case, values in rates.items()}
-
-
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("env", "workers", "steps_per_second", "ratio")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("env", "workers", "steps_per_second", "ratio"),
     seeds={"smoke": 0, "quick": 0},
     key=("env", "workers", "rounds", "steps"),
     timed=True,

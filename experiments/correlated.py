@@ -148,4 +148,4 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     return table
 
 
-FIGURE = Figure(runs=runs, run=run, summary=summary, draw=None, seeds=SEEDS, key=KEY)
+FIGURE = Figure(runs=runs, run=run, summary=summary, seeds=SEEDS, key=KEY)

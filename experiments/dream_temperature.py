@@ -5,7 +5,6 @@ evolved in its dream alone, for the number of generations in zoo_configs/world_m
 measured over episodes of that dream and of the game. The experiment take_cover has the returns of untrained policies.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,16 +88,10 @@ def _evolve_in_dream(model: WorldModels, settings: dict[str, Any], run: Run) -> 
     }
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    shown = ("temperature", "dream_mean", "dream_std", "real_mean", "real_std", "real_low", "real_high")
-    return [{name: row[name] for name in shown} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("temperature", "dream_mean", "dream_std", "real_mean", "real_std", "real_low", "real_high"),
     seeds={"smoke": 1, "quick": 1},
     prepare=prepare,
     key=("env", "temperature", "arguments", "generations", "episodes", "seed"),

@@ -5,7 +5,6 @@ not used.
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from ardae_rl.common.checks import check_choice
@@ -58,9 +57,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return [{name: settings[name] for name in KEY} | rounded | times]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    shown = ("posterior", "planner", "seed", "return", "low", "high", "training_seconds")
-    return [{name: row[name] for name in shown} for row in rows]
-
-
-FIGURE = Figure(runs=runs, run=run, summary=summary, draw=None, seeds={"smoke": 1, "quick": 3}, key=KEY)
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=("posterior", "planner", "seed", "return", "low", "high", "training_seconds"),
+    seeds={"smoke": 1, "quick": 3},
+    key=KEY,
+)

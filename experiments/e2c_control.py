@@ -160,11 +160,6 @@ def quadratic_r2(z: NDArray[Any], states: NDArray[np.float64]) -> float:
     return min(explained((z[:half], states[:half]), (z[half:], states[half:]), degree=2))
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    shown = ("task", "variant", "seed", "share_in_goal", "r2", "r2_seen", "kl_prior", "training_seconds")
-    return [{name: row[name] for name in shown} for row in rows]
-
-
 def draw_first_models(results: Sequence[Result], path: Path) -> None:
     """Plot the fraction of steps in the goal by task and variant, and into a folder what the first models learned."""
     from matplotlib.figure import Figure as Plot
@@ -190,7 +185,7 @@ def draw_first_models(results: Sequence[Result], path: Path) -> None:
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
+    summary=("task", "variant", "seed", "share_in_goal", "r2", "r2_seen", "kl_prior", "training_seconds"),
     draw=draw_first_models,
     seeds={"smoke": 1, "quick": 5},
     key=KEY,

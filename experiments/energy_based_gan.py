@@ -119,10 +119,6 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return [{name: settings[name] for name in KEY} | figures | {"seconds": round(time.monotonic() - start)}]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in (*KEY, "kl", "log_z_error", "seconds")} for row in rows]
-
-
 def draw(results: Sequence[Result], path: Path) -> None:
     """Plot the densities of the models of seed 0 next to the data's."""
     from matplotlib.figure import Figure as Plot
@@ -153,4 +149,4 @@ def draw(results: Sequence[Result], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY)
+FIGURE = Figure(runs=runs, run=run, summary=(*KEY, "kl", "log_z_error", "seconds"), draw=draw, seeds=SEEDS, key=KEY)

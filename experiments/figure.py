@@ -37,10 +37,11 @@ class Figure:
         hold everything that the run depends on, including a unique "name". The keyword-only parameters of ``runs``,
         which need type hints and defaults, are the experiment's options.
     :param run: Executes one run in its folder, and returns its rows of the table.
-    :param summary: Reduces the rows to the few numbers that the experiment is about, which are printed.
-    :param draw: Draws the finished runs into a .png file. None for an experiment without a plot.
+    :param summary: Reduces the rows to the few numbers that the experiment is about, which are printed; or the names of
+        the columns to print.
     :param seeds: Default number of seeds by budget; 0 for an experiment without seeds. Every experiment has the budget
         "smoke".
+    :param draw: Draws the finished runs into a .png file. None for an experiment without a plot.
     :param prepare: Executes a run that other runs need: those whose settings hold its settings as "needs". They find
         its folder with :func:`needed`.
     :param key: Columns that identify a row of the table. Results are merged into the table by this key; without one
@@ -53,9 +54,9 @@ class Figure:
 
     runs: Callable[..., list[dict[str, Any]]]
     run: Callable[[dict[str, Any], Run], Sequence[Row]]
-    summary: Callable[[Sequence[dict[str, str]]], Sequence[Row]]
-    draw: Callable[[Sequence[Result], Path], None] | None
+    summary: Callable[[Sequence[dict[str, str]]], Sequence[Row]] | tuple[str, ...]
     seeds: Mapping[str, int]
+    draw: Callable[[Sequence[Result], Path], None] | None = None
     prepare: Callable[[dict[str, Any], Run], None] | None = None
     key: tuple[str, ...] = ()
     table_by: str | None = None
@@ -111,7 +112,7 @@ def run_experiment(
     if missing:
         raise RuntimeError(f"{missing}; {table} has the others")
     written = [table]
-    summary = figure.summary(rows)
+    summary = _summary(figure, rows)
     if figure.draw is not None:
         figure.draw(results, table.with_suffix(".png"))
         written.append(table.with_suffix(".png"))
@@ -177,6 +178,12 @@ def _missing(runs: Sequence[dict[str, Any]], results: Sequence[Result]) -> str:
     if not missing:
         return ""
     return f"{len(missing)} of {len(runs)} runs failed ({', '.join(missing)}); the same command continues them"
+
+
+def _summary(figure: Figure, rows: Sequence[dict[str, str]]) -> Sequence[Row]:
+    if isinstance(figure.summary, tuple):
+        return [{name: row[name] for name in figure.summary} for row in rows]
+    return figure.summary(rows)
 
 
 def _folder(parent: Path, settings: Mapping[str, Any]) -> Path:

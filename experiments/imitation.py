@@ -76,26 +76,29 @@ def runs(
     for method in methods:
         check_choice("methods", method, METHODS)
         check_preset(method, env)
-    smoke = budget == "smoke"
-    steps = steps or (120 if smoke else STEPS.get(env, DEFAULT_STEPS))
-    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS.get(env, DEFAULT_STEPS))
-    for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
-        check_count(name, value)
-    evaluation = BUDGETS[budget]
-    expert = expert_settings(env, expert_steps, n_demos, evaluation)
+    steps = steps or (120 if budget == "smoke" else STEPS.get(env, DEFAULT_STEPS))
+    check_count("steps", steps)
+    expert = expert_settings(budget, env, expert_steps, n_demos)
     name = expert["name"]
     return [
         {"name": f"{env} {method} {steps} {seed} {name}", "env": env, "method": method, "seed": seed, "steps": steps}
         | {"needs": expert}
-        | evaluation
+        | BUDGETS[budget]
         for seed in range(n_seeds)
         for method in methods
     ]
 
 
-def expert_settings(env: str, steps: int, n_demos: int, evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of the run that trains the expert and collects its demonstrations."""
-    return {"name": f"{env} expert {steps} {n_demos}", "env": env, "steps": steps, "n_demos": n_demos} | evaluation
+def expert_settings(budget: str, env: str, steps: int | None, n_demos: int) -> dict[str, Any]:
+    """Return the settings of the run that trains the expert and collects its demonstrations.
+
+    :param steps: Number of training steps; by default that of the budget and the environment.
+    """
+    steps = steps or (120 if budget == "smoke" else EXPERT_STEPS.get(env, DEFAULT_STEPS))
+    for name, value in {"expert_steps": steps, "n_demos": n_demos}.items():
+        check_count(name, value)
+    expert = {"name": f"{env} expert {steps} {n_demos}", "env": env, "steps": steps, "n_demos": n_demos}
+    return expert | BUDGETS[budget]
 
 
 def train_expert(settings: dict[str, Any], run: Run) -> None:
@@ -210,10 +213,6 @@ def curve(settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     return [key | row for row in read_csv(folder / "curve.csv")]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("method", "seed", "return", "normalized", "seconds")} for row in rows]
-
-
 def draw(results: Sequence[Result], path: Path) -> None:
     """Add the learning curves to their table, and plot it: a line for each run, a color for each method."""
     from matplotlib.figure import Figure as Plot
@@ -246,7 +245,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
+    summary=("method", "seed", "return", "normalized", "seconds"),
     draw=draw,
     seeds={"smoke": 1, "quick": 5},
     prepare=train_expert,

@@ -6,7 +6,6 @@ evaluations during training, "minimum" the smallest of these.
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from ardae_rl.runs.tables import Row, read_csv
 from experiments.figure import Figure, needed
 from experiments.imitation import (
     BUDGETS,
-    DEFAULT_STEPS,
-    EXPERT_STEPS,
     check_preset,
     expert_settings,
     learn,
@@ -62,12 +59,9 @@ def runs(
     for name in without:
         check_choice("without", name, ABLATIONS)
     check_preset(METHOD, env)
-    smoke = budget == "smoke"
-    steps = steps or (120 if smoke else 100_000)
-    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS.get(env, DEFAULT_STEPS))
-    for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
-        check_count(name, value)
-    expert = expert_settings(env, expert_steps, n_demos, BUDGETS[budget])
+    steps = steps or (120 if budget == "smoke" else 100_000)
+    check_count("steps", steps)
+    expert = expert_settings(budget, env, expert_steps, n_demos)
     return [
         {"name": f"{env} without {name} {steps} {seed} {expert['name']}", "env": env, "without": name, "seed": seed}
         | {"steps": steps, "assignments": list(ABLATIONS[name]), "needs": expert}
@@ -93,15 +87,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return [settled | n_demos | figures | {"seconds": round(time.monotonic() - start)}]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("without", "seed", "last_five", "minimum", "seconds")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("without", "seed", "last_five", "minimum", "seconds"),
     seeds={"smoke": 1, "quick": 1},
     prepare=train_expert,
     key=KEY,

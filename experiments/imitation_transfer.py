@@ -8,7 +8,6 @@ state keep it in the heavier one.
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -28,7 +27,6 @@ from experiments.figure import Figure, needed
 from experiments.imitation import (
     BUDGETS,
     DEFAULT_STEPS,
-    EXPERT_STEPS,
     GENERATOR_ARGUMENTS,
     METHODS,
     STEPS,
@@ -62,12 +60,9 @@ def runs(
     heavier(env, 1.0).close()  # refuses environments without masses
     for source in sources:
         check_choice("sources", source, SOURCES)
-    smoke = budget == "smoke"
-    steps = steps or (120 if smoke else STEPS.get(env, DEFAULT_STEPS))
-    expert_steps = expert_steps or (120 if smoke else EXPERT_STEPS.get(env, DEFAULT_STEPS))
-    for name, value in {"steps": steps, "expert_steps": expert_steps, "n_demos": n_demos}.items():
-        check_count(name, value)
-    expert = expert_settings(env, expert_steps, n_demos, BUDGETS[budget])
+    steps = steps or (120 if budget == "smoke" else STEPS.get(env, DEFAULT_STEPS))
+    check_count("steps", steps)
+    expert = expert_settings(budget, env, expert_steps, n_demos)
     name = f"{env} {method} {steps} {expert['name']}"
     return [
         {"name": f"{name} seed {seed} {source} mass {mass}", "env": env, "method": method, "seed": seed}
@@ -135,15 +130,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return [settled | {"n_demos": settings["needs"]["n_demos"]} | figures]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("source", "mass", "seed", "return", "seconds")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("source", "mass", "seed", "return", "seconds"),
     seeds={"smoke": 1, "quick": 3},
     prepare=train_expert,
     key=KEY,

@@ -10,7 +10,7 @@ higher return. Off-policy algorithms then first fill an empty replay buffer with
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,11 +118,6 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return [row | {name: round(value, 1) for name, value in figures.items()}]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    shown = ("algo", "seed", "minutes", "steps", "mean_return", "std_return", "low", "high")
-    return [{name: row[name] for name in shown} for row in rows]
-
-
 def make_env(action_repeat: int, patience: int | None) -> gym.Env[Any, Any]:
     env = make_repeating(TRAINING_ENV, action_repeat)
     return Monitor(env if patience is None else Patience(env, patience))
@@ -203,8 +198,7 @@ def train(policy: WorldModelPolicy, algo: str, folder: Path, minutes: float, n_e
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("algo", "seed", "minutes", "steps", "mean_return", "std_return", "low", "high"),
     seeds={"smoke": 1, "quick": 1},
     prepare=prepare,
     key=KEY,

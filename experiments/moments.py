@@ -8,7 +8,6 @@ covariance in coordinates in which the reference is the identity: its log-determ
 
 import math
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch as th
@@ -24,6 +23,7 @@ DIMENSIONS = ((1, 4), (6, 10), (17, 21), (17, 32))  # of actions and noise
 RULES = ((1, 8), (1, 12), (2, 6), (2, 8), (2, 12), (2, 24), (3, 12), (3, 24), (6, 24), (12, 48))
 REFERENCE = (40, 300)
 BUDGETS = {"smoke": {"samples": 1000}, "quick": {"samples": 1_000_000}}
+CASE = ("kind", "dim", "noise_dim", "order", "nodes")
 
 
 class Generator(NamedTuple):
@@ -112,16 +112,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return rows
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    shown = "kind dim noise_dim order nodes log_det_error smallest_eigenvalue largest_eigenvalue reference_z".split()
-    return [{name: row[name] for name in shown} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=(*CASE, "log_det_error", "smallest_eigenvalue", "largest_eigenvalue", "reference_z"),
     seeds={"smoke": 0, "quick": 0},
-    key=("kind", "dim", "noise_dim", "order", "nodes", "samples"),
+    key=(*CASE, "samples"),
 )

@@ -21,7 +21,7 @@ import ardae_envs  # noqa: F401 (registers the environment, also in the worker p
 from ardae_envs.multi_goal import GOAL_RADIUS, GOALS
 from ardae_rl.common.checks import check_choice, check_positive
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import Row
+from ardae_rl.runs.tables import Row, versions
 from experiments import multigoal_exact
 from experiments.common import make_model
 from experiments.figure import Figure, Result, needed
@@ -180,7 +180,7 @@ def exact_returns(paths: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    left_out = ("steps", "ent_coef", "torch", "sb3", "gymnasium", "ardae_rl")
+    left_out = ("steps", "ent_coef", *versions())
     return [{name.removeprefix("goal_"): row[name] for name in row if name not in left_out} for row in rows]
 
 

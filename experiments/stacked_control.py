@@ -8,7 +8,6 @@ two of these sets. The number of decisions counts the random driving for V and t
 tracks. With ``vision=random``, the convolutions start from random weights instead of V's.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,16 +77,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return rows
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    shown = ("vision", "seed", "decisions", "first_track", "mean_return", "std_return", "low", "high")
-    return [{name: row[name] for name in shown} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("vision", "seed", "decisions", "first_track", "mean_return", "std_return", "low", "high"),
     seeds={"smoke": 1, "quick": 1, "full": 2},
     key=KEY,
 )

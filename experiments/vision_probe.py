@@ -138,15 +138,10 @@ def _head(n_in: int) -> nn.Module:
     return nn.Sequential(nn.Linear(n_in, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, len(TARGETS)))
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("representation", *TARGETS)} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("representation", *TARGETS),
     seeds={"smoke": 0, "quick": 0},
     prepare=prepare,
     key=KEY,

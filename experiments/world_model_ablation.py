@@ -5,7 +5,6 @@ gradient steps, and all searches the same number of environment steps. The mean 
 on 100 tracks that no search has seen, with the fast renderer, whose frames equal the official ones.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -109,16 +108,10 @@ def _with_memory(base: WorldModels, variant: Variant, run: Run) -> tuple[WorldMo
     return policy, rows[-1]["validation_nll"]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    shown = ("variant", "validation_nll", "mean_return", "std_return", "low", "high", "generations")
-    return [{name: row[name] for name in shown} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("variant", "validation_nll", "mean_return", "std_return", "low", "high", "generations"),
     seeds={"smoke": 1, "quick": 1},
     prepare=prepare,
     key=("env", "variant", "arguments", "episodes", "vision_steps", "memory_steps", "seed"),

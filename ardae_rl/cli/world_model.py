@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -54,66 +54,57 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 _TRAINING_SHARE = 0.8  # of a time budget; the rest is for 100 episodes of evaluation, and the video
 
 
-@command(app, "world-model collect --env CarRacing-v3")
-def collect(
-    env_id: Env = _ENV,
-    folder: Folder = None,
-    preset: Preset = None,
-    seed: Seed = 0,
-    assignments: Set = None,
-    env_kwargs: TrainingEnvKwargs = None,
-) -> None:
+def stage(example: str) -> Callable[[Callable[[WorldModels, int], None]], Callable[..., None]]:
+    """Return a decorator that adds a command which trains in a folder, with the options that describe the training.
+
+    :param example: As of :func:`~ardae_rl.cli.commands.command`.
+    """
+
+    def decorate(function: Callable[[WorldModels, int], None]) -> Callable[..., None]:
+        def run(
+            env_id: Env = _ENV,
+            folder: Folder = None,
+            preset: Preset = None,
+            seed: Seed = 0,
+            assignments: Set = None,
+            env_kwargs: TrainingEnvKwargs = None,
+        ) -> None:
+            with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, n_timesteps):
+                function(model, n_timesteps)
+
+        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        return command(app, example)(run)
+
+    return decorate
+
+
+@stage("world-model collect --env CarRacing-v3")
+def collect(model: WorldModels, _: int) -> None:
     """Collect episodes."""
-    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
-        model.collect()
-        store = model.store()
+    model.collect()
+    store = model.store()
     typer.echo(f"{len(store)} episodes, {store.n_steps} steps, mean return {store.returns.mean():.1f}: {store.folder}")
 
 
-@command(app, "world-model vision --env CarRacing-v3")
-def vision(
-    env_id: Env = _ENV,
-    folder: Folder = None,
-    preset: Preset = None,
-    seed: Seed = 0,
-    assignments: Set = None,
-    env_kwargs: TrainingEnvKwargs = None,
-) -> None:
+@stage("world-model vision --env CarRacing-v3")
+def vision(model: WorldModels, _: int) -> None:
     """Train the vision model."""
-    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
-        model.collect()
-        rows = model.train_vision()
-    _print(rows[-1])
+    model.collect()
+    _print(model.train_vision()[-1])
 
 
-@command(app, "world-model memory --env CarRacing-v3")
-def memory(
-    env_id: Env = _ENV,
-    folder: Folder = None,
-    preset: Preset = None,
-    seed: Seed = 0,
-    assignments: Set = None,
-    env_kwargs: TrainingEnvKwargs = None,
-) -> None:
+@stage("world-model memory --env CarRacing-v3")
+def memory(model: WorldModels, _: int) -> None:
     """Train the memory model."""
-    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, _):
-        model.collect()
-        model.train_vision()
-        rows = model.train_memory()
-    _print(rows[-1])
+    model.collect()
+    model.train_vision()
+    _print(model.train_memory()[-1])
 
 
-@command(app, "world-model controller --env CarRacing-v3")
-def controller(
-    env_id: Env = _ENV,
-    folder: Folder = None,
-    preset: Preset = None,
-    seed: Seed = 0,
-    assignments: Set = None,
-    env_kwargs: TrainingEnvKwargs = None,
-) -> None:
+@stage("world-model controller --env CarRacing-v3")
+def controller(model: WorldModels, n_timesteps: int) -> None:
     """Evolve the controller, and save the agent as FOLDER/model.zip."""
-    _learn(env_id, folder, preset, seed, assignments, env_kwargs)
+    _learn(model, n_timesteps)
 
 
 @command(app, "world-model train --env CarRacing-v3 --budget 1h")
@@ -133,7 +124,8 @@ def train(
     """Run all stages, evaluate the agent, draw learning curves and film it."""
     check_count("evaluation_episodes", evaluation_episodes)
     seconds = None if budget is None else _seconds(budget)
-    folder = _learn(env_id, folder, preset, seed, assignments, env_kwargs, seconds)
+    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, n_timesteps):
+        folder = _learn(model, n_timesteps, seconds)
     evaluate(env_id, folder, evaluation_episodes, env_kwargs=env_kwargs)
     from ardae_rl.world_models.plots import draw_learning
 
@@ -204,22 +196,13 @@ def _evaluation_env(model: WorldModels, env_id: str | None, env_kwargs: list[str
     return env_id or trained.spec.id, kwargs  # type: ignore[union-attr]
 
 
-def _learn(
-    env_id: str,
-    folder: Path | None,
-    preset: str | None,
-    seed: int,
-    assignments: list[str] | None,
-    env_kwargs: list[str] | None,
-    seconds: float | None = None,
-) -> Path:
-    """Train, and return the folder."""
-    with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, n_timesteps):
-        callback = None if seconds is None else StopAfter(_TRAINING_SHARE * seconds)
-        model.learn(n_timesteps, callback, progress_bar=True)
-        path, unfinished = model.folder / "model.zip", model.folder / "unfinished.zip"
-        model.save(unfinished)
-        unfinished.replace(path)
+def _learn(model: WorldModels, n_timesteps: int, seconds: float | None = None) -> Path:
+    """Train, save the agent, and return the folder."""
+    callback = None if seconds is None else StopAfter(_TRAINING_SHARE * seconds)
+    model.learn(n_timesteps, callback, progress_bar=True)
+    path, unfinished = model.folder / "model.zip", model.folder / "unfinished.zip"
+    model.save(unfinished)
+    unfinished.replace(path)
     typer.echo(f"wrote {path}")
     return path.parent
 

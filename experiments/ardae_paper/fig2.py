@@ -13,7 +13,7 @@ import torch as th
 
 from ardae_rl.common.training import Stateful
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import Row
+from ardae_rl.runs.tables import Row, versions
 from ardae_rl.score import ARDAE
 from experiments.figure import Figure, Result
 
@@ -93,7 +93,8 @@ def cosine(arrows: th.Tensor, directions: th.Tensor) -> float:
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in ("torch", "sb3", "gymnasium")} for row in rows]
+    left_out = versions()
+    return [{name: row[name] for name in row if name not in left_out} for row in rows]
 
 
 def draw(results: Sequence[Result], path: Path) -> None:

@@ -43,10 +43,6 @@ def density(x: th.Tensor) -> th.Tensor:
     return th.stack(components).mean(0)
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    return [{name: row[name] for name in ("sigma", "error", "mean_size")} for row in rows]
-
-
 def draw(results: Sequence[Result], path: Path) -> None:
     """Plot, as in the paper, the density on the left, and the score and the optimal residuals on the right."""
     from matplotlib import colormaps
@@ -68,4 +64,6 @@ def draw(results: Sequence[Result], path: Path) -> None:
     plot.savefig(path, dpi=150)
 
 
-FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds={"smoke": 0, "quick": 0, "paper": 0})
+FIGURE = Figure(
+    runs=runs, run=run, summary=("sigma", "error", "mean_size"), draw=draw, seeds={"smoke": 0, "quick": 0, "paper": 0}
+)

@@ -18,7 +18,7 @@ import ardae_envs  # noqa: F401 (registers the environment)
 from ardae_envs.maze_drawing import draw_map
 from ardae_envs.mazes import MAZES, Maze
 from ardae_rl.runs.run import Run
-from ardae_rl.runs.tables import Row
+from ardae_rl.runs.tables import Row, versions
 from experiments.figure import Figure, Result
 
 ENV_ID = "ardae/MultiGoalMaze-v0"
@@ -79,7 +79,7 @@ def _vectorized_rate(maze: str, steps: int) -> float:
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    left_out = ("torch", "sb3", "gymnasium", "ardae_rl")
+    left_out = versions()
     return [{name: row[name] for name in row if name not in left_out} for row in rows]
 
 

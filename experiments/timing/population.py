@@ -8,9 +8,7 @@ Resets are included. The cases take turns, so that a change of the machine's spe
 are medians over rounds.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,6 +24,7 @@ from ardae_rl.runs.tables import Row
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.search_stage import make_evaluator
 from experiments.figure import Figure
+from experiments.timing.rates import median_rates
 
 Population = NDArray[np.float64]
 BUDGETS = {
@@ -85,30 +84,18 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
                 processes.play(population, np.arange(len(population))).lengths.sum()
             ),
         }
-        rates: dict[str, list[float]] = {name: [] for name in cases}
-        for round_ in range(n_rounds):
-            for name, play in cases.items():
-                start = time.perf_counter()
-                n = play()
-                rates[name].append(n / (time.perf_counter() - start))
-            run.report(round_ + 1, n_rounds)
-    medians = {name: statistics.median(values) for name, values in rates.items()}
+        rates = median_rates(cases, n_rounds, run)
     key = {"rounds": n_rounds, "episodes": settings["episodes"], "steps": steps, "n-envs": n_envs}
     return [
-        {"case": name, "steps_per_second": f"{rate:.1f}", "ratio": f"{rate / medians['straightforward']:.2f}"} | key
-        for name, rate in medians.items()
+        {"case": name, "steps_per_second": f"{rate:.1f}", "ratio": f"{rate / rates['straightforward']:.2f}"} | key
+        for name, rate in rates.items()
     ]
-
-
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("case", "steps_per_second", "ratio")} for row in rows]
 
 
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("case", "steps_per_second", "ratio"),
     seeds={"smoke": 0, "quick": 0},
     key=("case", "rounds", "episodes", "steps", "n-envs"),
     timed=True,

@@ -9,7 +9,7 @@ import functools
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -92,15 +92,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     ]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("part", "cpu_ms", "share")} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("part", "cpu_ms", "share"),
     seeds={"smoke": 0, "quick": 0},
     key=("part", "repeats", "threads"),
     timed=True,

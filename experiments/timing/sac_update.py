@@ -287,15 +287,10 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     return result_rows(measurements, common)
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("setting", "threads", *SHOWN)} for row in rows]
-
-
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("setting", "threads", *SHOWN),
     seeds={"smoke": 0, "quick": 0},
     key=("table", "setting", "device", "threads", "case", "steps", "repeats"),
     timed=True,

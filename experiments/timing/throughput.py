@@ -5,18 +5,18 @@ Everything is included: the simulator, acting, the replay buffer, one gradient s
 machine's speed affects all of them equally. Rates are medians over rounds.
 """
 
-import statistics
-import time
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from ardae_rl.registry import environment_id
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.common import make_model
 from experiments.figure import Figure
+from experiments.timing.rates import median_rates
 
 CASES: dict[str, dict[str, Any]] = {
     "SB3 SAC": {"algo": "sac"},
@@ -43,31 +43,24 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
         kwargs |= {"batch_size": 256} | CASES[label]
         models[label] = make_model(kwargs.pop("algo"), env_id, **kwargs)
         models[label].learn(start + settings["warm_up"])  # compiles, warms up
-    rates: dict[str, list[float]] = {label: [] for label in models}
-    for round_ in range(n_rounds):
-        for label, model in models.items():
-            begin = time.perf_counter()
-            model.learn(steps, reset_num_timesteps=False)
-            rates[label].append(steps / (time.perf_counter() - begin))
-        run.report(round_ + 1, n_rounds)
-    medians = {label: statistics.median(values) for label, values in rates.items()}
+    rates = median_rates({label: partial(_learn, model, steps) for label, model in models.items()}, n_rounds, run)
     key = {"rounds": n_rounds, "steps": steps, "threads": 1}
     return [
-        {"env": env_id, "case": label, "steps_per_second": f"{rate:.2f}", "ratio": f"{rate / medians['SB3 SAC']:.4f}"}
+        {"env": env_id, "case": label, "steps_per_second": f"{rate:.2f}", "ratio": f"{rate / rates['SB3 SAC']:.4f}"}
         | key
-        for label, rate in medians.items()
+        for label, rate in rates.items()
     ]
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [{name: row[name] for name in ("case", "steps_per_second", "ratio")} for row in rows]
+def _learn(model: OffPolicyAlgorithm, steps: int) -> int:
+    model.learn(steps, reset_num_timesteps=False)
+    return steps
 
 
 FIGURE = Figure(
     runs=runs,
     run=run,
-    summary=summary,
-    draw=None,
+    summary=("case", "steps_per_second", "ratio"),
     seeds={"smoke": 0, "quick": 0},
     key=("env", "case", "rounds", "steps"),
     timed=True,

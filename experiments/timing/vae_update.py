@@ -68,6 +68,4 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     return [{"method": METHODS[row["method"]], "ms": row["ms"], "ratio": row["ratio"]} for row in rows]
 
 
-FIGURE = Figure(
-    runs=runs, run=run, summary=summary, draw=None, seeds=dict.fromkeys(BUDGETS, 0), key=("method",), timed=True
-)
+FIGURE = Figure(runs=runs, run=run, summary=summary, seeds=dict.fromkeys(BUDGETS, 0), key=("method",), timed=True)

@@ -181,7 +181,7 @@ def test_a_failing_run_stops_only_those_that_need_it(tmp_path: Path, monkeypatch
     def prepare(settings: dict[str, Any], run: Any) -> None:
         work(settings, run)
 
-    experiment = figure.Figure(runs, work, lambda rows: rows, draw, {"smoke": 1, "quick": 1}, prepare)
+    experiment = figure.Figure(runs, work, ("name",), {"smoke": 1, "quick": 1}, draw, prepare)
     monkeypatch.setattr(figure, "load", lambda name: experiment)
     monkeypatch.setattr(figure, "processes", _this_process)
     message = r"2 of 4 runs failed \(after shared bad, alone bad\); .* continues them; out/x_quick\.csv has the others"
