@@ -227,7 +227,7 @@ FIGURE = Figure(
     run=run,
     summary=summary,
     draw=draw,
-    seeds={"smoke": 1, "quick": 1},
+    seeds={"smoke": 1, "quick": 5},
     prepare=prepare,
     key=("algo", "seed", "steps", "ent_coef"),
 )
