@@ -76,8 +76,7 @@ def runs(
     for method in methods:
         check_choice("methods", method, METHODS)
         check_preset(method, env)
-    steps = steps or (120 if budget == "smoke" else STEPS.get(env, DEFAULT_STEPS))
-    check_count("steps", steps)
+    steps = checked_steps("steps", steps, budget, STEPS.get(env, DEFAULT_STEPS))
     expert = expert_settings(budget, env, expert_steps, n_demos)
     name = expert["name"]
     return [
@@ -89,14 +88,24 @@ def runs(
     ]
 
 
+def checked_steps(name: str, steps: int | None, budget: str, default: int) -> int:
+    """Return the number of training steps; None stands for the default, or for few in the budget "smoke".
+
+    :raises ValueError: For a number below 1.
+    """
+    if steps is None:
+        return 120 if budget == "smoke" else default
+    check_count(name, steps)
+    return steps
+
+
 def expert_settings(budget: str, env: str, steps: int | None, n_demos: int) -> dict[str, Any]:
     """Return the settings of the run that trains the expert and collects its demonstrations.
 
     :param steps: Number of training steps; by default that of the budget and the environment.
     """
-    steps = steps or (120 if budget == "smoke" else EXPERT_STEPS.get(env, DEFAULT_STEPS))
-    for name, value in {"expert_steps": steps, "n_demos": n_demos}.items():
-        check_count(name, value)
+    steps = checked_steps("expert_steps", steps, budget, EXPERT_STEPS.get(env, DEFAULT_STEPS))
+    check_count("n_demos", n_demos)
     expert = {"name": f"{env} expert {steps} {n_demos}", "env": env, "steps": steps, "n_demos": n_demos}
     return expert | BUDGETS[budget]
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.checks import check_choice
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row, read_csv
 from experiments.figure import Figure, needed
 from experiments.imitation import (
     BUDGETS,
     check_preset,
+    checked_steps,
     expert_settings,
     learn,
     learner_env_id,
@@ -59,8 +60,7 @@ def runs(
     for name in without:
         check_choice("without", name, ABLATIONS)
     check_preset(METHOD, env)
-    steps = steps or (120 if budget == "smoke" else 100_000)
-    check_count("steps", steps)
+    steps = checked_steps("steps", steps, budget, 100_000)
     expert = expert_settings(budget, env, expert_steps, n_demos)
     return [
         {"name": f"{env} without {name} {steps} {seed} {expert['name']}", "env": env, "without": name, "seed": seed}

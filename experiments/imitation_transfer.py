@@ -18,7 +18,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.checks import check_choice
 from ardae_rl.irl import RewardNet
 from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
 from ardae_rl.runs.run import Run
@@ -31,6 +31,7 @@ from experiments.imitation import (
     METHODS,
     STEPS,
     check_preset,
+    checked_steps,
     expert_settings,
     learner_env_id,
     make_learner,
@@ -60,8 +61,7 @@ def runs(
     heavier(env, 1.0).close()  # refuses environments without masses
     for source in sources:
         check_choice("sources", source, SOURCES)
-    steps = steps or (120 if budget == "smoke" else STEPS.get(env, DEFAULT_STEPS))
-    check_count("steps", steps)
+    steps = checked_steps("steps", steps, budget, STEPS.get(env, DEFAULT_STEPS))
     expert = expert_settings(budget, env, expert_steps, n_demos)
     name = f"{env} {method} {steps} {expert['name']}"
     return [

@@ -64,3 +64,10 @@ def test_an_agent_of_the_learned_reward(env: str, method: str, tmp_path: Path, m
     (row,) = imitation_transfer.run(settings, Run(folder))
     assert float(made[0].ent_coef_tensor) == 1 and np.isfinite(float(row["return"]))
     assert made[0].observation_space.shape == {"Pendulum-v1": (3,), "Hopper-v5": (12,)}[env]
+
+
+@pytest.mark.parametrize("experiment", [imitation, imitation_ablation, imitation_transfer])
+@pytest.mark.parametrize("name", ["steps", "expert_steps"])
+def test_no_steps_are_refused(experiment: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be >= 1, got 0"):
+        experiment.runs("smoke", 1, **{name: 0})
