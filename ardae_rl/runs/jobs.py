@@ -122,9 +122,17 @@ def _show_progress(
                     bars.console.print(future.result())
                 except Exception as error:
                     text = str(error) if isinstance(error, CallError) else traceback.format_exc()
-                    print(f"failed: {futures[future]}\n{text}", file=sys.stderr, flush=True)
-                    with suppress(FolderInUseError), locked(folder(futures[future])):
-                        record_failure(folder(futures[future]), text)
+                    _report_failure(folder(futures[future]), text)
+
+
+def _report_failure(folder: Path, text: str) -> None:
+    """Print why a run failed, and record it in its folder unless another process works there."""
+    kind, _, message = text.strip().splitlines()[-1].partition(": ")
+    in_use = kind.endswith(FolderInUseError.__name__)
+    print(f"failed: {message}" if in_use else f"failed: the run in {folder}\n{text}", file=sys.stderr, flush=True)
+    if not in_use:
+        with suppress(FolderInUseError), locked(folder):
+            record_failure(folder, text)
 
 
 def _progress_bars(console: "Console") -> "Progress":

@@ -132,6 +132,15 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     assert log.read_text() == "run\n"
 
 
+def test_a_folder_in_use_is_reported_in_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    runs = [{"name": "free", "value": 1}, {"name": "used", "value": 1}]
+    with locked(tmp_path / "used"):
+        done = run_missing(partial(_work, tmp_path / "log"), partial(_folder, tmp_path), runs, processes(jobs=1))
+    assert done == runs[:1]
+    assert capfd.readouterr().err == f"failed: another process is working in {tmp_path / 'used'}\n"
+    assert failure(tmp_path / "used") is None
+
+
 def _die(settings: dict[str, Any], run: Run) -> str:
     """Die as if the system had killed the process for lack of memory."""
     if settings.get("dies"):
