@@ -117,7 +117,7 @@ def test_arguments_of_the_training_are_kept(env_id: str | None) -> None:
 
 
 def test_help_says_which_arguments_are_the_defaults() -> None:
-    for name, default in (("train", "that the id is registered with"), ("evaluate", "of the training")):
+    for name, default in (("train", "that the id is registered with"), ("evaluate", "used in training")):
         text = CliRunner().invoke(world_model.app, [name, "--help"], env={"COLUMNS": "300"}).output
         assert f"By default those {default}." in text
 
