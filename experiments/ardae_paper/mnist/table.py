@@ -211,4 +211,4 @@ def draw(results: Sequence[Result], path: Path) -> None:
         row[0].set_ylabel(f"{result.settings['architecture']}\n{method}", fontsize=8)
     for axis, name in zip(axes[0], PARTS, strict=True):
         axis.set_title(name, fontsize=10)
-    plot.savefig(path, dpi=130)
+    plot.savefig(path, dpi=100)
