@@ -184,8 +184,23 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     return [{name.removeprefix("goal_"): row[name] for name in row if name not in left_out} for row in rows]
 
 
+def _algorithms(results: Sequence[Result]) -> list[str]:
+    present = {result.settings["algo"] for result in results}
+    return [name for name in (*ALGORITHMS, "exact") if name in present]
+
+
+def _median(algo: str, results: Sequence[Result]) -> Result:
+    """Return the run of an algorithm with the median distance to the optimum, the lower one of an even number."""
+    of_algo = [result for result in results if result.settings["algo"] == algo]
+    of_algo.sort(key=lambda result: float(result.rows[0]["tv_origin"]))
+    return of_algo[(len(of_algo) - 1) // 2]
+
+
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Plot a column for each policy: paths colored by the goal they reach over the exact soft value; first actions."""
+    """Plot a column for each policy: paths colored by the goal they reach over the exact soft value; first actions.
+
+    Of several seeds, the one with the median distance to the optimum is shown.
+    """
     from matplotlib.colors import BoundaryNorm
     from matplotlib.figure import Figure as Plot
     from matplotlib.patches import Circle
@@ -193,8 +208,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     colors = ["#d1495b", "#2e86ab", "#edae49", "#3a7d44"]
     settings = results[0].settings
     exact = multigoal_exact.Solution.load(needed(results[0].folder, settings) / _SOLUTION)
-    outcomes = {result.settings["algo"]: Outcome.load(result.folder) for result in reversed(results)}
-    outcomes = {name: outcomes[name] for name in (*ALGORITHMS, "exact") if name in outcomes}
+    outcomes = {name: Outcome.load(_median(name, results).folder) for name in _algorithms(results)}
     size = (3.6 * len(outcomes), 7.8)
     figure = Plot(figsize=size, layout="constrained")
     axes = figure.subplots(2, len(outcomes), squeeze=False)
