@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ def used_block(config: Path, env_id: str) -> str:
     :raises ValueError: If the file has neither.
     """
     blocks = _read(config)
-    block = _block(config, env_id)
+    block = _known_block(blocks, config, env_id)
     if block == env_id:
         return f"{config.name}: hyper-parameters of block {env_id!r}"
     name = re.sub(r"-v\d+$", "", env_id)
@@ -84,15 +84,19 @@ def used_block(config: Path, env_id: str) -> str:
     return f"{config.name}: no block {env_id!r}{hint}; hyper-parameters of block {block!r}"
 
 
-def _block(config: Path, env_id: str) -> str:
-    """Return the name of the block that RL Zoo uses: the environment's, ``atari`` for a game, or ``default``."""
-    blocks = _read(config)
+def block_of(blocks: Collection[str], env_id: str) -> str | None:
+    """Return the block that RL Zoo uses: the environment's, ``atari`` for a game, or ``default``; None without any."""
     spec = gym.registry.get(env_id)
     is_game = spec is not None and "AtariEnv" in str(spec.entry_point)
-    for block in (env_id, "atari", "default"):
-        if block in blocks and (block != "atari" or is_game):
-            return block
-    raise ValueError(f"`env_id` must be one of {', '.join(blocks)}, the blocks of {config.name}, got {env_id!r}")
+    candidates = (env_id, "atari", "default") if is_game else (env_id, "default")
+    return next((block for block in candidates if block in blocks), None)
+
+
+def _known_block(blocks: Collection[str], config: Path, env_id: str) -> str:
+    block = block_of(blocks, env_id)
+    if block is None:
+        raise ValueError(f"`env_id` must be one of {', '.join(blocks)}, the blocks of {config.name}, got {env_id!r}")
+    return block
 
 
 def constructor_arguments(algo: str, env_id: str, preset: str | None = None) -> tuple[dict[str, Any], int]:
@@ -114,10 +118,11 @@ def constructor_arguments(algo: str, env_id: str, preset: str | None = None) -> 
         expressions, as some files of RL Zoo do.
     """
     config = config_file(algo, preset)
-    name = _block(config, env_id)
+    blocks = _read(config)
+    name = _known_block(blocks, config, env_id)
     if name != env_id:
         warnings.warn(used_block(config, env_id), stacklevel=2)
-    block = _read(config)[name]
+    block = blocks[name]
     arguments = {name: value for name, value in block.items() if name not in _ZOO_KEYS}
     for name in arguments.keys() & {*_MAPPINGS, *_UNSUPPORTED}:
         if name in _UNSUPPORTED or not isinstance(arguments[name], Mapping):

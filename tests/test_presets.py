@@ -12,6 +12,7 @@ import yaml
 from gymnasium.envs.registration import EnvSpec
 
 from ardae_rl import presets
+from ardae_rl.cli import zoo
 from ardae_rl.registry import algorithm_class, environment_id
 
 BLOCKS = [
@@ -85,6 +86,17 @@ def test_games_have_a_block_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Non
         _, n_timesteps = presets.constructor_arguments("ppo", "Pong-v9")
     assert n_timesteps == 10_000_000
     assert presets.used_block(ppo, "Walk-v9").endswith("hyper-parameters of block 'default'")
+
+
+def test_the_number_of_steps_is_looked_for_in_the_block_that_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(gym.registry, "Pong-v9", EnvSpec("Pong-v9", "ale_py.env:AtariEnv"))
+    config = tmp_path / "mine.yml"
+    config.write_text("atari:\n  n_timesteps: 9\ndefault:\n  policy: MlpPolicy\n")
+    zoo.check_arguments("ppo", ["-conf", str(config)], "Pong-v9")
+    with pytest.raises(ValueError, match=r"-conf must have n_timesteps for Walk-v9, got .*, which has policy"):
+        zoo.check_arguments("ppo", ["-conf", str(config)], "Walk-v9")
 
 
 def test_a_file_without_a_default() -> None:

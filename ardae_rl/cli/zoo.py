@@ -143,10 +143,11 @@ def _check_block(path: Path, env_id: str, overriding: list[str]) -> None:
         raise ValueError(f"{CONF_FILE[0]} must be a file in YAML, got {path}: {error}") from error
     if not (isinstance(blocks, dict) and all(isinstance(block, dict) for block in blocks.values())):
         raise ValueError(f"{CONF_FILE[0]} must have a block of hyper-parameters per environment, got {path}")
-    block = blocks.get(env_id, blocks.get("default"))
+    name = presets.block_of(blocks, env_id)
     given = any(value.startswith("n_timesteps:") for value in overriding)
-    if block is not None and "n_timesteps" not in block and not given:  # RL Zoo needs it even with -n
-        raise ValueError(f"{CONF_FILE[0]} must have n_timesteps for {env_id}, got {path}, which has {', '.join(block)}")
+    if name is not None and "n_timesteps" not in blocks[name] and not given:  # RL Zoo needs it even with -n
+        keys = ", ".join(blocks[name])
+        raise ValueError(f"{CONF_FILE[0]} must have n_timesteps for {env_id}, got {path}, which has {keys}")
 
 
 def _is_module(name: str) -> bool:

@@ -38,6 +38,15 @@ def test_slow_matrix_products(speeds: tuple[float, float], text: str, monkeypatc
     assert next(remaining, None) is None, "both libraries are measured"
 
 
+def test_speed_of_a_known_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two products of 2 * 256³ operations; the fastest of five measurements takes half a second."""
+    clock = iter([0.0, 3.0, 10.0, 12.0, 20.0, 20.5, 30.0, 31.0, 40.0, 44.0])
+    monkeypatch.setattr(doctor.time, "process_time", lambda: next(clock))
+    calls: list[int] = []
+    speed = doctor._gflops(lambda: calls.append(1), n_repeats=2)
+    assert speed == pytest.approx(2 * 2 * 256**3 / 0.5 / 1e9) and len(calls) == 10
+
+
 def test_all_extras_are_known() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(doctor.EXTRAS) == set(extras) - {"all", "dev", "docs", "tests"}

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ardae_rl.common.finite import check_all_finite
+
 Array = NDArray[Any]
 
 
@@ -139,9 +141,7 @@ def _check(parameters: ArrayLike, seeds: Sequence[int]) -> tuple[Array, Array]:
     candidates, starts = np.asarray(parameters, dtype=np.float64), np.asarray(seeds)
     if candidates.ndim != 2 or len(candidates) == 0:
         raise ValueError(f"`parameters` must have shape (population, n_parameters), got {candidates.shape}")
-    if not np.isfinite(candidates).all():
-        n_bad = int((~np.isfinite(candidates)).sum())
-        raise ValueError(f"`parameters` must be finite, got {n_bad} of {candidates.size} values that are not")
+    check_all_finite("parameters", candidates)
     if starts.ndim != 1 or len(starts) == 0 or starts.dtype.kind not in "iu" or starts.min() < 0:
         raise ValueError(f"`seeds` must be one or more integers >= 0, got {seeds!r}")
     return candidates, starts
