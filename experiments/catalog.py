@@ -26,6 +26,7 @@ EXPERIMENTS = {
     "estimator": "experiments.estimator",
     "correlated": "experiments.correlated",
     "closed_loop": "experiments.closed_loop",
+    "frozen_critic": "experiments.frozen_critic",
     "energy_based_gan": "experiments.energy_based_gan",
     "multigoal": "experiments.multigoal",
     "mazes": "experiments.mazes.compare",

@@ -1,7 +1,7 @@
 """One-step tasks whose reward is the log-density of a mixture of Gaussians: at temperature 1, that is the optimum."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -9,10 +9,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
-from ardae_rl import SACARDAE
-from ardae_rl.common.compiled import set_learning_rate
-from ardae_rl.common.training import MetricMeans
-from ardae_rl.sac_ardae.sac_ardae import CORRECTION_INTERVAL
+from experiments.actor_only import ActorOnly
 
 RADIUS = 0.4
 
@@ -71,7 +68,7 @@ class OneStepEnv(gym.Env[np.ndarray, np.ndarray]):
         self.action_space = spaces.Box(-1, 1, (dim,))
 
 
-class KnownReward(SACARDAE):
+class KnownReward(ActorOnly):
     """SACARDAE whose critic is the log-density of a target."""
 
     def __init__(self, *args: Any, target: Target, **kwargs: Any):
@@ -81,22 +78,8 @@ class KnownReward(SACARDAE):
     def action_value(self, observations: Any, actions: th.Tensor) -> th.Tensor:
         return self.known_target.log_prob(observations, actions)
 
-    def updates(self, n_updates: int, check_every: int) -> Iterator[dict[str, float]]:
-        """Train, and yield the means of the metrics every ``check_every`` updates of the policy."""
-        means = MetricMeans()
-        for update in range(n_updates):
-            states = self.policy.encode_states(random_states(self.batch_size))
-            warmup = self.score_warmup if update == 0 else 0
-            means.add(self.update_score(states, warmup + self.n_score_updates))
-            if update % CORRECTION_INTERVAL == 0:
-                self.update_correction(random_states(1))
-            self.actor.slow_down(self.actor.optimizer, update)
-            set_learning_rate(self.actor.optimizer, self.lr_schedule(1), graphed=False)
-            metrics, _ = self.update_actor(states, th.tensor(float(update)))
-            means.add(metrics)
-            if (update + 1) % check_every == 0:
-                yield means.finite(after=f"{update + 1} updates")
-                means = MetricMeans()
+    def sample_states(self, n: int) -> th.Tensor:
+        return random_states(n)
 
 
 def random_states(n: int) -> th.Tensor:
