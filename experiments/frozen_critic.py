@@ -70,7 +70,7 @@ def prepare(settings: dict[str, Any], run: Run) -> None:
     model.save(run.folder / "model")
     assert model.replay_buffer is not None and model.log_ent_coef is not None
     observations = model.replay_buffer.observations[: model.replay_buffer.size(), 0]
-    np.savez(run.folder / _FROZEN, observations=observations, ent_coef=float(model.log_ent_coef.exp()))
+    np.savez(run.folder / _FROZEN, observations=observations, ent_coef=float(model.log_ent_coef.detach().exp()))
 
 
 class FrozenSACARDAE(ActorOnly):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ardae_rl.runs.tables import merge_csv, print_table, versions
-from stress import fuzz, kills, mutants, sb3_suites, soak
+from stress import full_disk, fuzz, kills, mutants, sb3_suites, soak
 
 CHECKS: dict[str, tuple[Callable[[float, int], list[dict[str, Any]]], float, str, tuple[str, ...]]] = {
     "kills": (kills.run, 1, "interruptions of each command", ("command", "seed")),
+    "full_disk": (full_disk.run, 1, "disks for each command", ("command", "seed")),
     "soak": (soak.run, 0.5, "minutes for each algorithm", ("algorithm", "minutes", "seed")),
     "fuzz": (fuzz.run, 50, "random calls", ("entrance", "calls", "seed")),
     "mutants": (mutants.run, len(mutants.MUTANTS), "faults", ("fault",)),

@@ -1,40 +1,13 @@
 """Commands that are killed at random moments and resumed: their results must be those of an uninterrupted run."""
 
-import csv
-import os
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-_SMALL_WORLD_MODEL = [
-    *("--set", "n_episodes=2", "--set", "n_envs=2", "--set", "vision_kwargs={n_steps: 30}"),
-    *("--set", "memory_kwargs={n_steps: 30, sequence_length: 5}"),
-    *("--set", "search_kwargs={population_size: 3, seeds_per_generation: 1, n_held_out: 1, n_generations: 2}"),
-    *("--set", "policy_kwargs={z_dim: 4, vision_width: 4, memory_hidden: 8}", "--set", "search=dream"),
-]
-# Arguments of ``python -m``, and the tables whose numbers are compared
-COMMANDS: dict[str, tuple[list[str], list[str]]] = {
-    "benchmark": (
-        [
-            *("ardae_rl", "benchmark", "--algos", "sac_nf", "--envs", "Pendulum-v1", "--seeds", "1", "--jobs", "1"),
-            *("--steps", "600", "--eval-freq", "200", "--eval-episodes", "1", "--out", "result"),
-        ],
-        ["result/Pendulum-v1/sac_nf_0/evaluations.csv", "result/Pendulum-v1/sac_nf_0/metrics.csv"],
-    ),
-    "world-model train": (
-        ["ardae_rl", "world-model", "train", "--env", "CarRacing-v3", "--folder", "result", *_SMALL_WORLD_MODEL],
-        ["result/round_0/vision.csv", "result/round_0/memory.csv", "result/round_0/controller.csv"],
-    ),
-    "reproduce": (
-        ["experiments", "run", "correlated", "--budget", "smoke", "--jobs", "1", "--out", "result"],
-        ["result/correlated_smoke.csv"],
-    ),
-}
-_TIMES = ("seconds", "per_second")  # in the names of columns that differ from run to run
+from stress.commands import COMMANDS, complete, numbers, start
 
 
 def run(count: float, seed: int) -> list[dict[str, Any]]:
@@ -47,11 +20,11 @@ def _interrupted(name: str, n_kills: int, seed: int) -> dict[str, Any]:
     rng = random.Random(f"{name} {seed}")
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as resumed:
         begin = time.monotonic()
-        _complete(arguments, Path(whole))
+        complete(arguments, Path(whole))
         seconds = time.monotonic() - begin
         n_killed = _kill_often(arguments, Path(resumed), seconds, n_kills, rng)
-        _complete(arguments, Path(resumed))
-        differ = [table for table in tables if _numbers(Path(whole) / table) != _numbers(Path(resumed) / table)]
+        complete(arguments, Path(resumed))
+        differ = [table for table in tables if numbers(Path(whole) / table) != numbers(Path(resumed) / table)]
     return {
         "command": name,
         "seed": seed,
@@ -78,28 +51,9 @@ def _kill_often(arguments: list[str], folder: Path, seconds: float, n_kills: int
     return n_killed
 
 
-def _start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    root = Path(__file__).parents[1]
-    path = os.pathsep.join([str(root), str(root / "envs"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-
-
-def _complete(arguments: list[str], folder: Path) -> None:
-    process = _start(arguments, folder)
-    _, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} failed:\n{errors.decode()[-2000:]}")
-
-
 def _kill(arguments: list[str], folder: Path, seconds: float) -> bool:
     """Kill the command after some seconds; return False if it was faster."""
-    process = _start(arguments, folder)
+    process = start(arguments, folder)
     try:
         process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -107,12 +61,3 @@ def _kill(arguments: list[str], folder: Path, seconds: float) -> bool:
         process.communicate()
         return True
     return False
-
-
-def _numbers(path: Path) -> Any:
-    """Return the rows of a table without its times; None if there is none."""
-    if not path.exists():
-        return None
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{name: row[name] for name in row if not any(part in name for part in _TIMES)} for row in rows]

@@ -1,4 +1,4 @@
-"""The tools of the long checks: injected faults, soak tests, kills, and their verdicts."""
+"""The tools of the long checks: injected faults, soak tests, kills, full disks, and their verdicts."""
 
 import random
 import subprocess
@@ -9,8 +9,10 @@ import pytest
 from stable_baselines3.common.utils import FloatSchedule, polyak_update
 
 from ardae_rl.runs.tables import read_csv
+from stress.commands import COMMANDS
+from stress.full_disk import faults
 from stress.fuzz import ENTRANCES, _is_documented, _is_finite, run
-from stress.kills import COMMANDS, _interrupted, _kill_often
+from stress.kills import _interrupted, _kill_often
 from stress.mutants import MUTANTS, ROOT, Mutant, mutated
 from stress.mutants import run as run_mutants
 from stress.mutation import _CHANGED, EQUIVALENT, TESTS, Fault, _commit, _Copies, _tried, rows_by_folder, sample
@@ -245,11 +247,17 @@ def test_kills_are_at_moments_of_what_remains(monkeypatch: pytest.MonkeyPatch, t
 
 def test_a_command_that_is_not_killed_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "fast", (["arguments"], []))
-    monkeypatch.setattr("stress.kills._complete", lambda *_: None)
+    monkeypatch.setattr("stress.kills.complete", lambda *_: None)
     monkeypatch.setattr("stress.kills._kill", lambda *_: False)
     row = _interrupted("fast", 2, 0)
     assert (row["killed"], row["wrong"], row["note"]) == (0, 1, "too few kills")
     assert _interrupted("fast", 0, 0)["wrong"] == 0
+
+
+def test_messages_of_a_full_disk() -> None:
+    assert faults("failed: the run in x: [Errno 28] No space left on device: 'x/model.zip'\n") == []
+    assert faults("Traceback (most recent call last):\nOSError: [Errno 28] No space left on device") == ["traceback"]
+    assert faults("error: unexpected position") == ["does not name the cause"]
 
 
 def test_a_few_random_calls() -> None:

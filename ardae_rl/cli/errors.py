@@ -68,8 +68,8 @@ def one_line(error: BaseException) -> str | None:
         return None
     if isinstance(error, AssertionError) and not message:
         return None
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     if isinstance(error, EOFError | BadZipFile | UnpicklingError):
         return f"a file is empty, truncated or of the wrong kind: {message or type(error).__name__}"
     unsupported = re.search(r"only supports (.*) as action spaces but (.*) was provided", message)

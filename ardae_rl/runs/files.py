@@ -22,15 +22,22 @@ def write_json(path: Path, value: Any) -> None:
 def replacement(path: Path, mode: str = "w", newline: str | None = None) -> Iterator[IO[Any]]:
     """Open a temporary file, which takes the place of ``path`` once it is on the disk; a missing folder is made.
 
-    An interruption, or an error within the block, leaves the old file.
+    An interruption, or an error within the block, leaves the old file. The error of a full disk names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open(mode, newline=newline) as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open(mode, newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Long work as a set of runs: each in its own folder and process, skipped if finished, resumed if interrupted."""
 
+import builtins
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,13 +127,24 @@ def _show_progress(
 
 
 def _report_failure(folder: Path, text: str) -> None:
-    """Print why a run failed, and record it in its folder unless another process works there."""
+    """Print why a run failed, and record it in its folder unless another process works there.
+
+    The traceback is printed only if the cause is in the program, not if it is in its surroundings.
+    """
     kind, _, message = text.strip().splitlines()[-1].partition(": ")
-    in_use = kind.endswith(FolderInUseError.__name__)
-    print(f"failed: {message}" if in_use else f"failed: the run in {folder}\n{text}", file=sys.stderr, flush=True)
-    if not in_use:
-        with suppress(FolderInUseError), locked(folder):
-            record_failure(folder, text)
+    if kind.endswith(FolderInUseError.__name__):
+        print(f"failed: {message}", file=sys.stderr, flush=True)
+        return
+    brief = f"failed: the run in {folder}: {message}"
+    print(brief if _is_os_error(kind) else f"failed: the run in {folder}\n{text}", file=sys.stderr, flush=True)
+    with suppress(FolderInUseError, OSError), locked(folder):  # the disk may be full
+        record_failure(folder, text)
+
+
+def _is_os_error(name: str) -> bool:
+    """Return whether an exception of this name reports a full disk, a missing permission or the like."""
+    kind = getattr(builtins, name, None)
+    return isinstance(kind, type) and issubclass(kind, OSError)
 
 
 def _progress_bars(console: "Console") -> "Progress":

@@ -1,5 +1,6 @@
 """Runs are skipped if finished and resumed if interrupted, and one that fails or is killed does not stop the others."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ import torch as th
 from filelock import FileLock, Timeout
 
 from ardae_rl.common.training import Stateful
-from ardae_rl.runs import tables
+from ardae_rl.runs import jobs, tables
 from ardae_rl.runs.files import FolderInUseError, locked, read_json, write_json
 from ardae_rl.runs.jobs import Workers, make_run, processes, run_missing
 from ardae_rl.runs.run import History, Run
@@ -141,6 +142,25 @@ def test_a_folder_in_use_is_reported_in_a_line(tmp_path: Path, capfd: pytest.Cap
     assert failure(tmp_path / "used") is None
 
 
+def _fill_the_disk(settings: dict[str, Any], run: Run) -> str:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run.folder / "model.zip"))
+
+
+def test_a_full_disk_is_reported_in_a_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if there is no room to record it."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jobs, "record_failure", full)
+    folder = tmp_path / "run"
+    assert run_missing(_fill_the_disk, partial(_folder, tmp_path), [{"name": "run"}], processes(jobs=1)) == []
+    expected = f"failed: the run in {folder}: [Errno 28] No space left on device: '{folder / 'model.zip'}'\n"
+    assert capfd.readouterr().err == expected
+
+
 def _die(settings: dict[str, Any], run: Run) -> str:
     """Die as if the system had killed the process for lack of memory."""
     if settings.get("dies"):
@@ -255,6 +275,19 @@ def test_a_table_is_on_the_disk_before_it_replaces_the_old_one(tmp_path: Path, m
     monkeypatch.setattr(os, "fsync", lambda _file: synced.append((temporary.read_text(), path.exists())))
     write_csv(path, [{"seed": 0}])
     assert synced == [("seed\n0\n", False)] and path.exists() and not temporary.exists()
+
+
+def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.csv"
+    write_csv(path, [{"seed": 0}])
+
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*table\.csv'"):
+        write_csv(path, [{"seed": 1}])
+    assert read_csv(path) == [{"seed": "0"}] and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_table_and_a_checkpoint_of_one_name_have_their_own_temporary_files(
