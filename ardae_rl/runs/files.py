@@ -32,10 +32,12 @@ def replacement(path: Path, mode: str = "w", newline: str | None = None) -> Iter
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
+    except (OSError, RuntimeError) as error:
+        # PyTorch turns the error of a full disk into one about a position in the file
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError) or cause.errno is None:
+            raise
+        raise OSError(cause.errno, cause.strerror, cause.filename or str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """Runs are skipped if finished and resumed if interrupted, and one that fails or is killed does not stop the others."""
 
 import errno
+import io
 import multiprocessing
 import os
 import signal
@@ -288,6 +289,16 @@ def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match=r"No space left on device: '.*table\.csv'"):
         write_csv(path, [{"seed": 1}])
     assert read_csv(path) == [{"seed": "0"}] and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_the_error_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, _data: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", lambda *_, **__: Full())
+    with pytest.raises(OSError, match=r"No space left on device: '.*checkpoint\.pt'"):
+        list(Run(tmp_path).steps(1, {"layer": th.nn.Linear(2, 1)}))
 
 
 def test_a_table_and_a_checkpoint_of_one_name_have_their_own_temporary_files(
