@@ -9,6 +9,7 @@ are medians over rounds.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ import ardae_envs  # noqa: F401 (registers our environments)
 from ardae_rl.common.checks import check_count
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
+from ardae_rl.world_models.evolution import Evaluator, RayEvaluator
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.search_stage import make_evaluator
 from experiments.figure import Figure
@@ -33,9 +35,9 @@ BUDGETS = {
 }
 
 
-def runs(budget: str, n_seeds: int, *, workers: int = 2) -> list[dict[str, Any]]:
+def runs(budget: str, n_seeds: int, *, workers: int = 2, ray: bool = False) -> list[dict[str, Any]]:
     check_count("workers", workers)
-    return [{"name": "population", "workers": workers} | BUDGETS[budget]]
+    return [{"name": "population", "workers": workers, "ray": ray} | BUDGETS[budget]]
 
 
 def make_policy() -> WorldModelPolicy:
@@ -65,25 +67,31 @@ def straightforward(policy: WorldModelPolicy, env: gym.Env[Any, Any], population
     return n_steps
 
 
+def _batched(evaluator: Evaluator, population: Population) -> int:
+    """Play one episode with each candidate, and return the number of steps."""
+    return int(evaluator.play(population, np.arange(len(population))).lengths.sum())
+
+
 def run(settings: dict[str, Any], run: Run) -> list[Row]:
-    """Time the loop, ours in this process, and ours with worker processes."""
+    """Time the loop, and ours in this process, with worker processes, and with as many Ray actors if asked for."""
     steps, n_envs, workers, n_rounds = (settings[name] for name in ("steps", "n_envs", "workers", "rounds"))
     th.set_num_threads(1)
     policy = make_policy()
     population = np.random.default_rng(0).normal(0, 0.1, (settings["episodes"], policy.n_parameters))
     fast = partial(make_env, "ardae/CarRacingFast-v0", steps)
-    with (
-        make_evaluator(policy, fast, n_envs, patience=None) as batched,
-        make_evaluator(policy, fast, n_envs, workers, patience=None) as processes,
-    ):
-        official = make_env("CarRacing-v3", steps)
-        cases: dict[str, Callable[[], int]] = {
-            "straightforward": lambda: straightforward(policy, official, population),
-            "batched": lambda: int(batched.play(population, np.arange(len(population))).lengths.sum()),
-            f"batched, {workers} processes": lambda: int(
-                processes.play(population, np.arange(len(population))).lengths.sum()
-            ),
+    with ExitStack() as stack:
+        evaluators: dict[str, Evaluator] = {
+            "batched": make_evaluator(policy, fast, n_envs, patience=None),
+            f"batched, {workers} processes": make_evaluator(policy, fast, n_envs, workers, patience=None),
         }
+        if settings["ray"]:
+            make = partial(make_evaluator, policy, fast, n_envs, patience=None)
+            evaluators[f"batched, {workers} Ray actors"] = RayEvaluator(make, workers)
+        cases: dict[str, Callable[[], int]] = {
+            "straightforward": partial(straightforward, policy, make_env("CarRacing-v3", steps), population)
+        }
+        for name, evaluator in evaluators.items():
+            cases[name] = partial(_batched, stack.enter_context(evaluator), population)
         rates = median_rates(cases, n_rounds, run)
     key = {"rounds": n_rounds, "episodes": settings["episodes"], "steps": steps, "n-envs": n_envs}
     return [
