@@ -176,4 +176,12 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     return table
 
 
-FIGURE = Figure(runs=runs, run=run, summary=summary, seeds={"smoke": 1, "quick": 5}, prepare=prepare, key=KEY)
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    seeds={"smoke": 1, "quick": 3},
+    prepare=prepare,
+    key=KEY,
+    summary_key=("env", "algo", "update"),
+)
