@@ -41,9 +41,9 @@ class PPOStage(Stage):
     :param clip_range: Initial clip range; it falls to half of its value.
     :param target_kl: Target of the KL divergence from the policy before the update. As in SB3, an update ends early
         above 1.5 times this value.
-    :param sharpening: Weight of minus the entropy in PPO's loss at the end of the training; it rises linearly from 0.
-        Training drives by samples, but evaluations drive by the mode of the action distribution, which is a worse driver
-        as long as that distribution is broad.
+    :param sharpening: Weight of the entropy in PPO's loss at the end of the training, a penalty that rises linearly
+        from 0. The actions of the training are samples, those of an evaluation are modes: a policy that relies on the
+        spread of its samples fails without it.
     :param gamma: Discount factor per decision.
     :param patience: An episode terminates after this many decisions without a positive reward; None for never.
     :param bonus: Reward that is added, in training only, to steps whose ``info[bonus_info]`` is true.

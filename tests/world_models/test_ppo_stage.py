@@ -32,6 +32,14 @@ class BrightnessToCollect(Brightness):
     """Another class, to tell the environments apart."""
 
 
+class Unrewarded(Brightness):
+    """All rewards are 0."""
+
+    def step(self, action: Any) -> Any:
+        observation, _, *rest = super().step(action)
+        return observation, 0.0, *rest
+
+
 SMALL: dict[str, Any] = {
     "env": Brightness(),
     "collection_env": Brightness,
@@ -206,19 +214,38 @@ class Clock(StopAfter):
 
 
 def test_learning_rate_falls_with_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A time limit ends the training, with an evaluation, when the learning rate has fallen."""
-    agent, clock = model(tmp_path, search_kwargs={"evaluate_every": 32}), Clock()
+    """A time limit ends the training, with an evaluation, when the learning rate has fallen and the weight of the
+    entropy has risen."""
+    agent, clock = model(tmp_path, search_kwargs={"evaluate_every": 32, "sharpening": 0.5}), Clock()
     rates: list[float] = []
+    weights: list[float] = []
 
     def train(agent: PPO) -> None:
         original(agent)
         rates.append(agent.policy.optimizer.param_groups[0]["lr"])
+        weights.append(agent.ent_coef)
 
     original = PPO.train
     monkeypatch.setattr(PPO, "train", train)
     agent.learn(10**6, clock)
     assert rates == pytest.approx([3e-4, 2.4e-4, 1.8e-4, 1.2e-4, 0.6e-4])
+    assert weights == pytest.approx([0, -0.1, -0.2, -0.3, -0.4])
     assert agent.iteration == 0 and len(read_csv(tmp_path / "round_0" / "controller.csv")) == 6
+
+
+def test_sharpening(tmp_path: Path) -> None:
+    """Without rewards, it makes the policy narrower."""
+    entropies = []
+    for sharpening in (0.0, 10.0):
+        search = {"sharpening": sharpening, "n_steps": 32, "learning_rate": 3e-3, "target_kl": 1.0}
+        agent = model(
+            tmp_path / str(sharpening), search_env=Unrewarded, collection_env=Unrewarded, search_kwargs=search
+        )
+        agent.learn(400)
+        actor: Any = agent.policy.stacked_policy and agent.policy.stacked_policy.actor
+        distribution = actor.get_distribution(th.zeros(1, 64 * 64 * 6, dtype=th.uint8))
+        entropies.append(float(distribution.entropy().detach()))
+    assert entropies[1] < entropies[0] - 0.3
 
 
 def test_starts_at_the_features_of_v() -> None:
@@ -321,6 +348,8 @@ def test_bad_arguments() -> None:
         model(search_kwargs={"sigma": 0.1})
     with pytest.raises(ValueError, match=r"`search_kwargs\['bonus'\]` must be >= 0, got -1"):
         PPOStage(bonus=-1)
+    with pytest.raises(ValueError, match=r"`search_kwargs\['sharpening'\]` must be >= 0, got -0\.1"):
+        PPOStage(sharpening=-0.1)
     with pytest.raises(ValueError, match=r"`search_kwargs\['batch_size'\]` must be >= 2, got 1"):
         PPOStage(batch_size=1)
     with pytest.raises(ValueError, match=r"`search_kwargs\['n_held_out'\]` must be between 1 and 10000, got 10001"):
