@@ -32,8 +32,8 @@ TINY = (
 )
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"decisions": 64, "arguments": TINY, "episodes": 1, "evaluation_seeds": 1},
-    "quick": {"decisions": 1_500_000, "arguments": (), "episodes": 100, "evaluation_seeds": 3},
-    "full": {"decisions": 5_000_000, "arguments": (), "episodes": 100, "evaluation_seeds": 3},
+    "quick": {"decisions": 1_000_000, "arguments": (), "episodes": 100, "evaluation_seeds": 3},
+    "full": {"decisions": 4_000_000, "arguments": (), "episodes": 100, "evaluation_seeds": 3},
 }
 FIRST_EVALUATED = 10_000
 KEY = ("env", "vision", "seed", "decisions", "first_track")

@@ -1,7 +1,8 @@
 """The third stage of World Models, for controllers of stacked frames: PPO, which also trains their convolutions."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -62,12 +63,12 @@ class PPOStage(Stage):
     name: ClassVar[str] = "controller"
     argument: ClassVar[str] = "search_kwargs"
 
-    n_steps: int = 256
-    batch_size: int = 512
-    n_epochs: int = 4
+    n_steps: int = 128
+    batch_size: int = 256
+    n_epochs: int = 10
     learning_rate: float = 3e-4
     clip_range: float = 0.2
-    target_kl: float = 0.02
+    target_kl: float = 0.1
     sharpening: float = 0.1
     gamma: float = 0.99
     patience: int | None = None
@@ -103,6 +104,7 @@ class PPOStage(Stage):
         run: Run,
         *,
         n_decisions: int,
+        n_threads: int = 1,
         share_left: Callable[[], float] = lambda: 1.0,
         seed: int = 0,
         context: Mapping[str, Any] | None = None,
@@ -114,6 +116,7 @@ class PPOStage(Stage):
         :param evaluator: Plays the held-out episodes with copies of ``policy``.
         :param n_decisions: Number of decisions, rounded up to whole updates. It must not change when a training is
             resumed, because the learning rate falls to 0 at its end.
+        :param n_threads: Number of PyTorch's threads in PPO's updates, during which the environments wait.
         :param share_left: Function that returns the remaining fraction of a time limit, at most 1. The learning rate
             falls with it if it falls faster than the remaining fraction of the decisions.
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
@@ -135,7 +138,7 @@ class PPOStage(Stage):
         for update in run.steps(n_updates, parts, checkpoint=self.name, every=every):
             if update > 0 and agent._last_obs is None:  # resumed: do not repeat the first episodes
                 agent.set_random_seed(first_training_seed(seed, PPO_TRAINING, update))
-            self._improve(agent, min(1 - update / n_updates, share_left()))
+            self._improve(agent, min(1 - update / n_updates, share_left()), n_threads)
             _move(averaged, agent.policy, self.averaging)
             row = {"n_steps": float(agent.num_timesteps), "training_return": _mean_return(agent)}
             continues = callback({**row, **selection.best, "n_held_out_steps": selection.n_steps})
@@ -170,14 +173,15 @@ class PPOStage(Stage):
         agent.set_logger(Logger(folder=None, output_formats=[]))
         return agent
 
-    def _improve(self, agent: PPO, share_left: float) -> None:
+    def _improve(self, agent: PPO, share_left: float, n_threads: int) -> None:
         """Collect a rollout and make an update, as PPO's ``learn`` does."""
         assert agent.env is not None
         _, callback = agent._setup_learn(0, None, reset_num_timesteps=False)
         agent.collect_rollouts(agent.env, callback, agent.rollout_buffer, self.n_steps)
         agent._current_progress_remaining = share_left
         agent.ent_coef = -self.sharpening * (1 - share_left)
-        agent.train()
+        with _at_least(n_threads):
+            agent.train()
 
 
 class _AgentState:
@@ -203,6 +207,17 @@ def _computes_bfloat16(device: th.device) -> bool:
         return True
     warnings.warn("this processor does not support bfloat16: PPO computes in single precision", stacklevel=2)
     return False
+
+
+@contextmanager
+def _at_least(n_threads: int) -> Iterator[None]:
+    """Use at least this number of PyTorch's threads within the block."""
+    before = th.get_num_threads()
+    th.set_num_threads(max(before, n_threads))
+    try:
+        yield
+    finally:
+        th.set_num_threads(before)
 
 
 @th.no_grad()

@@ -133,7 +133,8 @@ class WorldModels(BaseAlgorithm):
         ``search="ppo"`` those of :class:`~ardae_rl.world_models.ppo_stage.PPOStage`.
     :param n_envs: Number of environments that each process plays at once, and of those that PPO trains in.
     :param n_workers: Number of worker processes of the search; 0 to search in this process. With PPO, they play the
-        held-out episodes, and any number above 0 also runs each of the ``n_envs`` environments in its own process.
+        held-out episodes, any number above 0 also runs each of the ``n_envs`` environments in its own process, and
+        PPO's updates use as many threads.
     :param stats_window_size: As in SB3.
     :param tensorboard_log: Folder of TensorBoard logs; None for no logs.
     :param policy_kwargs: Arguments of the policy, see :class:`~ardae_rl.world_models.policies.WorldModelPolicy`.
@@ -423,6 +424,7 @@ class WorldModels(BaseAlgorithm):
                 evaluator,
                 run,
                 n_decisions=max(1, (until - before) // self.policy.action_repeat),
+                n_threads=max(1, self.n_workers),
                 share_left=lambda: seconds_left(callback) / seconds if 0 < seconds < math.inf else float(seconds > 0),
                 seed=self._search_seed(),
                 context=self._search_context(),

@@ -233,6 +233,14 @@ def test_learning_rate_falls_with_the_time(tmp_path: Path, monkeypatch: pytest.M
     assert agent.iteration == 0 and len(read_csv(tmp_path / "round_0" / "controller.csv")) == 6
 
 
+def test_updates_use_as_many_threads_as_there_are_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(PPO, "train", lambda _: used.append(th.get_num_threads()))
+    before = th.get_num_threads()
+    model(tmp_path, n_workers=before + 1).learn(32)
+    assert set(used) == {before + 1} and th.get_num_threads() == before
+
+
 def test_sharpening(tmp_path: Path) -> None:
     """Without rewards, it makes the policy narrower."""
     entropies = []
