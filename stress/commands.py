@@ -23,7 +23,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["result/Pendulum-v1/sac_nf_0/evaluations.csv", "result/Pendulum-v1/sac_nf_0/metrics.csv"],
     ),
     "world-model train": (
-        ["ardae_rl", "world-model", "train", "--env", "CarRacing-v3", "--folder", "result", *_SMALL_WORLD_MODEL],
+        [
+            *("ardae_rl", "world-model", "train", "--env", "CarRacing-v3", "--folder", "result", "--episodes", "1"),
+            *_SMALL_WORLD_MODEL,
+        ],
         ["result/round_0/vision.csv", "result/round_0/memory.csv", "result/round_0/controller.csv"],
     ),
     "reproduce": (

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ardae_rl.runs.files import LOCK, read_json, write_json
+from ardae_rl.runs.files import LOCK, read_json, replacement, write_json
 
 Settings = Mapping[str, Any]
 _SETTINGS, _FINISHED, _FAILURE = "settings.json", "finished.json", "failure.txt"
-_BOOKKEEPING = {LOCK, _FAILURE, f"{_SETTINGS}.tmp"}
+_BOOKKEEPING = {LOCK, _FAILURE, f"{_FAILURE}.tmp", f"{_SETTINGS}.tmp"}
 
 
 def is_finished(folder: Path, settings: Settings) -> bool:
@@ -59,8 +59,8 @@ def record_finish(folder: Path, settings: Settings) -> None:
 
 def record_failure(folder: Path, text: str) -> None:
     """Record why the run in the folder failed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _FAILURE).write_text(text)
+    with replacement(folder / _FAILURE) as file:  # on a full disk, an empty file would remain
+        file.write(text)
 
 
 def _as_json(settings: Settings) -> Any:

@@ -25,7 +25,7 @@ from ardae_rl.runs import jobs, tables
 from ardae_rl.runs.files import FolderInUseError, locked, read_json, write_json
 from ardae_rl.runs.jobs import Workers, make_run, processes, run_missing
 from ardae_rl.runs.run import History, Run
-from ardae_rl.runs.run_folder import check_folder, failure, is_finished
+from ardae_rl.runs.run_folder import check_folder, failure, is_finished, record_failure
 from ardae_rl.runs.tables import merge_csv, read_csv, write_csv
 from tests.conftest import SEARCH_PATH, TIMEOUT, is_running, wait_until
 
@@ -276,6 +276,18 @@ def test_a_table_is_on_the_disk_before_it_replaces_the_old_one(tmp_path: Path, m
     monkeypatch.setattr(os, "fsync", lambda _file: synced.append((temporary.read_text(), path.exists())))
     write_csv(path, [{"seed": 0}])
     assert synced == [("seed\n0\n", False)] and path.exists() and not temporary.exists()
+
+
+def test_a_failure_without_room_for_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty record would say that the run failed, but not why."""
+
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        record_failure(tmp_path / "run", "RuntimeError: why")
+    assert failure(tmp_path / "run") is None
 
 
 def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
