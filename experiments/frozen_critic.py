@@ -1,4 +1,4 @@
-"""How fast does a policy learn from a critic that stands still? SACARDAE's policy beside SAC's, without returns' noise.
+"""How fast does a policy learn from a frozen critic? SACARDAE's policy beside SAC's, without the noise of returns.
 
 SAC is trained on an environment. Its critic and temperature are then frozen, and new policies maximize
 J = E[min Q(s, a)] + α H from scratch, in batches of the states in SAC's replay buffer. J is measured in other states of
@@ -17,7 +17,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from ardae_rl.common.checks import check_choice
-from ardae_rl.grid.statistics import mean_difference
+from ardae_rl.grid.statistics import seed_difference
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.actor_only import ActorOnly
@@ -165,13 +165,8 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     for (env, algo, update), by_seed in groups.items():
         line: dict[str, Any] = {"env": env, "algo": algo, "update": update, "n_seeds": len(by_seed)}
         line["objective"] = round(float(np.mean(list(by_seed.values()))), 4)
-        sac = groups.get((env, "sac", update), {})
-        seeds = [seed for seed in by_seed if seed in sac]
-        ahead: Sequence[float | str] = ("", "", "")
-        if algo != "sac" and seeds:
-            ours, baseline = (np.array([group[seed] for seed in seeds]) for group in (by_seed, sac))
-            ahead = [round(value, 4) for value in mean_difference(ours, baseline)]
-        line |= dict(zip(("ahead_estimate", "ahead_low", "ahead_high"), ahead, strict=True))
+        ahead = seed_difference(by_seed, {} if algo == "sac" else groups.get((env, "sac", update), {}))
+        line |= {f"ahead_{name}": round(value, 4) for name, value in ahead._asdict().items()}
         table.append(line)
     return table
 
@@ -180,7 +175,7 @@ FIGURE = Figure(
     runs=runs,
     run=run,
     summary=summary,
-    seeds={"smoke": 1, "quick": 3},
+    seeds={"smoke": 1, "quick": 5},
     prepare=prepare,
     key=KEY,
     summary_key=("env", "algo", "update"),

@@ -9,7 +9,6 @@ The plot shows paths over the exact soft value, and the distribution of the firs
 optimum.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import ardae_envs  # noqa: F401 (registers the environment, also in the worker processes)
 from ardae_envs.multi_goal import GOAL_RADIUS, GOALS
 from ardae_rl.common.checks import check_choice, check_positive
-from ardae_rl.grid.statistics import Interval, mean_difference
+from ardae_rl.grid.statistics import seed_difference
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments import multigoal_exact
@@ -189,6 +188,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for row in rows:
         groups.setdefault(row["algo"], {})[row["seed"]] = row
+    distances = {algo: {seed: float(row["tv_origin"]) for seed, row in group.items()} for algo, group in groups.items()}
     table: list[Row] = []
     for algo, by_seed in groups.items():
         first = next(iter(by_seed.values()))
@@ -196,11 +196,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
         line["n_seeds"] = len(by_seed)
         for name in ("entropy", "tv_origin", "mean_return"):
             line[name] = round(float(np.mean([float(row[name]) for row in by_seed.values()])), 3)
-        seeds = [seed for seed in by_seed if seed in groups.get("sac", {})]
-        closer = Interval(math.nan, math.nan, math.nan)
-        if algo != "sac" and seeds:
-            sac, own = (np.array([float(g[seed]["tv_origin"]) for seed in seeds]) for g in (groups["sac"], by_seed))
-            closer = mean_difference(sac, own)
+        closer = seed_difference({} if algo == "sac" else distances.get("sac", {}), distances[algo])
         line |= {f"closer_{name}": round(value, 3) for name, value in closer._asdict().items()}
         table.append(line)
     return table

@@ -4,8 +4,8 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 _SMALL_WORLD_MODEL = [
     *("--set", "n_episodes=2", "--set", "n_envs=2", "--set", "vision_kwargs={n_steps: 30}"),
@@ -56,8 +56,12 @@ def complete(arguments: list[str], folder: Path) -> None:
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{errors.decode()[-2000:]}")
 
 
-def numbers(path: Path) -> Any:
-    """Return the rows of a table without its times; None if there is none."""
+def differing(expected: Path, folder: Path, tables: Sequence[str]) -> list[str]:
+    """Return the tables whose numbers, apart from times, differ between two folders, or that one of them lacks."""
+    return [table for table in tables if _numbers(expected / table) != _numbers(folder / table)]
+
+
+def _numbers(path: Path) -> list[dict[str, str]] | None:
     if not path.exists():
         return None
     with path.open(newline="") as file:

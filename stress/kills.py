@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stress.commands import COMMANDS, complete, numbers, start
+from stress.commands import COMMANDS, complete, differing, start
 
 
 def run(count: float, seed: int) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def _interrupted(name: str, n_kills: int, seed: int) -> dict[str, Any]:
         seconds = time.monotonic() - begin
         n_killed = _kill_often(arguments, Path(resumed), seconds, n_kills, rng)
         complete(arguments, Path(resumed))
-        differ = [table for table in tables if numbers(Path(whole) / table) != numbers(Path(resumed) / table)]
+        differ = differing(Path(whole), Path(resumed), tables)
     return {
         "command": name,
         "seed": seed,

@@ -255,9 +255,10 @@ def test_a_command_that_is_not_killed_is_wrong(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_messages_of_a_full_disk() -> None:
-    assert faults("failed: the run in x: [Errno 28] No space left on device: 'x/model.zip'\n") == []
-    assert faults("Traceback (most recent call last):\nOSError: [Errno 28] No space left on device") == ["traceback"]
-    assert faults("error: unexpected position") == ["does not name the cause"]
+    assert faults(1, "failed: the run in x: [Errno 28] No space left on device: 'x/model.zip'\n") == []
+    assert faults(1, "Traceback (most recent call last):\nOSError: [Errno 28] No space left on device") == ["traceback"]
+    assert faults(2, "error: unexpected position") == ["does not name the cause"]
+    assert faults(0, "") == ["no error"]
 
 
 def test_a_few_random_calls() -> None:

@@ -9,8 +9,8 @@ from ardae_rl.grid.curves import Array, Curve, names
 from ardae_rl.grid.statistics import (
     enough_seeds,
     interquartile_mean,
-    mean_difference,
     probability_of_improvement,
+    seed_difference,
     stratified_interval,
 )
 
@@ -50,18 +50,14 @@ def improvement_table(curves: Sequence[Curve], summary: Summary) -> Cells:
 
 
 def paired_table(curves: Sequence[Curve], summary: Summary) -> Cells:
-    """Return mean differences between two algorithms over the seeds that both have, by environment.
-
-    Runs with the same seed start from the same states, and are evaluated from the same states.
-    """
+    """Return mean differences between two algorithms over the seeds that both have, by environment."""
     envs, algos = names(curves)
     table = [["difference", *envs]]
     for first, second in combinations(algos, 2):
         row = [f"{first} - {second}"]
         for env in envs:
             ours, theirs = (_by_seed(curves, env, algo, summary) for algo in (first, second))
-            seeds = sorted(ours.keys() & theirs.keys())
-            row.append(_difference_cell(ours, theirs, seeds) if seeds else "")
+            row.append(_difference_cell(ours, theirs))
         table.append(row)
     return table
 
@@ -86,7 +82,9 @@ def _improvement_cell(pairs: Sequence[Sequence[dict[int, float]]]) -> str:
     return f"{result.estimate:.2f} [{result.low:.2f}, {result.high:.2f}]"
 
 
-def _difference_cell(ours: dict[int, float], theirs: dict[int, float], seeds: Sequence[int]) -> str:
-    result = mean_difference(np.array([ours[seed] for seed in seeds]), np.array([theirs[seed] for seed in seeds]))
-    interval = f" [{result.low:.1f}, {result.high:.1f}]" if len(seeds) > 1 else ""
-    return f"{result.estimate:.1f}{interval}, n = {len(seeds)}"
+def _difference_cell(ours: dict[int, float], theirs: dict[int, float]) -> str:
+    result, n_seeds = seed_difference(ours, theirs), len(ours.keys() & theirs.keys())
+    if not n_seeds:
+        return ""
+    interval = f" [{result.low:.1f}, {result.high:.1f}]" if n_seeds > 1 else ""
+    return f"{result.estimate:.1f}{interval}, n = {n_seeds}"

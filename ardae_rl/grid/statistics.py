@@ -5,9 +5,9 @@ seeds, and conclusions do not rest on them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ardae_rl.grid.curves import Array
 N_RESAMPLES = 10_000
 MIN_SEEDS = 5  # for a bootstrap interval
 SIGNIFICANCE = 0.05
+_Seed = TypeVar("_Seed", int, str)
 
 
 class Interval(NamedTuple):
@@ -121,6 +122,20 @@ def mean_difference(ours: Array, baseline: Array) -> Interval:
         return Interval(mean, -math.inf, math.inf)
     margin = float(t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n))
     return Interval(mean, mean - margin, mean + margin)
+
+
+def seed_difference(ours: Mapping[_Seed, float], baseline: Mapping[_Seed, float]) -> Interval:
+    """Return :func:`mean_difference` over the seeds that both have; not a number if they share none.
+
+    Runs with the same seed start from the same states, and are evaluated from the same states.
+
+    :param ours: The algorithm's scores by seed.
+    :param baseline: The baseline's scores by seed.
+    """
+    seeds = [seed for seed in ours if seed in baseline]
+    if not seeds:
+        return Interval(math.nan, math.nan, math.nan)
+    return mean_difference(np.array([ours[seed] for seed in seeds]), np.array([baseline[seed] for seed in seeds]))
 
 
 def enough_runs(ours: Sequence[Array], baseline: Sequence[Array]) -> bool:

@@ -22,7 +22,7 @@ def write_json(path: Path, value: Any) -> None:
 def replacement(path: Path, mode: str = "w", newline: str | None = None) -> Iterator[IO[Any]]:
     """Open a temporary file, which takes the place of ``path`` once it is on the disk; a missing folder is made.
 
-    An interruption, or an error within the block, leaves the old file. The error of a full disk names the file.
+    An interruption, or an error within the block, leaves the old file. An ``OSError`` names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
@@ -32,14 +32,11 @@ def replacement(path: Path, mode: str = "w", newline: str | None = None) -> Iter
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        # PyTorch turns the error of a full disk into one about a position in the file
-        cause = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(cause, OSError) or cause.errno is None:
-            raise
-        raise OSError(cause.errno, cause.strerror, cause.filename or str(path)) from error
-    finally:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of `write`, which knows no name
+            error.filename = str(path)
+        raise
 
 
 def sync(path: Path) -> None:

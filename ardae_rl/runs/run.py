@@ -101,7 +101,13 @@ class Run:
 def _save(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
     states = {name: part.state_dict() for name, part in parts.items()}
     with replacement(path, "wb") as file:
-        th.save({"step": step, "random_state": th.get_rng_state(), "parts": states}, file)
+        try:
+            th.save({"step": step, "random_state": th.get_rng_state(), "parts": states}, file)
+        except RuntimeError as error:
+            # On a full disk, PyTorch's own error is about a position in the file
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _load(path: Path, parts: Mapping[str, Stateful]) -> int:

@@ -42,9 +42,9 @@ class PPOStage(Stage):
     :param clip_range: Initial clip range; it falls to half of its value.
     :param target_kl: Target of the KL divergence from the policy before the update. As in SB3, an update ends early
         above 1.5 times this value.
-    :param sharpening: Weight of the entropy in PPO's loss at the end of the training, a penalty that rises linearly
-        from 0. The actions of the training are samples, those of an evaluation are modes: a policy that relies on the
-        spread of its samples fails without it.
+    :param sharpening: Weight of a penalty on the policy's entropy at the end of the training; it rises linearly from
+        0. Training acts by samples, an evaluation by modes: without the penalty, the policy comes to rely on the spread
+        of its samples, and its modes drive badly.
     :param gamma: Discount factor per decision.
     :param patience: An episode terminates after this many decisions without a positive reward; None for never.
     :param bonus: Reward that is added, in training only, to steps whose ``info[bonus_info]`` is true.
@@ -116,7 +116,7 @@ class PPOStage(Stage):
         :param evaluator: Plays the held-out episodes with copies of ``policy``.
         :param n_decisions: Number of decisions, rounded up to whole updates. It must not change when a training is
             resumed, because the learning rate falls to 0 at its end.
-        :param n_threads: Number of PyTorch's threads in PPO's updates, during which the environments wait.
+        :param n_threads: PyTorch uses at least this number of threads in PPO's updates, while the environments wait.
         :param share_left: Function that returns the remaining fraction of a time limit, at most 1. The learning rate
             falls with it if it falls faster than the remaining fraction of the decisions.
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.

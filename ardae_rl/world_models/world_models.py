@@ -424,7 +424,7 @@ class WorldModels(BaseAlgorithm):
                 evaluator,
                 run,
                 n_decisions=max(1, (until - before) // self.policy.action_repeat),
-                n_threads=max(1, self.n_workers),
+                n_threads=self.n_workers,
                 share_left=lambda: seconds_left(callback) / seconds if 0 < seconds < math.inf else float(seconds > 0),
                 seed=self._search_seed(),
                 context=self._search_context(),

@@ -80,18 +80,18 @@ def run(settings: dict[str, Any], run: Run) -> list[Row]:
     population = np.random.default_rng(0).normal(0, 0.1, (settings["episodes"], policy.n_parameters))
     fast = partial(make_env, "ardae/CarRacingFast-v0", steps)
     with ExitStack() as stack:
-        evaluators: dict[str, Evaluator] = {
-            "batched": make_evaluator(policy, fast, n_envs, patience=None),
-            f"batched, {workers} processes": make_evaluator(policy, fast, n_envs, workers, patience=None),
+        make = partial(make_evaluator, policy, fast, n_envs, patience=None)
+        evaluators: dict[str, Callable[[], Evaluator]] = {
+            "batched": make,
+            f"batched, {workers} processes": partial(make, n_workers=workers),
         }
         if settings["ray"]:
-            make = partial(make_evaluator, policy, fast, n_envs, patience=None)
-            evaluators[f"batched, {workers} Ray actors"] = RayEvaluator(make, workers)
+            evaluators[f"batched, {workers} Ray actors"] = partial(RayEvaluator, make, workers)
         cases: dict[str, Callable[[], int]] = {
             "straightforward": partial(straightforward, policy, make_env("CarRacing-v3", steps), population)
         }
-        for name, evaluator in evaluators.items():
-            cases[name] = partial(_batched, stack.enter_context(evaluator), population)
+        for name, start in evaluators.items():
+            cases[name] = partial(_batched, stack.enter_context(start()), population)
         rates = median_rates(cases, n_rounds, run)
     key = {"rounds": n_rounds, "episodes": settings["episodes"], "steps": steps, "n-envs": n_envs}
     return [

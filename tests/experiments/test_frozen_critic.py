@@ -43,7 +43,7 @@ def test_the_objective_adds_the_entropy_to_the_smaller_value(cls: type[Any]) -> 
     figures = objective(measured, measured.observations[:4], 0.5, n_samples=500, n_components=600)
     assert figures["q_value"] == 2
     assert figures["objective"] == pytest.approx(2 + 0.5 * figures["entropy"])
-    assert -1 < figures["entropy"] < math.log(2) + 0.05
+    assert 0.3 < figures["entropy"] < math.log(2) + 0.05
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -56,4 +56,4 @@ def test_differences_are_paired_by_seed() -> None:
     assert [line[f"ahead_{name}"] for name in ("estimate", "low", "high")] == pytest.approx(
         [0.2, 0.2 - margin, 0.2 + margin], abs=1e-3
     )
-    assert baseline["ahead_estimate"] == "" and summary(ours)[0]["ahead_estimate"] == ""
+    assert math.isnan(baseline["ahead_estimate"]) and math.isnan(summary(ours)[0]["ahead_estimate"])

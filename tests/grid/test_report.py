@@ -18,6 +18,7 @@ from ardae_rl.grid.statistics import (
     mean_difference,
     permutation_p_value,
     probability_of_improvement,
+    seed_difference,
     stratified_interval,
     verdict,
 )
@@ -224,6 +225,12 @@ def test_mean_difference() -> None:
     result = mean_difference(np.array([3.0, 5.0]), np.array([1.0, 1.0]))
     assert result == (3, pytest.approx(3 - 12.7062), pytest.approx(3 + 12.7062))
     assert mean_difference(np.array([3.0]), np.array([1.0])) == (2, -np.inf, np.inf)
+
+
+def test_difference_over_the_seeds_of_both() -> None:
+    ours, baseline = {"2": 5.0, "0": 3.0, "1": 9.0}, {"0": 1.0, "3": 7.0, "2": 1.0}
+    assert seed_difference(ours, baseline) == mean_difference(np.array([3.0, 5.0]), np.array([1.0, 1.0]))
+    assert np.isnan(seed_difference(ours, {"3": 7.0})).all()
 
 
 def test_comparisons_of_all_pairs() -> None:
