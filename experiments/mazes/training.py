@@ -49,14 +49,13 @@ class Method:
     temperature: str = "target_entropy"
 
 
-# A step changes the return by less than one: from the default, 1, the temperature would first have to fall a long way
-_ENTROPY = {"ent_coef": "auto_0.1"}
+# The learned temperature starts at SB3's default, 1. From 0.1, a policy loses all goals but one before it has risen
 METHODS = {
     "td3": Method("TD3", "td3", temperature="action_noise"),
-    "sac": Method("SAC", "sac", _ENTROPY),
-    "sac_nf": Method("SAC-NF", "sac_nf", _ENTROPY),
-    "sac_ardae": Method("SAC-AR-DAE", "sac_ardae", _ENTROPY),
-    "sac_ardae-distance": Method("log-distance", "sac_ardae", _ENTROPY, temperature="beta"),
+    "sac": Method("SAC", "sac"),
+    "sac_nf": Method("SAC-NF", "sac_nf"),
+    "sac_ardae": Method("SAC-AR-DAE", "sac_ardae"),
+    "sac_ardae-distance": Method("log-distance", "sac_ardae", temperature="beta"),
 }
 # Arguments of all methods; the others are the algorithms' own defaults
 SHARED: dict[str, Any] = {
