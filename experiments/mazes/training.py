@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,28 +34,26 @@ _ENTROPY_SAMPLES = 4096
 
 @dataclass(frozen=True)
 class Method:
-    """An algorithm with its arguments.
+    """An algorithm and what controls its randomness.
 
     :param label: Name in plots.
     :param algorithm: Name in the registry.
-    :param arguments: Arguments that differ from the algorithm's defaults and from :data:`SHARED`.
     :param temperature: The argument that controls the policy's randomness: "target_entropy", "action_noise", or the
         "beta" of a log-distance.
     """
 
     label: str
     algorithm: str
-    arguments: dict[str, Any] = field(default_factory=dict)
     temperature: str = "target_entropy"
 
 
 # The learned temperature starts at SB3's default, 1. From 0.1, a policy loses all goals but one before it has risen
 METHODS = {
-    "td3": Method("TD3", "td3", temperature="action_noise"),
+    "td3": Method("TD3", "td3", "action_noise"),
     "sac": Method("SAC", "sac"),
     "sac_nf": Method("SAC-NF", "sac_nf"),
     "sac_ardae": Method("SAC-AR-DAE", "sac_ardae"),
-    "sac_ardae-distance": Method("log-distance", "sac_ardae", temperature="beta"),
+    "sac_ardae-distance": Method("log-distance", "sac_ardae", "beta"),
 }
 # Arguments of all methods; the others are the algorithms' own defaults
 SHARED: dict[str, Any] = {
@@ -86,7 +84,7 @@ def new_model(method: Method, envs: VecEnv, temperature: float, seed: int, **arg
     :param seed: Seed of networks and actions.
     :param arguments: Arguments that replace those of :data:`SHARED`.
     """
-    given = SHARED | method.arguments | arguments
+    given = SHARED | arguments
     if method.temperature == "action_noise":
         n_actions = envs.action_space.shape[0]  # type: ignore[index]
         given["action_noise"] = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, temperature))
