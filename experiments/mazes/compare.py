@@ -9,7 +9,8 @@ table has a row per evaluation, with the goal of every episode as one character 
 trajectories, mazes_curves.png shows the goals reached during training.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from ardae_envs.mazes import MAZES
 from ardae_envs.multi_goal_maze import REWARDS
 from ardae_rl.common.checks import check_between, check_choice, check_count
+from ardae_rl.grid.statistics import MIN_SEEDS
 from ardae_rl.runs.run import Run
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result
@@ -46,7 +48,10 @@ TEMPERATURES: dict[str, dict[str, float]] = {
     maze: dict.fromkeys(METHODS, 0.0) | {"td3": 0.2, "sac_ardae-distance": 0.8} for maze in MAZES
 }
 EXPLORE = 0.3  # share of the steps after the first fill that have randomly held actions
+PROTOCOL = ("reward", "explore", "updates", "steps")
 KEY = ("maze", "method", "temperature", "reward", "explore", "updates", "seed", "steps", "step")
+SUMMARY_KEY = ("maze", "method", "temperature", *PROTOCOL)
+MEASURES = ("success", "reachable_goals", "steps_to_goal", "first_action_entropy", "removal_sr5", "obstacle_sr5")
 BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {"scale": 0, "fill": 16, "checks": 2, "episodes": 5, "last_episodes": 6, "max_steps": 6},
     "quick": {"scale": 0.5, "fill": 10_000, "checks": 10, "episodes": 100, "last_episodes": 500, "max_steps": None},
@@ -201,19 +206,23 @@ def last_rows(rows: Sequence[dict[str, str]]) -> dict[tuple[str, str, str], list
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    """Return means over seeds, with 95 % intervals of both SR5."""
+    """Return means over seeds; with enough seeds, both SR5 have bootstrap intervals of 95 %."""
     table: list[Row] = []
     for (maze, method, temperature), group in last_rows(rows).items():
-        goals, closed = ([measures.from_text(row[name]) for row in group] for name in ("goals", "obstacle_goals"))
+        line: dict[str, Any] = {"maze": maze, "method": method, "temperature": temperature}
+        line |= {name: group[0][name] for name in PROTOCOL} | {"n_seeds": len(group)}
+        for name in MEASURES:
+            line[name] = round(float(np.mean([float(row[name]) for row in group])), 4)
         left = partial(measures.removal_success, n_goals=n_goals(maze))
-        removal, obstacle = measures.interval(goals, left), measures.interval(closed, measures.group_success)
-        shown: dict[str, Any] = {"maze": maze, "method": method, "temperature": temperature, "seeds": len(group)}
-        for name in ("success", "reachable_goals", "steps_to_goal", "first_action_entropy", "removal_sr5"):
-            shown[name] = float(np.mean([float(row[name]) for row in group]))
-        shown["removal_interval"] = f"{removal[0]:.2f}-{removal[1]:.2f}"
-        shown["obstacle_sr5"] = float(np.mean([float(row["obstacle_sr5"]) for row in group]))
-        shown["obstacle_interval"] = f"{obstacle[0]:.2f}-{obstacle[1]:.2f}"
-        table.append(shown)
+        sr5: dict[str, tuple[str, Callable[..., float]]] = {
+            "removal": ("goals", left),
+            "obstacle": ("obstacle_goals", measures.group_success),
+        }
+        for name, (column, measure) in sr5.items():
+            goals = [measures.from_text(row[column]) for row in group]
+            low, high = measures.interval(goals, measure) if len(group) >= MIN_SEEDS else (math.nan, math.nan)
+            line |= {f"{name}_low": round(low, 4), f"{name}_high": round(high, 4)}
+        table.append(line)
     return table
 
 
@@ -225,4 +234,4 @@ def draw(results: Sequence[Result], path: Path) -> None:
     draw_curves(rows, path.with_name(f"{path.stem}_curves.png"))
 
 
-FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY)
+FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds=SEEDS, key=KEY, summary_key=SUMMARY_KEY)

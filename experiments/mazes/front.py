@@ -18,7 +18,7 @@ import numpy as np
 from ardae_envs.mazes import MAZES
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result
-from experiments.mazes.compare import EXPLORE, KEY, checked, last_rows, run, settings
+from experiments.mazes.compare import EXPLORE, KEY, MEASURES, SUMMARY_KEY, checked, last_rows, run, settings
 from experiments.mazes.plots import draw_fronts
 from experiments.mazes.training import METHODS, UPDATES
 
@@ -52,11 +52,10 @@ def runs(
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
-    key, measured = ("maze", "method", "temperature"), ("success", "reachable_goals", "steps_to_goal")
-    shown = (*key, *measured, "removal_sr5", "obstacle_sr5", "first_action_entropy")
     best = chosen(rows)
     return [
-        {name: row[name] for name in shown} | {"chosen": "yes" if best[maze, method] == temperature else ""}
+        {name: row[name] for name in (*SUMMARY_KEY, "seed", *MEASURES)}
+        | {"chosen": "yes" if best[maze, method] == temperature else ""}
         for (maze, method, temperature), group in last_rows(rows).items()
         for row in group
     ]
@@ -77,4 +76,12 @@ def draw(results: Sequence[Result], path: Path) -> None:
     draw_fronts([row for group in last_rows(rows).values() for row in group], path)
 
 
-FIGURE = Figure(runs=runs, run=run, summary=summary, draw=draw, seeds={"smoke": 1, "quick": 1, "paper": 1}, key=KEY)
+FIGURE = Figure(
+    runs=runs,
+    run=run,
+    summary=summary,
+    draw=draw,
+    seeds={"smoke": 1, "quick": 1, "paper": 1},
+    key=KEY,
+    summary_key=(*SUMMARY_KEY, "seed"),
+)

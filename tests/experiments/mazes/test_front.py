@@ -1,10 +1,11 @@
 """The sweep of temperatures is fair, and apart from the comparison."""
 
+import math
 from collections import Counter
 
 from experiments.mazes import compare, front
 
-_OTHER_COLUMNS = dict.fromkeys(("reachable_goals", "steps_to_goal", "first_action_entropy"), "1")
+_OTHER_COLUMNS = dict.fromkeys((*compare.PROTOCOL, *compare.MEASURES, "seed"), "1")
 
 
 def test_each_method_has_four_values_on_seeds_of_the_sweeps_own() -> None:
@@ -24,4 +25,19 @@ def test_the_chosen_temperature_succeeds_and_survives_removal() -> None:
     assert front.chosen(rows[2:]) == {("simple", "sac"): "1"}
     other_seed = row | {"temperature": "0.5", "success": "0.8", "removal_sr5": "0.8"}
     assert front.chosen([*rows, other_seed]) == {("simple", "sac"): "0"}
-    assert [line["chosen"] for line in front.summary([line | _OTHER_COLUMNS for line in rows])] == ["", "yes", ""]
+    assert [line["chosen"] for line in front.summary([_OTHER_COLUMNS | line for line in rows])] == ["", "yes", ""]
+
+
+def test_intervals_need_five_seeds() -> None:
+    """Half of the episodes reach one of two goals of the four, in every run, with open and closed obstacles."""
+    measured = dict.fromkeys((*compare.MEASURES, *compare.PROTOCOL), "0.5")
+    text = "01--" * 100
+    row = measured | {"maze": "simple", "method": "sac", "temperature": "0", "goals": text, "obstacle_goals": text}
+    (line,) = compare.summary([row] * 5)
+    assert line["n_seeds"] == 5 and line["success"] == 0.5
+    # One of the two goals is left in 4 of 6 choices, both in 1
+    expected = (4 * (1 - 0.75**5) + (1 - 0.5**5)) / 6
+    assert line["removal_low"] < expected < line["removal_high"] < line["removal_low"] + 0.1
+    assert line["obstacle_low"] < 1 - 0.5**5 < line["obstacle_high"] < line["obstacle_low"] + 0.05
+    (line,) = compare.summary([row] * 4)
+    assert math.isnan(line["removal_low"]) and math.isnan(line["obstacle_high"])
