@@ -6,7 +6,8 @@ temperature is the entropy target in nats, for TD3 the standard deviation of its
 its β. All methods have the same number of values. The seeds start at 100, apart from those of `mazes`.
 
 The summary marks the value to choose for `mazes`, by the same rule for all methods: of those whose success rate is at
-least 95 % (or is the highest), the one with the best success after half of the goals are removed.
+least 95 % (or is the highest), the one with the best success after half of the goals are removed; of equals, the one
+with the shortest way.
 """
 
 from collections.abc import Sequence
@@ -63,11 +64,13 @@ def summary(rows: Sequence[dict[str, str]]) -> list[Row]:
 
 def chosen(rows: Sequence[dict[str, str]]) -> dict[tuple[str, str], str]:
     """Return the temperature to choose by map and method; measures are means over seeds."""
-    candidates: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
+    candidates: dict[tuple[str, str], list[tuple[float, float, float, str]]] = {}
     for (maze, method, temperature), group in last_rows(rows).items():
-        success, removal = (float(np.mean([float(row[name]) for row in group])) for name in ("success", "removal_sr5"))
-        candidates.setdefault((maze, method), []).append((min(success, _ENOUGH_SUCCESS), removal, temperature))
-    return {key: max(found)[2] for key, found in candidates.items()}
+        names = ("success", "removal_sr5", "steps_to_goal")
+        success, removal, steps = (float(np.mean([float(row[name]) for row in group])) for name in names)
+        found = candidates.setdefault((maze, method), [])
+        found.append((min(success, _ENOUGH_SUCCESS), removal, -steps, temperature))
+    return {key: max(found)[-1] for key, found in candidates.items()}
 
 
 def draw(results: Sequence[Result], path: Path) -> None:

@@ -18,11 +18,13 @@ def test_each_method_has_four_values_on_seeds_of_the_sweeps_own() -> None:
 
 def test_the_chosen_temperature_succeeds_and_survives_removal() -> None:
     """Above 95 %, the success rate does not count; a policy that fails more often is not chosen for its diversity."""
-    row = {"maze": "simple", "method": "sac", "obstacle_sr5": "0.9"}
+    row = {"maze": "simple", "method": "sac", "obstacle_sr5": "0.9", "steps_to_goal": "100"}
     figures = [("0", "1.0", "0.5"), ("0.5", "0.96", "0.8"), ("1", "0.9", "0.97")]
     rows = [row | {"temperature": t, "success": s, "removal_sr5": r} for t, s, r in figures]
     assert front.chosen(rows) == {("simple", "sac"): "0.5"}
     assert front.chosen(rows[2:]) == {("simple", "sac"): "1"}
+    longer = row | {"temperature": "0.6", "success": "1.0", "removal_sr5": "0.8", "steps_to_goal": "101"}
+    assert front.chosen([*rows, longer]) == {("simple", "sac"): "0.5"}
     other_seed = row | {"temperature": "0.5", "success": "0.8", "removal_sr5": "0.8"}
     assert front.chosen([*rows, other_seed]) == {("simple", "sac"): "0"}
     assert [line["chosen"] for line in front.summary([_OTHER_COLUMNS | line for line in rows])] == ["", "yes", ""]
