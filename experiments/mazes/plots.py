@@ -88,8 +88,14 @@ def _curves(rows: Sequence[Mapping[str, str]], maze: str, name: str) -> dict[str
     return curves
 
 
+_FRONT_MEASURES = {
+    "reachable_goals": "goals reached in 500 episodes",
+    "removal_sr5": "success without half of the goals (SR5)",
+}
+
+
 def draw_fronts(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    """Plot goals reached against steps to goal, one point per temperature, hollow if success is below 95 %.
+    """Plot both measures of diversity against steps to goal: a point per temperature, hollow below 95 % success.
 
     :param rows: The last rows of runs that differ in the temperature.
     :param path: The .png file.
@@ -97,23 +103,27 @@ def draw_fronts(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     from matplotlib.figure import Figure as Plot
 
     mazes = [maze for maze in MAZES if any(row["maze"] == maze for row in rows)]
-    figure = Plot(figsize=(4.4 * len(mazes), 4), layout="constrained")
-    for axis, maze in zip(figure.subplots(1, len(mazes), squeeze=False)[0], mazes, strict=True):
-        for method in METHODS:
-            points = sorted(
-                (float(row["temperature"]), float(row["steps_to_goal"]), int(row["reachable_goals"]), row["success"])
-                for row in rows
-                if (row["maze"], row["method"]) == (maze, method)
-            )
-            if not points:
-                continue
-            _, steps, goals, _ = zip(*points, strict=True)
-            axis.plot(steps, goals, color=_COLORS[method], linewidth=1, alpha=0.5, label=METHODS[method].label)
-            for temperature, step, goal, success in points:
-                face = _COLORS[method] if float(success) >= 0.95 else "white"
-                axis.plot(step, goal, "o", color=_COLORS[method], markerfacecolor=face)
-                axis.annotate(f"{temperature:g}", (step, goal), fontsize=7, xytext=(3, 3), textcoords="offset points")
-        axis.set(title=maze, xlabel="steps to goal", ylabel="goals reached in 500 episodes")
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure = Plot(figsize=(4.8 * len(mazes), 7.2), layout="constrained")
+    axes = figure.subplots(len(_FRONT_MEASURES), len(mazes), squeeze=False)
+    for column, maze in zip(axes.T, mazes, strict=True):
+        for axis, (measure, title) in zip(column, _FRONT_MEASURES.items(), strict=True):
+            for method in METHODS:
+                own = [row for row in rows if (row["maze"], row["method"]) == (maze, method)]
+                _draw_front(axis, sorted(own, key=lambda row: float(row["temperature"])), method, measure)
+            axis.set(title=maze, xlabel="steps to goal", ylabel=title)
+            axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
+
+
+def _draw_front(axis: Any, rows: Sequence[Mapping[str, str]], method: str, measure: str) -> None:
+    """Plot one method's temperatures, in the order of the rows."""
+    if not rows:
+        return
+    points = [(float(row["steps_to_goal"]), float(row[measure])) for row in rows]
+    color = _COLORS[method]
+    axis.plot(*zip(*points, strict=True), color=color, linewidth=1, alpha=0.5, label=METHODS[method].label)
+    for point, row in zip(points, rows, strict=True):
+        face = color if float(row["success"]) >= 0.95 else "white"
+        axis.plot(*point, "o", color=color, markerfacecolor=face)
+        axis.annotate(row["temperature"], point, color=color, fontsize=7, xytext=(3, 3), textcoords="offset points")
