@@ -19,12 +19,12 @@ import numpy as np
 from ardae_envs.mazes import MAZES
 from ardae_rl.runs.tables import Row
 from experiments.figure import Figure, Result
+from experiments.mazes import measures
 from experiments.mazes.compare import EXPLORE, KEY, MEASURES, SUMMARY_KEY, checked, last_rows, run, settings
 from experiments.mazes.plots import draw_fronts
 from experiments.mazes.training import METHODS, UPDATES
 
 FIRST_SEED = 100  # above those of `mazes`
-_ENOUGH_SUCCESS = 0.95
 
 
 def runs(
@@ -69,7 +69,7 @@ def chosen(rows: Sequence[dict[str, str]]) -> dict[tuple[str, str], str]:
         names = ("success", "removal_sr5", "steps_to_goal")
         success, removal, steps = (float(np.mean([float(row[name]) for row in group])) for name in names)
         found = candidates.setdefault((maze, method), [])
-        found.append((min(success, _ENOUGH_SUCCESS), removal, -steps, temperature))
+        found.append((min(success, measures.HIGH_SUCCESS), removal, -steps, temperature))
     return {key: max(found)[-1] for key, found in candidates.items()}
 
 

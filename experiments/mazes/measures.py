@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 _MARKS = "0123456789"
 GROUP = 5  # episodes, of SR5
+HIGH_SUCCESS = 0.95  # success rate from which policies are compared by their diversity
 
 
 def success_rate(goals: ArrayLike) -> float:

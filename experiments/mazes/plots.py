@@ -8,6 +8,7 @@ import numpy as np
 
 from ardae_envs.maze_drawing import draw_map, goal_color
 from ardae_envs.mazes import MAZES, Maze
+from experiments.mazes.measures import HIGH_SUCCESS
 from experiments.mazes.training import METHODS
 
 _COLORS = dict(zip(METHODS, ("#7f7f7f", "#2e86ab", "#edae49", "#d1495b", "#8350a0"), strict=False))
@@ -70,7 +71,7 @@ def draw_curves(rows: Sequence[Mapping[str, str]], path: Path) -> None:
                 axis.plot(steps, values, color=_COLORS[method], label=METHODS[method].label)
             axis.set(title=f"{maze}: {name.replace('_', ' ')}", xlabel="environment steps", ylim=(0, 1.05 * top))
             axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(frameon=False, fontsize=8)
+    axes[1, 0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
 
 
@@ -124,6 +125,6 @@ def _draw_front(axis: Any, rows: Sequence[Mapping[str, str]], method: str, measu
     color = _COLORS[method]
     axis.plot(*zip(*points, strict=True), color=color, linewidth=1, alpha=0.5, label=METHODS[method].label)
     for point, row in zip(points, rows, strict=True):
-        face = color if float(row["success"]) >= 0.95 else "white"
+        face = color if float(row["success"]) >= HIGH_SUCCESS else "white"
         axis.plot(*point, "o", color=color, markerfacecolor=face)
         axis.annotate(row["temperature"], point, color=color, fontsize=7, xytext=(3, 3), textcoords="offset points")

@@ -47,7 +47,6 @@ class Method:
     temperature: str = "target_entropy"
 
 
-# The learned temperature starts at SB3's default, 1. From 0.1, a policy loses all goals but one before it has risen
 METHODS = {
     "td3": Method("TD3", "td3", "action_noise"),
     "sac": Method("SAC", "sac"),

@@ -31,7 +31,7 @@ def test_the_chosen_temperature_succeeds_and_survives_removal() -> None:
 
 
 def test_intervals_need_five_seeds() -> None:
-    """Half of the episodes reach one of two goals of the four, in every run, with open and closed obstacles."""
+    """In every run, with open and with closed obstacles, a quarter of the episodes reach each of two goals."""
     measured = dict.fromkeys((*compare.MEASURES, *compare.PROTOCOL), "0.5")
     text = "01--" * 100
     row = measured | {"maze": "simple", "method": "sac", "temperature": "0", "goals": text, "obstacle_goals": text}
