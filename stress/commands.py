@@ -52,7 +52,15 @@ def start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
 def complete(arguments: list[str], folder: Path) -> None:
     process = start(arguments, folder)
     _, errors = process.communicate()
-    if process.returncode:
+    check_success(arguments, process.returncode, errors)
+
+
+def check_success(arguments: list[str], status: int, errors: bytes) -> None:
+    """Check the exit status of a command.
+
+    :raises RuntimeError: If it failed.
+    """
+    if status:
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{errors.decode()[-2000:]}")
 
 

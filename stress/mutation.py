@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ardae_rl.common.checks import check_count
 from ardae_rl.common.optional import require
 from ardae_rl.runs.progress import progress_bar
-from ardae_rl.runs.tables import merge_csv, print_table, read_csv
+from ardae_rl.runs.tables import merge_csv, print_table, read_csv, versions
 from stress.mutants import ROOT, copy_project, failure, require_passing, run_tests
 
 EQUIVALENT = Path(__file__).with_name("equivalent.csv")
@@ -199,6 +199,9 @@ def main() -> None:
         if outcome == "survived" and fault.key not in equivalent:
             print(f"{fault.file}:{fault.line}: {fault.before}  ->  {fault.after}")
     rows = rows_by_folder(outcomes, equivalent)
+    which = {"seed": options.seed, "commit": _commit(ROOT)}
+    summary = options.out.with_name(f"{options.out.stem}_summary.csv")
+    merge_csv(summary, [which | row | versions() for row in rows], (*which, "code"))
     print_table(rows, f"{options.out}")
     sys.exit(rows[-1]["score"] == "" or rows[-1]["score"] < _LEAST_SCORE)
 

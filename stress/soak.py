@@ -1,10 +1,13 @@
 """Memory, files and processes of algorithms that run for a long time."""
 
 import gc
+import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +60,18 @@ ALGORITHMS = {"SACARDAE": _sac_ardae, "AIRL": _airl, "WorldModels.collect": _col
 
 
 def run(count: float, seed: int) -> list[dict[str, Any]]:
-    """Run each algorithm for ``count`` minutes, and measure the resources that it holds."""
+    """Run all algorithms at once for ``count`` minutes, and measure what the process of each one holds."""
+    with ProcessPoolExecutor(len(ALGORITHMS), multiprocessing.get_context("spawn")) as pool:
+        held = pool.map(_soak, ALGORITHMS, repeat(count), repeat(seed))
+        return [
+            {"algorithm": name, "minutes": count, "seed": seed} | row
+            for name, row in zip(ALGORITHMS, held, strict=True)
+        ]
+
+
+def _soak(name: str, minutes: float, seed: int) -> dict[str, Any]:
     th.set_num_threads(1)
-    return [{"algorithm": name, "minutes": count, "seed": seed} | _soak(name, count) for name in ALGORITHMS]
-
-
-def _soak(name: str, minutes: float) -> dict[str, Any]:
-    th.manual_seed(0)
+    th.manual_seed(seed)
     shared_before = _shared_memory()
     work = ALGORITHMS[name]()
     work()  # allocates what is allocated only once

@@ -1,6 +1,5 @@
 """The tools of the long checks: injected faults, soak tests, kills, full disks, and their verdicts."""
 
-import random
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 from stable_baselines3.common.utils import FloatSchedule, polyak_update
 
+from ardae_rl import SACNF
 from ardae_rl.runs.tables import read_csv
 from stress.commands import COMMANDS
 from stress.full_disk import faults
 from stress.fuzz import ENTRANCES, _is_documented, _is_finite, run
-from stress.kills import _interrupted, _kill_often
+from stress.kills import _kill, _resumed, whole_checkpoints
 from stress.mutants import MUTANTS, ROOT, Mutant, mutated
 from stress.mutants import run as run_mutants
 from stress.mutation import _CHANGED, EQUIVALENT, TESTS, Fault, _commit, _Copies, _tried, rows_by_folder, sample
@@ -171,10 +171,14 @@ def test_a_low_score_and_none_are_failures(
     monkeypatch.setattr("stress.mutation.EQUIVALENT", tmp_path / "equivalent.csv")
     monkeypatch.setattr("stress.mutation.sample", lambda n, seed: [fault])
     monkeypatch.setattr("stress.mutation._tried", lambda *_: {fault: "found" if after == "found" else "survived"})
-    monkeypatch.setattr("sys.argv", ["mutation"])
+    monkeypatch.setattr("stress.mutation._commit", lambda folder: "first")
+    monkeypatch.setattr("sys.argv", ["mutation", "--seed", "3", "--out", str(tmp_path / "faults.csv")])
     with pytest.raises(SystemExit) as stop:
         mutation_main()
     assert stop.value.code == status
+    last = read_csv(tmp_path / "faults_summary.csv")[-1]
+    score = {"found": "100.0", "survived": "0.0", "equivalent": ""}[after]
+    assert (last["code"], last["seed"], last["commit"], last["score"]) == ("all", "3", "first", score)
 
 
 def test_equivalent_faults_are_in_the_code_as_it_is() -> None:
@@ -225,33 +229,49 @@ def test_soak_finds_a_leak_in_long_rounds(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("stress.soak._shared_memory", lambda: {"others"})
     work = lambda: left_open.append((tmp_path / "file").open("w"))  # noqa: E731
     monkeypatch.setitem(ALGORITHMS, "leaking", lambda: work)
-    row = _soak("leaking", minutes=3)
+    row = _soak("leaking", minutes=3, seed=0)
     for file in left_open:
         file.close()
     assert row["rounds"] == 5 and row["note"] == "files" and row["shared_memory"] == 0
 
 
-def test_kills_are_at_moments_of_what_remains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A command of 10 s that resumes at once where it was killed is killed as often as asked."""
+def test_a_command_is_killed_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it is faster than the moment of the kill, it starts again, and what it left is compared."""
+    monkeypatch.setitem(COMMANDS, "short", (["arguments"], ["table"]))
+    now = iter(range(0, 1000, 10))
+    monkeypatch.setattr("stress.kills.time", SimpleNamespace(monotonic=lambda: next(now)))
     moments: list[float] = []
 
     def kill(arguments: list[str], folder: Path, seconds: float) -> bool:
         moments.append(seconds)
-        return sum(moments) < 10
+        return len(moments) % 3 != 0
 
+    def finish(arguments: list[str], folder: Path) -> None:
+        (folder / "table").write_text("number\n1\n")
+
+    monkeypatch.setattr("stress.kills.complete", finish)
     monkeypatch.setattr("stress.kills._kill", kill)
-    for seed in range(20):
-        moments.clear()
-        assert _kill_often([], tmp_path, 10.0, 5, random.Random(seed)) == 5
+    row = _resumed("short", 5, 0)
+    assert row["killed"] == 5 and len(moments) == 7 and 0 < min(moments) < max(moments) < 10
+    assert row["finished"] == row["checked"] == 3
+    assert row["note"] == "table table" and row["wrong"] == 2  # what the two fast starts did not write
 
 
-def test_a_command_that_is_not_killed_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(COMMANDS, "fast", (["arguments"], []))
-    monkeypatch.setattr("stress.kills.complete", lambda *_: None)
-    monkeypatch.setattr("stress.kills._kill", lambda *_: False)
-    row = _interrupted("fast", 2, 0)
-    assert (row["killed"], row["wrong"], row["note"]) == (0, 1, "too few kills")
-    assert _interrupted("fast", 0, 0)["wrong"] == 0
+def test_a_resumption_that_fails_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="no-such-command failed"):
+        _kill(["ardae_rl", "no-such-command"], tmp_path, 600)
+
+
+def test_checkpoints_that_are_not_whole(tmp_path: Path) -> None:
+    model = SACNF("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [4]}, buffer_size=10, device="cpu")
+    paths = [tmp_path / f"rl_model_{steps}_steps.zip" for steps in (20, 100, 1000)]
+    for path in paths:
+        model.save(path)
+    assert whole_checkpoints(tmp_path) == (paths, [])
+    paths[2].write_bytes(paths[2].read_bytes()[:-100])
+    assert whole_checkpoints(tmp_path) == (paths[:2], [])
+    paths[1].write_bytes(b"")
+    assert whole_checkpoints(tmp_path) == (paths[:1], [paths[1].name])
 
 
 def test_messages_of_a_full_disk() -> None:

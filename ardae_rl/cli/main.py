@@ -101,6 +101,8 @@ def train(
         arguments += ["--conf-file", str(config)]
     elif preset is not None:
         raise ValueError(f"`preset` must be left out with -conf, got {preset!r}")
+    if (notice := zoo.lost_buffer(algo, arguments)) is not None:
+        typer.echo(notice, err=True)
     if progress:
         arguments.append("--progress")
     log_folder = Path((zoo.option_values(arguments, *zoo.LOG_FOLDER) or ["logs"])[0])

@@ -106,6 +106,21 @@ def check_arguments(algo: str, arguments: list[str], env_id: str) -> None:
     check_folder(arguments, *LOG_FOLDER)
 
 
+def lost_buffer(algo: str, arguments: list[str]) -> str | None:
+    """Return the notice that a continued training begins without its replay buffer, or None if it has one.
+
+    RL Zoo saves the buffer only at the end of a training, and continues without a word if there is none.
+
+    :param algo: Name of the algorithm.
+    :param arguments: RL Zoo's options.
+    """
+    for agent in option_values(arguments, *_TRAINED_AGENT)[:1]:
+        file = Path(agent).with_name("replay_buffer.pkl")
+        if hasattr(algorithm_class(algo), "load_replay_buffer") and not file.exists():
+            return f"{file} does not exist: training continues without earlier transitions"
+    return None
+
+
 def check_device(arguments: list[str]) -> None:
     """Check the device.
 

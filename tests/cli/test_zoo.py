@@ -141,6 +141,16 @@ def test_folders_of_runs(tmp_path: Path) -> None:
     assert zoo.run_folders(tmp_path, "sac", "Pendulum-v1") == {tmp_path / "sac" / name for name in names[:2]}
 
 
+@pytest.mark.parametrize(("algo", "loses"), [("sac_nf", True), ("airl", True), ("ppo", False)])
+def test_notice_of_a_lost_replay_buffer(tmp_path: Path, algo: str, loses: bool) -> None:
+    arguments = ["-n", "100", "-i", str(tmp_path / "rl_model_20_steps.zip")]
+    assert zoo.lost_buffer(algo, ["-n", "100"]) is None
+    notice = f"{tmp_path / 'replay_buffer.pkl'} does not exist: training continues without earlier transitions"
+    assert zoo.lost_buffer(algo, arguments) == (notice if loses else None)
+    (tmp_path / "replay_buffer.pkl").touch()
+    assert zoo.lost_buffer(algo, arguments) is None
+
+
 def test_environment_with_its_module() -> None:
     assert environment_id("ardae_envs:ardae/MultiGoal-v0") == "ardae/MultiGoal-v0"
 
