@@ -5,8 +5,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from stress.covering import recorded
 
 ROOT = Path(__file__).parents[1]
 
@@ -209,25 +212,35 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def run_tests(tests: str, copy: Path, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+def run_tests(
+    tests: Sequence[str], copy: Path, seconds: float | None = None, record: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run tests of a copy of the project up to the first failure.
 
+    :param tests: Files, folders or names of tests, and options of pytest.
+    :param copy: The copy.
+    :param seconds: The longest time that they may take.
+    :param record: File for the lines that each test executes.
     :raises subprocess.TimeoutExpired: If they take longer than ``seconds``.
     """
     path = os.pathsep.join(map(str, (copy, copy / "envs")))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
+    coverage, plugin, variables = ([], [], {}) if record is None else recorded(record)
+    command = [sys.executable, *coverage, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *plugin, *tests]
     return subprocess.run(
-        command, cwd=copy, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+        command, cwd=copy, env=environment | variables, capture_output=True, text=True, timeout=seconds, check=False
     )
 
 
-def require_passing(tests: str, copy: Path) -> None:
+def require_passing(tests: str, copy: Path, record: Path | None = None) -> None:
     """Run tests of a copy of the project that has no fault.
 
+    :param tests: File or folder of the tests.
+    :param copy: The copy.
+    :param record: File for the lines that each test executes.
     :raises RuntimeError: If they do not pass, so that they could not detect a fault.
     """
-    done = run_tests(tests, copy)
+    done = run_tests([tests], copy, record=record)
     if done.returncode:
         raise failure(tests, done)
 
@@ -260,7 +273,7 @@ def mutated(source: str, mutant: Mutant) -> str:
 
 
 def _fails(tests: str, copy: Path) -> bool:
-    done = run_tests(tests, copy)
+    done = run_tests([tests], copy)
     if done.returncode not in (0, 1):
         raise failure(tests, done)
     return done.returncode == 1

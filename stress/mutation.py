@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, permutations
 from pathlib import Path
@@ -21,6 +21,7 @@ from ardae_rl.common.checks import check_count
 from ardae_rl.common.optional import require
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.runs.tables import merge_csv, print_table, read_csv, versions
+from stress.covering import CoveringTests
 from stress.mutants import ROOT, copy_project, failure, require_passing, run_tests
 
 EQUIVALENT = Path(__file__).with_name("equivalent.csv")
@@ -129,40 +130,53 @@ class _Copies:
     """Copies of the project, so that several faults are tried at once."""
 
     def __init__(self, folder: Path, n: int) -> None:
+        self._folder = folder
+        self._covering: dict[str, CoveringTests] = {}
         self._free: Queue[Path] = Queue()
         for index in range(n):
             self._free.put(copy_project(folder / str(index)))
 
     def check(self, tests: str) -> None:
-        """Run tests without a fault in a free copy.
+        """Run tests without a fault in a free copy, and record which lines each one executes.
 
         :raises RuntimeError: If they do not pass, so that they could not detect a fault.
         """
         copy = self._free.get()
+        record = self._folder / f"{tests.replace('/', '-')}.coverage"
         try:
-            require_passing(tests, copy)
+            require_passing(tests, copy, record)
         finally:
             self._free.put(copy)
+        self._covering[tests] = CoveringTests(record, copy)
 
     def outcome(self, fault: Fault) -> str:
         """Run the tests with a fault in a free copy, and return "found", "stuck" or "survived".
 
+        Those that execute its line are the first, because they find most faults.
+
         :raises RuntimeError: If pytest ends with any other status.
         """
+        first = self._covering[fault.tests].of(fault.file, fault.line) if fault.tests in self._covering else []
         copy = self._free.get()
         path = copy / fault.file
         original = path.read_text()
         path.write_text(fault.code)
         try:
-            done = run_tests(fault.tests, copy, 60 * _MINUTES)
-        except subprocess.TimeoutExpired:
-            return "stuck"
+            outcome = _outcome(first, copy) if first else "survived"
+            return _outcome([fault.tests], copy) if outcome == "survived" else outcome
         finally:
             path.write_text(original)
             self._free.put(copy)
-        if done.returncode not in (0, *_FOUND):
-            raise failure(fault.tests, done)
-        return "found" if done.returncode else "survived"
+
+
+def _outcome(tests: Sequence[str], copy: Path) -> str:
+    try:
+        done = run_tests(tests, copy, 60 * _MINUTES)
+    except subprocess.TimeoutExpired:
+        return "stuck"
+    if done.returncode not in (0, *_FOUND):
+        raise failure(" ".join(tests), done)
+    return "found" if done.returncode in _FOUND else "survived"
 
 
 def rows_by_folder(outcomes: dict[Fault, str], equivalent: set[tuple[str, str, str]]) -> list[dict[str, Any]]:
@@ -192,6 +206,7 @@ def main() -> None:
     check_count("count", options.count)
     check_count("jobs", options.jobs)
     require("cosmic_ray", "dev")
+    require("coverage", "dev")
     faults = sample(options.count, options.seed)
     outcomes = _tried(faults, options.out, options.jobs)
     equivalent = {(row["file"], row["before"], row["after"]) for row in read_csv(EQUIVALENT)}

@@ -39,6 +39,31 @@ def test_of_something_else():
     assert False
 """
 
+_TESTS_OF_A_VALUE = """
+import time
+
+import pytest
+from ardae_rl import module
+
+@pytest.fixture
+def fixture():
+    return module.value()
+
+@pytest.mark.parametrize("name", ["a"])
+def test_slow(name):
+    time.sleep(0.1)
+    assert module.value() == 1
+
+def test_fast():
+    assert module.value() == 1
+
+def test_fixture(fixture):
+    assert fixture == 1
+
+def test_other():
+    assert not hasattr(module, "OTHER")
+"""
+
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)
 def test_faults_are_in_the_code_as_it_is(mutant: Mutant) -> None:
@@ -70,13 +95,14 @@ def test_mutation_score() -> None:
 @pytest.fixture
 def copies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Copies:
     def copy(folder: Path) -> Path:
-        folder.mkdir()
-        (folder / "module.py").write_text("VALUE = 1\n")
-        (folder / "shared.py").write_text("")
+        (folder / "ardae_rl").mkdir(parents=True)
+        (folder / "ardae_rl" / "__init__.py").write_text("")
+        (folder / "stress").symlink_to(ROOT / "stress")
+        (folder / "ardae_rl" / "module.py").write_text("def value():\n    return 1\n")
+        (folder / "ardae_rl" / "shared.py").write_text("")
         (folder / "tests" / "empty").mkdir(parents=True)
-        (folder / "tests" / "conftest.py").write_text("import shared\n")
-        test = "from module import VALUE\n\ndef test():\n    assert VALUE == 1\n"
-        (folder / "tests" / "test_value.py").write_text(test)
+        (folder / "tests" / "conftest.py").write_text("import ardae_rl.shared\n")
+        (folder / "tests" / "test_value.py").write_text(_TESTS_OF_A_VALUE)
         return folder
 
     monkeypatch.setattr("stress.mutation.copy_project", copy)
@@ -86,14 +112,26 @@ def copies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Copies:
 @pytest.mark.parametrize(
     ("file", "code", "outcome"),
     [
-        ("module.py", "VALUE = 1 + 0", "survived"),
-        ("module.py", "VALUE = 2", "found"),
+        ("module.py", "def value():\n    return 1 + 0", "survived"),
+        ("module.py", "def value():\n    return 2", "found"),
         ("module.py", "1 / 0", "found"),
         ("shared.py", "1 / 0", "found"),
     ],
 )
 def test_outcome_of_a_fault(copies: _Copies, file: str, code: str, outcome: str) -> None:
-    assert copies.outcome(Fault(file, 1, "", "", code, "tests/test_value.py")) == outcome
+    assert copies.outcome(Fault(f"ardae_rl/{file}", 2, "", "", code, "tests/test_value.py")) == outcome
+
+
+def test_tests_that_execute_a_line(copies: _Copies, tmp_path: Path) -> None:
+    """The fastest is the first, and fixtures count. A fault that only another test finds is found as well."""
+    copies.check("tests/test_value.py")
+    covering = copies._covering["tests/test_value.py"]
+    names = ["tests/test_value.py::test_fast", "tests/test_value.py::test_fixture", "tests/test_value.py::test_slow[a]"]
+    assert sorted(covering.of("ardae_rl/module.py", 2)) == names
+    assert [name for name in covering.of("ardae_rl/module.py", 2) if "fixture" not in name] == names[::2]
+    assert covering.of("ardae_rl/module.py", 1) == covering.of("ardae_rl/missing.py", 1) == []
+    text = "def value():\n    return 1\n\nOTHER = 1"
+    assert copies.outcome(Fault("ardae_rl/module.py", 2, "", "", text, "tests/test_value.py")) == "found"
 
 
 @pytest.mark.parametrize("tests", ["tests/empty", "tests/missing.py"])
@@ -106,12 +144,12 @@ def test_tests_that_cannot_tell_a_fault_are_an_error(copies: _Copies, tests: str
 
 def test_a_status_that_tells_nothing_is_an_error(copies: _Copies) -> None:
     with pytest.raises(RuntimeError, match="ended with status 5"):
-        copies.outcome(Fault("module.py", 1, "", "", "VALUE = 2", "tests/empty"))
+        copies.outcome(Fault("ardae_rl/module.py", 1, "", "", "1 / 0", "tests/empty"))
 
 
 def test_mutants_need_tests_that_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "1 failed", "")
-    monkeypatch.setattr("stress.mutants.run_tests", lambda tests, copy: failed)
+    monkeypatch.setattr("stress.mutants.run_tests", lambda tests, copy, record: failed)
     monkeypatch.setattr("stress.mutants.copy_project", lambda folder: folder)
     with pytest.raises(RuntimeError, match="ended with status 1:\n1 failed"):
         run_mutants(1, 0)
