@@ -1,7 +1,8 @@
 """Small faults at random places of the code: the score is the percentage that the tests of the code detect.
 
-cosmic-ray makes them: another operator, number or condition, a removed decorator, a loop without iterations. Faults
-that change nothing that a caller could see are listed in ``equivalent.csv``, with the reason.
+cosmic-ray makes them: another operator, number or condition, a removed decorator, a loop without iterations. Default
+values, and constants of modules and classes, are left out: they are settings, and another value is another choice.
+Faults that change nothing that a caller could see are listed in ``equivalent.csv``, with the reason.
 """
 
 import argparse
@@ -96,13 +97,30 @@ def _places(path: Path) -> dict[tuple[int, int], list[tuple[str, int]]]:
     from cosmic_ray.plugins import get_operator
 
     tree = get_ast_from_path(path)
+    settings = _settings(ast.parse(path.read_text()))
     found: dict[tuple[int, int], list[tuple[str, int]]] = {}
     for name in _OPERATORS:
         operator = get_operator(f"core/{name}")()
         places = [place for node in ast_nodes(tree) for place in operator.mutation_positions(node)]
         for occurrence, (start, _) in enumerate(places):
-            found.setdefault(start, []).append((name, occurrence))
+            if not any(first <= start < last for first, last in settings):
+                found.setdefault(start, []).append((name, occurrence))
     return found
+
+
+def _settings(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return the first and the last place of each default value, and of each constant of a module or a class."""
+    values: list[ast.expr | None] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            values += [*node.args.defaults, *node.args.kw_defaults]
+        if isinstance(node, ast.Module | ast.ClassDef):
+            values += [line.value for line in node.body if isinstance(line, ast.Assign | ast.AnnAssign)]
+    return [
+        ((value.lineno, value.col_offset), (value.end_lineno or 0, value.end_col_offset or 0))
+        for value in values
+        if value is not None
+    ]
 
 
 def _fault(file: str, tests: str, operator: str, occurrence: int) -> Fault | None:

@@ -15,7 +15,18 @@ from stress.fuzz import ENTRANCES, _is_documented, _is_finite, run
 from stress.kills import _kill, _resumed, whole_checkpoints
 from stress.mutants import MUTANTS, ROOT, Mutant, mutated
 from stress.mutants import run as run_mutants
-from stress.mutation import _CHANGED, EQUIVALENT, TESTS, Fault, _commit, _Copies, _tried, rows_by_folder, sample
+from stress.mutation import (
+    _CHANGED,
+    EQUIVALENT,
+    TESTS,
+    Fault,
+    _commit,
+    _Copies,
+    _places,
+    _tried,
+    rows_by_folder,
+    sample,
+)
 from stress.mutation import main as mutation_main
 from stress.sb3_suites import SUITES, compared, refusal
 from stress.soak import ALGORITHMS, _soak, judged
@@ -80,6 +91,24 @@ def test_random_faults_change_one_place(monkeypatch: pytest.MonkeyPatch) -> None
     for fault in faults:
         assert fault.before in (ROOT / fault.file).read_text() and fault.before != fault.after
         assert fault.file.startswith("ardae_rl/latent") and (ROOT / fault.tests).is_dir()
+
+
+def test_settings_are_no_places_of_faults(tmp_path: Path) -> None:
+    pytest.importorskip("cosmic_ray")
+    lines = [
+        "SIZE: int = 3 * 4",
+        "class A:",
+        "    width = (",
+        "        256,",
+        "    )",
+        "    def method(self, n=1, *, k=2 + 2):",
+        "        m = 5",
+        "        return lambda x=6: m - x",
+        "A.other = 7",
+    ]
+    (tmp_path / "module.py").write_text("\n".join(lines))
+    places = [(6, lines[5].index("*,")), (7, lines[6].index("5")), (8, lines[7].index("-"))]
+    assert sorted(_places(tmp_path / "module.py")) == places  # cosmic-ray takes the separator for an operator
 
 
 def test_mutation_score() -> None:
