@@ -76,6 +76,30 @@ def test_more_steps() -> None:
 
 
 @pytest.mark.parametrize("process_noise", [0.0, 0.2])
+@pytest.mark.parametrize("matrix", ["rank_one", "full"])
+def test_divergence_of_two_steps_by_hand(matrix: str, process_noise: float) -> None:
+    """The first Gaussian is propagated twice, each time at the sample of the latent."""
+    networks, (images, actions) = model(1, matrix, process_noise), data(2)
+    th.manual_seed(1)
+    _, terms = e2c_loss(networks, images, actions, E2CLoss())
+    th.manual_seed(1)
+    mean, log_std = networks.encoder(images[:, 0])
+    covariance, z = th.diag_embed((2 * log_std).exp()), mean + log_std.exp() * th.randn_like(mean)
+    divergences = []
+    for t in range(2):
+        a, b, offset, *_ = networks.transition(z)
+        mean, z = (
+            (a @ x[..., None] + b @ actions[:, t, :, None]).squeeze(-1) + offset + noise
+            for x, noise in ((mean, 0.0), (z, process_noise * th.randn_like(z) if process_noise else 0.0))
+        )
+        covariance = a @ covariance @ a.mT + process_noise**2 * th.eye(2)
+        next_mean, next_log_std = networks.encoder(images[:, t + 1])
+        encoded = th.distributions.MultivariateNormal(next_mean, th.diag_embed((2 * next_log_std).exp()))
+        divergences.append(kl_divergence(th.distributions.MultivariateNormal(mean, covariance), encoded).mean())
+    th.testing.assert_close(terms["kl_transition"], sum(divergences) / 2, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("process_noise", [0.0, 0.2])
 @pytest.mark.parametrize("k", [1, 3])
 def test_all_networks_are_trained(k: int, process_noise: float) -> None:
     networks, (images, actions) = model(process_noise=process_noise), data(k)

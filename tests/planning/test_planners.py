@@ -1,14 +1,17 @@
 """LQR against linear algebra, iLQR against LQR, sampling planners against both."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch as th
+from gymnasium import spaces
 
 from ardae_rl.planning import CEM, ILQR, MPPI, Planner, finite_horizon_lqr, rollout
 from ardae_rl.planning.goal import GoalProblem
+from ardae_rl.planning.policy import LatentPlanningPolicy
 from ardae_rl.planning.problem import shift
 from tests.planning.problems import Linear, Pendulum
 
@@ -69,6 +72,21 @@ def test_lqr_of_a_long_horizon_is_riccatis() -> None:
     p = scipy.linalg.solve_discrete_are(a_, b_, q_, r_)
     expected = -np.linalg.solve(r_ + b_.T @ p @ b_, b_.T @ p @ a_)
     np.testing.assert_allclose(gains.feedback[0, 0], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("regularization", [0.0, 2.0])
+def test_predicted_decrease_of_the_cost(regularization: float) -> None:
+    """From x = 0, where no action costs nothing, the gains lower the cost by what they predict, also regularized ones."""
+    problem = Linear()
+    problem.c.zero_()
+    gains = gains_of(problem, regularization=th.full((1,), regularization, dtype=th.float64))
+    x, cost = th.zeros(1, 3, dtype=th.float64), th.zeros(1, dtype=th.float64)
+    for t in range(T):
+        action = (gains.feedback[:, t] @ x.unsqueeze(-1)).squeeze(-1) + gains.offset[:, t]
+        x, cost = problem.step(x, action), cost + problem.cost(x, action)
+    cost = cost + problem.final_cost(x)
+    assert cost < -0.1
+    th.testing.assert_close(gains.decrease, -cost)
 
 
 def test_lqr_without_a_least_value() -> None:
@@ -166,6 +184,16 @@ def test_mppi_leaves_infinite_costs_out() -> None:
     th.testing.assert_close(moved, expected)
     moved, _ = planner._move(samples, th.full((1, 8), th.inf), th.ones(1, 1, 1))
     assert moved.item() == pytest.approx(0.5)
+
+
+def test_mppi_weighs_samples_by_standardized_costs() -> None:
+    planner, samples = MPPI(1, n_samples=3, temperature=0.2), th.tensor([-1.0, 0.0, 2.0]).view(1, 3, 1, 1)
+    costs = th.tensor([[1.0, 2.0, 6.0]])
+    weights = np.exp(-np.array([1.0, 2.0, 6.0]) / (0.2 * np.std([1.0, 2.0, 6.0], ddof=1)))
+    moved, _ = planner._move(samples, costs, th.ones(1, 1, 1))
+    assert moved.item() == pytest.approx((-weights[0] + 2 * weights[2]) / weights.sum(), rel=1e-5)
+    moved, _ = planner._move(samples, th.full((1, 3), 7.0), th.ones(1, 1, 1))
+    assert moved.item() == pytest.approx(1 / 3)  # equal costs have no standard deviation
 
 
 class Walled:
@@ -282,6 +310,14 @@ def test_costs_that_are_no_numbers_are_refused(planner: Planner) -> None:
 def test_infinite_bounds_are_refused(planner: Planner) -> None:
     with pytest.raises(ValueError, match="`problem` must have finite bounds"):
         planner.plan(Linear(bound=float("inf")), starts(2))
+
+
+def test_actions_in_the_range_of_the_environment() -> None:
+    space = spaces.Box(np.float32([-2, 10]), np.float32([6, 11]))
+    policy: Any = SimpleNamespace(action_space=space)
+    actions = LatentPlanningPolicy.unscaled(policy, np.array([[-1.0, 1.0], [0.5, 0.0], [1.5, -1.5]]))
+    np.testing.assert_allclose(actions, [[-2, 11], [4, 10.5], [6, 10]])
+    assert actions.dtype == np.float32
 
 
 def test_shift() -> None:

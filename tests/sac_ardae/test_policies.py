@@ -1,6 +1,7 @@
 """The implicit actor and its policy: sampling, densities, saving without the algorithm."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def test_shapes_of_the_actor(n_encoder_layers: int, location_path: bool, generat
     if location_path:
         assert widths(actor.location) == full
     assert widths(actor.generator) == (generator_arch or ([n // 4 for n in full] if location_path else full))
+    width = widths(actor.generator)[0]  # of the generator's first hidden layer, whose shift and gain the state sets
+    assert actor.state_layer.out_features == 2 * width + (full[0] if location_path else 0)
     embedding = actor.encode(th.randn(4, 3))
     assert len(embedding) == 4
     noise = actor.sample_noise(embedding, 7)
@@ -52,6 +55,15 @@ def test_shapes_of_the_actor(n_encoder_layers: int, location_path: bool, generat
     assert actor.generate(embedding, noise).shape == (4, 7, 2)
     assert actor.center(embedding).shape == (4, 1, 2)
     assert actor(th.randn(4, 3)).shape == (4, 2)
+
+
+def test_moments_without_a_closed_form_warn() -> None:
+    with pytest.warns(UserWarning, match="no closed form"):
+        policy(generator_arch=[8, 8], frame="moments")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy(generator_arch=[8], frame="moments")
+        policy(generator_arch=[8, 8], frame="sigma_points")
 
 
 def test_encoding_states_once_equals_encoding_for_each_sample() -> None:

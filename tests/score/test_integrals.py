@@ -6,7 +6,7 @@ import pytest
 import torch as th
 
 from ardae_rl.common.gaussians import standard_normal_log_density
-from ardae_rl.score.integrals import immse_log_prob, importance_log_partition
+from ardae_rl.score.integrals import IMMSE_NOISE_RANGE, immse_log_prob, importance_log_partition
 
 MEANS = th.tensor([[1.2, 0.0], [-1.2, 0.0]])
 LOG_WEIGHTS = th.tensor([0.3, 0.7]).log()
@@ -71,6 +71,22 @@ def test_immse_of_a_gaussian(deviation: float) -> None:
     assert error.abs().max() < (1e-4 if deviation == 1 else 1.0)
     assert error.mean().abs() < 0.02
     assert error.abs().mean() < 0.15
+
+
+@pytest.mark.parametrize("n_levels", [2, 3, 9])
+def test_immse_is_a_trapezoidal_sum(monkeypatch: pytest.MonkeyPatch, n_levels: int) -> None:
+    """It is exact where the difference of the squared errors is linear in ln σ: here, it is ln σ - ln σ_min."""
+    monkeypatch.setattr("ardae_rl.score.integrals.normal_like", th.ones_like)
+    low, high = map(math.log, IMMSE_NOISE_RANGE)
+
+    def score(y: th.Tensor, sigma: th.Tensor) -> th.Tensor:
+        u = y / sigma  # at z = 0; each of its elements is 1 or -1
+        error = (sigma.log() - low).clamp_min(0) + 1 / (1 + sigma**2) ** 2
+        return u * (error.sqrt() - 1) / sigma
+
+    log_prob = immse_log_prob(score, th.zeros(1, 4, 2, dtype=th.float64), n_levels, n_noise_samples=2)
+    expected = -math.log(2 * math.pi) - (high - low) ** 2  # two dimensions, each with the integral ½ (high - low)²
+    th.testing.assert_close(log_prob, th.full((1, 4), expected, dtype=th.float64), rtol=1e-6, atol=1e-6)
 
 
 def test_immse_of_two_modes() -> None:
