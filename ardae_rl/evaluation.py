@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +32,7 @@ from ardae_rl import presets
 from ardae_rl.common.checks import check_count
 from ardae_rl.common.records import plain
 from ardae_rl.environments import spec_of_id
-from ardae_rl.registry import ALGORITHMS, algorithm_class, environment_id
+from ardae_rl.registry import ALGORITHMS, NAMED_IN_MODELS, STOCK_ALGORITHMS, algorithm_class, environment_id
 from ardae_rl.runs.files import write_json
 from ardae_rl.runs.versions import package_versions
 
@@ -327,6 +328,7 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
     better = _better_matches(algorithm, policy)
     if better:
         raise ValueError(f"{problem} has a {policy.__name__}: use {' or '.join(map(repr, better))}")
+    _check_maker(algo, data or {}, problem)
     with _whole(path):
         try:
             return playback_class(algorithm).load(path, custom_objects=constants)
@@ -335,6 +337,41 @@ def load_for_evaluation(algo: str, path: Path) -> BaseAlgorithm:
             if not has_networks or not {"observation_space", "action_space"} <= (data or {}).keys():
                 raise
             raise _OtherAlgorithm(f"{problem} cannot be loaded as such: {type(error).__name__}: {error}") from error
+
+
+def _check_maker(algo: str, data: dict[str, Any], problem: str) -> None:
+    """Check that a model is of this algorithm and not of another one with the same policies.
+
+    :param algo: Name of the algorithm.
+    :param data: Attributes in the model's file.
+    :param problem: First half of the error.
+    :raises ValueError: If it is of another one.
+    """
+    maker = data.get("algorithm")
+    if maker != algo and (maker is not None or algo in NAMED_IN_MODELS):
+        raise ValueError(f"{problem} was trained with {'another one' if maker is None else repr(maker)}")
+    if algo in STOCK_ALGORITHMS and (likely := _likely_maker(algo, data)) != algo:
+        raise ValueError(f"{problem} has the arguments of {likely!r}")
+
+
+def _likely_maker(algo: str, data: dict[str, Any]) -> str:
+    """Return the algorithm, or another one of SB3 with the same policies of which a model has more arguments.
+
+    DDPG is TD3 with other settings, and their models cannot be told apart.
+    """
+    algorithm, policy = algorithm_class(algo), data["policy_class"]
+    rivals = {algo: algorithm}
+    for name in STOCK_ALGORITHMS:
+        with suppress(ImportError):  # sb3-contrib is optional
+            other = algorithm_class(name)
+            if _nearest(other, policy) == _nearest(algorithm, policy) and not issubclass(algorithm, other):
+                rivals[name] = other
+    return max(rivals, key=lambda name: _n_saved(rivals[name], data))
+
+
+def _n_saved(algorithm: type[BaseAlgorithm], data: dict[str, Any]) -> int:
+    """Return the number of the algorithm's arguments that a model's file has."""
+    return len(inspect.signature(algorithm).parameters.keys() & data.keys())
 
 
 class _OtherAlgorithm(ValueError):

@@ -81,6 +81,8 @@ STOCK_ALGORITHMS = {
     "trpo": Algorithm("sb3_contrib:TRPO", _CONTRIB),
 }
 ALGORITHMS = OUR_ALGORITHMS | STOCK_ALGORITHMS
+# They have policies of SB3, so that only the attribute `algorithm` of a saved model tells what trained it
+NAMED_IN_MODELS = ("bc", "sqil")
 
 
 def algorithm_class(algo: str, argument: str = "algo") -> type[BaseAlgorithm]:

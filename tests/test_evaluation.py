@@ -218,7 +218,28 @@ def test_model_with_a_derived_policy_is_refused(made: str, policy: str, tmp_path
     assert type(load_for_evaluation(made, tmp_path / "m.zip").policy).__name__ == policy
 
 
-@pytest.mark.parametrize("algo", ["td3", "ddpg"])
+@pytest.mark.parametrize(
+    ("made", "algo", "reason"),
+    [
+        ("sqil", "sac", "was trained with 'sqil'"),
+        ("sac", "sqil", "was trained with another one"),
+        ("bc", "ppo", "was trained with 'bc'"),
+        ("bc", "a2c", "was trained with 'bc'"),
+        ("ppo", "bc", "was trained with another one"),
+        ("ppo", "a2c", "has the arguments of 'ppo'"),
+        ("ppo", "trpo", "has the arguments of 'ppo'"),
+        ("trpo", "a2c", "has the arguments of 'trpo'"),
+    ],
+)
+def test_model_of_another_algorithm_with_the_same_policy_is_refused(
+    made: str, algo: str, reason: str, tmp_path: Path
+) -> None:
+    untrained(made).save(tmp_path / "m.zip")
+    with pytest.raises(ValueError, match=rf"`algo` must be .*, got '{algo}', but .* {reason}"):
+        load_for_evaluation(algo, tmp_path / "m.zip")
+
+
+@pytest.mark.parametrize("algo", ["td3", "ddpg", "ppo", "a2c", "trpo", "bc", "sqil"])
 def test_models_that_share_policies_load(algo: str, tmp_path: Path) -> None:
     untrained(algo).save(tmp_path / "m.zip")
     assert load_for_evaluation(algo, tmp_path / "m.zip").predict(np.zeros(3, np.float32))[0].shape == (1,)

@@ -27,6 +27,7 @@ def check_updates(model: OffPolicyAlgorithm) -> None:
     """
     check_count("buffer_size", model.buffer_size)
     check_count("batch_size", model.batch_size)
+    check_count("n_steps", model.n_steps)
     check_between("tau", model.tau, 0, 1)
     check_between("gamma", model.gamma, 0, 1)
     check_count("target_update_interval", model.target_update_interval)  # type: ignore[attr-defined]

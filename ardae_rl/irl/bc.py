@@ -96,6 +96,7 @@ class BC(CheckedPredictions, BaseAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
+        self.algorithm = "bc"  # saved with the model
         self.demonstrations = demonstrations
         self.batch_size = batch_size
         if _init_setup_model:

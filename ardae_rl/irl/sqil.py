@@ -93,6 +93,7 @@ class SQIL(CheckedPredictions, NamedAlgorithm, SAC):
             raise ValueError(f"`replay_buffer_class` must be None, got {kwargs['replay_buffer_class']!r}")
         if kwargs.get("n_steps", 1) != 1:
             raise ValueError(f"`n_steps` must be 1, got {kwargs['n_steps']!r}")
+        self.algorithm = "sqil"  # saved with the model
         self.demonstrations = demonstrations
         kwargs["policy_kwargs"] = dict(kwargs.get("policy_kwargs") or {})  # SB3's SAC adds to it
         super().__init__(policy, env, **kwargs)  # type: ignore[arg-type]

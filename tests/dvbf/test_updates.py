@@ -45,3 +45,15 @@ def test_error_of_the_reward(monkeypatch: pytest.MonkeyPatch) -> None:
     loss, parts = loss_of(monkeypatch, 1000, reward_weight=3.0)
     assert parts["reward_error"].item() == pytest.approx((1 + 0 + 1 + 0) / 4)
     assert (loss - without).item() == pytest.approx(3 * 0.5)
+
+
+def test_rewards_do_not_train_the_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their error would pull the latents away from the model that is learned."""
+    model = agent(reward_weight=1.0)
+    z = th.zeros(2, N_OBSERVATIONS, 3, requires_grad=True)
+    scale = th.ones((), requires_grad=True)
+    monkeypatch.setattr(dvbf, "elbo", lambda *_: (TERMS, z))
+    monkeypatch.setattr(model.policy, "expected_reward", lambda z, actions: z.sum(-1) + scale)
+    actions, rewards = th.ones(2, N_OBSERVATIONS - 1, 1), th.zeros(2, N_OBSERVATIONS - 1)
+    model._loss(Sequences(th.zeros(2, N_OBSERVATIONS, 3), actions, rewards))[0].backward()
+    assert z.grad is None and scale.grad is not None and scale.grad.item() == pytest.approx(2.0)

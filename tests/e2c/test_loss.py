@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from ardae_rl.e2c.loss import CONTRASTIVE_STD, OUTLIER, E2CLoss, E2CModel, _contrast, e2c_loss
+from ardae_rl.e2c.loss import CONTRASTIVE_STD, OUTLIER, E2CLoss, E2CModel, _contrast, _curvature, e2c_loss
 from ardae_rl.e2c.transition import LocallyLinearTransition
 from ardae_rl.latent.networks import GaussianEncoder, ImageDecoder
 
@@ -151,6 +151,30 @@ def test_consistency_does_not_depend_on_the_scale() -> None:
     encoder.bias.data[:2] /= 100
     last.bias.data[4:] /= 100  # B and o; A stays
     th.testing.assert_close(e2c_loss(networks, images, actions, weights)[1]["consistency"], before, rtol=1e-3, atol=0)
+
+
+def test_gradients_of_consistency_and_curvature() -> None:
+    """The scale of the latents is a constant in the former, and the latter does not move them at all."""
+    networks, (images, actions) = model(2), data(1)
+    parameters = [*networks.encoder.parameters(), *networks.transition.parameters()]
+
+    def gradients(**weights: float) -> list[th.Tensor]:
+        th.manual_seed(1)
+        loss, _ = e2c_loss(networks, images, actions, E2CLoss(**weights))
+        return list(th.autograd.grad(loss, parameters))
+
+    without = gradients()
+    mean, next_mean = networks.encoder(images[:, 0])[0], networks.encoder(images[:, 1])[0]
+    spread = th.stack([mean, next_mean], 1).flatten(0, 1).std(0).detach()
+    predicted = networks.transition(mean)(mean, actions[:, 0])
+    inconsistency = ((predicted - next_mean) / spread).square().sum(-1).mean()
+    expected = th.autograd.grad(inconsistency, parameters)
+    for both, one, difference in zip(gradients(consistency_weight=1.0), without, expected, strict=True):
+        th.testing.assert_close(both - one, difference, rtol=1e-3, atol=1e-3)
+    z, u = th.randn(5, 2, requires_grad=True), th.randn(5, 1, requires_grad=True)
+    _curvature(networks.transition, z, u, 1.0).backward()
+    assert z.grad is None and u.grad is None
+    assert all(p.grad is not None for p in networks.transition.parameters())
 
 
 def test_contrast_by_hand() -> None:

@@ -117,6 +117,21 @@ def test_output_has_no_gradient_and_the_slow_copy_is_not_trained() -> None:
     assert trainable == {id(parameter) for parameter in standardizer.parameters() if parameter.requires_grad}
 
 
+def test_location_and_scale_do_not_train_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scale is a constant in the loss of the location, and the residual in that of the scale."""
+    th.manual_seed(0)
+    samples, context, _, _ = make_batch()
+    location, log_scale = th.randn(32, 2, requires_grad=True), th.randn(32, 2, requires_grad=True)
+    standardizer = LearnedStandardizer(2, 3)
+    monkeypatch.setattr(standardizer, "_location_log_scale", lambda *_: (location, log_scale))
+    standardizer.loss(samples, context).backward()
+    residual, scale = samples - location.detach().unsqueeze(1), log_scale.detach().exp().unsqueeze(1)
+    slope = (residual / scale).clamp(-2, 2)  # of Huber's loss
+    th.testing.assert_close(location.grad, -(slope / scale).sum(1) / samples.numel())
+    error = log_scale.detach() - (0.5 * residual.square().mean(1).log() + 0.5 / samples.shape[1])
+    th.testing.assert_close(log_scale.grad, error.clamp(-1, 1) / error.numel())
+
+
 def test_gradient_stays_bounded_if_the_scale_is_wrong() -> None:
     """With samples a thousand times wider than the scale, a likelihood's gradient would be a million."""
     standardizer = LearnedStandardizer(2, 3)
