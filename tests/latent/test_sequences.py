@@ -1,5 +1,6 @@
 """Sequences from SB3's buffers: complete, in order, with actions aligned to the transitions that they cause."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,11 +68,18 @@ def test_sequences_that_there_are_not() -> None:
         SequenceSampler(collected(50), LIMIT + 1, "observation")
 
 
-def test_a_second_training_begins_another_episode() -> None:
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_second_training_begins_another_episode(tmp_path: Path, loaded: bool) -> None:
     """SB3 resets the environment without marking the last step as an end."""
     env = make_vec_env("Pendulum-v1", 1, seed=0)
     agent = SAC("MlpPolicy", env, learning_starts=1000, policy_kwargs={"net_arch": [4]}, seed=0, device="cpu")
-    agent.learn(130).learn(130)
+    agent.learn(130)
+    if loaded:
+        agent.save(tmp_path / "agent")
+        agent.save_replay_buffer(tmp_path / "buffer")
+        agent = SAC.load(tmp_path / "agent", env)
+        agent.load_replay_buffer(tmp_path / "buffer", truncate_last_traj=False)
+    agent.learn(130)
     assert agent.replay_buffer is not None and agent.replay_buffer.dones.sum() == 0
     sampler = SequenceSampler(agent.replay_buffer, 5)
     assert len(sampler._starts) == 2 * (130 - 5 + 1)

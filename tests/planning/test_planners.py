@@ -10,7 +10,7 @@ import torch as th
 from gymnasium import spaces
 
 from ardae_rl.planning import CEM, ILQR, MPPI, Planner, finite_horizon_lqr, rollout
-from ardae_rl.planning.goal import GoalProblem
+from ardae_rl.planning.goal import CostProblem, GoalProblem
 from ardae_rl.planning.policy import LatentPlanningPolicy
 from ardae_rl.planning.problem import shift
 from tests.planning.problems import Linear, Pendulum
@@ -227,6 +227,20 @@ def test_ilqr_improves_where_costs_are_not_convex() -> None:
     assert bool((plan.costs < nothing).all())
     th.testing.assert_close(plan.costs, rollout(problem, start, plan.actions)[1])
     assert plan.costs.mean() < 0.75 * nothing.mean()
+
+
+def test_ilqr_improves_learned_costs() -> None:
+    """Networks give costs that are not convex; every row must improve all the same."""
+    th.manual_seed(0)
+    dynamics = th.nn.Sequential(th.nn.Linear(4, 32), th.nn.Tanh(), th.nn.Linear(32, 3)).double()
+    cost = th.nn.Sequential(th.nn.Linear(4, 32), th.nn.Tanh(), th.nn.Linear(32, 1)).double()
+    problem = CostProblem(
+        lambda z, u: z + 0.3 * dynamics(th.cat([z, u], -1)), lambda z, u: cost(th.cat([z, u], -1)).squeeze(-1), 1
+    )
+    problem.low, problem.high = problem.low.double(), problem.high.double()
+    start = starts(32)
+    nothing = rollout(problem, start, th.zeros(32, 8, 1, dtype=th.float64))[1]
+    assert bool((ILQR(8).plan(problem, start).costs < nothing - 1e-3).all())
 
 
 def test_rows_do_not_depend_on_each_other() -> None:
