@@ -52,7 +52,8 @@ class CoveringTests:
         self._lines.read()
         self._seconds = dict(map(json.loads, _durations(data).read_text().splitlines()))
 
-    def of(self, file: str, line: int) -> list[str]:
-        """Return the names of the tests that execute a line, the fastest first."""
-        names = self._lines.contexts_by_lineno(str(self._folder / file)).get(line, [])
-        return sorted((name for name in names if name), key=self._seconds.__getitem__)
+    def split(self, file: str, line: int) -> tuple[list[str], list[str]]:
+        """Return the names of the tests that execute a line, and of all others, the fastest first."""
+        covering = set(self._lines.contexts_by_lineno(str(self._folder / file)).get(line, []))
+        names = sorted(self._seconds, key=self._seconds.__getitem__)
+        return [name for name in names if name in covering], [name for name in names if name not in covering]

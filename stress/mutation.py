@@ -174,14 +174,15 @@ class _Copies:
 
         :raises RuntimeError: If pytest ends with any other status.
         """
-        first = self._covering[fault.tests].of(fault.file, fault.line) if fault.tests in self._covering else []
+        record = self._covering.get(fault.tests)
+        parts = ([fault.tests],) if record is None else record.split(fault.file, fault.line)
         copy = self._free.get()
         path = copy / fault.file
         original = path.read_text()
         path.write_text(fault.code)
         try:
-            outcome = _outcome(first, copy) if first else "survived"
-            return _outcome([fault.tests], copy) if outcome == "survived" else outcome
+            outcomes = (_outcome(tests, copy) for tests in parts if tests)
+            return next((outcome for outcome in outcomes if outcome != "survived"), "survived")
         finally:
             path.write_text(original)
             self._free.put(copy)

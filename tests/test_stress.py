@@ -155,10 +155,14 @@ def test_tests_that_execute_a_line(copies: _Copies, tmp_path: Path) -> None:
     """The fastest is the first, and fixtures count. A fault that only another test finds is found as well."""
     copies.check("tests/test_value.py")
     covering = copies._covering["tests/test_value.py"]
-    names = ["tests/test_value.py::test_fast", "tests/test_value.py::test_fixture", "tests/test_value.py::test_slow[a]"]
-    assert sorted(covering.of("ardae_rl/module.py", 2)) == names
-    assert [name for name in covering.of("ardae_rl/module.py", 2) if "fixture" not in name] == names[::2]
-    assert covering.of("ardae_rl/module.py", 1) == covering.of("ardae_rl/missing.py", 1) == []
+    fast, fixture, slow, other = (
+        f"tests/test_value.py::{name}" for name in ("test_fast", "test_fixture", "test_slow[a]", "test_other")
+    )
+    first, others = covering.split("ardae_rl/module.py", 2)
+    assert sorted(first) == [fast, fixture, slow] and first.index(fast) < first.index(slow) and others == [other]
+    for file, line in (("ardae_rl/module.py", 1), ("ardae_rl/missing.py", 1)):
+        first, others = covering.split(file, line)
+        assert not first and sorted(others) == [fast, fixture, other, slow]
     text = "def value():\n    return 1\n\nOTHER = 1"
     assert copies.outcome(Fault("ardae_rl/module.py", 2, "", "", text, "tests/test_value.py")) == "found"
 
