@@ -162,6 +162,20 @@ def test_substitutes_keep_arguments() -> None:
     assert type(made.unwrapped).__name__ == "CarRacingFast"
 
 
+def test_substitutes_keep_wrappers() -> None:
+    """In their order, with their arguments; a limit outside of a repetition counts decisions."""
+    env = gym.make("CarRacing-v3", max_episode_steps=50)
+    wrapped = TransformReward(TimeLimit(ActionRepeat(env, 4), 3), lambda reward: -float(reward))
+    made = described(wrapped).substituted("ardae/CarRacingFast-v0").make()
+    assert type(made.unwrapped).__name__ == "CarRacingFast"
+    assert wrappers(made) == ["TransformReward", "TimeLimit", "ActionRepeat", "TimeLimit"] and limits(made) == [3, 50]
+    rewards = []
+    for each in (wrapped, made):
+        each.reset(seed=0)
+        rewards.append(float(each.step(np.array([0.0, 1.0, 0.0], np.float32))[1]))
+    assert rewards[0] == rewards[1] < 0
+
+
 def test_records() -> None:
     """Everything but the way of rendering tells environments apart."""
     plain = gym.make("Pendulum-v1")

@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from ardae_rl.common.checks import check_between, check_count, check_min, check_positive
+from ardae_rl.common.checks import check_between, check_bool, check_count, check_min, check_positive
 from ardae_rl.common.training import Stateful
 from ardae_rl.runs.run import History, Run
 from ardae_rl.world_models.evolution import Evaluator
@@ -57,7 +57,7 @@ class PPOStage(Stage):
     :param bfloat16: Whether PPO computes the convolutions in bfloat16, which is faster on processors with hardware
         support for it; on others this is ignored, with a warning. Evaluations are in single precision.
     :raises ValueError: For a value outside of its range.
-    :raises TypeError: For a value that is not a number.
+    :raises TypeError: For a value of a wrong type.
     """
 
     name: ClassVar[str] = "controller"
@@ -93,6 +93,8 @@ class PPOStage(Stage):
         check_count(self._named("batch_size"), self.batch_size, 2)  # PPO normalizes the advantages of a batch
         for field in ("bonus", "sharpening"):
             check_min(self._named(field), getattr(self, field), 0)
+        for field in ("from_vision", "bfloat16"):
+            check_bool(self._named(field), getattr(self, field))
         if self.patience is not None:
             check_count(self._named("patience"), self.patience)
 

@@ -1,12 +1,12 @@
 """Settings of a stage, recorded beside its checkpoint, so that it cannot be resumed with other settings."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ardae_rl.common.records import plain
 from ardae_rl.runs.files import write_json
+from ardae_rl.world_models.records import read_record
 
 
 def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
@@ -15,7 +15,8 @@ def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> Non
     :param folder: Folder of the stage's checkpoint.
     :param stage: Name of the stage, whose checkpoint is ``<stage>.pt``.
     :param settings: Values by name. Nested mappings are compared key by key.
-    :raises ValueError: If a setting differs or was not recorded, or if the folder has a checkpoint without a record.
+    :raises ValueError: If a setting differs or was not recorded, or if the folder has a checkpoint without a record,
+        or a damaged record.
     """
     path, settings = _record(folder, stage), plain(settings)
     if not path.exists():
@@ -23,7 +24,7 @@ def check_settings(folder: Path, stage: str, settings: Mapping[str, Any]) -> Non
         if checkpoint.exists():
             raise ValueError(f"`folder` must have a record of the settings of {checkpoint}, got no file {path.name}")
         write_json(path, settings)
-    recorded = json.loads(path.read_text())
+    recorded = read_record(path)
     for name, before, value in _differences(recorded, {name: settings.get(name) for name in recorded}):
         raise ValueError(f"`{name}` must be {before!r}, as recorded in {folder}, got {value!r}")
     unrecorded = [name for name in settings if name not in recorded]

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from ardae_rl.cli import world_model
 from ardae_rl.environments import EnvDescription
 from ardae_rl.runs.files import locked
+from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.film import film
 from ardae_rl.world_models.policies import WorldModelPolicy
 from tests.conftest import untrained
@@ -108,12 +109,76 @@ def test_model_of_another_algorithm(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["evaluate", "--episodes", "2"], "evaluation: episodes: 2 of 2, "),
+        (["dream", "--steps", "3"], "film: decisions: 3 of 3, "),
+    ],
+)
+def test_progress(arguments: list[str], line: str, tmp_path: Path) -> None:
+    """Without a terminal, the bar is a line at the end."""
+    small = {"z_dim": 4, "vision_width": 4, "memory_hidden": 8}
+    WorldModels("CnnPolicy", "CarRacing-v3", policy_kwargs=small, seed=0, device="cpu").save(tmp_path / "model")
+    short = ["--folder", str(tmp_path), "--env-kwargs", "max_episode_steps:40"]
+    done = CliRunner().invoke(world_model.app, [*arguments, *short])
+    assert done.exit_code == 0, done.output
+    assert line in done.stdout
+
+
 @pytest.mark.parametrize("env_id", [None, "Pendulum-v1", "ardae_envs:Pendulum-v1"])
 def test_arguments_of_the_training_are_kept(env_id: str | None) -> None:
     model: Any = SimpleNamespace(env_description=EnvDescription.of_id("Pendulum-v1", {"g": 2.0}))
     assert world_model._evaluation_env(model, env_id, None)[1] == {"g": 2.0}
     assert world_model._evaluation_env(model, "Acrobot-v1", None)[1] == {}
     assert world_model._evaluation_env(model, env_id, ["g:3.0"])[1] == {"g": 3.0}
+
+
+def configured(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> WorldModels:
+    """Return the model with which ``world-model train`` or ``controller`` would start the training."""
+    models: list[WorldModels] = []
+
+    def learn(model: WorldModels, *_: Any) -> Path:
+        models.append(model)
+        raise ValueError("not trained")
+
+    monkeypatch.setattr(world_model, "_learn", learn)
+    done = CliRunner().invoke(world_model.app, arguments)
+    assert done.stderr == "error: not trained\n", done.output
+    return models[0]
+
+
+@pytest.mark.parametrize("name", ["train", "controller"])
+def test_arguments_of_the_environment_reach_the_training(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environments for collection and search have them, too."""
+    options = ["--env-kwargs", "lap_complete_percent:0.5", "--env-kwargs", "max_episode_steps:9"]
+    model = configured(monkeypatch, name, "--folder", str(tmp_path), *options)
+    env: Any = model.env
+    assert env.get_attr("lap_complete_percent") == [0.5]
+    sources = [model.env_description, model._collection_env(), model._search_env()]
+    kwargs = [source.kwargs for source in sources if isinstance(source, EnvDescription)]
+    assert kwargs == [{"lap_complete_percent": 0.5, "max_episode_steps": 9}] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        ([], "CarRacing-v3"),
+        (["--env", "CarRacing-v3"], "CarRacing-v3"),
+        (["--env", "ardae/TakeCover-v0"], "ardae-TakeCover-v0"),
+        (["--env", "ardae_envs:ardae/TakeCover-v0"], "ardae-TakeCover-v0"),
+    ],
+)
+def test_default_folder(arguments: list[str], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same for all commands, and differs between environments."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("runs/world_models") / folder
+    assert configured(monkeypatch, "train", *arguments).folder == path
+    for name in ("evaluate", "dream"):
+        done = CliRunner().invoke(world_model.app, [name, *arguments])
+        assert f"got {path} without model.zip" in done.stderr
 
 
 def test_help_says_which_arguments_are_the_defaults() -> None:

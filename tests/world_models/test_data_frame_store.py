@@ -156,6 +156,20 @@ def test_damage_is_refused(tmp_path: Path) -> None:
         FrameStore(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["", '{"episodes": [', "[]", "{}"])
+def test_damaged_indices_are_named(content: str, tmp_path: Path) -> None:
+    """Both when a store is opened and when it is appended to."""
+    store = filled(tmp_path, 2)
+    (tmp_path / "00000.json").write_text(content)
+    message = (
+        rf"`folder` must have intact files, got a damaged {tmp_path}/00000\.json; .* delete {tmp_path} to start over"
+    )
+    with pytest.raises(ValueError, match=message):
+        opened(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        store.append(episode(2))
+
+
 def test_two_that_append(tmp_path: Path) -> None:
     """The second process to append is refused, and destroys nothing."""
     for before in (2, 3):  # so that the next one goes into the last shard, or a new one

@@ -233,6 +233,39 @@ def test_learning_rate_falls_with_the_time(tmp_path: Path, monkeypatch: pytest.M
     assert agent.iteration == 0 and len(read_csv(tmp_path / "round_0" / "controller.csv")) == 6
 
 
+def test_clip_range_falls_to_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linearly, down to half of its value at the end of the training."""
+    used: list[float] = []
+
+    def train(agent: PPO) -> None:
+        original(agent)
+        used.append(agent.logger.name_to_value["train/clip_range"])
+
+    original = PPO.train
+    monkeypatch.setattr(PPO, "train", train)
+    agent = model(tmp_path, search_kwargs={"clip_range": 0.4, "evaluate_every": 10**6})
+    agent.learn(10 + 4 * 16)  # two episodes of five steps, and four updates
+    assert used == pytest.approx([0.4, 0.35, 0.3, 0.25])
+
+
+@pytest.mark.parametrize(("target_kl", "n_epochs"), [(1e6, 3), (1e-6, 1)])
+def test_updates_end_at_the_target(
+    target_kl: float, n_epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy changes with the first of the batches: with a small target, there is no second pass over them."""
+    epochs: list[int] = []
+
+    def train(agent: PPO) -> None:
+        original(agent)
+        epochs.append(agent._n_updates)
+
+    original = PPO.train
+    monkeypatch.setattr(PPO, "train", train)
+    search = {"target_kl": target_kl, "n_epochs": 3, "learning_rate": 0.01, "evaluate_every": 10**6}
+    model(tmp_path, search_kwargs=search).learn(10 + 16)
+    assert epochs == [n_epochs]
+
+
 def test_updates_use_as_many_threads_as_there_are_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
     monkeypatch.setattr(PPO, "train", lambda _: used.append(th.get_num_threads()))

@@ -16,7 +16,9 @@ import torch as th
 from ardae_envs import car_racing_fast
 from ardae_rl import WorldModels
 from ardae_rl.environments import EnvDescription
+from ardae_rl.runs.run import Run
 from ardae_rl.world_models.environments import env_identity, env_maker
+from ardae_rl.world_models.fitting import fit
 from ardae_rl.world_models.memory_stage import MemoryStage
 from ardae_rl.world_models.resume import check_settings
 from ardae_rl.world_models.search_stage import SearchStage
@@ -98,6 +100,30 @@ def test_checkpoints_without_a_record_are_refused(tmp_path: Path) -> None:
         agent.collect()
 
 
+@pytest.mark.parametrize("content", [b"", b'{"seed": 0, "e', b"null", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "frames/header.json",
+        "frames/00000.json",
+        "frames/collection_0_settings.json",
+        "round_0/vision_settings.json",
+        "round_0/memory_settings.json",
+        "round_0/latents/header.json",
+    ],
+)
+def test_damaged_files_are_named(name: str, content: bytes, finished: Path, tmp_path: Path) -> None:
+    """A crash of the machine can leave empty ones."""
+    damaged = tmp_path / "run" / name
+    shutil.copytree(finished, tmp_path / "run")
+    damaged.write_bytes(content)
+    message = (
+        f"`folder` must have intact files, got a damaged {damaged}; restore it, or delete {damaged.parent} to start"
+    )
+    with pytest.raises(ValueError, match=message):
+        model(tmp_path / "run").learn(1)
+
+
 def test_folders_of_another_version_are_refused(tmp_path: Path) -> None:
     """Episodes with seeds that a record does not name may be those of an evaluation."""
     agent = model(tmp_path)
@@ -140,11 +166,12 @@ def test_given_arguments_and_limits_are_kept(tmp_path: Path) -> None:
         model(tmp_path, collection_env=None, search_env=None, n_episodes=2).collect()
 
 
-def test_an_unknown_renderer_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On other versions of Gymnasium the official renderer is used, with a warning."""
-    monkeypatch.setattr(car_racing_fast, "VERIFIED_GYMNASIUM", ("0.9",))
+@pytest.mark.parametrize("package", ["gymnasium", "pygame", "Box2D"])
+def test_an_unknown_renderer_falls_back(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other versions of these packages the official renderer is used, with a warning."""
+    monkeypatch.setattr(car_racing_fast, f"VERIFIED_{package.upper()}", ("0.9",))
     agent = model(tmp_path, collection_env=None, search_env=None)
-    with pytest.warns(UserWarning, match=r"official renderer is used for gymnasium .* compared with 0\.9"):
+    with pytest.warns(UserWarning, match=rf"renderer is used for {package} \S+ \(.* compared with 0\.9\)"):
         sources = agent._collection_env(), agent._search_env()
     names = [type(env_maker(source, 1)().unwrapped).__name__ for source in sources]
     assert names == ["CarRacingRandomStart", "CarRacing"]
@@ -192,6 +219,39 @@ def test_an_interrupted_second_round(stage: str, two_rounds: Any, tmp_path: Path
     assert again.num_timesteps == whole.num_timesteps
     assert [len(again.store().first(n)) for n in (4, 8, 9)] == [4, 8, 8]
     for a, b in zip(parameters(whole), parameters(again), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+TOY: dict[str, Any] = {"env": Brightness(), "collection_env": Brightness, "search_env": Brightness, "n_iterations": 2}
+
+
+@pytest.fixture(scope="module")
+def two_toy_rounds(tmp_path_factory: pytest.TempPathFactory) -> WorldModels:
+    return model(tmp_path_factory.mktemp("toy"), **TOY).learn(160)
+
+
+@pytest.mark.parametrize("stage", ["vision", "memory"])
+def test_an_interrupted_fit_of_a_second_round(
+    stage: str, two_toy_rounds: WorldModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two gradient steps, the first of which is in a checkpoint."""
+
+    def interrupted(fitted: th.nn.Module, loss: Any, run: Run, **settings: Any) -> Any:
+        def stop(row: dict[str, float]) -> None:
+            if run.folder.name == "round_1" and row["step"] == 2:
+                raise KeyboardInterrupt
+
+        return fit(fitted, loss, run, **(settings | {"every": 1, "on_row": stop}))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"ardae_rl.world_models.{stage}_stage.fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model(tmp_path, **TOY).learn(160)
+    assert th.load(tmp_path / f"round_1/{stage}.pt", weights_only=True)["step"] == 1
+    assert (tmp_path / "round_1/memory_settings.json").exists() == (stage == "memory")
+    again = model(tmp_path, **TOY).learn(160)
+    assert again.num_timesteps == two_toy_rounds.num_timesteps and again.iteration == 2
+    for a, b in zip(parameters(two_toy_rounds), parameters(again), strict=True):
         th.testing.assert_close(a, b, rtol=0, atol=0)
 
 

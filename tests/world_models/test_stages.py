@@ -15,11 +15,13 @@ import ardae_envs  # noqa: F401
 from ardae_envs.collection import StickyRandom
 from ardae_rl.runs.run import Run
 from ardae_rl.world_models.collection import open_store
-from ardae_rl.world_models.data import FrameStore, LatentStore, collect
+from ardae_rl.world_models.data import FrameStore, LatentStore, SequenceBatch, collect
+from ardae_rl.world_models.memory_loss import memory_loss
 from ardae_rl.world_models.memory_stage import MemoryStage, encode_frames
 from ardae_rl.world_models.policies import POSTERIORS, WorldModelPolicy
 from ardae_rl.world_models.search_stage import SearchStage, dream_starts, make_evaluator
 from ardae_rl.world_models.vision_stage import VisionStage
+from tests.world_models.brightness import Brightness
 
 STEPS = 12
 
@@ -85,6 +87,94 @@ def test_memory(store: FrameStore, latents: LatentStore, tmp_path: Path) -> None
     assert train(continued, run=Run(tmp_path / "parts")) == records
     for a, b in zip(whole.memory.parameters(), continued.memory.parameters(), strict=True):
         th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+class Shade(Brightness):
+    """All frames and rewards of an episode show its seed."""
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        return self._frame(), self.level, self.t == 5, False, {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        assert seed is not None
+        super().reset(seed=seed)
+        self.level = float(seed)
+        return self._frame(), {}
+
+
+@pytest.fixture(scope="module")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
+    """Twenty episodes with the seeds 100, 101, ..."""
+    space = Shade.action_space
+    result = open_store(WorldModelPolicy(Shade.observation_space, space), tmp_path_factory.mktemp("shades") / "store")
+    collect(result, Shade, StickyRandom(space, seed=0), n_episodes=20, n_envs=20, seed=100)
+    return result
+
+
+class Seen:
+    """Numbers that a loss was computed for, by whether it was differentiated."""
+
+    def __init__(self) -> None:
+        self.training: set[float] = set()
+        self.validation: set[float] = set()
+
+    def add(self, values: th.Tensor) -> None:
+        (self.training if th.is_grad_enabled() else self.validation).update(values.tolist())
+
+    def check(self) -> None:
+        """Check that each of the twenty episodes was used for one purpose, and about a tenth of them for validation."""
+        assert not self.training & self.validation
+        assert self.training | self.validation == {*range(100, 120)}
+        assert 1 <= len(self.validation) <= 4
+
+
+def test_vision_is_validated_with_other_episodes(
+    shades: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, model = Seen(), policy()
+    loss = model.vision.loss
+
+    def recorded(frames: th.Tensor) -> Any:
+        seen.add(frames[:, 0, 0, 0])
+        return loss(frames)
+
+    monkeypatch.setattr(model.vision, "loss", recorded)
+    VisionStage(n_steps=4, batch_size=64)(model, shades, Run(tmp_path), seed=4)
+    seen.check()
+
+
+def test_memory_is_validated_with_other_episodes(
+    shades: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen()
+    model = WorldModelPolicy(Shade.observation_space, Shade.action_space, z_dim=4, vision_width=4, memory_hidden=8)
+
+    def recorded(memory: Any, batch: SequenceBatch, *weights: Any) -> Any:
+        seen.add(batch.rewards[batch.mask])
+        return memory_loss(memory, batch, *weights)
+
+    monkeypatch.setattr("ardae_rl.world_models.memory_stage.memory_loss", recorded)
+    latents = encode_frames(model, shades, tmp_path / "latents")
+    MemoryStage(n_steps=4, sequence_length=3, batch_size=64)(model, shades, latents, Run(tmp_path), seed=4)
+    seen.check()
+
+
+def test_final_learning_rates(store: FrameStore, latents: LatentStore, tmp_path: Path) -> None:
+    """A tenth and a hundredth of the initial ones."""
+    VisionStage(n_steps=2, learning_rate=0.02, batch_size=4)(policy(), store, Run(tmp_path))
+    MemoryStage(n_steps=2, learning_rate=0.02, sequence_length=5)(policy(), store, latents, Run(tmp_path))
+    states = [th.load(tmp_path / f"{name}.pt", weights_only=True)["parts"] for name in ("vision", "memory")]
+    rates = [state["optimizer"]["param_groups"][0]["lr"] for state in states]
+    assert rates == pytest.approx([0.002, 0.0002])
+
+
+def test_gradients_of_the_memory_are_limited(store: FrameStore, latents: LatentStore, tmp_path: Path) -> None:
+    """To a norm of 1, also where the loss is steep."""
+    model = policy()
+    MemoryStage(n_steps=1, sequence_length=5, reward_weight=1e6)(model, store, latents, Run(tmp_path))
+    gradients = [parameter.grad.flatten() for parameter in model.memory.parameters() if parameter.grad is not None]
+    assert float(th.cat(gradients).norm()) == pytest.approx(1, rel=1e-3)
 
 
 def test_dreams_start_where_episodes_do(store: FrameStore, latents: LatentStore) -> None:

@@ -25,6 +25,7 @@ from ardae_rl.runs.files import FolderInUseError
 from ardae_rl.world_models import WorldModels
 from ardae_rl.world_models.environments import make_repeating
 from ardae_rl.world_models.memory_stage import MemoryStage
+from ardae_rl.world_models.ppo_stage import PPOStage
 from ardae_rl.world_models.search_stage import SearchStage
 from ardae_rl.world_models.stage import Stage
 from ardae_rl.world_models.vision_stage import VisionStage
@@ -319,13 +320,15 @@ def test_bad_arguments() -> None:
         model(vision_kwargs={"steps": 3})
 
 
-@pytest.mark.parametrize("stage", [VisionStage, MemoryStage, SearchStage])
+@pytest.mark.parametrize("stage", [VisionStage, MemoryStage, SearchStage, PPOStage])
 def test_text_is_no_number(stage: type[Stage]) -> None:
     """What YAML reads as text, such as 1e-4, is refused before any work is done."""
+    search = "ppo" if stage is PPOStage else "environment"
     for field in fields(stage):  # type: ignore[arg-type]
-        if field.name == "z_loss":
+        if field.name in ("z_loss", "bonus_info"):
             continue
-        expected = rf"`{stage.argument}\['{field.name}'\]` must be a number, got '1e-4'"
+        kind = "True or False" if isinstance(field.default, bool) else "a number"
+        expected = rf"`{stage.argument}\['{field.name}'\]` must be {kind}, got '1e-4'"
         arguments: dict[str, Any] = {stage.argument: {field.name: "1e-4"}}
         with pytest.raises(TypeError, match=expected):
-            model(**arguments)
+            WorldModels("CnnPolicy", None, search=search, **arguments)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ardae_rl.runs.files import write_json
+from ardae_rl.world_models.records import read_record
 
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -71,7 +72,7 @@ class EpisodeFiles:
     :param folder: Folder with a header, see :func:`settle_header`.
     :param fields: Fields by name.
     :param shard_bytes: Maximum size of a shard, except for one that consists of a single larger episode.
-    :raises ValueError: If a file is shorter than the index says.
+    :raises ValueError: If an index is damaged, or another file is shorter than its index says.
     """
 
     def __init__(self, folder: Path, fields: Mapping[str, Field], shard_bytes: float) -> None:
@@ -171,7 +172,7 @@ class EpisodeFiles:
             raise ValueError(f"`folder` must have the indices of all shards, got {found} in {self.folder}")
         shards = []
         for number in range(len(found)):
-            shard = _Shard.of(json.loads(self._path(number, "json").read_text())["episodes"])
+            shard = _Shard.of(self._index(number))
             for name, field in self.fields.items():
                 path, needed = self._path(number, name), field.n_bytes(shard.n_rows(field))
                 size = path.stat().st_size if path.exists() else 0
@@ -179,6 +180,10 @@ class EpisodeFiles:
                     raise ValueError(f"`folder` must have {needed} bytes or more in {path}, got {size}")
             shards.append(shard)
         return shards
+
+    def _index(self, number: int) -> list[Row]:
+        rows: list[Row] = read_record(self._path(number, "json"), "episodes")["episodes"]
+        return rows
 
     @property
     def _places(self) -> _Places:
@@ -232,8 +237,7 @@ class EpisodeFiles:
         return result
 
     def _check_alone(self, number: int, shard: _Shard) -> None:
-        path = self._path(number, "json")
-        on_disk = tuple(json.loads(path.read_text())["episodes"]) if path.exists() else ()
+        on_disk = tuple(self._index(number)) if self._path(number, "json").exists() else ()
         if on_disk != shard.rows or self._path(number + 1, "json").exists():
             raise ValueError(f"`folder` must be appended to by one process at a time, got two in {self.folder}")
 
@@ -243,7 +247,8 @@ def settle_header(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
 
     :param folder: Folder of the episodes; created if missing.
     :param asked: Expected values by name; None accepts the recorded value.
-    :raises ValueError: If recorded values differ, or if the folder is new and a value is None.
+    :raises ValueError: If recorded values differ, if the header is damaged, or if the folder is new and a value is
+        None.
     """
     path = folder / "header.json"
     asked = json.loads(json.dumps(asked))
@@ -256,7 +261,7 @@ def settle_header(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"`folder` must be empty or a folder of episodes, got {folder}, which has other files")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, asked)
-    header: dict[str, Any] = json.loads(path.read_text())
+    header = read_record(path)
     for name, value in asked.items():
         if value is not None and value != header.get(name):
             raise ValueError(f"`{name}` must be {header.get(name)!r}, as recorded in {folder}, got {value!r}")
