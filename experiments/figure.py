@@ -91,6 +91,7 @@ def run_experiment(
     """
     figure = load(name)
     check_choice("budget", budget, tuple(figure.seeds))
+    _check_out(out)
     values = parse_options(figure.runs, options)
     jobs = _checked_jobs(figure, name, jobs)
     runs = figure.runs(budget, _checked_seeds(figure, name, budget, n_seeds), **values)
@@ -126,6 +127,12 @@ def run_experiment(
 def needed(folder: Path, settings: Mapping[str, Any]) -> Path:
     """Return the folder of the run that the run in ``folder``, with these settings, needs."""
     return folder.parent / _file_name(settings["needs"]["name"])
+
+
+def _check_out(out: Path) -> None:
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"`out` must be a folder, got {out}, which is a file or below a file")
 
 
 def _checked_jobs(figure: Figure, name: str, jobs: int | None) -> int:

@@ -212,7 +212,8 @@ def _count(row: dict[str, Any], name: str, key: str) -> None:
 
 def _is_documented(error: Exception) -> bool:
     """Return whether an error names an argument in the package's form, or is a clear one from another package."""
-    if isinstance(error, gym.error.Error) or "can't allocate memory" in str(error):  # memory depends on the machine
+    out_of_memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)  # depends on the machine
+    if isinstance(error, gym.error.Error) or out_of_memory:
         return True
     if not isinstance(error, DOCUMENTED):
         return False

@@ -8,6 +8,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from ardae_rl.common.finite import check_all_finite
@@ -75,10 +76,11 @@ class CheckedPredictions(BaseAlgorithm):
 def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
     """Check what SB3 assumes about an observation.
 
-    :raises ValueError: If it is not finite, lacks keys of a ``Dict`` space, or is a dictionary for another space.
+    :raises ValueError: If it is not finite, lacks keys of a ``Dict`` space, is a dictionary for another space, an image
+        without three axes, or a number that a discrete space does not have.
     :raises TypeError: For an image or a part of a dictionary that is not an array.
     """
-    parts = {"observation": observation} if len(space.shape or ()) == 3 else {}
+    parts = {"observation": observation}
     if isinstance(space, spaces.Dict):
         keys = observation.keys() if isinstance(observation, dict) else set()
         if not keys >= space.spaces.keys():
@@ -89,9 +91,30 @@ def check_observation(observation: Any, space: spaces.Space[Any]) -> None:
     elif isinstance(observation, dict):
         raise ValueError(f"`observation` must be of the space {space}, got a dictionary")
     for name, part in parts.items():
-        if not hasattr(part, "__array__"):
+        if isinstance(space, spaces.Dict) and not hasattr(part, "__array__"):
             raise TypeError(f"`{name}` must be an array, got a {type(part).__name__}")
     check_all_finite("observation", observation)
+    for (name, part), subspace in zip(parts.items(), _parts("observation", space).values(), strict=True):
+        _check_image(name, part, subspace)
+        _check_range(name, part, subspace)
+
+
+def _check_image(name: str, part: Any, space: spaces.Space[Any]) -> None:
+    if is_image_space(space):
+        if not isinstance(part, np.ndarray):
+            raise TypeError(f"`{name}` must be a NumPy array, got a {type(part).__name__}")
+        if part.ndim not in (3, 4):
+            raise ValueError(f"`{name}` must have three axes, or four as a batch, got {part.shape}")
+
+
+def _check_range(name: str, part: Any, space: spaces.Space[Any]) -> None:
+    """Check values that become one-hot vectors."""
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        n = np.asarray(space.n if isinstance(space, spaces.Discrete) else space.nvec)
+        values = np.asarray(part.cpu() if isinstance(part, th.Tensor) else part)
+        fits = values.shape[values.ndim - n.ndim :] == n.shape  # SB3 refuses other shapes
+        if fits and not ((values >= 0) & (values < n)).all():
+            raise ValueError(f"`{name}` must be in {space}, got {part}")
 
 
 def query_observations(policy: BasePolicy, obs: Any) -> tuple[PyTorchObs, bool]:
@@ -141,4 +164,5 @@ def _batch(name: str, obs: th.Tensor, space: spaces.Space[Any], device: th.devic
     batched = obs.dim() > len(shape)
     if tuple(obs.shape[1:] if batched else obs.shape) != shape and isinstance(space, spaces.Box):
         raise ValueError(f"`{name}` must have shape {('batch', *shape)}, got {tuple(obs.shape)}".replace("'", ""))
+    _check_range(name, obs, space)
     return (obs if batched else obs.unsqueeze(0)).to(device), batched

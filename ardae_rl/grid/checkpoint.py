@@ -1,30 +1,43 @@
-"""Checkpoints of a benchmark's run: model, replay buffer and tables. A checkpoint is either complete or missing."""
+"""Checkpoints of a benchmark's run: model, replay buffer and tables. A checkpoint is either complete or missing.
+
+A checkpoint is a folder of its own, ``checkpoint_<steps>``, with ``model.zip``, ``tables.json`` and the files of the
+replay buffer. It is made as ``unfinished_checkpoint``, and renamed when all of it is on the disk; the earlier one is
+deleted after that. Of the replay buffer, each checkpoint writes the new rows only, and has links to the earlier ones:
+see :mod:`ardae_rl.grid.buffer_files`.
+"""
 
 import shutil
 import warnings
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gymnasium as gym
-import numpy as np
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
+from ardae_rl.grid.buffer_files import load_buffer, save_buffer
 from ardae_rl.runs.files import read_json, sync, write_json
 
 _UNFINISHED = "unfinished_checkpoint"
+_LAST: WeakKeyDictionary[ReplayBuffer, Path] = WeakKeyDictionary()  # the checkpoint that a buffer shares its rows with
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the folders of a run's checkpoints, oldest first."""
-    return sorted(folder.glob("checkpoint_*"), key=lambda path: int(path.name.split("_")[1]))
+    return sorted(folder.glob("checkpoint_*"), key=_n_timesteps)
+
+
+def _n_timesteps(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("_")[1])
 
 
 def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
     """Save a checkpoint, then delete the earlier ones.
 
-    :param model: The model, with its replay buffer.
+    :param model: The model, with its replay buffer. Since the earlier checkpoint, each row that was added to the buffer
+        has been counted in ``num_timesteps``, and none of the rows before has changed, but for the last one.
     :param tables: Anything that JSON can hold.
     :param folder: Folder of the run.
     """
@@ -33,11 +46,15 @@ def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     model.save(new / "model")
-    _save_buffer(replay_buffer(model), new / "replay_buffer.npz")
+    sync(new / "model.zip")
+    buffer = replay_buffer(model)
+    if earlier and _LAST.get(buffer) == earlier[-1].resolve():
+        n_new = (model.num_timesteps - _n_timesteps(earlier[-1])) // buffer.n_envs
+        save_buffer(buffer, new, earlier[-1], n_new)
+    else:
+        save_buffer(buffer, new)
     write_json(new / "tables.json", tables)
-    for path in new.iterdir():
-        sync(path)
-    new.rename(folder / f"checkpoint_{model.num_timesteps}")
+    _LAST[buffer] = new.rename(folder / f"checkpoint_{model.num_timesteps}").resolve()
     for path in earlier:
         delete(path)
 
@@ -51,9 +68,12 @@ def load(
     :param env: Environment to continue in, or its id.
     :param checkpoint: Folder of the checkpoint.
     :param device: Device of the model.
+    :raises ValueError: If a file of the replay buffer is missing or damaged.
     """
     model = load_model(algorithm, env, checkpoint / "model", device)
-    _load_buffer(replay_buffer(model), checkpoint / "replay_buffer.npz")
+    buffer = replay_buffer(model)
+    load_buffer(buffer, checkpoint)
+    _LAST[buffer] = checkpoint.resolve()
     return model, read_json(checkpoint / "tables.json")
 
 
@@ -90,20 +110,3 @@ def replay_buffer(model: OffPolicyAlgorithm) -> ReplayBuffer:
     if not isinstance(buffer, ReplayBuffer) or type(buffer) not in (ReplayBuffer, NStepReplayBuffer):
         raise TypeError(f"`model` must have a ReplayBuffer or NStepReplayBuffer, got {type(buffer).__name__}")
     return buffer
-
-
-def _save_buffer(buffer: ReplayBuffer, path: Path) -> None:
-    """Save the transitions collected so far. The buffer's arrays have room for many more, up to gigabytes."""
-    arrays: dict[str, Any] = {name: array[: buffer.size()] for name, array in _arrays(buffer).items()}
-    np.savez(path, **arrays, position=buffer.pos, full=buffer.full)
-
-
-def _load_buffer(buffer: ReplayBuffer, path: Path) -> None:
-    with np.load(path) as saved:
-        buffer.pos, buffer.full = int(saved["position"]), bool(saved["full"])
-        for name, array in _arrays(buffer).items():
-            array[: buffer.size()] = saved[name]
-
-
-def _arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
-    return {name: value for name, value in vars(buffer).items() if isinstance(value, np.ndarray)}

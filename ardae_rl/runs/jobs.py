@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ardae_rl.runs.display import display
 from ardae_rl.runs.files import FolderInUseError, locked
 from ardae_rl.runs.pool import CallError, ProcessPool
 from ardae_rl.runs.run import ProgressQueue, Run
@@ -20,7 +21,6 @@ from ardae_rl.runs.worker import start_worker
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
 
 RunFunction = Callable[[dict[str, Any], Run], str]
 FolderFunction = Callable[[dict[str, Any]], Path]
@@ -60,7 +60,7 @@ def run_missing(
     runs: Sequence[dict[str, Any]],
     workers: AbstractContextManager[Workers],
 ) -> list[dict[str, Any]]:
-    """Execute the runs that are not finished yet, with an overall progress bar and one for each active run.
+    """Execute the runs that are not finished yet, and show how far they are: see :mod:`ardae_rl.runs.display`.
 
     An interrupted run is resumed from what it left in its folder. A run that fails does not stop the others: see
     :func:`~ardae_rl.runs.run_folder.failure`.
@@ -92,7 +92,7 @@ def make_run(function: RunFunction, settings: dict[str, Any], folder: Path, prog
     :raises ValueError: If the folder has a run with other settings, or unrelated files.
     :raises FolderInUseError: If another process works in the folder.
     """
-    name = str(settings.get("name", folder.name))
+    name = _name(settings, folder)
     with locked(folder):
         check_folder(folder, settings)
         if is_finished(folder, settings):
@@ -107,23 +107,25 @@ def _show_progress(
     futures: Mapping[Future[str], dict[str, Any]], folder: FolderFunction, progress: ProgressQueue, console: "Console"
 ) -> None:
     """Show progress until all runs have ended, print their lines, and record why runs failed."""
-    with _progress_bars(console) as bars:
-        overall = bars.add_task("runs", total=len(futures), note="")
-        tasks: dict[str, TaskID] = {}
+    with display(len(futures), console) as shown:
         pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=_SECONDS_BETWEEN_UPDATES, return_when=FIRST_COMPLETED)
-            for name, step, total, note in _received(progress):
-                if name not in tasks:
-                    tasks[name] = bars.add_task(name, note="")
-                bars.update(tasks[name], completed=step, total=total, note=note, visible=step < total)
+            for report in _received(progress):
+                shown.report(*report)
             for future in done:
-                bars.advance(overall)
+                path = folder(futures[future])
+                shown.end(_name(futures[future], path))
                 try:
-                    bars.console.print(future.result())
+                    console.print(future.result())
                 except Exception as error:
                     text = str(error) if isinstance(error, CallError) else traceback.format_exc()
-                    _report_failure(folder(futures[future]), text)
+                    _report_failure(path, text)
+            shown.update(len(futures) - len(pending))
+
+
+def _name(settings: dict[str, Any], folder: Path) -> str:
+    return str(settings.get("name", folder.name))
 
 
 def _report_failure(folder: Path, text: str) -> None:
@@ -145,27 +147,6 @@ def _is_os_error(name: str) -> bool:
     """Return whether an exception of this name reports a full disk, a missing permission or the like."""
     kind = getattr(builtins, name, None)
     return isinstance(kind, type) and issubclass(kind, OSError)
-
-
-def _progress_bars(console: "Console") -> "Progress":
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    return Progress(*columns, console=console, transient=True)
 
 
 def _received(progress: ProgressQueue) -> Iterator[tuple[str, int, int, str]]:

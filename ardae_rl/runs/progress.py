@@ -22,14 +22,14 @@ def progress_bar(description: str, total: int, shown: bool) -> Iterator[Callable
         yield lambda done: None
         return
     if find_spec("rich") is None:
-        yield _Lines(description, total)
+        yield ProgressLines(description, total)
         return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     console = Console()
     if not console.is_terminal:
-        yield _Lines(description, total)
+        yield ProgressLines(description, total)
         return
     with Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
@@ -38,15 +38,33 @@ def progress_bar(description: str, total: int, shown: bool) -> Iterator[Callable
         yield lambda done: progress.update(task, completed=done)
 
 
-class _Lines:
-    """Print how much is done, at most every thirty seconds, and at the end."""
+class ProgressLines:
+    """Print how much is done, at most every thirty seconds, and at the end.
+
+    Example:
+
+    >>> from ardae_rl.runs.progress import ProgressLines
+    >>> lines = ProgressLines("episodes", 2)
+    >>> lines(1)  # too early for a line
+    >>> lines(2)
+    episodes: 2 of 2, 0 s
+
+    :param description: Text at the beginning of each line.
+    :param total: Amount of work.
+    """
 
     def __init__(self, description: str, total: int) -> None:
         self.description, self.total = description, total
         self.begin = self.last = time.monotonic()
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, note: str = "") -> None:
+        """Set how much is done.
+
+        :param done: Amount of finished work.
+        :param note: Text at the end of a line.
+        """
         now = time.monotonic()
         if now - self.last >= _SECONDS_BETWEEN_LINES or done == self.total:
             self.last = now
-            print(f"{self.description}: {done} of {self.total}, {now - self.begin:.0f} s", flush=True)
+            end = f"; {note}" if note else ""
+            print(f"{self.description}: {done} of {self.total}, {now - self.begin:.0f} s{end}", flush=True)

@@ -67,6 +67,51 @@ def test_wrong_shapes() -> None:
         policy.log_prob(th.zeros(2, 3), th.zeros(3, 1))
 
 
+class Sampled(gym.Env[Any, Any]):
+    """Observations are samples of a space."""
+
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        self.observation_space = observation_space
+
+    def reset(self, **kwargs: Any) -> Any:
+        return self.observation_space.sample(), {}
+
+
+@pytest.mark.parametrize(
+    ("space", "good", "bad"),
+    [
+        (spaces.Discrete(3), [2, np.int64(0), np.array([0, 2])], [3, -1, np.array([0, 3]), 10**12]),
+        (spaces.MultiDiscrete([2, 3]), [np.array([1, 2]), np.array([[0, 0], [1, 2]])], [np.array([2, 0])]),
+        (spaces.Dict({"a": spaces.Discrete(3)}), [{"a": np.array(2)}], [{"a": np.array([1, 3])}]),
+    ],
+    ids=str,
+)
+def test_numbers_that_a_space_does_not_have(space: spaces.Space[Any], good: list[Any], bad: list[Any]) -> None:
+    policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
+    model = SACNF(policy, Sampled(space), buffer_size=10, policy_kwargs={"net_arch": [8]}, device="cpu", seed=0)
+    for observation in good:
+        model.predict(observation)
+    for observation in bad:
+        with pytest.raises(ValueError, match=r"`observation(\['a'\])?` must be in (Multi)?Discrete\("):
+            model.predict(observation)
+    if isinstance(space, spaces.Discrete):
+        with pytest.raises(ValueError, match=r"`obs` must be in Discrete\(3\)"):
+            model.policy.log_prob(th.tensor([3]), np.zeros((1, 1)))
+
+
+def test_images_of_another_form() -> None:
+    image = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+    model = SACNF("CnnPolicy", Sampled(image), buffer_size=10, policy_kwargs={"net_arch": [8]}, device="cpu", seed=0)
+    pixels = image.sample()
+    assert model.predict(pixels)[0].shape == (1,) and model.predict(pixels[None])[0].shape == (1, 1)
+    with pytest.raises(TypeError, match="`observation` must be a NumPy array, got a Tensor"):
+        model.predict(th.as_tensor(pixels))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`observation` must have three axes, or four as a batch, got \(3888,\)"):
+        model.predict(pixels.reshape(-1))
+
+
 def test_dictionaries() -> None:
     env: Any = SimpleMultiObsEnv(discrete_actions=False)
     arguments: dict[str, Any] = {"buffer_size": 10, "device": "cpu", "seed": 0}

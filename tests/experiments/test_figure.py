@@ -99,6 +99,18 @@ def test_bad_arguments(command: tuple[Any, list[str]], arguments: list[str], mes
     assert not any(tmp_path.iterdir()), "nothing was begun"
 
 
+@pytest.mark.parametrize("command", [(app, ["reproduce"]), (experiments_app, ["run"])], ids=["ardae-rl", "python -m"])
+@pytest.mark.parametrize("out", ["file", "file/x"])
+def test_a_file_as_output_folder_is_refused_before_any_run(
+    command: tuple[Any, list[str]], out: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(command[0], [*command[1], "figS2", "--budget", "smoke", "--out", out])
+    assert result.exit_code == 2
+    assert f"--out must be a folder, got {out}, which is a file or below a file" in " ".join(result.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "no run was started"
+
+
 def test_reproduce_outside_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "experiments.figure", None)  # as if it were not installed
     result = CliRunner().invoke(app, ["reproduce", "fig3"])

@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch as th
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import NStepReplayBuffer
 from typer.testing import CliRunner
@@ -80,58 +79,18 @@ def test_a_killed_run_ends_with_the_same_files(algo: str, tmp_path: Path, monkey
     )
 
 
-def test_a_checkpoint_takes_the_room_of_its_transitions(tmp_path: Path) -> None:
-    """A buffer for a million transitions takes hundreds of megabytes, even while it is nearly empty."""
-    model = SAC(
-        "MlpPolicy", "Pendulum-v1", buffer_size=1_000_000, learning_starts=1000, policy_kwargs={"net_arch": [8]}
-    )
-    model.learn(30)
-    checkpoint.save(model, {}, tmp_path)
-    assert (tmp_path / "checkpoint_30/replay_buffer.npz").stat().st_size < 10_000
-    loaded, _ = checkpoint.load(SAC, "Pendulum-v1", tmp_path / "checkpoint_30")
-    for buffer in (model.replay_buffer, loaded.replay_buffer):
-        assert buffer is not None and buffer.size() == 30
-    assert np.array_equal(loaded.replay_buffer.next_observations[:31], model.replay_buffer.next_observations[:31])  # type: ignore[union-attr]
-
-
-def test_a_checkpoint_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a crash of the machine could leave a part of it, after the earlier one has been deleted."""
-    synced: set[str] = set()
-
-    def sync(path: Path) -> None:
-        assert not checkpoint.checkpoints(tmp_path)
-        synced.add(path.name)
-
-    monkeypatch.setattr(checkpoint, "sync", sync)
-    checkpoint.save(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10, device="cpu"), {}, tmp_path)
-    (saved,) = checkpoint.checkpoints(tmp_path)
-    assert synced == {path.name for path in saved.iterdir()} == {"model.zip", "replay_buffer.npz", "tables.json"}
-
-
-@pytest.mark.filterwarnings("error:`n_steps")
-def test_a_checkpoint_with_n_step_returns(tmp_path: Path) -> None:
-    """The buffer has the same arrays; samples of the loaded one are those of the first."""
-    model = SAC("MlpPolicy", "Pendulum-v1", seed=0, buffer_size=100, learning_starts=25, n_steps=3, device="cpu")
-    model.learn(30)
-    checkpoint.save(model, {}, tmp_path)
-    loaded, _ = checkpoint.load(SAC, "Pendulum-v1", tmp_path / "checkpoint_30")
-    assert isinstance(loaded.replay_buffer, NStepReplayBuffer) and isinstance(model.replay_buffer, NStepReplayBuffer)
-    samples = []
-    for buffer in (model.replay_buffer, loaded.replay_buffer):
-        np.random.seed(0)
-        samples.append(buffer.sample(8))
-    for before, after in zip(*samples, strict=True):
-        th.testing.assert_close(after, before)
-
-
-def test_a_checkpoint_of_a_full_buffer(tmp_path: Path) -> None:
-    model = SAC("MlpPolicy", "Pendulum-v1", buffer_size=20, learning_starts=1000, policy_kwargs={"net_arch": [8]})
-    model.learn(30)
-    checkpoint.save(model, {}, tmp_path)
-    loaded, _ = checkpoint.load(SAC, "Pendulum-v1", tmp_path / "checkpoint_30")
-    assert loaded.replay_buffer is not None and model.replay_buffer is not None
-    assert loaded.replay_buffer.full and loaded.replay_buffer.pos == model.replay_buffer.pos == 10
-    assert np.array_equal(loaded.replay_buffer.actions, model.replay_buffer.actions)
+def test_a_run_resumes_from_its_newest_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill after a checkpoint was saved, before the earlier one was deleted, leaves both."""
+    model = training._new_model(settings_of("sac"))
+    monkeypatch.setattr(checkpoint, "delete", lambda _: None)
+    for steps in (90, 100):  # as text, 100 comes first
+        model.learn(steps - model.num_timesteps, reset_num_timesteps=False)
+        checkpoint.save(model, {"evaluations.csv": [{"step": steps}], "metrics.csv": []}, tmp_path)
+    assert len(checkpoint.checkpoints(tmp_path)) == 2
+    tables = training._Tables(tmp_path)
+    resumed = training._resumed(settings_of("sac"), tmp_path, tables)
+    assert resumed is not None and resumed.num_timesteps == 100
+    assert tables.rows["evaluations.csv"] == [{"step": 100}]
 
 
 def test_segments_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
