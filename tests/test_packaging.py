@@ -15,8 +15,10 @@ from packaging.utils import canonicalize_name
 
 from ardae_rl.version import __version__
 from tests.conftest import ROOT, SEARCH_PATH, TIMEOUT
+from tests.test_examples import code_blocks
 
 WORKFLOW = ROOT / ".github/workflows/tests.yml"
+MAKE = "import gymnasium, ardae_envs; gymnasium.make"
 HEAVY = ("rl_zoo3", "matplotlib", "typer", "mujoco", "Box2D", "pandas", "optuna")
 
 
@@ -65,14 +67,17 @@ def without(missing: tuple[str, ...], code: str) -> subprocess.CompletedProcess[
     """Run ``code`` in a process in which these packages seem not to be installed."""
     return python(f"""
 import sys
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, *others):
+        return None if name.split(".")[0] in {missing!r} else self.finder.find_spec(name, *others)
 import stable_baselines3
 for name in [name for name in sys.modules if name.split(".")[0] in {missing!r}]:
     del sys.modules[name]
-sys.meta_path.insert(0, Hidden())
+sys.meta_path[:] = map(Hiding, sys.meta_path)
 {code}
 """)
 
@@ -88,6 +93,13 @@ sys.meta_path.insert(0, Hidden())
         ("zuko", "from ardae_rl import EnergyBasedGAN; EnergyBasedGAN(2)", "flows"),
         ("cma", "from ardae_rl.world_models.evolution import CMAES; CMAES(3)", "world-models"),
         ("numba", "import ardae_envs.rasterizer", "box2d"),
+        ("Box2D", f"{MAKE}('ardae/CarRacingFast-v0')", "box2d"),
+        ("pygame", f"{MAKE}('ardae/CarRacingFast-v0')", "box2d"),
+        ("pygame", f"{MAKE}('ardae/CarRacingRandomStart-v0')", "box2d"),
+        ("mujoco", f"{MAKE}('ardae/HumanoidRllab-v0')", "mujoco"),
+        ("mujoco", f"{MAKE}('ardae/HopperAbsorbing-v5')", "mujoco"),
+        ("mujoco", f"{MAKE}('ardae/MultiGoalMaze-v0')", "mazes"),
+        ("vizdoom", f"{MAKE}('ardae/TakeCover-v0')", "doom"),
         ("gymnasium_robotics", "from ardae_envs.multi_goal_maze import MultiGoalMaze; MultiGoalMaze()", "mazes"),
         ("ray", "from ardae_rl.runs.cluster import ray_workers\nwith ray_workers(): pass", "ray"),
     ],
@@ -102,6 +114,25 @@ def test_algorithms_need_no_extra() -> None:
     """Algorithms can be imported without extras."""
     done = without(("rich", "typer", "cma", "ray", "numba", "Box2D", "pygame", "zuko"), "from ardae_rl import *")
     assert done.returncode == 0, done.stderr
+
+
+def test_first_example_needs_no_extra() -> None:
+    """The README's first snippet, as a reader types it after ``pip install .``."""
+    line, code = next(code_blocks(ROOT / "README.md"))
+    assert line < 40 and "SACARDAE" in code
+    done = without((*HEAVY, "rich", "tqdm", "yaml", "pygame", "zuko"), code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_demo_installs_little() -> None:
+    """``make demo`` has an environment of its own, with one extra."""
+    rules = dict(re.findall(r"^(\S+):(?!=)(.*\n(?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert rules["demo"].split()[0] == ".venv-demo/.installed"
+    installed = [line for line in rules[".venv-demo/.installed"].splitlines() if "pip install" in line]
+    assert [line.split("constraints.txt ")[1] for line in installed] == ['-e ".[demo]"']
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {canonicalize_name(Requirement(part).name) for part in extras["demo"]}
+    assert not names & {"ray", "vizdoom", "mypy", "ardae-rl"}, "ardae-rl would bring another extra"
 
 
 def test_version_is_one() -> None:

@@ -52,6 +52,7 @@ def one_line_errors(
             raise
         names = option_names(command)
         line = re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[0]), message)
+        line = re.sub(r"`(-[\w -]+)`", r"\1", line)  # an option already
         print_error(line)
         raise typer.Exit(2) from error
 
@@ -72,13 +73,22 @@ def one_line(error: BaseException) -> str | None:
         return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     if isinstance(error, EOFError | BadZipFile | UnpicklingError):
         return f"a file is empty, truncated or of the wrong kind: {message or type(error).__name__}"
-    unsupported = re.search(r"only supports (.*) as action spaces but (.*) was provided", message)
-    if unsupported:
-        kinds = " or ".join(re.findall(r"\.(\w+)'", unsupported[1]))
-        return f"`env_id` must have {kinds} actions for this algorithm, got {unsupported[2]}"
+    if (unsupported := _unsupported_actions(message)) is not None:
+        return unsupported
     if re.match(r"(Observation|Action) spaces do not match", message):
         return f"`env_id` must have the spaces that the model was trained with: {message}"
     return f"{message}{_near_names(message)}" or type(error).__name__
+
+
+def _unsupported_actions(message: str) -> str | None:
+    """Return the error about actions that the algorithm does not support; None for another error."""
+    if found := re.search(r"only supports (.*) as action spaces but (.*) was provided", message):  # of SB3
+        kinds = " or ".join(re.findall(r"\.(\w+)'", found[1]))
+    elif found := re.match(r"`action_space` must be a (Box) \(continuous actions\), got (.*)", message):
+        kinds = found[1]
+    else:
+        return None
+    return f"`env_id` must have {kinds} actions for this algorithm, got {found[2]}"
 
 
 def _near_names(message: str) -> str:
@@ -114,4 +124,7 @@ def option_names(command: Callable[..., Any]) -> dict[str, str]:
                 names[name] = declared[0] if declared else "--" + name.replace("_", "-")
             elif isinstance(info, ArgumentInfo):
                 names[name] = name.upper()
+    if "env_id" in names:
+        spaces = {f"{kind}_space": f"the {kind} space of {names['env_id']}" for kind in ("action", "observation")}
+        names = spaces | names
     return names

@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
     raise SystemExit(f"ardae-rl: {error.name} is not installed; it comes with: pip install 'ardae-rl[zoo]'") from error
 
 from ardae_rl import evaluation, presets
-from ardae_rl.cli import agents, zoo
+from ardae_rl.cli import agents, zoo, zoo_checks, zoo_options
 from ardae_rl.cli.agents import Pretrained
 from ardae_rl.cli.commands import command
 from ardae_rl.cli.env_kwargs import EnvKwargs, parsed
@@ -95,7 +95,7 @@ def train(
     env_id = zoo.check_names(algo, env_id, arguments)
     zoo.check_arguments(algo, arguments, env_id)
     zoo.add_demonstrations(algo, demonstrations, arguments, env_id)
-    if not zoo.has_option(arguments, *zoo.CONF_FILE):
+    if not zoo_options.has_option(arguments, *zoo_options.CONF_FILE):
         config = presets.config_file(algo, preset)
         typer.echo(presets.used_block(config, env_id))
         arguments += ["--conf-file", str(config)]
@@ -105,10 +105,10 @@ def train(
         typer.echo(notice, err=True)
     if progress:
         arguments.append("--progress")
-    log_folder = Path((zoo.option_values(arguments, *zoo.LOG_FOLDER) or ["logs"])[0])
+    log_folder = Path((zoo_options.option_values(arguments, *zoo_options.LOG_FOLDER) or ["logs"])[0])
     earlier = zoo.run_folders(log_folder, algo, env_id)
     zoo.run_script("train", ["--algo", algo, "--env", env_id, *arguments])
-    if not zoo.has_option(arguments, *zoo.OPTIMIZE):
+    if not zoo_options.has_option(arguments, *zoo_options.OPTIMIZE):
         for run in sorted(zoo.run_folders(log_folder, algo, env_id) - earlier):
             _draw(algo, env_id, run)
 
@@ -137,7 +137,7 @@ def enjoy(
     All other options are RL Zoo's: -n STEPS, --no-render, --load-best, --stochastic and the rest of
     `python -m rl_zoo3.enjoy --help`.
     """
-    if not zoo.has_display() and not zoo.has_option(ctx.args, "--no-render"):
+    if not zoo.has_display() and not zoo_options.has_option(ctx.args, "--no-render"):
         raise ValueError("no display found; use `ardae-rl record`, or --no-render")
     _play("enjoy", ctx.args, algo, env_id, folder, exp_id, pretrained)
 
@@ -159,7 +159,7 @@ def record(
     _described(pretrained, ctx.args, algo, env_id, folder, exp_id)
     typer.echo(f"recording {pretrained or f'{algo} on {env_id}'}")
     arguments = list(ctx.args)
-    if pretrained is not None and not zoo.has_option(arguments, *zoo.OUTPUT_FOLDER):
+    if pretrained is not None and not zoo_options.has_option(arguments, *zoo_options.OUTPUT_FOLDER):
         arguments += ["-o", "videos"]
     _play("record_video", arguments, algo, env_id, folder, exp_id, pretrained)
 
@@ -176,8 +176,8 @@ def _described(
     model = agents.described(pretrained, algo=algo, env_id=env_id)
     if model is not None:
         agents.check_left_out(pretrained, folder=folder, exp_id=exp_id)
-        for option in zoo.MODEL_OF_RUN:
-            if zoo.has_option(arguments, option):
+        for option in zoo_options.MODEL_OF_RUN:
+            if zoo_options.has_option(arguments, option):
                 raise ValueError(f"{option} must be left out with the model {pretrained!r}")
     return model
 
@@ -199,9 +199,9 @@ def _play(
         return
     assert algo is not None and env_id is not None
     env_id = zoo.check_names(algo, env_id, arguments)
-    zoo.check_steps(arguments)
-    zoo.check_device(arguments)
-    zoo.check_folder(arguments, *zoo.OUTPUT_FOLDER)
+    zoo_checks.check_numbers(arguments)
+    zoo_checks.check_device(arguments)
+    zoo_checks.check_folder(arguments, *zoo_options.OUTPUT_FOLDER)
     folder = folder or Path("logs")
     run = zoo.find_run(folder, algo, env_id, exp_id or 0, arguments)
     fixed = ["--algo", algo, "--env", env_id, "--folder", str(folder), "--exp-id", str(run)]

@@ -9,34 +9,44 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from itertools import takewhile, zip_longest
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.utils import get_device
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecVideoRecorder
 
 from ardae_rl import presets
 from ardae_rl.cli.env_kwargs import parsed
+from ardae_rl.cli.zoo_checks import (
+    check_conf_file,
+    check_device,
+    check_folder,
+    check_hyperparameters,
+    check_numbers,
+    check_storage,
+)
+from ardae_rl.cli.zoo_options import (
+    CONF_FILE,
+    HYPERPARAMS,
+    LOG_FOLDER,
+    OPTIMIZATION_LOG,
+    OPTIMIZE,
+    STUDY_TRIAL,
+    TENSORBOARD_LOG,
+    TRAINED_AGENT,
+    has_option,
+    option_values,
+)
 from ardae_rl.common.checks import check_choice, close_matches
 from ardae_rl.common.cpu import keep_freed_memory
 from ardae_rl.common.optional import require
 from ardae_rl.environments import EnvDescription
 from ardae_rl.evaluation import playback_class
 from ardae_rl.registry import OUR_ALGORITHMS, algorithm_class, environment_id, folder_name
+from ardae_rl.runs.progress import progress_bar
 
 FROM_DEMONSTRATIONS = tuple(name for name, algorithm in OUR_ALGORITHMS.items() if algorithm.needs_demonstrations)
-# RL Zoo's names of the options that matter here
-_HYPERPARAMS = ("-params", "--hyperparams")
-CONF_FILE = ("-conf", "--conf-file")
-LOG_FOLDER = ("-f", "--log-folder")
-OPTIMIZE = ("-optimize", "--optimize-hyperparameters")
-OUTPUT_FOLDER = ("-o", "--output-folder")
-MODEL_OF_RUN = ("--load-best", "--load-checkpoint", "--load-last-checkpoint")
-_TRAINED_AGENT = ("-i", "--trained-agent")
-_STEPS = ("-n", "--n-timesteps")
 
 
 def register(playback: bool = False) -> None:
@@ -85,16 +95,18 @@ def check_arguments(algo: str, arguments: list[str], env_id: str) -> None:
     :param algo: Name of the algorithm.
     :param arguments: RL Zoo's options.
     :param env_id: Id of the environment.
-    :raises ValueError: For a search with an algorithm that has no search space, a number of steps that is not
-        positive, an unknown device, or a path of the wrong kind.
+    :raises ValueError: For a search with an algorithm that has no search space or in a database that cannot be opened,
+        a number out of its range, an unknown device, or a path of the wrong kind.
+    :raises TypeError: If a hyper-parameter is not a number, but must be one.
     :raises ImportError: If Weights & Biases is requested but not installed.
     """
-    check_steps(arguments)
+    check_numbers(arguments)
+    check_hyperparameters(algo, arguments)
     check_device(arguments)
-    for agent in option_values(arguments, *_TRAINED_AGENT)[:1]:
+    for agent in option_values(arguments, *TRAINED_AGENT)[:1]:
         if not (agent.endswith(".zip") and Path(agent).is_file()):
-            raise ValueError(f"{_TRAINED_AGENT[0]} must be the .zip of a saved model, got {agent}")
-    _check_conf_file(arguments, env_id)
+            raise ValueError(f"{TRAINED_AGENT[0]} must be the .zip of a saved model, got {agent}")
+    check_conf_file(arguments, env_id)
     if has_option(arguments, *OPTIMIZE):
         require("rl_zoo3", "zoo")
         from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
@@ -103,7 +115,10 @@ def check_arguments(algo: str, arguments: list[str], env_id: str) -> None:
         check_choice("algo", algo, sorted({*HYPERPARAMS_SAMPLER, *ours}))
     if "--track" in arguments and importlib.util.find_spec("wandb") is None:
         raise ImportError("--track needs Weights & Biases: pip install wandb")
-    check_folder(arguments, *LOG_FOLDER)
+    for names in (LOG_FOLDER, TENSORBOARD_LOG, OPTIMIZATION_LOG):
+        check_folder(arguments, *names)
+    if has_option(arguments, *OPTIMIZE, *STUDY_TRIAL):
+        check_storage(arguments)
 
 
 def lost_buffer(algo: str, arguments: list[str]) -> str | None:
@@ -114,87 +129,11 @@ def lost_buffer(algo: str, arguments: list[str]) -> str | None:
     :param algo: Name of the algorithm.
     :param arguments: RL Zoo's options.
     """
-    for agent in option_values(arguments, *_TRAINED_AGENT)[:1]:
+    for agent in option_values(arguments, *TRAINED_AGENT)[:1]:
         file = Path(agent).with_name("replay_buffer.pkl")
         if hasattr(algorithm_class(algo), "load_replay_buffer") and not file.exists():
             return f"{file} does not exist: training continues without earlier transitions"
     return None
-
-
-def check_device(arguments: list[str]) -> None:
-    """Check the device.
-
-    :raises ValueError: If PyTorch knows no such device.
-    """
-    for device in option_values(arguments, "--device")[:1]:
-        try:
-            get_device(device)
-        except RuntimeError as error:
-            raise ValueError(
-                f"--device must be auto or a PyTorch device, such as cpu or cuda:0, got {device!r}"
-            ) from error
-
-
-def _check_conf_file(arguments: list[str], env_id: str) -> None:
-    """Check the file of hyper-parameters, as far as it can be read without running it."""
-    for name in option_values(arguments, *CONF_FILE)[:1]:
-        path = Path(name)
-        if path.suffix in (".yml", ".yaml"):
-            _check_block(path, env_id, option_values(arguments, *_HYPERPARAMS))
-        elif path.suffix == ".py" or (not path.exists() and _is_module(name)):
-            continue
-        else:
-            raise ValueError(f"{CONF_FILE[0]} must be a .yml or .py file, or a module to import, got {name!r}")
-
-
-def _check_block(path: Path, env_id: str, overriding: list[str]) -> None:
-    """Check that a file has hyper-parameters for an environment, including the number of steps."""
-    require("yaml", "zoo")
-    import yaml
-
-    try:
-        blocks = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{CONF_FILE[0]} must be a file in YAML, got {path}: {error}") from error
-    if not (isinstance(blocks, dict) and all(isinstance(block, dict) for block in blocks.values())):
-        raise ValueError(f"{CONF_FILE[0]} must have a block of hyper-parameters per environment, got {path}")
-    name = presets.block_of(blocks, env_id)
-    given = any(value.startswith("n_timesteps:") for value in overriding)
-    if name is not None and "n_timesteps" not in blocks[name] and not given:  # RL Zoo needs it even with -n
-        keys = ", ".join(blocks[name])
-        raise ValueError(f"{CONF_FILE[0]} must have n_timesteps for {env_id}, got {path}, which has {keys}")
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
-
-
-def check_steps(arguments: list[str]) -> None:
-    """Check the number of steps. RL Zoo silently replaces a negative one by that of the hyper-parameters.
-
-    :raises ValueError: If it is not positive.
-    """
-    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
-        option, equals, value = argument.partition("=")
-        if option in _STEPS:
-            steps = value if equals else following
-            if re.fullmatch(r"-\d+|0+", steps):
-                raise ValueError(f"{option} must be a positive number of steps, got {steps}")
-
-
-def check_folder(arguments: list[str], *names: str) -> None:
-    """Check that the value of an option can be a folder to write to.
-
-    :param arguments: RL Zoo's options.
-    :param names: The option's names, the shortest first.
-    :raises ValueError: If it is a file, or below a file.
-    """
-    for folder in option_values(arguments, *names)[:1]:
-        if any(parent.is_file() for parent in (Path(folder), *Path(folder).parents)):
-            raise ValueError(f"{names[0]} must be a folder, got {folder}, which is a file or below a file")
 
 
 def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_id: str | None = None) -> None:
@@ -213,7 +152,7 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
             raise ValueError(f"`demonstrations` must be left out for {algo}, got {source!r}; they are for {users}")
         return
     if source is None:
-        given = any(value.startswith("demonstrations:") for value in option_values(arguments, *_HYPERPARAMS))
+        given = any(value.startswith("demonstrations:") for value in option_values(arguments, *HYPERPARAMS))
         if not given and not has_option(arguments, *CONF_FILE):
             raise ValueError(
                 f"`demonstrations` must be given for {algo}: an .npz of `ardae-rl collect-demos`, or minari:ID"
@@ -224,7 +163,7 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
     from ardae_rl.irl.trajectories import match_absorbing_states
 
     trajectories = load_trajectories(source)  # before any work starts
-    wrapped = any(value.startswith("env_wrapper:") for value in option_values(arguments, *_HYPERPARAMS))
+    wrapped = any(value.startswith("env_wrapper:") for value in option_values(arguments, *HYPERPARAMS))
     if env_id is not None and not wrapped and not has_option(arguments, *CONF_FILE):
         env = DummyVecEnv([EnvDescription.of_id(env_id, parsed(option_values(arguments, "--env-kwargs"))).make])
         trajectories = match_absorbing_states(trajectories, env)
@@ -235,9 +174,9 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
 
 def add_hyperparameter(arguments: list[str], value: str) -> None:
     """Add ``NAME:VALUE`` to RL Zoo's ``-params``, in place; if the option is repeated, RL Zoo uses only the last."""
-    places = [index for index, argument in enumerate(arguments) if argument.split("=")[0] in _HYPERPARAMS]
+    places = [index for index, argument in enumerate(arguments) if argument.split("=")[0] in HYPERPARAMS]
     if not places:
-        arguments += [_HYPERPARAMS[0], value]
+        arguments += [HYPERPARAMS[0], value]
         return
     name, equals, first = arguments[places[-1]].partition("=")
     arguments[places[-1] : places[-1] + 1] = [name, value, *([first] if equals else [])]
@@ -310,9 +249,11 @@ def run_script(script: str, arguments: list[str]) -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")  # Gymnasium tries the window system first and then fails
     command, sys.argv = sys.argv, [f"ardae-rl {script}", *map(str, arguments)]
     try:
-        with _errors_of_options(), _safe_records() if acts_only else nullcontext():
+        with _errors_of_options(), _safe_records() if acts_only else nullcontext(), _recording_progress():
             runpy.run_module(f"rl_zoo3.{script}", run_name="__main__", alter_sys=True)
     except Exception as error:
+        if isinstance(error, AttributeError) and "'pbar'" in str(error) and error.__context__ is not None:
+            raise error.__context__ from None  # before the first step, RL Zoo fails to close its progress bar
         if type(error).__module__.startswith("wandb."):  # for example, if no key is configured
             raise ValueError(f"--track: {error}") from error
         raise
@@ -330,6 +271,28 @@ def _safe_records() -> Iterator[None]:
         yield
     finally:
         yaml.UnsafeLoader = unsafe  # type: ignore[misc]
+
+
+@contextmanager
+def _recording_progress() -> Iterator[None]:
+    """Show how many steps of RL Zoo's video are recorded. When it is written, the bar makes room for moviepy's."""
+    capture, bar = VecVideoRecorder._capture_frame, ExitStack()
+    updates: list[Callable[[int], None]] = []
+
+    def capture_and_show(recorder: VecVideoRecorder) -> None:
+        capture(recorder)
+        if not updates:
+            updates.append(bar.enter_context(progress_bar("video: steps", recorder.video_length, True)))
+        updates[0](recorder.step_id)
+        if recorder.step_id == recorder.video_length:
+            bar.close()
+
+    VecVideoRecorder._capture_frame = capture_and_show  # type: ignore[method-assign, assignment]
+    try:
+        with bar:
+            yield
+    finally:
+        VecVideoRecorder._capture_frame = capture  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -364,23 +327,3 @@ def _errors_of_options() -> Iterator[None]:
     finally:
         argparse.ArgumentParser._get_option_tuples = abbreviated  # type: ignore[method-assign]
         argparse.ArgumentParser.error, StoreDict.__call__ = error, store  # type: ignore[method-assign]
-
-
-def has_option(arguments: list[str], *names: str) -> bool:
-    """Return whether one of the options is among ``arguments``, as ``name`` or ``name=value``."""
-    return any(argument.split("=")[0] in names for argument in arguments)
-
-
-def option_values(arguments: list[str], *names: str) -> list[str]:
-    """Return the values of an option, from its last occurrence: ``name value value``, or ``name=value``.
-
-    :param arguments: RL Zoo's options.
-    :param names: The option's names.
-    """
-    values: list[str] = []
-    for index, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        if option in names:
-            following = takewhile(lambda other: other[:1] != "-", arguments[index + 1 :])
-            values = [value] if equals else list(following)
-    return values

@@ -8,6 +8,8 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
+from ardae_envs.optional import require
+
 
 class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Extend each terminated episode by one step in an absorbing state, with reward 0 and an ignored action.
@@ -73,5 +75,9 @@ def make(env_id: str, **kwargs: Any) -> AbsorbingState:
 
     :param env_id: Id of the environment.
     :param kwargs: Keyword arguments of the environment.
+    :raises DependencyNotInstalled: For an environment of MuJoCo, if that is not installed.
     """
+    spec = gym.registry.get(env_id)
+    if spec is not None and str(spec.entry_point).startswith("gymnasium.envs.mujoco"):
+        require("mujoco", "mujoco")
     return AbsorbingState(gym.make(env_id, **kwargs))

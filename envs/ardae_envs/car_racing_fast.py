@@ -7,14 +7,17 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from ardae_envs.optional import missing
+
 try:
     import Box2D
+except ImportError as error:
+    raise missing("Box2D", "box2d") from error
+try:
     import pygame
     from gymnasium.envs.box2d import car_racing as official
 except (ImportError, gym.error.DependencyNotInstalled) as error:
-    raise gym.error.DependencyNotInstalled(
-        "Box2D or pygame is not installed; they come with: pip install 'ardae-rl[box2d]'"
-    ) from error
+    raise missing("pygame", "box2d") from error
 
 from ardae_envs.car_shape import CarShape
 from ardae_envs.rasterizer import draw_polygons

@@ -3,17 +3,16 @@
 from typing import Any
 
 import numpy as np
-from gymnasium.envs.box2d.car_racing import CarRacing
 from numpy.typing import NDArray
 
-from ardae_envs.car_racing_fast import CarRacingFast
+from ardae_envs.car_racing_fast import CarRacingFast, official  # which names the extra if something is missing
 from ardae_envs.checks import check_choice, check_options
 
 RENDERERS = ("fast", "official")
 _STREAM = 0x57A27  # separates the random numbers of the starts from those of the tracks
 
 
-class CarRacingRandomStart(CarRacing):
+class CarRacingRandomStart(official.CarRacing):
     """The official environment with the start on a random tile.
 
     The tiles are renumbered before the car is placed on the new tile 0; laps and rewards follow the new numbering. For
@@ -82,7 +81,7 @@ class CarRacingFastRandomStart(CarRacingRandomStart, CarRacingFast):
     """
 
 
-def make(renderer: str = "fast", **kwargs: Any) -> CarRacing:
+def make(renderer: str = "fast", **kwargs: Any) -> official.CarRacing:
     """Make the environment that is registered as ``ardae/CarRacingRandomStart-v0``.
 
     :param renderer: "fast" or "official"; both draw the same frames.

@@ -2,13 +2,20 @@
 
 from typing import Any
 
-import mujoco
 import numpy as np
-from gymnasium.envs.mujoco import MujocoEnv
-from gymnasium.envs.mujoco.humanoid_v5 import DEFAULT_CAMERA_CONFIG
+from gymnasium.error import DependencyNotInstalled
 from gymnasium.spaces import Box
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
+
+from ardae_envs.optional import missing
+
+try:
+    import mujoco
+    from gymnasium.envs.mujoco import MujocoEnv
+    from gymnasium.envs.mujoco.humanoid_v5 import DEFAULT_CAMERA_CONFIG
+except (ImportError, DependencyNotInstalled) as error:
+    raise missing("mujoco", "mujoco") from error
 
 _TORSO = 1  # the root of the body: its subtree is the whole humanoid
 _MIN_HEIGHT, _MAX_HEIGHT = 0.8, 2.0

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium.error import DependencyNotInstalled
 from numpy.typing import ArrayLike, NDArray
 
 from ardae_envs.checks import finite_action
 from ardae_envs.mazes import Maze
+from ardae_envs.optional import missing, require
 
 _WALL_HEIGHT = 0.4  # in cells
 
@@ -79,11 +79,12 @@ class MazeSimulation:
 
     :param maze: The map. Each cell of its walls is a box.
     :param agent: One of :data:`AGENTS`.
-    :raises DependencyNotInstalled: If Gymnasium-Robotics is not installed.
+    :raises DependencyNotInstalled: If Gymnasium-Robotics or MuJoCo is not installed.
     """
 
     def __init__(self, maze: Maze, agent: Agent) -> None:
         file = agent.model_file()
+        require("mujoco", "mazes")
         import mujoco
 
         self.agent = agent
@@ -161,7 +162,7 @@ def _package_folder(name: str) -> Path:
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None:
-        raise DependencyNotInstalled(f"{name} is not installed; it comes with: pip install 'ardae-rl[mazes]'")
+        raise missing(name, "mazes")
     return Path(spec.origin).parent
 
 

@@ -56,7 +56,7 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
     :param trails: Number of episodes whose paths an image shows: the current one and those before it.
     :param render_mode: None or "rgb_array" (a top-down image of the map and the paths).
     :raises ValueError: For an argument out of its range.
-    :raises DependencyNotInstalled: If Gymnasium-Robotics is not installed.
+    :raises DependencyNotInstalled: If Gymnasium-Robotics or MuJoCo is not installed.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (Gymnasium's own convention)

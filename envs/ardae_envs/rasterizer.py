@@ -6,16 +6,15 @@ scan lines between rounded intersections.
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+
+from ardae_envs.optional import missing
 
 try:
     from numba import njit
 except ImportError as error:
-    raise gym.error.DependencyNotInstalled(
-        "numba is not installed; it comes with: pip install 'ardae-rl[box2d]'"
-    ) from error
+    raise missing("numba", "box2d") from error
 
 _BITS = 16  # number of fractional bits in fixed point
 _HALF = 1 << (_BITS - 1)

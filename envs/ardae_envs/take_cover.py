@@ -5,11 +5,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import DependencyNotInstalled
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from ardae_envs.checks import check_options
+from ardae_envs.optional import require
 
 ACTIONS = ("left", "nothing", "right")
 # ViZDoom's order is nothing, right, left
@@ -46,12 +46,9 @@ class TakeCover(gym.Env[NDArray[np.uint8], np.int64], EzPickle):
 
     def __init__(self, render_mode: str | None = None, floor: bool = False) -> None:
         EzPickle.__init__(self, render_mode, floor)
-        try:
-            from vizdoom import gymnasium_wrapper  # noqa: F401 (registers ViZDoom's environments)
-        except ModuleNotFoundError as error:
-            raise DependencyNotInstalled(
-                "vizdoom is not installed; it comes with: pip install 'ardae-rl[doom]'"
-            ) from error
+        require("vizdoom", "doom")
+        from vizdoom import gymnasium_wrapper  # noqa: F401 (registers ViZDoom's environments)
+
         self.render_mode = render_mode
         self._height = _HEIGHT if floor else _HEIGHT - _FLOOR
         self._game: Any = gym.make("VizdoomTakeCover-v1", render_mode=render_mode).unwrapped

@@ -96,6 +96,15 @@ def test_the_library_names_no_option_of_the_command() -> None:
             ),
             "--env must have Box actions for this algorithm, got Discrete(2)",
         ),
+        (
+            ValueError("`action_space` must be a Box (continuous actions), got Discrete(2)"),
+            "--env must have Box actions for this algorithm, got Discrete(2)",
+        ),
+        (
+            ValueError("`action_space` must be a bounded Box with one axis, got Discrete(2)"),
+            "the action space of --env must be a bounded Box with one axis, got Discrete(2)",
+        ),
+        (TypeError("`-params n_envs` must be an integer, got 1.5"), "-params n_envs must be an integer, got 1.5\n"),
         (FileExistsError(17, "File exists", "a/b"), "File exists: a/b"),
         (EOFError("No data left in file"), "a file is empty, truncated or of the wrong kind: No data left in file"),
     ],

@@ -4,6 +4,7 @@ import json
 import sys
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,9 +12,12 @@ import pytest
 import yaml
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecVideoRecorder
 from typer.testing import CliRunner
 
+from ardae_rl.cli import zoo
 from ardae_rl.cli.main import app
+from ardae_rl.irl import AIRL, Trajectory, save_trajectories
 from tests.conftest import Command, untrained
 
 TINY = ("-n", 250, "--eval-freq", -1, "--no-progress", "--seed", 1)
@@ -26,6 +30,7 @@ SMALL = {
 
 SAC = ("--algo", "sac", "--env", "Pendulum-v1", "--model", "sac.zip")
 ALGO = ("--algo", "sac", "--env", "Pendulum-v1")
+TRAIN = ("train", *ALGO, "-n", "10")
 PRETRAINED = ("--pretrained", "sac_ardae-pendulum")
 EVALUATE, COLLECT = ("evaluate", *SAC), ("collect-demos", *SAC)
 
@@ -65,11 +70,14 @@ EVALUATE, COLLECT = ("evaluate", *SAC), ("collect-demos", *SAC)
             ["demonstrations[0].observations", "(3,)", "(2,)"],
         ),
         (("evaluate", "--algo", "sac", "--env", "Pendulum-v1", "--model", "text.zip"), ["text.zip"]),
-        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-n", "0"), ["-n must be a positive number", "got 0"]),
-        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-n", "-5"), ["-n must be a positive number", "got -5"]),
-        (("train", "--algo", "sac", "--env", "Pendulum-v1", "--n-timesteps=-1"), ["--n-timesteps must be", "got -1"]),
-        (("enjoy", "--algo", "sac", "--env", "Pendulum-v1", "--no-render", "-n", "0"), ["-n must be a positive"]),
-        (("record", "--algo", "sac", "--env", "Pendulum-v1", "-n", "-5"), ["-n must be a positive number", "got -5"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-n", "0"), ["-n must be >= 1", "got 0"]),
+        (("train", "--algo", "sac", "--env", "Pendulum-v1", "-n", "-5"), ["-n must be >= 1", "got -5"]),
+        (
+            ("train", "--algo", "sac", "--env", "Pendulum-v1", "--n-timesteps=-1"),
+            ["--n-timesteps must be >= 1, got -1"],
+        ),
+        (("enjoy", "--algo", "sac", "--env", "Pendulum-v1", "--no-render", "-n", "0"), ["-n must be >= 1"]),
+        (("record", "--algo", "sac", "--env", "Pendulum-v1", "-n", "-5"), ["-n must be >= 1", "got -5"]),
         (("record", "--algo", "sac", "--env", "Pendulum-v1", "-o", "file/x"), ["-o must be a folder", "file/x"]),
         (("train", "--algo", "sac", "--env", "Pendulum-v1", "--conf", "my.yml"), ["--conf", "--conf-file"]),
         (("train", "--algo", "bc", "--env", "Pendulum-v1", "--demos", "d.npz", "--optimize"), ["--optimize"]),
@@ -98,6 +106,45 @@ EVALUATE, COLLECT = ("evaluate", *SAC), ("collect-demos", *SAC)
         (("plot", "nowhere", "-o", "file/x.png"), ["--output must be a file to write", "file/x.png"]),
         (("demo", "--seed", "-1"), ["--seed must be between 0 and 4294967295, got -1"]),
         (("train", "--algo", "sac", "--env", "Pendulum-v1", "-fmylogs"), ["unrecognized arguments: -fmylogs"]),
+        (
+            ("train", "--algo", "dvbf", "--env", "Pendulum-v1", "-n", "10", "--optimize-hyperparameters"),
+            ["--algo must be", "'dvbf'"],
+        ),
+        ((*TRAIN, "-tb", "file/x"), ["-tb must be a folder, got file/x"]),
+        ((*TRAIN, "--tensorboard-log", "file/x"), ["-tb must be a folder, got file/x"]),
+        ((*TRAIN, "--optimization-log-path=file/x"), ["--optimization-log-path must be a folder, got file/x"]),
+        ((*TRAIN, "-optimize", "--storage", "nonsense"), ["--storage must be the URL", "got 'nonsense'"]),
+        ((*TRAIN, "-optimize", "--storage", "sqlite:///file/x.db"), ["--storage must be the URL", "x.db'"]),
+        ((*TRAIN, "-optimize", "--storage=file/x.log"), ["--storage must be a file to write, got file/x.log"]),
+        ((*TRAIN, "--log-interval", "0"), ["--log-interval must be positive, -1 for", "got 0"]),
+        ((*TRAIN, "-optimize", "--n-jobs=0"), ["--n-jobs must be positive, or -1 for", "got 0"]),
+        ((*TRAIN, "-optimize", "--n-evaluations", "0"), ["--n-evaluations must be >= 1, got 0"]),
+        ((*TRAIN, "-optimize", "--n-trials", "-1"), ["--n-trials must be >= 1, got -1"]),
+        ((*TRAIN, "--n-eval-envs", "0"), ["--n-eval-envs must be >= 1, got 0"]),
+        (("record", *ALGO, "--n-envs", "0"), ["--n-envs must be >= 1, got 0"]),
+        ((*TRAIN, "-params", "n_envs:0"), ["error: -params n_envs must be >= 1, got 0"]),
+        ((*TRAIN, "-params", "n_timesteps:0"), ["error: -params n_timesteps must be >= 1, got 0"]),
+        ((*TRAIN, "-params", "frame_stack:0"), ["error: -params frame_stack must be >= 1, got 0"]),
+        ((*TRAIN, "-params", "n_envs:1.5"), ["error: -params n_envs must be an integer, got 1.5"]),
+        ((*TRAIN, "-params", "buffer_size:'a'"), ["error: -params buffer_size must be a number, got 'a'"]),
+        ((*TRAIN, "--hyperparams", "gamma:'a'"), ["error: -params gamma must be a number, got 'a'"]),
+        (
+            ("train", "--algo", "sac_nf", "--env", "Pendulum-v1", "-params", "learning_starts:None"),
+            ["error: -params learning_starts must be a number, got None"],
+        ),
+        ((*TRAIN, "-params", "learning_rat:0.1"), ["'learning_rat'; close matches: learning_rate"]),
+        (
+            ("train", "--algo", "sac_ardae", "--env", "Pendulum-v1", "-params", "score_batch_siz:3"),
+            ["'score_batch_siz'; close matches: score_batch_size"],
+        ),
+        (
+            ("train", "--algo", "sac_ardae", "--env", "CartPole-v1", "-n", "10"),
+            ["--env must have Box actions for this algorithm, got Discrete(2)"],
+        ),
+        (
+            ("train", "--algo", "sac", "--env", "CartPole-v1", "-n", "10"),
+            ["--env must have Box actions for this algorithm, got Discrete(2)"],
+        ),
     ],
 )
 def test_wrong_argument_is_one_line(
@@ -134,6 +181,22 @@ def test_records_of_a_run_run_no_code(command: str, ardae_rl: Command, tmp_path:
     done = ardae_rl(command, "--algo", "sac", "--env", "Pendulum-v1", "--no-render", "-n", 2)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "CODE_WAS_RUN").exists()
+
+
+def test_record_shows_progress(ardae_rl: Command) -> None:
+    """It counts the steps, and is at its end before the video is written."""
+    done = ardae_rl("record", *PRETRAINED, "-n", 3)
+    assert done.returncode == 0, done.stderr
+    bar, saved = done.stdout.index("video: steps: 3 of 3, "), done.stdout.index("Saving video")
+    assert bar < saved
+
+
+def test_recording_progress_is_switched_off_afterwards() -> None:
+    before = VecVideoRecorder._capture_frame
+    with pytest.raises(ValueError, match="broken"), zoo._recording_progress():
+        assert VecVideoRecorder._capture_frame is not before
+        raise ValueError("broken")
+    assert VecVideoRecorder._capture_frame is before
 
 
 def test_record_names_only_what_it_records() -> None:
@@ -199,6 +262,24 @@ def test_evaluate_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algo
     assert Path("curves/c.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (EVALUATE, "evaluation: episodes: 2 of 2, "),
+        ((*COLLECT, "--out", "d.npz"), "demonstrations: episodes: 2 of 2, "),
+    ],
+)
+def test_progress_of_episodes(
+    arguments: tuple[str, ...], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal, the bar is a line at the end."""
+    monkeypatch.chdir(tmp_path)
+    untrained("sac", seed=0).save("sac.zip")
+    done = CliRunner().invoke(app, [*arguments, "--episodes", "2", "--env-kwargs", "max_episode_steps:5"])
+    assert done.exit_code == 0, done.output
+    assert line in done.stdout
+
+
 def test_image_of_a_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a suffix it is a PNG, which the command says; nothing is made for what cannot be drawn."""
     monkeypatch.chdir(tmp_path)
@@ -226,6 +307,23 @@ def test_progress_bar_and_default_block(ardae_rl: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert "ppo.yml: no block 'ardae/MultiGoal-v0'; hyper-parameters of block 'default'" in done.stdout
     assert "100%" in done.stdout + done.stderr
+
+
+def test_error_before_the_first_step(ardae_rl: Command, tmp_path: Path) -> None:
+    """RL Zoo then fails to close a progress bar that it has not opened, which does not hide the error."""
+    (tmp_path / "broken.py").write_text("""
+import gymnasium
+from gymnasium.envs.classic_control import PendulumEnv
+
+class Broken(PendulumEnv):
+    def reset(self, **kwargs):
+        raise ValueError("no start")
+
+gymnasium.register("Broken-v0", Broken)
+""")
+    done = ardae_rl("train", "--algo", "sac", "--env", "Broken-v0", "--gym-packages", "broken", "--eval-freq", -1)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: no start" and "Traceback" not in done.stderr
 
 
 def test_conf_file_of_the_user_wins(ardae_rl: Command, tmp_path: Path) -> None:
@@ -293,6 +391,25 @@ def test_demonstrations_and_inverse_rl(ardae_rl: Command, tmp_path: Path) -> Non
     assert "demos.npz" in (run / "Pendulum-v1/config.yml").read_text()
     done = ardae_rl("evaluate", "--algo", "airl", "--env", "Pendulum-v1", "--model", run, "--episodes", 1)
     assert done.returncode == 0, done.stderr
+
+
+def test_continued_inverse_rl(ardae_rl: Command, tmp_path: Path) -> None:
+    """It continues with the reward and the policy of a saved model, and with the demonstrations of the command."""
+    rng = np.random.default_rng(0)
+    demos = [Trajectory(rng.uniform(-1, 1, (21, 3)), rng.uniform(-1, 1, (20, 1)))]
+    save_trajectories(tmp_path / "d.npz", demos)
+    earlier: Any = AIRL("MlpPolicy", "Pendulum-v1", demonstrations=demos, seed=0)
+    earlier.save(tmp_path / "airl.zip")
+    done = ardae_rl(
+        *("train", "--algo", "airl", "--env", "Pendulum-v1", "-i", "airl.zip", "--demos", "d.npz"),
+        *("-n", 5, "--eval-freq", -1, "--no-progress"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "training continues without earlier transitions" in done.stderr
+    continued: Any = AIRL.load(tmp_path / "logs/airl/Pendulum-v1_1/Pendulum-v1.zip")
+    assert continued.num_timesteps == 5
+    for name, parameter in earlier.policy.state_dict().items():  # no update in so few steps
+        np.testing.assert_array_equal(parameter, continued.policy.state_dict()[name], err_msg=name)
 
 
 def test_arguments_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from stable_baselines3 import SAC
 
 from ardae_rl import presets
 from ardae_rl.cli import zoo
+from ardae_rl.cli.zoo_checks import check_hyperparameters, check_numbers
+from ardae_rl.cli.zoo_options import has_option, literal_hyperparameters, option_values
 from ardae_rl.evaluation import playback_class
 from ardae_rl.irl import collect_demonstrations, save_trajectories
 from ardae_rl.registry import OUR_ALGORITHMS, STOCK_ALGORITHMS, algorithm_class, environment_id
@@ -157,11 +159,11 @@ def test_environment_with_its_module() -> None:
 
 def test_options_among_arguments() -> None:
     arguments = ["-n", "5", "--gym-packages", "a", "b", "-conf=x.yml", "--load-checkpoint=7"]
-    assert zoo.option_values(arguments, "--gym-packages") == ["a", "b"]
-    assert zoo.option_values(arguments, "--load-checkpoint") == ["7"]
-    assert zoo.option_values(arguments, "--seed") == []
-    assert zoo.option_values(["-f", "a", "--log-folder=b"], "-f", "--log-folder") == ["b"], "the last one counts"
-    assert zoo.has_option(arguments, "-conf", "--conf-file") and not zoo.has_option(arguments, "--conf-file")
+    assert option_values(arguments, "--gym-packages") == ["a", "b"]
+    assert option_values(arguments, "--load-checkpoint") == ["7"]
+    assert option_values(arguments, "--seed") == []
+    assert option_values(["-f", "a", "--log-folder=b"], "-f", "--log-folder") == ["b"], "the last one counts"
+    assert has_option(arguments, "-conf", "--conf-file") and not has_option(arguments, "--conf-file")
 
 
 @pytest.mark.parametrize(
@@ -195,3 +197,35 @@ def test_demonstrations_among_the_hyperparameters(option: str) -> None:
     arguments = [option, "demonstrations:'d.npz'"]
     zoo.add_demonstrations("airl", None, arguments)
     assert arguments == [option, "demonstrations:'d.npz'"]
+
+
+def test_hyperparameters_that_are_literals() -> None:
+    arguments = ["-n", "5", "-params", "a: 1", "b:dict(c=1)", "c:-1e-3", "d:'x:y'", "e:auto", "-f", "logs"]
+    assert literal_hyperparameters(arguments) == {"a": 1, "c": -1e-3, "d": "x:y"}
+    assert literal_hyperparameters(["-f", "logs"]) == {}
+
+
+@pytest.mark.parametrize("algo", [*OUR_ALGORITHMS, *STOCK_ALGORITHMS])
+def test_default_hyperparameters_pass_the_check(algo: str) -> None:
+    """Nothing that works is refused: the defaults of each constructor, and numbers of the usual kinds."""
+    parameters = inspect.signature(algorithm_class(algo)).parameters.values()
+    defaults = [
+        f"{parameter.name}:{parameter.default!r}" for parameter in parameters if parameter.default is not inspect._empty
+    ]
+    check_hyperparameters(
+        algo, ["-params", *defaults, "n_envs:4", "n_timesteps:1e5", "gradient_steps:-1", "frame_stack:None"]
+    )
+
+
+def test_numbers_that_rl_zoo_interprets() -> None:
+    """Negative ones have a meaning, and what is no number is left to RL Zoo's parser."""
+    arguments = ["--log-interval", "-1", "--log-interval=-2", "--n-jobs", "-1", "--eval-freq", "-1", "-n", "many"]
+    check_numbers([*arguments, "--eval-freq=0", "--n-envs", "2", "-n"])
+
+
+def test_a_database_of_a_search(tmp_path: Path) -> None:
+    arguments = ["-optimize", "--storage", f"sqlite:///{tmp_path}/study.db"]
+    zoo.check_arguments("sac", arguments, "Pendulum-v1")
+    assert (tmp_path / "study.db").is_file()
+    zoo.check_arguments("sac", ["-optimize", f"--storage={tmp_path}/study.log"], "Pendulum-v1")
+    zoo.check_arguments("sac", ["--storage", "nonsense"], "Pendulum-v1")  # RL Zoo does not use it
