@@ -3,9 +3,10 @@
 The data follow the source: 50 steps of Gymnasium's pendulum, fully observed, with controls from an Ornstein-Uhlenbeck
 process, clipped to the pendulum's limits. From a first state and a trajectory's controls, models generate the rest,
 with process noise if they have any. Filters infer the first state from the first observation, smoothers from all of
-them, so that their errors cannot be compared. The table has the mean absolute difference from the true trajectory (MAD),
-for which the source reports 0.154 (its DVBF) and 0.192 (its flows). One run has the controls one step late, as in the
-source. Training uses windows of 20 steps that start anywhere in a trajectory, because errors near the top grow fast.
+them, so that their errors cannot be compared. The table has the mean absolute difference from the true trajectory
+(MAD), for which the source reports 0.154 (its DVBF) and 0.192 (its flows). One run has the controls one step late, as
+in the source. Training uses windows of 20 steps that start anywhere in a trajectory, because errors near the top grow
+fast.
 """
 
 from collections.abc import Sequence

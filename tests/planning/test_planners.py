@@ -76,7 +76,7 @@ def test_lqr_of_a_long_horizon_is_riccatis() -> None:
 
 @pytest.mark.parametrize("regularization", [0.0, 2.0])
 def test_predicted_decrease_of_the_cost(regularization: float) -> None:
-    """From x = 0, where no action costs nothing, the gains lower the cost by what they predict, also regularized ones."""
+    """From x = 0, where no action costs nothing, the gains lower the cost as predicted, also if regularized."""
     problem = Linear()
     problem.c.zero_()
     gains = gains_of(problem, regularization=th.full((1,), regularization, dtype=th.float64))
@@ -327,10 +327,10 @@ def test_infinite_bounds_are_refused(planner: Planner) -> None:
 
 
 def test_actions_in_the_range_of_the_environment() -> None:
-    space = spaces.Box(np.float32([-2, 10]), np.float32([6, 11]))
+    space = spaces.Box(np.array([-2, 10], np.float32), np.array([6, 11], np.float32))
     policy: Any = SimpleNamespace(action_space=space)
     actions = LatentPlanningPolicy.unscaled(policy, np.array([[-1.0, 1.0], [0.5, 0.0], [1.5, -1.5]]))
-    np.testing.assert_allclose(actions, [[-2, 11], [4, 10.5], [6, 10]])
+    np.testing.assert_allclose(actions, np.array([[-2, 11], [4, 10.5], [6, 10]]))
     assert actions.dtype == np.float32
 
 
