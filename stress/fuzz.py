@@ -17,6 +17,7 @@ from gymnasium import spaces
 from ardae_rl import AIRL, BC, GAIL, SACARDAE, SACNF, EnergyBasedGAN
 from ardae_rl.environments import EnvDescription
 from ardae_rl.irl import Trajectory, load_trajectories, save_trajectories
+from ardae_rl.runs.progress import progress_bar
 from ardae_rl.score import ARDAE
 
 DOCUMENTED = (ValueError, TypeError, AssertionError)  # the last one is SB3's
@@ -175,9 +176,11 @@ def run(count: float, seed: int) -> list[dict[str, Any]]:
     """Make ``count`` random calls, to each part of the API in turn."""
     th.set_num_threads(1)
     rows: dict[str, dict[str, Any]] = {name: {"ok": 0, "documented": 0, "faults": []} for name in ENTRANCES}
-    for call in range(int(count)):
-        name = list(ENTRANCES)[call % len(ENTRANCES)]
-        _count(rows[name], name, f"{seed} {call}")
+    with progress_bar("calls", int(count), shown=True) as show:
+        for call in range(int(count)):
+            name = list(ENTRANCES)[call % len(ENTRANCES)]
+            _count(rows[name], name, f"{seed} {call}")
+            show(call + 1)
     return [
         {
             "entrance": name,

@@ -10,10 +10,13 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ardae_rl.evaluation import load_for_evaluation
+from ardae_rl.runs.progress import progress_bar
 from stress.commands import COMMANDS, check_success, complete, differing, start
 
 _ALGORITHM = "sac_nf"
@@ -26,7 +29,13 @@ _STEPS, _SAVE_FREQUENCY, _MORE_STEPS = 1000, 20, 50
 
 def run(count: float, seed: int) -> list[dict[str, Any]]:
     """Kill each command ``count`` times, and check what is left."""
-    return [*(_resumed(name, int(count), seed) for name in COMMANDS), _continued(int(count), seed)]
+    rows = []
+    checks: list[Callable[[int, int], dict[str, Any]]] = [*(partial(_resumed, name) for name in COMMANDS), _continued]
+    with progress_bar("commands", len(checks), shown=True) as show:
+        for check in checks:
+            rows.append(check(int(count), seed))
+            show(len(rows))
+    return rows
 
 
 def _resumed(name: str, n_kills: int, seed: int) -> dict[str, Any]:

@@ -21,6 +21,8 @@ Observations = Array | dict[str, Array]
 class Trajectory:
     """One episode: action t was taken at observation t and led to observation t + 1.
 
+    Lists and tensors become NumPy arrays.
+
     Example:
 
     >>> import numpy as np
@@ -55,6 +57,9 @@ class Trajectory:
                 raise ValueError(f"`{name}` must have {n + 1} rows for {n} actions, got {len(value)}")
         if self.rewards is not None and len(self.rewards) != n:
             raise ValueError(f"`rewards` must have {n} rows for {n} actions, got {len(self.rewards)}")
+        arrays = {name: np.asarray(value) for name, value in named_arrays(self.observations).items()}
+        object.__setattr__(self, "observations", from_named_arrays(arrays))
+        object.__setattr__(self, "actions", np.asarray(self.actions))
 
     def __len__(self) -> int:
         return len(self.actions)

@@ -96,6 +96,11 @@ class CarRacingFast(official.CarRacing):
         self._cached_road: Any = None
         self._cached_car: Any = None
 
+    def close(self) -> None:
+        """Free the track and the car. Box2D's bodies refer to themselves, so that nothing else would free them."""
+        self._destroy()
+        super().close()
+
     def draw(self) -> NDArray[np.uint8]:
         """Return the frame of the current state."""
         frame: NDArray[np.uint8] = self._render("state_pixels")

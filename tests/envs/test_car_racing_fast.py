@@ -1,5 +1,6 @@
 """The fast renderer against the installed official environment, frame by frame."""
 
+import gc
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -105,3 +106,27 @@ def test_pickled() -> None:
     other = pickle.loads(pickle.dumps(env))
     assert other.action_space == env.action_space
     np.testing.assert_array_equal(*(each.reset(seed=5)[0] for each in (env, other)))
+
+
+def test_closing_frees_track_and_car() -> None:
+    """Without it, each environment left hundreds of bodies in memory."""
+
+    def n_bodies() -> int:
+        gc.collect()
+        return sum(type(thing).__name__ == "b2Body" for thing in gc.get_objects())
+
+    before = n_bodies()
+    for _ in range(2):
+        env = gym.make("ardae/CarRacingFast-v0")
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        env.close()
+        env.close()
+        del env
+    assert n_bodies() == before
+    env = gym.make("ardae/CarRacingFast-v0")
+    env.reset(seed=0)
+    env.close()
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    env.close()

@@ -1,12 +1,14 @@
 """Demonstrations: collected from models, in files, and in Minari datasets."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
@@ -57,6 +59,21 @@ def test_collected_episodes_are_reported(n_envs: int) -> None:
     venv, counts = make_vec_env(Counting, n_envs), list[int]()
     assert len(collect_demonstrations(model, venv, 3, on_episode=counts.append)) == 3
     assert counts == [1, 2, 3]
+
+
+@pytest.mark.parametrize("convert", [th.as_tensor, np.ndarray.tolist])
+def test_arrays_of_other_kinds(convert: Callable[[Any], Any]) -> None:
+    observations, actions = np.arange(8.0).reshape(4, 2), np.arange(3.0)[:, None]
+    episode = Trajectory(convert(observations), convert(actions))
+    by_key = Trajectory({"a": convert(observations)}, convert(actions))
+    assert isinstance(by_key.observations, dict)
+    for converted, original in (
+        (episode.observations, observations),
+        (episode.actions, actions),
+        (by_key.observations["a"], observations),
+    ):
+        assert isinstance(converted, np.ndarray)
+        np.testing.assert_array_equal(converted, original)
 
 
 def test_terminations() -> None:
