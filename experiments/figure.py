@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.checks import check_choice, check_count, check_output_folder
 from ardae_rl.common.optional import require
 from ardae_rl.runs.jobs import processes, run_missing
 from ardae_rl.runs.run import Run
@@ -91,7 +91,7 @@ def run_experiment(
     """
     figure = load(name)
     check_choice("budget", budget, tuple(figure.seeds))
-    _check_out(out)
+    check_output_folder("out", out)
     values = parse_options(figure.runs, options)
     jobs = _checked_jobs(figure, name, jobs)
     runs = figure.runs(budget, _checked_seeds(figure, name, budget, n_seeds), **values)
@@ -127,12 +127,6 @@ def run_experiment(
 def needed(folder: Path, settings: Mapping[str, Any]) -> Path:
     """Return the folder of the run that the run in ``folder``, with these settings, needs."""
     return folder.parent / _file_name(settings["needs"]["name"])
-
-
-def _check_out(out: Path) -> None:
-    for path in (out, *out.parents):
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"`out` must be a folder, got {out}, which is a file or below a file")
 
 
 def _checked_jobs(figure: Figure, name: str, jobs: int | None) -> int:

@@ -18,7 +18,7 @@ from ardae_rl.cli.zoo_options import (
     literal_hyperparameters,
     option_values,
 )
-from ardae_rl.common.checks import check_count, check_min, check_number, check_output
+from ardae_rl.common.checks import check_count, check_min, check_number, check_output, check_output_folder
 from ardae_rl.common.optional import require
 from ardae_rl.registry import algorithm_class
 
@@ -176,5 +176,4 @@ def check_folder(arguments: list[str], *names: str) -> None:
     :raises ValueError: If it is a file, or below a file.
     """
     for folder in option_values(arguments, *names)[:1]:
-        if any(parent.is_file() for parent in (Path(folder), *Path(folder).parents)):
-            raise ValueError(f"{names[0]} must be a folder, got {folder}, which is a file or below a file")
+        check_output_folder(names[0], Path(folder))

@@ -142,6 +142,17 @@ def check_output(name: str, path: Path) -> None:
             raise ValueError(f"`{name}` must be a file to write, got {path}, which is below the file {parent}")
 
 
+def check_output_folder(name: str, path: Path) -> None:
+    """Check that an argument can be a folder to write to. Call it before the work that fills the folder.
+
+    :param name: Name of the argument.
+    :param path: The path. It need not exist.
+    :raises ValueError: If it is a file, or below a file.
+    """
+    if any(parent.exists() and not parent.is_dir() for parent in (path, *path.parents)):
+        raise ValueError(f"`{name}` must be a folder, got {path}, which is a file or below a file")
+
+
 def check_number(name: str, value: float) -> None:
     """Check that an argument is a number. Text is refused, even "1e-4", which YAML does not parse as a number.
 

@@ -60,6 +60,8 @@ class Trajectory:
         arrays = {name: np.asarray(value) for name, value in named_arrays(self.observations).items()}
         object.__setattr__(self, "observations", from_named_arrays(arrays))
         object.__setattr__(self, "actions", np.asarray(self.actions))
+        if self.rewards is not None:
+            object.__setattr__(self, "rewards", np.asarray(self.rewards))
 
     def __len__(self) -> int:
         return len(self.actions)

@@ -17,6 +17,7 @@ from ardae_rl.common.checks import (
     check_min,
     check_number,
     check_output,
+    check_output_folder,
     check_positive,
     check_seed,
     check_widths,
@@ -83,6 +84,15 @@ def test_files_to_write(tmp_path: Path) -> None:
     for path, fault in ((tmp_path, "is a folder"), (tmp_path / "file/a/b", "is below the file")):
         with pytest.raises(ValueError, match=f"`x` must be a file to write, got {path}, which {fault}"):
             check_output("x", path)
+
+
+def test_folders_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "new/deep"):
+        check_output_folder("x", folder)
+    for path in (tmp_path / "file", tmp_path / "file/a/b"):
+        with pytest.raises(ValueError, match=f"`x` must be a folder, got {path}, which is a file or below a file"):
+            check_output_folder("x", path)
 
 
 def test_seeds() -> None:

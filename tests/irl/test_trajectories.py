@@ -64,12 +64,13 @@ def test_collected_episodes_are_reported(n_envs: int) -> None:
 @pytest.mark.parametrize("convert", [th.as_tensor, np.ndarray.tolist])
 def test_arrays_of_other_kinds(convert: Callable[[Any], Any]) -> None:
     observations, actions = np.arange(8.0).reshape(4, 2), np.arange(3.0)[:, None]
-    episode = Trajectory(convert(observations), convert(actions))
+    episode = Trajectory(convert(observations), convert(actions), convert(actions[:, 0]))
     by_key = Trajectory({"a": convert(observations)}, convert(actions))
     assert isinstance(by_key.observations, dict)
     for converted, original in (
         (episode.observations, observations),
         (episode.actions, actions),
+        (episode.rewards, actions[:, 0]),
         (by_key.observations["a"], observations),
     ):
         assert isinstance(converted, np.ndarray)
