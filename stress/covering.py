@@ -50,10 +50,13 @@ class CoveringTests:
     def __init__(self, data: Path, folder: Path) -> None:
         self._lines, self._folder = CoverageData(str(data)), folder
         self._lines.read()
-        self._seconds = dict(map(json.loads, _durations(data).read_text().splitlines()))
+        seconds = dict(map(json.loads, _durations(data).read_text().splitlines()))
+        self.fastest_first = sorted(seconds, key=seconds.__getitem__)
 
     def split(self, file: str, line: int) -> tuple[list[str], list[str]]:
         """Return the names of the tests that execute a line, and of all others, the fastest first."""
         covering = set(self._lines.contexts_by_lineno(str(self._folder / file)).get(line, []))
-        names = sorted(self._seconds, key=self._seconds.__getitem__)
-        return [name for name in names if name in covering], [name for name in names if name not in covering]
+        return (
+            [name for name in self.fastest_first if name in covering],
+            [name for name in self.fastest_first if name not in covering],
+        )

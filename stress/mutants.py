@@ -200,7 +200,7 @@ def run(count: float, seed: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_project(Path(folder))
         for tests in dict.fromkeys(mutant.tests for mutant in chosen):
-            require_passing(tests, copy)
+            require_passing([tests], copy)
         return [_row(mutant, copy) for mutant in chosen]
 
 
@@ -232,17 +232,17 @@ def run_tests(
     )
 
 
-def require_passing(tests: str, copy: Path, record: Path | None = None) -> None:
+def require_passing(tests: Sequence[str], copy: Path, record: Path | None = None) -> None:
     """Run tests of a copy of the project that has no fault.
 
-    :param tests: File or folder of the tests.
+    :param tests: Files, folders or names of tests.
     :param copy: The copy.
     :param record: File for the lines that each test executes.
     :raises RuntimeError: If they do not pass, so that they could not detect a fault.
     """
-    done = run_tests([tests], copy, record=record)
+    done = run_tests(tests, copy, record=record)
     if done.returncode:
-        raise failure(tests, done)
+        raise failure(" ".join(tests), done)
 
 
 def failure(tests: str, done: subprocess.CompletedProcess[str]) -> RuntimeError:

@@ -175,6 +175,15 @@ def test_tests_that_cannot_tell_a_fault_are_an_error(copies: _Copies, tests: str
     copies.check("tests/test_value.py")
 
 
+def test_tests_that_need_an_order_are_an_error(copies: _Copies, tmp_path: Path) -> None:
+    """The slow one leaves what the fast one needs, so that each fault would count as found."""
+    slow = "def test_slow():\n    time.sleep(0.1)\n    left.append(1)\n"
+    text = f"import time\nleft = []\n{slow}def test_fast():\n    assert left\n"
+    (tmp_path / "0" / "tests" / "test_order.py").write_text(text)
+    with pytest.raises(RuntimeError, match=r"test_fast.* ended with status 1"):
+        copies.check("tests/test_order.py")
+
+
 def test_a_status_that_tells_nothing_is_an_error(copies: _Copies) -> None:
     with pytest.raises(RuntimeError, match="ended with status 5"):
         copies.outcome(Fault("ardae_rl/module.py", 1, "", "", "1 / 0", "tests/empty"))
