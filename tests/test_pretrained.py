@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from ardae_rl.cli import add_pretrained
 from ardae_rl.cli.main import app
 from ardae_rl.evaluation import evaluate
+from ardae_rl.irl import load_trajectories
 from ardae_rl.pretrained import load_from_hub, load_pretrained, pretrained_models, push_to_hub
 from ardae_rl.pretrained.adding import add_model
 from ardae_rl.pretrained.catalog import FOLDER, checksum
@@ -123,6 +124,18 @@ def test_commands(tmp_path: Path) -> None:
     ):
         refused = run(app, ["evaluate", *arguments])
         assert refused.exit_code == 2 and words in refused.stderr, refused.stderr
+
+
+def test_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pretrained agent demonstrates in its own environment."""
+    monkeypatch.chdir(tmp_path)
+    options = ["collect-demos", "--pretrained", NAME, "--episodes", "1", "--env-kwargs", "max_episode_steps:7"]
+    done = CliRunner().invoke(app, [*options, "--out", "demos.npz"])
+    assert done.exit_code == 0, done.output
+    (trajectory,) = load_trajectories("demos.npz")
+    assert len(trajectory.actions) == 7 and np.shape(trajectory.observations) == (8, 3)
+    refused = CliRunner().invoke(app, ["collect-demos", "--out", "other.npz"])
+    assert refused.exit_code == 2 and "Missing option '--algo', which only --pretrained" in refused.stderr
 
 
 @pytest.mark.slow

@@ -7,13 +7,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ardae_rl import evaluation
+from ardae_rl.cli.env_kwargs import parsed
 from ardae_rl.pretrained.catalog import PretrainedModel, find_pretrained
-from ardae_rl.registry import folder_name
+from ardae_rl.registry import algorithm_class, environment_id, folder_name
 
 Pretrained = Annotated[
     str | None,
@@ -55,9 +57,51 @@ def check_left_out(pretrained: str | None, **given: Any) -> None:
             raise ValueError(f"`{name}` must be left out with the model {pretrained!r}, got {str(value)!r}")
 
 
-def model_file(path: Path) -> tuple[Path, Path | None, dict[str, Any]]:
-    """Return the file of a run's model, its VecNormalize file if there is one, and its environment's arguments."""
-    return *evaluation.find_model(path), evaluation.trained_env_kwargs(path)
+class ChosenAgent(NamedTuple):
+    """The agent of a command, and the environment for it.
+
+    :param name: Name of the pretrained model, or path of the file.
+    :param algo: Name of the algorithm.
+    :param env_id: Id of the environment.
+    :param file: The zip.
+    :param statistics: The file of VecNormalize, if there is one.
+    :param env_kwargs: Arguments of the environment.
+    """
+
+    name: str
+    algo: str
+    env_id: str
+    file: Path
+    statistics: Path | None
+    env_kwargs: dict[str, Any]
+
+    def load(self) -> BaseAlgorithm:
+        """Return the agent, for prediction only."""
+        return evaluation.load_for_evaluation(self.algo, self.file)
+
+
+def chosen(
+    pretrained: str | None, algo: str | None, env_id: str | None, path: Path | None, env_kwargs: list[str] | None
+) -> ChosenAgent:
+    """Return the agent that the options of a command choose.
+
+    :param pretrained: Name of a pretrained model, which replaces the following three.
+    :param algo: Name of the algorithm.
+    :param env_id: Id of the environment.
+    :param path: Path of the zip, or of the folder of a run.
+    :param env_kwargs: Arguments of the environment, NAME:VALUE; by default those used in training.
+    :raises ValueError: If an option is missing, contradicts another one, or names nothing.
+    """
+    model = described(pretrained, algo=algo, env_id=env_id, path=path)
+    if model is not None:
+        agent = ChosenAgent(model.name, model.algo, model.env_id, model.file(), None, model.env_kwargs)
+    else:
+        assert algo is not None and env_id is not None and path is not None
+        algorithm_class(algo)
+        environment_id(env_id)
+        file, statistics = evaluation.find_model(path)
+        agent = ChosenAgent(str(file), algo, env_id, file, statistics, evaluation.trained_env_kwargs(path))
+    return agent if env_kwargs is None else agent._replace(env_kwargs=parsed(env_kwargs))
 
 
 @contextmanager

@@ -17,14 +17,14 @@ from ardae_rl import evaluation, presets
 from ardae_rl.cli import agents, zoo, zoo_checks, zoo_options
 from ardae_rl.cli.agents import Pretrained
 from ardae_rl.cli.commands import command
-from ardae_rl.cli.env_kwargs import EnvKwargs, parsed
+from ardae_rl.cli.env_kwargs import EnvKwargs
 from ardae_rl.cli.errors import print_error
 from ardae_rl.cli.world_model import app as world_model_app
 from ardae_rl.common.checks import check_count, check_output, check_seed
 from ardae_rl.grid.suites import DEFAULT_ALGORITHMS, SUITES, VARIANTS
 from ardae_rl.plotting import SOURCES, learning_curves
 from ardae_rl.pretrained.catalog import PretrainedModel
-from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS, algorithm_class, environment_id, folder_name, imported
+from ardae_rl.registry import ALGORITHMS, OUR_ALGORITHMS, folder_name, imported
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.version import __version__
 
@@ -56,7 +56,6 @@ _ENV = typer.Option("--env", help="Environment id, e.g. Hopper-v5.")
 _MODEL = typer.Option("--model", help="A saved model (.zip), or a run folder of `train`.")
 Algo = Annotated[str, _ALGO]
 Env = Annotated[str, _ENV]
-Model = Annotated[Path, _MODEL]
 # Not needed with --pretrained
 AnyAlgo = Annotated[str | None, _ALGO]
 AnyEnv = Annotated[str | None, _ENV]
@@ -222,36 +221,24 @@ def evaluate(
     pretrained: Pretrained = None,
 ) -> None:
     """Evaluate an agent on the official, unmodified environment, with the arguments that it was trained with."""
-    model = agents.described(pretrained, algo=algo, env_id=env_id, path=path)
-    if model is not None:
-        algo, env_id = model.algo, model.env_id
-    assert algo is not None and env_id is not None
     check_count("n_episodes", n_episodes)
     check_seed(seed)
     if output is not None:
         check_output("output", output)
-    algorithm_class(algo)
-    environment_id(env_id)
-    if model is not None:
-        file, statistics, kwargs = model.file(), None, model.env_kwargs
-    else:
-        assert path is not None
-        file, statistics, kwargs = agents.model_file(path)
-    agent = evaluation.load_for_evaluation(algo, file)
-    kwargs = kwargs if env_kwargs is None else parsed(env_kwargs)
+    chosen = agents.chosen(pretrained, algo, env_id, path, env_kwargs)
     with progress_bar("evaluation: episodes", n_episodes, True) as update:
         result = evaluation.evaluate(
-            agent,
-            env_id,
+            chosen.load(),
+            chosen.env_id,
             n_episodes,
             seed,
             not stochastic,
-            statistics,
+            chosen.statistics,
             allow_wrappers,
-            env_kwargs=kwargs,
+            env_kwargs=chosen.env_kwargs,
             on_episode=update,
         )
-    result = replace(result, algo=algo, model=pretrained or str(file))
+    result = replace(result, algo=chosen.algo, model=chosen.name)
     typer.echo(result)
     if output is not None:
         result.write(output)
@@ -259,16 +246,17 @@ def evaluate(
 
 @command(app, "collect-demos --algo sac --env Pendulum-v1 --model logs/sac/Pendulum-v1_1 --out demos.npz")
 def collect_demos(
-    algo: Algo,
-    env_id: Env,
-    path: Model,
     out: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    algo: AnyAlgo = None,
+    env_id: AnyEnv = None,
+    path: AnyModel = None,
     n_episodes: Annotated[int, typer.Option("--episodes", help="Number of episodes.")] = 10,
     seed: Seed = 0,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Take deterministic actions instead of sampling them.")
     ] = False,
     env_kwargs: EnvKwargs = None,
+    pretrained: Pretrained = None,
 ) -> None:
     """Collect demonstrations from a trained agent, for inverse reinforcement learning."""
     from stable_baselines3.common.utils import check_for_correct_spaces, set_random_seed
@@ -279,14 +267,12 @@ def collect_demos(
     check_count("n_episodes", n_episodes)
     check_seed(seed)
     check_output("out", out)
-    algorithm_class(algo)
-    file, statistics = evaluation.find_model(path)
-    kwargs = evaluation.trained_env_kwargs(path) if env_kwargs is None else parsed(env_kwargs)
-    agent = evaluation.load_for_evaluation(algo, file)
+    chosen = agents.chosen(pretrained, algo, env_id, path, env_kwargs)
+    agent = chosen.load()
     with progress_bar("demonstrations: episodes", n_episodes, True) as update:
-        venv = evaluation.official_env(env_id, seed, n_episodes=n_episodes, env_kwargs=kwargs)
-        if statistics is not None:
-            venv = VecNormalize.load(str(statistics), venv)
+        venv = evaluation.official_env(chosen.env_id, seed, n_episodes=n_episodes, env_kwargs=chosen.env_kwargs)
+        if chosen.statistics is not None:
+            venv = VecNormalize.load(str(chosen.statistics), venv)
         check_for_correct_spaces(venv, agent.observation_space, agent.action_space)
         set_random_seed(seed)  # of sampled actions
         trajectories = collect_demonstrations(agent, venv, n_episodes, deterministic, seed, update)
