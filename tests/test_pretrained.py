@@ -133,7 +133,8 @@ def test_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     done = CliRunner().invoke(app, [*options, "--out", "demos.npz"])
     assert done.exit_code == 0, done.output
     (trajectory,) = load_trajectories("demos.npz")
-    assert len(trajectory.actions) == 7 and np.shape(trajectory.observations) == (8, 3)
+    assert not isinstance(trajectory.observations, dict)
+    assert len(trajectory.actions) == 7 and trajectory.observations.shape == (8, 3)
     refused = CliRunner().invoke(app, ["collect-demos", "--out", "other.npz"])
     assert refused.exit_code == 2 and "Missing option '--algo', which only --pretrained" in refused.stderr
 
