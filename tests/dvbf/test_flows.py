@@ -54,6 +54,16 @@ def test_determinant_of_a_trajectory(n_flows: int) -> None:
         th.testing.assert_close(log_determinant[i], th.linalg.slogdet(matrix)[1], rtol=1e-9, atol=1e-9)
 
 
+def test_flows_begin_near_the_identity() -> None:
+    """A network's outputs are about 0.3 with PyTorch's initial weights, and a tenth of that here."""
+    th.manual_seed(0)
+    z, context = points(200, T, D).float(), points(200, T, C, seed=2).float()
+    for flow in (InverseAutoregressiveFlow(D, C), TrajectoryFlow(1, D, C, memory=5)):
+        moved, log_determinant = flow(z, context)
+        assert (moved - z).square().mean().sqrt() < 0.1
+        assert log_determinant.abs().mean() < 0.2
+
+
 def test_order() -> None:
     """The first flow's Jacobian is triangular in time and dimensions; the second flow reverses both orders."""
     z, context = points(1, T, D), points(1, T, C, seed=2)

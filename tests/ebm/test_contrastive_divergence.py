@@ -51,6 +51,16 @@ def test_steps_are_in_units_of_each_dimension(monkeypatch: pytest.MonkeyPatch) -
     th.testing.assert_close(steps[0], 0.1 * wide.std(0))
 
 
+def test_first_step_has_the_learning_rate() -> None:
+    """The first step of Adam changes each parameter by its learning rate, which falls to zero only afterwards."""
+    th.manual_seed(0)
+    model = MarkovChainEBM(2)
+    before = [parameter.detach().clone() for parameter in model.energy.parameters()]
+    model.fit(data(1000), n_steps=1, learning_rate=0.02)
+    changes = [(new.detach() - old).abs().max() for new, old in zip(model.energy.parameters(), before, strict=True)]
+    assert float(th.stack(changes).max()) == pytest.approx(0.02, rel=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.float64])
 def test_types_of_numbers(dtype: Any) -> None:
     numbers = np.random.default_rng(0).integers(-3, 3, (40, 2))

@@ -347,6 +347,8 @@ def test_shift() -> None:
         (lambda: ILQR(3, tolerance=-1), "`tolerance` must be >= 0, got -1"),
         (lambda: ILQR(3, n_restarts=-1), "`n_restarts` must be >= 0, got -1"),
         (lambda: CEM(3, n_elites=1), "`n_elites` must be between 2 and 256, got 1"),
+        (lambda: MPPI(0), "`horizon` must be >= 1, got 0"),
+        (lambda: MPPI(3, n_iterations=0), "`n_iterations` must be >= 1, got 0"),
         (lambda: MPPI(3, temperature=0), "`temperature` must be positive, got 0"),
         (
             lambda: CEM(3).plan(Linear(), starts(1), th.zeros(1, 4, 2)),

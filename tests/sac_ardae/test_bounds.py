@@ -101,6 +101,16 @@ def test_check_warns_once() -> None:
         check.update(1.0, 10)
 
 
+def test_check_averages_each_horizon_anew() -> None:
+    check = EntropyCheck(horizon=10, tolerance=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check.update(0.0, 1000)
+        check.update(0.2, 9)  # not enough steps of the second horizon yet
+    with pytest.warns(UserWarning, match=r"0\.20 nats above"):
+        check.update(0.2, 1)
+
+
 def test_bound_is_logged_above_the_entropy() -> None:
     model = make(score_warmup=50).learn(40)
     values = model.logger.name_to_value

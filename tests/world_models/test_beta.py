@@ -1,5 +1,7 @@
 """Beta distributions on [-1, 1], against numerical integration and torch's own."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -46,6 +48,15 @@ def test_samples_have_the_mean() -> None:
 def test_bounds_have_finite_log_densities() -> None:
     distribution = BetaDistribution(2).proba_distribution(PARAMETERS)
     assert distribution.log_prob(th.ones(2, 2)).isfinite().all()
+
+
+def test_initial_weights_are_those_of_sb3() -> None:
+    """Orthogonal, with the gains of SB3's actor-critic policy: √2 in hidden layers, 0.01 and 1 in the outputs."""
+    env = RescaleAction(gym.make("Pendulum-v1"), np.float32(-1), np.float32(1))
+    policy: Any = PPO(BetaPolicy, env, n_steps=64, batch_size=32, seed=0, device="cpu").policy
+    hidden = policy.mlp_extractor.policy_net[2].weight  # (64, 64)
+    for weight, gain in ((hidden, 2**0.5), (policy.action_net.weight, 0.01), (policy.value_net.weight, 1.0)):
+        th.testing.assert_close(weight @ weight.T, gain**2 * th.eye(len(weight)), atol=1e-5, rtol=0)
 
 
 def test_ppo_trains_and_loads(tmp_path) -> None:  # type: ignore[no-untyped-def]
