@@ -100,6 +100,7 @@ def test_options_of_the_perceptron(tmp_path: Path) -> None:
             net(*tensors)
         assert not th.equal(net(*tensors), net(*tensors))
     net.eval()
+    assert [layer.p for layer in net.network if isinstance(layer, th.nn.Dropout)] == [0.2, 0.5, 0.5]
     weights = [layer.weight for layer in net.network if isinstance(layer, th.nn.Linear)]
     for weight in weights:
         assert float(th.linalg.matrix_norm(weight.detach(), 2)) == pytest.approx(1, abs=0.02)

@@ -66,6 +66,12 @@ def test_verbose_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "model: steps: 3 of 3" in capsys.readouterr().out
 
 
+def test_nothing_is_shown_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    agent().learn(60)
+    done = capsys.readouterr()
+    assert not done.out and not done.err
+
+
 @pytest.mark.parametrize("name", ["n_collected", "gradient_steps", "batch_size", "sequence_length"])
 def test_fractions_of_counts_are_refused(name: str) -> None:
     with pytest.raises(TypeError, match=rf"`{name}` must be an integer, got 4\.5"):

@@ -98,3 +98,29 @@ def test_critics_see_actions_and_targets_as_they_are() -> None:
     model.critic.optimizer.zero_grad()
     model.update_actor(model._encode_states(th.zeros(4, 3)), th.zeros(()))
     assert all(parameter.grad is None for parameter in model.critic.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:.*sigma points")
+@pytest.mark.parametrize("generator_arch", [[8], [8, 8]], ids=["with bound", "without"])
+def test_modes_of_layers_such_as_batch_normalization(
+    generator_arch: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks are in training mode for gradient steps alone, and in evaluation mode for measurements and actions."""
+    model = small.make(policy_kwargs={"generator_arch": generator_arch})
+    assert model.policy.correction is not None
+    modes: dict[str, set[bool]] = {}
+    for owner, name in (
+        (model, "update_networks"),
+        (model.policy, "mean_entropy_bound"),
+        (model.policy, "_predict"),
+    ):
+        original = getattr(owner, name)
+
+        def recorded(*args: Any, original: Any = original, name: str = name, **kwargs: Any) -> Any:
+            modes.setdefault(name, set()).add(model.policy.training)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, recorded)
+    model.learn(20)
+    assert modes.pop("mean_entropy_bound", {False}) == {False}
+    assert modes == {"update_networks": {True}, "_predict": {False}}

@@ -86,6 +86,20 @@ def test_widths() -> None:
     assert not any("critic_target" in name for name in crossq.state_dict())
 
 
+def test_actor_is_updated_at_every_third_step() -> None:
+    kwargs = {"critic": "crossq", "net_arch": [8], "critic_kwargs": {"policy_delay": 3}}
+    model: Any = SACGaussian("MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, **ARGUMENTS).learn(25)
+    steps, changed, weights = [], [], []
+    for _ in range(6):
+        model.train(1, 16)
+        weights.append(model.actor.mu.weight.detach().clone())
+        steps.append(model._n_updates)
+    for step, before, after in zip(steps[1:], weights, weights[1:], strict=False):
+        if not th.equal(before, after):
+            changed.append(step)
+    assert changed == [step for step in steps[1:] if step % 3 == 0]
+
+
 def test_settings_of_crossq() -> None:
     model = policy(critic="crossq", critic_kwargs={"momentum": 0.2, "eps": 0.1, "warmup_steps": 7, "policy_delay": 2})
     assert model.critics == CrossQCritics(policy_delay=2, momentum=0.2, eps=0.1, warmup_steps=7)
@@ -110,6 +124,7 @@ def test_settings_of_crossq() -> None:
             "`critic_kwargs` must only have the keys 'policy_delay', 'momentum', 'eps', 'warmup_steps', got 'delay'",
         ),
         ({"critic": "crossq", "critic_kwargs": {"policy_delay": 0}}, "`policy_delay` must be >= 1, got 0"),
+        ({"critic": "crossq", "critic_kwargs": {"warmup_steps": -1}}, "`warmup_steps` must be >= 0, got -1"),
         ({"critic": "crossq", "critic_kwargs": {"momentum": 2}}, "`momentum` must be between 0 and 1, got 2"),
         ({"critic": "crossq", "critic_kwargs": {"eps": 0}}, "`eps` must be positive, got 0"),
         ({"critic": "simba", "net_arch": [8, 16]}, "`net_arch` must have one width, .* got \\[8, 16\\]"),
