@@ -92,6 +92,16 @@ def test_one_noise_feature_for_all_points() -> None:
         th.testing.assert_close(one, each)
 
 
+def test_without_context_it_is_a_perceptron() -> None:
+    """Of the point and the noise feature, whose first layer is in two parts."""
+    network = make_network("silu", {"context_dim": 0})
+    point, noise_feature, _ = make_inputs(network)
+    h = th.nn.functional.silu(network.joining_layer(point) + network.noise_layer(noise_feature))
+    for layer in network.hidden_layers:
+        h = th.nn.functional.silu(layer(h))
+    th.testing.assert_close(network(point, noise_feature, network.encode(None)), network.output_layer(h))
+
+
 def test_each_context_has_its_own_points() -> None:
     """Rows of the batch do not mix: a row on its own gives the output that it has in the batch."""
     network = make_network("silu", {})
