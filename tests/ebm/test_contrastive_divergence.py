@@ -10,6 +10,7 @@ from torch import nn
 
 from ardae_rl.ebm import MarkovChainEBM, contrastive_divergence
 from ardae_rl.ebm.langevin import energy_gradient, langevin
+from ardae_rl.ebm.training import cosine_decay
 from tests.ebm.gaussian import Parabola, data
 
 
@@ -49,6 +50,18 @@ def test_steps_are_in_units_of_each_dimension(monkeypatch: pytest.MonkeyPatch) -
     wide = data(1000) * th.tensor([100.0, 1.0])
     MarkovChainEBM(2, step_size=0.1).fit(wide, n_steps=1)
     th.testing.assert_close(steps[0], 0.1 * wide.std(0))
+
+
+def test_cosine_decay() -> None:
+    """One before step 4, a half between steps 4 and 8, zero after."""
+    optimizer = th.optim.SGD([nn.Parameter(th.zeros(()))], lr=1.0)
+    schedule, rates = cosine_decay(optimizer, 4, 8), []
+    for _ in range(11):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    quarter = 0.5 + 0.5 * math.cos(math.pi / 4)
+    assert rates == pytest.approx([1, 1, 1, 1, 1, quarter, 0.5, 1 - quarter, 0, 0, 0])
 
 
 def test_first_step_has_the_learning_rate() -> None:

@@ -52,7 +52,7 @@ class Walk:
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = Walk()
-    assert list(whole.steps(Run(tmp_path / "whole"))) == list(range(12))
+    assert list(whole.steps(Run(tmp_path / "new" / "whole"))) == list(range(12))
 
     for step in Walk().steps(Run(tmp_path / "cut")):
         if step == 8:  # after the checkpoint of five steps
