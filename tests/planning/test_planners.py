@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from ardae_rl.planning import CEM, ILQR, MPPI, Planner, finite_horizon_lqr, rollout
 from ardae_rl.planning.goal import CostProblem, GoalProblem
+from ardae_rl.planning.lqr import _bounded
 from ardae_rl.planning.policy import LatentPlanningPolicy
 from ardae_rl.planning.problem import shift
 from tests.planning.problems import Linear, Pendulum
@@ -272,6 +273,16 @@ def test_states_of_another_type_than_the_bounds(planner: Planner) -> None:
     start = GoalProblem.state(th.zeros(1, 2), th.ones(1, 2)).double()
     plan = planner.plan(problem, start, th.zeros(1, T, 2), th.Generator().manual_seed(0))
     assert plan.actions.dtype == plan.costs.dtype == th.float64
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_an_optimum_exactly_at_a_bound_keeps_its_feedback(side: float) -> None:
+    """The bound does not push it, so that the action may follow the state back into the range."""
+    one = th.ones(1, 1)
+    feedback, offset = _bounded(one.unsqueeze(0), -side * one, 0.5 * one.unsqueeze(0), -one, one)
+    assert offset.item() == side and feedback.item() == -0.5
+    feedback, offset = _bounded(one.unsqueeze(0), -2 * side * one, 0.5 * one.unsqueeze(0), -one, one)
+    assert offset.item() == side and feedback.item() == 0
 
 
 def test_bounds_in_the_backward_pass() -> None:

@@ -45,6 +45,19 @@ def test_targets() -> None:
     assert make(policy_kwargs=DISTANCE, target_entropy=-3).target_entropy == -3
 
 
+def test_two_actions_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(ent_coef=ALPHA, policy_kwargs=DISTANCE | {"entropy_kwargs": {"n_actions": 2}})
+    seen = []
+
+    def recorded(self: LogDistance, actions: th.Tensor) -> th.Tensor:
+        seen.append(actions.shape)
+        return actions.sum((1, 2)).unsqueeze(1)
+
+    monkeypatch.setattr(LogDistance, "__call__", recorded)
+    model.learn(15)
+    assert set(seen) == {(32, 2, 1)}
+
+
 def test_critics_and_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The targets get α times the log-distance in s', the actor's loss is -min Q - α times the one in s."""
     model = make(gamma=GAMMA, ent_coef=ALPHA, policy_kwargs=DISTANCE)

@@ -101,6 +101,15 @@ def test_critics_see_actions_and_targets_as_they_are() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*sigma points")
+@pytest.mark.parametrize("arguments", [{}, {"generator_arch": [8, 8]}, {"frame": "center"}], ids=str)
+def test_gradients_do_not_pass_through_the_frame(arguments: dict[str, Any]) -> None:
+    actor = small.make(policy_kwargs=arguments | {"output_noise": 0.0}).actor
+    frame = actor.frame(actor.encode(th.randn(4, 3)))
+    assert not frame.origin.requires_grad
+    assert frame.factor is None or not frame.factor.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:.*sigma points")
 @pytest.mark.parametrize("generator_arch", [[8], [8, 8]], ids=["with bound", "without"])
 def test_modes_of_layers_such_as_batch_normalization(
     generator_arch: list[int], monkeypatch: pytest.MonkeyPatch
