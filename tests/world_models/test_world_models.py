@@ -148,6 +148,23 @@ def test_log(tmp_path: Path) -> None:
     assert [agent._earlier_steps(4) for agent.iteration in (0, 1, 2)] == [0, 4, 6]
 
 
+@pytest.mark.parametrize("seed", [3, None])
+def test_stages_have_the_agents_seed(seed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def recorded(stage: Stage, *args: Any, **kwargs: Any) -> list[dict[str, float]]:
+        seeds.append((stage.name, kwargs["seed"]))
+        return [{"step": 0.0}]
+
+    agent = model(tmp_path, seed=seed)
+    agent.collect()
+    for stage in (VisionStage, MemoryStage):
+        monkeypatch.setattr(stage, "__call__", recorded)
+    agent.train_vision()
+    agent.train_memory()
+    assert seeds == [("vision", seed or 0), ("memory", seed or 0)]
+
+
 @pytest.mark.parametrize("end_at", [5, 11])
 def test_ended_by_a_callback_and_gone_on_with(end_at: int, tmp_path: Path) -> None:
     """In the collection or in the search; another object with the same settings continues."""
