@@ -100,6 +100,13 @@ def test_critics_see_actions_and_targets_as_they_are() -> None:
     assert all(parameter.grad is None for parameter in model.critic.parameters())
 
 
+def test_limit_of_the_actors_gradient() -> None:
+    assert small.make(actor_gradient_limit=0).limit_actor_gradient is None
+    for ratio in (0.5, 3):
+        limit = small.make(actor_gradient_limit=ratio).limit_actor_gradient
+        assert limit is not None and limit.ratio == ratio
+
+
 @pytest.mark.filterwarnings("ignore:.*sigma points")
 @pytest.mark.parametrize("arguments", [{}, {"generator_arch": [8, 8]}, {"frame": "center"}], ids=str)
 def test_gradients_do_not_pass_through_the_frame(arguments: dict[str, Any]) -> None:

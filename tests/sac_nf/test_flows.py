@@ -39,6 +39,11 @@ def test_log_determinant_against_autograd(kind: str, dim: int) -> None:
         th.testing.assert_close(log_det[k], th.linalg.slogdet(jacobian).logabsdet, rtol=1e-8, atol=1e-8)
 
 
+def test_radial_flows_begin_around_the_origin() -> None:
+    th.manual_seed(0)
+    assert RadialFlow(1000).center.std().item() == pytest.approx(0.01, rel=0.1)
+
+
 @all_flows
 @dims
 @pytest.mark.parametrize("seed", [0, 1, 2])

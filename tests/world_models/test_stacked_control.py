@@ -85,6 +85,14 @@ def test_bfloat16() -> None:
         assert float((half - single).norm() / single.norm()) < 0.02
 
 
+def test_spaces_of_the_view() -> None:
+    env = ControllerView(Noise())
+    assert env.observation_space == spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    assert env.action_space == spaces.Box(-1, 1, (2,))
+    frame, _ = env.reset(seed=0)
+    assert env.observation_space.contains(frame)
+
+
 def test_plays_as_it_was_trained(agent: PPO) -> None:
     """Decisions on frames equal those of the actor on the stacks of ``VecFrameStack``, over ends of episodes."""
     policy = StackedPolicy(agent.policy, make_action_map("auto", Noise.action_space))
