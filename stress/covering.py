@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,16 @@ class CoveringTests:
     def __init__(self, data: Path, folder: Path) -> None:
         self._lines, self._folder = CoverageData(str(data)), folder
         self._lines.read()
-        seconds = dict(map(json.loads, _durations(data).read_text().splitlines()))
-        self.fastest_first = sorted(seconds, key=seconds.__getitem__)
+        self.seconds: dict[str, float] = dict(map(json.loads, _durations(data).read_text().splitlines()))
 
-    def split(self, file: str, line: int) -> tuple[list[str], list[str]]:
-        """Return the names of the tests that execute a line, and of all others, the fastest first."""
-        covering = set(self._lines.contexts_by_lineno(str(self._folder / file)).get(line, []))
-        return (
-            [name for name in self.fastest_first if name in covering],
-            [name for name in self.fastest_first if name not in covering],
-        )
+    def executing(self, file: str, line: int) -> set[str]:
+        """Return the names of the tests that execute a line."""
+        return set(self._lines.contexts_by_lineno(str(self._folder / file)).get(line, []))
+
+
+def split(records: Sequence[CoveringTests], file: str, line: int) -> tuple[list[str], list[str]]:
+    """Return the names of the tests in all records that execute a line, and of all others, the fastest first."""
+    seconds = {name: duration for record in records for name, duration in record.seconds.items()}
+    executing = {name for record in records for name in record.executing(file, line)}
+    names = sorted(seconds, key=seconds.__getitem__)
+    return [name for name in names if name in executing], [name for name in names if name not in executing]

@@ -1,6 +1,7 @@
 """The tools of the long checks: injected faults, soak tests, kills, full disks, and their verdicts."""
 
 import subprocess
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from stable_baselines3.common.utils import FloatSchedule, polyak_update
 from ardae_rl import SACNF
 from ardae_rl.runs.tables import read_csv
 from stress.commands import COMMANDS
+from stress.covering import split
 from stress.full_disk import faults
 from stress.fuzz import ENTRANCES, _is_documented, _is_finite, run
 from stress.kills import _kill, _resumed, whole_checkpoints
@@ -85,12 +87,12 @@ def test_faults_are_in_the_code_as_it_is(mutant: Mutant) -> None:
 def test_random_faults_change_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is in one line, and its tests are there. The same seed draws the same ones."""
     pytest.importorskip("cosmic_ray")
-    monkeypatch.setattr("stress.mutation.TESTS", {"ardae_rl/latent": "tests/latent"})
+    monkeypatch.setattr("stress.mutation.TESTS", {"ardae_rl/latent": ("tests/latent",)})
     faults = sample(8, seed=0)
     assert len(set(faults)) == 8 and faults == sample(8, seed=0)
     for fault in faults:
         assert fault.before in (ROOT / fault.file).read_text() and fault.before != fault.after
-        assert fault.file.startswith("ardae_rl/latent") and (ROOT / fault.tests).is_dir()
+        assert fault.file.startswith("ardae_rl/latent") and fault.tests == ("tests/latent",)
 
 
 def test_settings_are_no_places_of_faults(tmp_path: Path) -> None:
@@ -113,8 +115,8 @@ def test_settings_are_no_places_of_faults(tmp_path: Path) -> None:
 
 def test_mutation_score() -> None:
     """Three faults, of which one is equivalent and one survives: half of two."""
-    assert all((ROOT / name).exists() and (ROOT / tests).exists() for name, tests in TESTS.items())
-    faults = [Fault("ardae_rl/irl/airl.py", 1, f"a{k}", f"b{k}", "", "tests/irl") for k in range(3)]
+    assert all((ROOT / name).exists() for name in (*TESTS, *chain.from_iterable(TESTS.values())))
+    faults = [Fault("ardae_rl/irl/airl.py", 1, f"a{k}", f"b{k}", "", ("tests/irl",)) for k in range(3)]
     outcomes = dict(zip(faults, ("found", "survived", "survived"), strict=True))
     rows = {row.pop("code"): row for row in rows_by_folder(outcomes, {faults[1].key})}
     assert rows["all"] == rows["ardae_rl/irl"] == {"faults": 3, "equivalent": 1, "survived": 1, "score": 50.0}
@@ -148,23 +150,35 @@ def copies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Copies:
     ],
 )
 def test_outcome_of_a_fault(copies: _Copies, file: str, code: str, outcome: str) -> None:
-    assert copies.outcome(Fault(f"ardae_rl/{file}", 2, "", "", code, "tests/test_value.py")) == outcome
+    copies.check("tests/test_value.py")
+    assert copies.outcome(Fault(f"ardae_rl/{file}", 2, "", "", code, ("tests/test_value.py",))) == outcome
 
 
 def test_tests_that_execute_a_line(copies: _Copies, tmp_path: Path) -> None:
     """The fastest is the first, and fixtures count. A fault that only another test finds is found as well."""
     copies.check("tests/test_value.py")
-    covering = copies._covering["tests/test_value.py"]
+    records = list(copies._covering.values())
     fast, fixture, slow, other = (
         f"tests/test_value.py::{name}" for name in ("test_fast", "test_fixture", "test_slow[a]", "test_other")
     )
-    first, others = covering.split("ardae_rl/module.py", 2)
+    first, others = split(records, "ardae_rl/module.py", 2)
     assert sorted(first) == [fast, fixture, slow] and first.index(fast) < first.index(slow) and others == [other]
     for file, line in (("ardae_rl/module.py", 1), ("ardae_rl/missing.py", 1)):
-        first, others = covering.split(file, line)
+        first, others = split(records, file, line)
         assert not first and sorted(others) == [fast, fixture, other, slow]
     text = "def value():\n    return 1\n\nOTHER = 1"
-    assert copies.outcome(Fault("ardae_rl/module.py", 2, "", "", text, "tests/test_value.py")) == "found"
+    assert copies.outcome(Fault("ardae_rl/module.py", 2, "", "", text, ("tests/test_value.py",))) == "found"
+
+
+def test_tests_of_several_folders(copies: _Copies, tmp_path: Path) -> None:
+    text = "from ardae_rl.module import value\ndef test_value():\n    assert value() == 1\n"
+    (tmp_path / "0" / "tests" / "test_again.py").write_text(text)
+    names = ("tests/test_again.py", "tests/test_value.py")
+    for name in names:
+        copies.check(name)
+    first, others = split(list(copies._covering.values()), "ardae_rl/module.py", 2)
+    assert "tests/test_again.py::test_value" in first and len(first) == 4 and len(others) == 1
+    assert copies.outcome(Fault("ardae_rl/module.py", 2, "", "", "def value():\n    return 2", names[:1])) == "found"
 
 
 @pytest.mark.parametrize("tests", ["tests/empty", "tests/missing.py"])
@@ -184,9 +198,12 @@ def test_tests_that_need_an_order_are_an_error(copies: _Copies, tmp_path: Path) 
         copies.check("tests/test_order.py")
 
 
-def test_a_status_that_tells_nothing_is_an_error(copies: _Copies) -> None:
-    with pytest.raises(RuntimeError, match="ended with status 5"):
-        copies.outcome(Fault("ardae_rl/module.py", 1, "", "", "1 / 0", "tests/empty"))
+def test_a_status_that_tells_nothing_is_an_error(copies: _Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies.check("tests/test_value.py")
+    failed = subprocess.CompletedProcess([], 3, "internal error", "")
+    monkeypatch.setattr("stress.mutation.run_tests", lambda *_: failed)
+    with pytest.raises(RuntimeError, match="ended with status 3"):
+        copies.outcome(Fault("ardae_rl/module.py", 1, "", "", "1 / 0", ("tests/test_value.py",)))
 
 
 def test_mutants_need_tests_that_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +230,7 @@ def test_outcomes_are_those_of_one_commit(monkeypatch: pytest.MonkeyPatch, tmp_p
             return "found"
 
     monkeypatch.setattr("stress.mutation._Copies", Copies)
-    fault = Fault("a.py", 1, "1", "2", "", "tests/a")
+    fault = Fault("a.py", 1, "1", "2", "", ("tests/a",))
     for commit, n in (("first", 2), ("first", 2), ("second", 4), (_CHANGED, 6), (_CHANGED, 8)):
         monkeypatch.setattr("stress.mutation._commit", lambda folder, commit=commit: commit)
         assert _tried([fault], tmp_path / "faults.csv", 1) == {fault: "found"}
@@ -227,7 +244,7 @@ def test_table_of_faults_without_commits(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("stress.mutation._Copies.check", lambda *_: None)
     monkeypatch.setattr("stress.mutation._Copies.outcome", lambda *_: "found")
     with pytest.raises(ValueError, match="move the file away"):
-        _tried([Fault("a.py", 1, "1", "2", "", "tests/a")], tmp_path / "faults.csv", 1)
+        _tried([Fault("a.py", 1, "1", "2", "", ("tests/a",))], tmp_path / "faults.csv", 1)
 
 
 def test_commit_of_a_checkout(tmp_path: Path) -> None:
@@ -246,7 +263,7 @@ def test_commit_of_a_checkout(tmp_path: Path) -> None:
 def test_a_low_score_and_none_are_failures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, after: str, status: bool
 ) -> None:
-    fault = Fault("ardae_rl/irl/airl.py", 1, "before", after, "", "tests/irl")
+    fault = Fault("ardae_rl/irl/airl.py", 1, "before", after, "", ("tests/irl",))
     (tmp_path / "equivalent.csv").write_text(f"file,before,after,reason\n{fault.file},before,equivalent,none\n")
     monkeypatch.setattr("stress.mutation.EQUIVALENT", tmp_path / "equivalent.csv")
     monkeypatch.setattr("stress.mutation.sample", lambda n, seed: [fault])

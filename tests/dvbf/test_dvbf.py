@@ -100,6 +100,12 @@ def test_images_as_the_environment_returns_them() -> None:
         model.reconstruct(last[..., :1], actions)
 
 
+def test_images_are_divided_by_their_maximum() -> None:
+    model = agent(make_vec_env(TwoChannels, 1, seed=0), "CnnPolicy", sequence_length=3)
+    frames = th.full((2, 3, 2, 8, 8), 255, dtype=th.uint8)
+    th.testing.assert_close(model.policy.preprocess(frames, 2), th.ones(2, 3, 128))
+
+
 def test_vectors_are_standardized() -> None:
     model = agent()
     model.learn(60)

@@ -10,6 +10,7 @@ from sb3_contrib.crossq.policies import Actor, CrossQPolicy
 from stable_baselines3.common.logger import Logger
 
 from ardae_rl import SACGaussian
+from ardae_rl.common.critics import CrossQCritics
 
 N_STEPS = 9
 COMMON: dict[str, Any] = {
@@ -57,6 +58,11 @@ def constant_noise(monkeypatch: pytest.MonkeyPatch) -> None:
         return th.randn(shape, generator=th.Generator().manual_seed(0), dtype=dtype)
 
     monkeypatch.setattr(th.distributions.normal, "_standard_normal", noise)
+
+
+def test_least_arguments() -> None:
+    critics = CrossQCritics(policy_delay=1, momentum=0.0, warmup_steps=0)
+    assert critics.updates_actor(1) and critics.warmup_steps == 0
 
 
 @pytest.mark.usefixtures("constant_noise")
