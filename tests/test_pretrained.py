@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from ardae_rl import AIRL
 from ardae_rl.cli import add_pretrained
 from ardae_rl.cli.main import app
 from ardae_rl.evaluation import evaluate
@@ -32,6 +33,15 @@ def test_first_episodes_are_those_of_the_description(name: str) -> None:
     # Rounding differs between machines; sampled actions change one of these returns by 0.7
     assert result.returns == pytest.approx(description.evaluation["returns"][:4], abs=0.5)
     assert description.command.startswith(("ardae-rl ", "python -m experiments run "))
+
+
+def test_learned_reward() -> None:
+    """It comes with the model, and is higher for an upright pendulum than for one that hangs or falls."""
+    model = load_pretrained("airl-pendulum")
+    assert isinstance(model, AIRL)
+    observations = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 4]], np.float32)
+    upright, *others = model.reward_net.predict(observations, np.zeros((3, 1)), observations, np.zeros(3, bool))
+    assert upright > max(others) + 1
 
 
 def test_models_are_small() -> None:
