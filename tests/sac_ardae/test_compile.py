@@ -42,6 +42,13 @@ def learn(model: SACARDAE, steps: int) -> None:
     model.learn(steps, log_interval=1000, reset_num_timesteps=False)  # the metrics stay in the logger
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_functions_are_compiled_on_demand_alone(compiled: bool) -> None:
+    model = make(compile=compiled)
+    for name in ("_encode_states", "_score_samples", "target_q_values", "_actor_loss"):
+        assert isinstance(getattr(model, name), CompiledFunction) == compiled
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_recorded_steps_train_like_plain_steps(form: str) -> None:
     plain, graphed = make(**FORMS[form]), make(**FORMS[form])
