@@ -1,5 +1,6 @@
 """Who plays the collected episodes, and how the stored frames are described."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from ardae_envs.collection import RandomWeights, StickyRandom
+from ardae_rl.world_models import collection
 from ardae_rl.world_models.collection import collection_policy, open_store
 from ardae_rl.world_models.policies import WorldModelPolicy
 
@@ -33,6 +35,21 @@ def test_shares(action_space: Any, iteration: int, names: list[str], probabiliti
     mixture: Any = collection_policy(policy(action_space), iteration, seed=0)
     assert [type(part).__name__ for part in mixture.policies] == names
     np.testing.assert_allclose(mixture.probabilities, probabilities)
+
+
+def test_all_parts_have_seeds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+    for name in ("StickyRandom", "RandomWeights", "Decisions", "Mixture"):
+        original = getattr(collection, name)
+
+        def recorded(*args: Any, original: Any = original, **kwargs: Any) -> Any:
+            made = original(*args, **kwargs)
+            seeds.append(signature(original).bind(*args, **kwargs).arguments["seed"])
+            return made
+
+        monkeypatch.setattr(collection, name, recorded)
+    collection_policy(policy(), 1, seed=0)
+    assert len(set(seeds)) == 4
 
 
 def test_random_numbers_depend_on_seed_and_round() -> None:
