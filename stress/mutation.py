@@ -268,13 +268,17 @@ def _tried(faults: list[Fault], out: Path, jobs: int) -> dict[Fault, str]:
 
 
 def _commit(folder: Path) -> str:
-    """Return the commit of a checkout, or ``_CHANGED`` if its files are not those of the commit."""
+    """Return the commit that changed a checkout last, or ``_CHANGED`` if its files are not those of the commit.
+
+    The list of equivalent faults does not count, because it is written after the outcomes.
+    """
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        which = ["--", ".", f":!{EQUIVALENT.relative_to(ROOT)}"]
+        done = subprocess.run(["git", *arguments, *which], cwd=folder, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    return _CHANGED if git("status", "--porcelain") else git("rev-parse", "HEAD")
+    return _CHANGED if git("status", "--porcelain") else git("log", "-1", "--format=%H")
 
 
 if __name__ == "__main__":

@@ -252,9 +252,19 @@ def test_commit_of_a_checkout(tmp_path: Path) -> None:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
         return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
 
+    equivalent = tmp_path / EQUIVALENT.relative_to(ROOT)
+    equivalent.parent.mkdir()
+    (tmp_path / "old.py").touch()
+    equivalent.touch()
     git("init")
-    git("commit", "--allow-empty", "-m", "first")
-    assert _commit(tmp_path) == git("rev-parse", "HEAD")
+    git("add", ".")
+    git("commit", "-m", "first")
+    first = git("rev-parse", "HEAD")
+    assert _commit(tmp_path) == first
+    equivalent.write_text("another equivalent fault")  # which is listed after the outcomes
+    assert _commit(tmp_path) == first
+    git("commit", "-am", "list")
+    assert _commit(tmp_path) == first
     (tmp_path / "new.py").touch()
     assert _commit(tmp_path) == _CHANGED
 
