@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 
 import ardae_envs  # noqa: F401
 from ardae_rl.e2c import E2C, E2CPolicy
+from ardae_rl.planning.goal import GoalProblem
 from tests.latent.toy import Walk
 
 SMALL: dict[str, Any] = {"hidden": (16,), "transition_hidden": (8,), "horizon": 3}
@@ -72,6 +73,16 @@ def test_state() -> None:
     np.testing.assert_array_equal(started, fresh)
     gone_on, _ = model.predict(observation, (plan,), np.array([False]))
     assert not np.array_equal(gone_on, fresh)
+
+
+def test_states_are_means_of_the_encoder() -> None:
+    model = agent()
+    images = th.randint(0, 256, (2, 3, 1, 40, 40), dtype=th.uint8)
+    (image, goal), policy, starts = images, model.policy, th.ones(3, dtype=th.bool)
+    means = [policy.encoder(part / 255)[0] for part in (image, goal)]
+    state, _ = policy.infer_state({"observation": image, "desired_goal": goal}, (), None, starts)
+    th.testing.assert_close(state, GoalProblem.state(*means))
+    th.testing.assert_close(policy.infer_state(image, (), None, starts)[0], means[0])
 
 
 def test_it_goes_where_the_model_says() -> None:

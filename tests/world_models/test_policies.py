@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from ardae_rl.world_models.action_map import make_action_map
-from ardae_rl.world_models.frame_policy import Decisions
+from ardae_rl.world_models.frame_policy import Decisions, channels_last
 from ardae_rl.world_models.policies import CONTROLLER_INPUTS, POSTERIORS, WorldModelPolicy
 
 FRAMES = spaces.Box(0, 255, (96, 96, 3), np.uint8)
@@ -187,3 +187,15 @@ def test_action_maps() -> None:
     actions = one_axis.actions(np.array([[-0.5], [0.0], [0.5]], np.float32))
     np.testing.assert_array_equal(actions, [1, 2, 3])
     np.testing.assert_array_equal(one_axis.inputs(actions), np.eye(3))
+
+
+def test_channels_last() -> None:
+    """Transposed frames are turned back, unless both readings have the same shape."""
+    rng = np.random.default_rng(0)
+    for shape in ((4, 5, 3), (3, 3, 3)):
+        space = spaces.Box(0, 255, shape, np.uint8)
+        frames = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
+        np.testing.assert_array_equal(channels_last(frames, space), frames)
+    space = spaces.Box(0, 255, (4, 5, 3), np.uint8)
+    frames = rng.integers(0, 256, (2, 4, 5, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(channels_last(frames.transpose(0, 3, 1, 2), space), frames)
