@@ -17,7 +17,7 @@ from ardae_rl.world_models.beta import BetaPolicy
 from ardae_rl.world_models.controller_envs import ControllerView, FlatStacks
 from ardae_rl.world_models.evolution import RolloutEvaluator
 from ardae_rl.world_models.policies import WorldModelPolicy
-from ardae_rl.world_models.stacked_control import StackedPolicy, StackedVision, actor_arguments, stacks_space
+from ardae_rl.world_models.stacked_control import StackedPolicy, StackedVision, actor_arguments, frames_in, stacks_space
 from ardae_rl.world_models.vision import ConvVAE, as_images
 
 N_FRAMES, WIDTH, LENGTH = 3, 4, 5
@@ -83,6 +83,12 @@ def test_bfloat16() -> None:
     for single, half in zip(*results, strict=True):
         assert half.dtype == th.float32 and not th.equal(half, single)
         assert float((half - single).norm() / single.norm()) < 0.02
+
+
+@pytest.mark.parametrize("n_frames", [1, 4])
+def test_number_of_frames_in_a_space(n_frames: int) -> None:
+    space = stacks_space(n_frames)
+    assert frames_in(space) == n_frames and space.shape == (64 * 64 * 3 * n_frames,)
 
 
 def test_spaces_of_the_view() -> None:
