@@ -189,6 +189,16 @@ def test_action_maps() -> None:
     np.testing.assert_array_equal(one_axis.inputs(actions), np.eye(3))
 
 
+def test_decisions_draw_different_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(th, "manual_seed", seeds.append)
+    decisions = Decisions(policy(), seed=0)
+    seeds.clear()
+    for _ in range(100):
+        decisions.predict(frames(1))
+    assert len(set(seeds)) == 100 and max(seeds) > 2**32
+
+
 def test_channels_last() -> None:
     """Transposed frames are turned back, unless both readings have the same shape."""
     rng = np.random.default_rng(0)
