@@ -75,10 +75,14 @@ class Fault(NamedTuple):
         return self.file, self.before, self.after
 
 
-def sample(n: int, seed: int) -> list[Fault]:
-    """Return ``n`` faults at random places without replacement, each by a random operator that applies there."""
+def sample(n: int, seed: int, code: str = "ardae_rl") -> list[Fault]:
+    """Return ``n`` faults at random places without replacement, each by a random operator that applies there.
+
+    :param code: Beginning of the paths of the files.
+    """
     rng = random.Random(seed)
-    places = [(file, tests, *place) for file, tests in _files() for place in sorted(_places(ROOT / file).items())]
+    files = [(file, tests) for file, tests in _files() if file.startswith(code)]
+    places = [(file, tests, *place) for file, tests in files for place in sorted(_places(ROOT / file).items())]
     drawn = (_fault(file, tests, *rng.choice(ways)) for file, tests, _, ways in rng.sample(places, len(places)))
     return list(islice((fault for fault in drawn if fault is not None), n))
 
@@ -223,20 +227,21 @@ def main() -> None:
     parser.add_argument("-n", "--count", type=int, default=300, help="Number of faults.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--code", default="ardae_rl", help="Beginning of the paths of the files to change.")
     parser.add_argument("--out", type=Path, default=Path("runs/stress/mutation.csv"), help="Table of the faults.")
     options = parser.parse_args()
     check_count("count", options.count)
     check_count("jobs", options.jobs)
     require("cosmic_ray", "dev")
     require("coverage", "dev")
-    faults = sample(options.count, options.seed)
+    faults = sample(options.count, options.seed, options.code)
     outcomes = _tried(faults, options.out, options.jobs)
     equivalent = {(row["file"], row["before"], row["after"]) for row in read_csv(EQUIVALENT)}
     for fault, outcome in outcomes.items():
         if outcome == "survived" and fault.key not in equivalent:
             print(f"{fault.file}:{fault.line}: {fault.before}  ->  {fault.after}")
     rows = rows_by_folder(outcomes, equivalent)
-    which = {"seed": options.seed, "commit": _commit(ROOT)}
+    which = {"seed": options.seed, "sample": options.code, "commit": _commit(ROOT)}
     summary = options.out.with_name(f"{options.out.stem}_summary.csv")
     merge_csv(summary, [which | row | versions() for row in rows], (*which, "code"))
     print_table(rows, f"{options.out}")

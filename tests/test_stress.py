@@ -90,6 +90,7 @@ def test_random_faults_change_one_place(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("stress.mutation.TESTS", {"ardae_rl/latent": ("tests/latent",)})
     faults = sample(8, seed=0)
     assert len(set(faults)) == 8 and faults == sample(8, seed=0)
+    assert {fault.file for fault in sample(8, 0, "ardae_rl/latent/networks")} == {"ardae_rl/latent/networks.py"}
     for fault in faults:
         assert fault.before in (ROOT / fault.file).read_text() and fault.before != fault.after
         assert fault.file.startswith("ardae_rl/latent") and fault.tests == ("tests/latent",)
@@ -276,7 +277,7 @@ def test_a_low_score_and_none_are_failures(
     fault = Fault("ardae_rl/irl/airl.py", 1, "before", after, "", ("tests/irl",))
     (tmp_path / "equivalent.csv").write_text(f"file,before,after,reason\n{fault.file},before,equivalent,none\n")
     monkeypatch.setattr("stress.mutation.EQUIVALENT", tmp_path / "equivalent.csv")
-    monkeypatch.setattr("stress.mutation.sample", lambda n, seed: [fault])
+    monkeypatch.setattr("stress.mutation.sample", lambda n, seed, code: [fault])
     monkeypatch.setattr("stress.mutation._tried", lambda *_: {fault: "found" if after == "found" else "survived"})
     monkeypatch.setattr("stress.mutation._commit", lambda folder: "first")
     monkeypatch.setattr("sys.argv", ["mutation", "--seed", "3", "--out", str(tmp_path / "faults.csv")])
