@@ -79,9 +79,12 @@ def sample(n: int, seed: int, code: str = "ardae_rl") -> list[Fault]:
     """Return ``n`` faults at random places without replacement, each by a random operator that applies there.
 
     :param code: Beginning of the paths of the files.
+    :raises ValueError: If no path begins so.
     """
     rng = random.Random(seed)
     files = [(file, tests) for file, tests in _files() if file.startswith(code)]
+    if not files:
+        raise ValueError(f"`code` must be the beginning of a path such as ardae_rl/irl, got {code!r}")
     places = [(file, tests, *place) for file, tests in files for place in sorted(_places(ROOT / file).items())]
     drawn = (_fault(file, tests, *rng.choice(ways)) for file, tests, _, ways in rng.sample(places, len(places)))
     return list(islice((fault for fault in drawn if fault is not None), n))
