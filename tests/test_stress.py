@@ -91,7 +91,7 @@ def test_random_faults_change_one_place(monkeypatch: pytest.MonkeyPatch) -> None
     faults = sample(8, seed=0)
     assert len(set(faults)) == 8 and faults == sample(8, seed=0)
     assert {fault.file for fault in sample(8, 0, "ardae_rl/latent/networks")} == {"ardae_rl/latent/networks.py"}
-    with pytest.raises(ValueError, match="`code` must be the beginning of a path .*, got 'latent'"):
+    with pytest.raises(ValueError, match=r"`code` must be the beginning of a path .*, got 'latent'"):
         sample(8, 0, "latent")
     for fault in faults:
         assert fault.before in (ROOT / fault.file).read_text() and fault.before != fault.after
