@@ -57,9 +57,14 @@ class CoveringTests:
         return set(self._lines.contexts_by_lineno(str(self._folder / file)).get(line, []))
 
 
+def fastest_first(records: Sequence[CoveringTests]) -> list[str]:
+    """Return the names of the tests in all records, the fastest first."""
+    seconds = {name: duration for record in records for name, duration in record.seconds.items()}
+    return sorted(seconds, key=seconds.__getitem__)
+
+
 def split(records: Sequence[CoveringTests], file: str, line: int) -> tuple[list[str], list[str]]:
     """Return the names of the tests in all records that execute a line, and of all others, the fastest first."""
-    seconds = {name: duration for record in records for name, duration in record.seconds.items()}
     executing = {name for record in records for name in record.executing(file, line)}
-    names = sorted(seconds, key=seconds.__getitem__)
+    names = fastest_first(records)
     return [name for name in names if name in executing], [name for name in names if name not in executing]

@@ -22,7 +22,7 @@ from ardae_rl.common.checks import check_count
 from ardae_rl.common.optional import require
 from ardae_rl.runs.progress import progress_bar
 from ardae_rl.runs.tables import merge_csv, print_table, read_csv, versions
-from stress.covering import CoveringTests, split
+from stress.covering import CoveringTests, fastest_first, split
 from stress.mutants import ROOT, copy_project, failure, require_passing, run_tests
 
 EQUIVALENT = Path(__file__).with_name("equivalent.csv")
@@ -173,8 +173,7 @@ class _Copies:
         try:
             require_passing([tests], copy, record)
             self._covering[tests] = CoveringTests(record, copy)
-            _, names = split([self._covering[tests]], "", 0)
-            require_passing(names, copy)
+            require_passing(fastest_first([self._covering[tests]]), copy)
         finally:
             self._free.put(copy)
 

@@ -51,7 +51,7 @@ def test_motion_by_hand() -> None:
 def test_initial_deviation() -> None:
     th.manual_seed(0)
     encoder = GaussianEncoder(SHAPE, 2, (8,), initial_std=0.3)
-    assert float(encoder(th.rand(500, *SHAPE))[1].exp().mean()) == pytest.approx(0.3, rel=0.2)
+    assert encoder(th.rand(500, *SHAPE))[1].exp().mean().item() == pytest.approx(0.3, rel=0.2)
 
 
 def test_decoder_returns_images() -> None:
