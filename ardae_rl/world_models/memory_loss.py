@@ -88,3 +88,15 @@ def open_loop_errors(
             state = model.step(predicted, actions[:, at], state)
             predicted = model.predict(state[0]).z.mean
     return errors
+
+
+def prediction_errors(model: MemoryRNN, batch: SequenceBatch) -> dict[str, float]:
+    """Return the errors of :func:`open_loop_errors` after a warm-up of half of the sequences' steps.
+
+    :return: Errors at the horizons that fit into the sequences; empty if no sequence has all of these steps.
+    """
+    n = batch.mask.shape[1]
+    warm_up = max(1, n // 2)
+    horizons = [horizon for horizon in HORIZONS if warm_up + horizon - 1 <= n]  # never empty, as `n` is at least 1
+    complete = batch.mask[:, : warm_up + max(horizons) - 1].all(1)
+    return open_loop_errors(model, batch, warm_up, horizons) if bool(complete.any()) else {}

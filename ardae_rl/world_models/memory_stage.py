@@ -14,7 +14,7 @@ from ardae_rl.runs.run import History, Run
 from ardae_rl.world_models.data import FrameStore, LatentStore, SequenceBatch, SequenceSampler, encode, fingerprint
 from ardae_rl.world_models.fitting import OnRow, fit
 from ardae_rl.world_models.memory import Z_LOSSES
-from ardae_rl.world_models.memory_loss import HORIZONS, memory_loss, open_loop_errors
+from ardae_rl.world_models.memory_loss import memory_loss, prediction_errors
 from ardae_rl.world_models.policies import WorldModelPolicy
 from ardae_rl.world_models.stage import Stage, split_episodes, steps_in_round
 
@@ -104,7 +104,7 @@ class MemoryStage(Stage):
         @th.no_grad()
         def validate() -> dict[str, float]:
             nll = float(loss_terms(validation)[1]["nll"])
-            return {"validation_nll": nll} | _prediction_errors(policy, validation.to(policy.device))
+            return {"validation_nll": nll} | prediction_errors(memory, validation.to(policy.device))
 
         return fit(
             memory,
@@ -140,12 +140,3 @@ def encode_frames(
 
     mark = fingerprint(policy.vision, store.preprocessing)
     return encode(store, encoded, folder, mark, batch_size=_ENCODING_BATCH, progress=progress)
-
-
-def _prediction_errors(policy: WorldModelPolicy, batch: SequenceBatch) -> dict[str, float]:
-    """Return open-loop errors at the horizons that fit into the sequences after a warm-up of half their length."""
-    n = batch.mask.shape[1]
-    warm_up = max(1, n // 2)
-    horizons = [horizon for horizon in HORIZONS if warm_up + horizon - 1 <= n]
-    complete = batch.mask[:, : warm_up + max(horizons) - 1].all(1) if horizons else th.zeros(1)
-    return open_loop_errors(policy.memory, batch, warm_up, horizons) if bool(complete.any()) else {}

@@ -57,6 +57,8 @@ def test_initial_weights_are_those_of_sb3() -> None:
     hidden = policy.mlp_extractor.policy_net[2].weight  # (64, 64)
     for weight, gain in ((hidden, 2**0.5), (policy.action_net.weight, 0.01), (policy.value_net.weight, 1.0)):
         th.testing.assert_close(weight @ weight.T, gain**2 * th.eye(len(weight)), atol=1e-5, rtol=0)
+    initial = BetaPolicy(env.observation_space, env.action_space, lambda share_left: 0.1 * share_left).optimizer
+    assert initial.param_groups[0]["lr"] == 0.1
 
 
 def test_ppo_trains_and_loads(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,14 +1,16 @@
 """Dreams with a memory whose predictions are set by hand."""
 
 import math
+import re
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
-from ardae_rl.world_models.dream import Dream, DreamEvaluator, DreamVecEnv
+from ardae_rl.world_models.dream import Dream, DreamEvaluator, DreamVecEnv, Noise
 from ardae_rl.world_models.policies import WorldModelPolicy
 
 Z_DIM = 2
@@ -133,6 +135,29 @@ def test_vectorised() -> None:
     np.testing.assert_array_equal(env.reset(), first)
 
 
+def test_episodes_of_the_vectorised_dream() -> None:
+    """Each has the full length and begins with an empty memory. Observations are unbounded."""
+    d = dream()
+    env = DreamVecEnv(d, 2, max_steps=2)
+    env.reset()
+    ends, actions = [], np.zeros(2, np.int64)
+    for _ in range(6):
+        observations, _, dones, _ = env.step(actions)
+        ends.append(bool(dones.all()))
+        assert bool((np.asarray(observations)[:, Z_DIM:] == 0).all()) == ends[-1]
+    assert ends == [False, True] * 3
+    assert env.observation_space == spaces.Box(-np.inf, np.inf, (d.policy.n_features,), np.float32)
+    assert env.env_is_wrapped(gym.Wrapper) == [False, False]
+
+
+def test_impossible_ends_never_happen() -> None:
+    """Not even for the smallest random number, which is 0."""
+    d = dream(done_logit=-1000.0)
+    noise = Noise(th.zeros(3, 2), th.zeros(3, Z_DIM))
+    *_, done = d.advance(d.begin(generators(3)), np.zeros(3, np.int64), noise)
+    assert not done.any()
+
+
 def test_sb3_trains_in_it() -> None:
     model = PPO("MlpPolicy", DreamVecEnv(dream(), 4, max_steps=10), n_steps=16, batch_size=32, seed=0)
     assert model.learn(128).num_timesteps == 128
@@ -143,5 +168,8 @@ def test_bad_arguments() -> None:
         dream(temperature=-1.0)
     with pytest.raises(ValueError, match=r"`starts` must both have shape \(m, 2\) with m >= 1, got \(0, 2\)"):
         Dream(dream().policy, (th.zeros(0, 2), th.zeros(0, 2)))
+    for shapes in ((3, 2), (4, 2)), ((3, 1), (3, 1)), ((2,), (2,)):
+        with pytest.raises(ValueError, match=re.escape(f"m >= 1, got {shapes[0]} and {shapes[1]}")):
+            Dream(dream().policy, (th.zeros(shapes[0]), th.zeros(shapes[1])))
     with pytest.raises(ValueError, match="`max_steps` must be >= 1, got 0"):
         DreamVecEnv(dream(), 1, 0)

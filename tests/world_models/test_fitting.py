@@ -65,6 +65,23 @@ def test_steps_by_hand(
     np.testing.assert_allclose(fitted(tmp_path, **settings), adam(gradients, rates), rtol=1e-4)
 
 
+def test_random_numbers_of_a_step(tmp_path: Path) -> None:
+    """They depend on the seed and the step alone, and no two of them are the same."""
+
+    def drawn(folder: str, seed: int) -> list[float]:
+        model, numbers = nn.Linear(1, 1), []
+
+        def loss(_: Any) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+            numbers.append(th.rand(()).item())
+            return model(th.zeros(1)).sum(), {}
+
+        fit(model, loss, Run(tmp_path / folder), name="m", n_steps=150, learning_rate=1e-3, seed=seed)
+        return numbers
+
+    first, other, again = drawn("first", 0), drawn("other", 1), drawn("again", 0)
+    assert first == again and len({*first, *other}) == 300
+
+
 def test_final_learning_rate(tmp_path: Path) -> None:
     fitted(tmp_path, final_learning_rate=FINAL_RATE)
     optimizer = th.load(tmp_path / "point.pt", weights_only=True)["parts"]["optimizer"]

@@ -1,5 +1,7 @@
 """The implicit posterior: it finds a known optimum, and its invariants."""
 
+import math
+
 import pytest
 import torch as th
 
@@ -58,6 +60,28 @@ def test_learns() -> None:
     constant = (images - images.mean(0)).square().sum((1, 2, 3)).mean()
     assert loss.reconstruction < 0.5 * constant
     assert active_units(loss.kl_by_unit) >= 2
+
+
+def test_loss_of_a_posterior_without_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If g ignores the noise, all latents are g(0, frame): relative to it, the estimator is trained and evaluated at 0.
+
+    The divergence is then that of normal distributions with the smallest standard deviation, 1e-6.
+    """
+    th.manual_seed(0)
+    model, offsets = ImplicitConvVAE(3, width=4), []
+    model.sampler.noise_layer.weight.data.zero_()
+    model.sampler.layers[-1].bias.data.fill_(2.0)
+    monkeypatch.setattr(model.estimator, "step", lambda x, _: offsets.append(x))
+    monkeypatch.setattr(model.estimator, "score", lambda x, _: offsets.append(x) or x)
+    loss = model.loss(frames())
+    assert [tuple(x.shape) for x in offsets] == [(4, 8, 3), (4, 8, 3), (4, 3)]
+    assert all(bool((x.abs() < 1e-5).all()) for x in offsets)
+    z, log_std = model.encode(frames())
+    th.testing.assert_close(log_std, th.full((4, 3), math.log(1e-6)), atol=0.5, rtol=0)
+    errors = (model.decode(z) - as_images(frames())).square().sum((1, 2, 3))
+    th.testing.assert_close(loss.reconstruction, errors.mean())
+    th.testing.assert_close(loss.loss, (errors + 0.5 * z.square().sum(1)).mean())
+    th.testing.assert_close(loss.kl_by_unit, (0.5 * (z.square() - 1) - math.log(1e-6)).mean(0), rtol=0.1, atol=0)
 
 
 def test_without_gradients_nothing_is_learnt() -> None:

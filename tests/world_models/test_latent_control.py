@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
@@ -46,6 +47,12 @@ def test_observations_are_what_the_policy_has() -> None:
     assert dones.all()
     np.testing.assert_allclose([info["terminal_observation"] for info in infos], expected, atol=1e-5)
     assert (features[:, 3:] == 0).all()
+    # The memory of the next episode starts empty
+    z, state = model.latents(frames), model.memory.initial_state(2)
+    features = np.asarray(vec_env.step(actions)[0])
+    np.testing.assert_allclose(features[:, 3:], model.remember(z, actions, state)[0].detach(), atol=1e-5)
+    assert vec_env.action_space == spaces.Box(-1, 1, (2,))
+    assert vec_env.observation_space == spaces.Box(-np.inf, np.inf, (3 + 5,))
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC])

@@ -12,7 +12,7 @@ from ardae_rl.runs.run import Run
 from ardae_rl.world_models.data import SequenceBatch
 from ardae_rl.world_models.fitting import fit
 from ardae_rl.world_models.memory import MemoryRNN, z_loss
-from ardae_rl.world_models.memory_loss import memory_loss, open_loop_errors
+from ardae_rl.world_models.memory_loss import memory_loss, open_loop_errors, prediction_errors
 
 
 def walk(rng: np.random.Generator, n: int = 64, length: int = 24) -> SequenceBatch:
@@ -81,27 +81,57 @@ def test_foresight(tmp_path: Path) -> None:
     assert ((prediction.done_logit > 0) == batch.dones).float().mean() > 0.95
 
 
-def test_errors_by_hand() -> None:
-    """True latents up to the warm-up and predicted ones after it, each passed through from the start."""
+@pytest.mark.parametrize(("warm_up", "horizons"), [(5, (1, 3)), (1, (2,)), (21, (1, 4))])
+def test_errors_by_hand(warm_up: int, horizons: tuple[int, ...]) -> None:
+    """True latents up to the warm-up and predicted ones after it, each passed through from the start.
+
+    The unit is the mean variance of a dimension of the latents. The last case needs every frame of the sequences.
+    """
     th.manual_seed(0)
-    model, batch, warm_up = MemoryRNN(1, 1, hidden=8), walk(np.random.default_rng(0)), 5
-    mask = batch.mask.clone()
-    mask[:10, 6] = False  # too short
-    errors = open_loop_errors(model, replace(batch, mask=mask), warm_up, (1, 3))
-    z, truth = batch.mean[10:].clone(), batch.mean[10:]
+    model, batch = MemoryRNN(2, 1, hidden=8), walk(np.random.default_rng(0))
+    means, mask = th.cat([batch.mean, 4 + 2 * batch.mean.square()], -1), batch.mask.clone()
+    mask[:10, warm_up] = False  # too short
+    errors = open_loop_errors(model, replace(batch, mean=means, mask=mask), warm_up, horizons)
+    z, truth = means[10:].clone(), means[10:]
+    variance = truth.reshape(-1, 2).var(0).mean()
     with th.no_grad():
-        for horizon in range(1, 4):
+        for horizon in range(1, max(horizons) + 1):
             at = warm_up + horizon - 1
             z[:, at] = model(z[:, :at], batch.actions[10:, :at])[0].z.mean[:, -1]
-            if horizon != 2:
-                error = (z[:, at] - truth[:, at]).square().mean() / truth.flatten().var()
-                copied = (truth[:, warm_up - 1] - truth[:, at]).square().mean() / truth.flatten().var()
+            if horizon in horizons:
+                error = (z[:, at] - truth[:, at]).square().mean() / variance
+                copied = (truth[:, warm_up - 1] - truth[:, at]).square().mean() / variance
                 assert errors[f"error_{horizon}"] == pytest.approx(float(error), rel=1e-4)
                 assert errors[f"copy_{horizon}"] == pytest.approx(float(copied), rel=1e-4)
+    assert errors.keys() == {f"{name}_{horizon}" for horizon in horizons for name in ("error", "copy")}
+
+
+def test_too_short_for_errors() -> None:
+    model, batch = MemoryRNN(1, 1, hidden=8), walk(np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"`warm_up` must be >= 1, and sequences .* `warm_up` \+ 14 steps, got 24"):
         open_loop_errors(model, batch, 24, (15,))
     with pytest.raises(ValueError, match=r"`warm_up` must be >= 1, .* got 0"):
         open_loop_errors(model, batch, 0, (1,))
+
+
+@pytest.mark.parametrize(
+    ("length", "horizons"), [(1, (1,)), (6, (1,)), (7, (1, 5)), (9, (1, 5)), (28, (1, 5, 15)), (29, (1, 5, 15))]
+)
+def test_horizons_that_fit(length: int, horizons: tuple[int, ...]) -> None:
+    """The warm-up is half of the steps, and a latent follows the last one.
+
+    Steps beyond the last horizon may be missing; sequences of 1, 7 and 28 steps have none to spare.
+    """
+    model, batch = MemoryRNN(1, 1, hidden=8), walk(np.random.default_rng(0), length=length)
+    expected = open_loop_errors(model, batch, max(1, length // 2), horizons)
+    assert prediction_errors(model, batch) == expected
+    mask = batch.mask.clone()
+    mask[:, -1] = False
+    errors = prediction_errors(model, replace(batch, mask=mask))
+    assert errors == ({} if length in (1, 7, 28) else expected)
+    mask[0] = True
+    some = open_loop_errors(model, replace(batch, mask=mask), max(1, length // 2), horizons)
+    assert prediction_errors(model, replace(batch, mask=mask)) == some
 
 
 def test_resumed_as_if_uninterrupted(tmp_path: Path) -> None:

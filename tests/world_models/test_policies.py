@@ -174,6 +174,10 @@ def test_bad_observations() -> None:
         ValueError, match=r"`observation` must be uint8 of shape \(n, 96, 96, 3\), got float64 of \(1, 96, 96, 3\)"
     ):
         policy().predict(np.zeros((96, 96, 3)))
+    with pytest.raises(
+        ValueError, match=r"`observation` must be uint8 of shape \(n, 96, 96, 3\), got uint8 of \(2, 80, 96, 3\)"
+    ):
+        policy().predict(np.zeros((2, 80, 96, 3), np.uint8))
 
 
 def test_action_maps() -> None:
@@ -187,6 +191,28 @@ def test_action_maps() -> None:
     actions = one_axis.actions(np.array([[-0.5], [0.0], [0.5]], np.float32))
     np.testing.assert_array_equal(actions, [1, 2, 3])
     np.testing.assert_array_equal(one_axis.inputs(actions), np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "n_outputs"),
+    [
+        ("identity", spaces.Box(np.array([[-2, 0], [3, -1]], np.float32), np.array([[5, 1], [4, 0]], np.float32)), 4),
+        ("auto", CAR, 2),
+        ("auto", spaces.Discrete(4, start=1), 1),
+    ],
+)
+def test_action_maps_of_tensors(name: str, space: spaces.Space[Any], n_outputs: int) -> None:
+    """They equal those of arrays, at the bounds and the thresholds too, which an exported policy depends on."""
+    mapping = make_action_map(name, space)
+    assert mapping.n_outputs == n_outputs
+    outputs = np.array([[-1, -0.5, 0, 0.5], [1, 0.3, -0.2, -0.9]] * 4, np.float32).reshape(-1, n_outputs)
+    actions = mapping.actions(outputs)
+    of_tensors = mapping.tensor_actions(th.from_numpy(outputs))
+    np.testing.assert_allclose(of_tensors.numpy(), actions, atol=1e-6)
+    assert all(space.contains(action) for action in actions)
+    inputs = mapping.inputs(actions)
+    assert inputs.shape == (len(actions), mapping.memory_dim)
+    np.testing.assert_allclose(mapping.tensor_inputs(of_tensors).numpy(), inputs, atol=1e-6)
 
 
 def test_decisions_draw_different_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

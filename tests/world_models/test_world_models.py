@@ -22,11 +22,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 import ardae_envs  # noqa: F401
 from ardae_rl.runs import progress
 from ardae_rl.runs.files import FolderInUseError
+from ardae_rl.runs.tables import read_csv
 from ardae_rl.world_models import WorldModels
+from ardae_rl.world_models.dream import Dream
 from ardae_rl.world_models.environments import make_repeating
+from ardae_rl.world_models.evolution import Evaluator
 from ardae_rl.world_models.memory_stage import MemoryStage
 from ardae_rl.world_models.ppo_stage import PPOStage
-from ardae_rl.world_models.search_stage import SearchStage
+from ardae_rl.world_models.search_stage import SearchStage, make_dream_evaluator, make_evaluator
 from ardae_rl.world_models.stage import Stage
 from ardae_rl.world_models.vision_stage import VisionStage
 from tests.world_models.brightness import Brightness
@@ -51,6 +54,7 @@ SMALL: dict[str, Any] = {
     "seed": 0,
     "device": "cpu",
 }
+TOY: dict[str, Any] = {"env": Brightness(), "collection_env": Brightness, "search_env": Brightness}
 
 
 def model(folder: Path | None = None, **arguments: Any) -> WorldModels:
@@ -276,11 +280,59 @@ def test_search_in_the_dream(n_workers: int, tmp_path: Path) -> None:
     assert evolution.rows[-1]["n_held_out_steps"] <= 6 * longest and evolution.rows[-1]["n_steps"] <= 6 * longest
 
 
+@pytest.mark.parametrize(
+    ("env", "action_repeat", "max_steps"),
+    [({"env": gym.make("CarRacing-v3", max_episode_steps=STEPS)}, 3, 4), (TOY, 3, 334)],
+)
+def test_longest_dream(
+    env: dict[str, Any], action_repeat: int, max_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many decisions as the environment's time limit allows, or 1000 steps if it has none."""
+    made: list[int] = []
+
+    def recorded(dream: Dream, longest: int, n_workers: int) -> Evaluator:
+        made.append(longest)
+        return make_dream_evaluator(dream, 1, n_workers)
+
+    monkeypatch.setattr("ardae_rl.world_models.world_models.make_dream_evaluator", recorded)
+    agent = model(tmp_path, search="dream", policy_kwargs={"action_repeat": action_repeat}, **env)
+    agent.collect()
+    agent.train_vision()
+    agent.train_memory()
+    agent.evolve_controller(1)
+    assert made == [max_steps]
+
+
+def test_search_ends_when_the_steps_are_used_up(tmp_path: Path) -> None:
+    """Exactly then: 4 episodes of 5 steps, 2 held-out ones, and in a generation 3 candidates and 2 held-out ones."""
+    for steps, generations in ((54, 1), (55, 1), (56, 2)):
+        agent = model(tmp_path / str(steps), **TOY).learn(steps)
+        rows = read_csv(tmp_path / str(steps) / "round_0" / "controller.csv")
+        assert agent.num_timesteps == 20 + 10 + 25 * generations and float(rows[-1]["generation"]) == generations
+
+
+def test_patience_of_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PPO's environments have a patience of their own: it evaluates whole episodes."""
+    given: list[int | None] = []
+
+    def recorded(policy: Any, make_env: Any, n_envs: int, n_workers: int, patience: int | None) -> Evaluator:
+        given.append(patience)
+        return make_evaluator(policy, make_env, n_envs, n_workers, patience)
+
+    monkeypatch.setattr("ardae_rl.world_models.world_models.make_evaluator", recorded)
+    model(tmp_path / "search", search_kwargs={"patience": 3}, **TOY).learn(1)
+    ppo = {"n_steps": 4, "n_held_out": 1, "n_tested": 1, "patience": 3}
+    frames = {"controller_input": "frames", "z_dim": 4, "vision_width": 4}
+    small = {name: value for name, value in SMALL.items() if name not in ("search_kwargs", "policy_kwargs", *TOY)}
+    arguments: dict[str, Any] = small | TOY | {"search_kwargs": ppo, "policy_kwargs": frames}
+    WorldModels("CnnPolicy", folder=tmp_path / "ppo", search="ppo", **arguments).learn(1)
+    assert given == [3, None]
+
+
 def test_weight_of_ends(tmp_path: Path) -> None:
     """The memory is trained with the given weight: each of these episodes has one end in five steps."""
 
     def entropy(done_factor: float) -> float:
-        toy: dict[str, Any] = {"env": Brightness(), "collection_env": Brightness, "search_env": Brightness}
         agent = WorldModels(
             "CnnPolicy",
             folder=tmp_path / str(done_factor),
@@ -288,7 +340,7 @@ def test_weight_of_ends(tmp_path: Path) -> None:
             n_episodes=2,
             vision_kwargs={"n_steps": 1},
             memory_kwargs={"n_steps": 1, "sequence_length": 5, "done_factor": done_factor},
-            **toy,
+            **TOY,
         )
         agent.collect()
         agent.train_vision()
