@@ -65,5 +65,5 @@ def test_random_numbers_depend_on_seed_and_round() -> None:
 
 def test_description_of_the_frames(tmp_path: Path) -> None:
     assert open_store(policy(), tmp_path / "a").preprocessing == "0 rows cropped from below, bilinear to 64 x 64"
-    described = open_store(policy(cropped_rows=12, action_repeat=3), tmp_path / "b").preprocessing
-    assert described == "12 rows cropped from below, bilinear to 64 x 64, actions held for 3 steps"
+    described = open_store(policy(cropped_rows=12, action_repeat=2), tmp_path / "b").preprocessing
+    assert described == "12 rows cropped from below, bilinear to 64 x 64, actions held for 2 steps"

@@ -35,6 +35,8 @@ def test_moments_are_those_of_the_draws() -> None:
     assert bool(((draws.mean(0) - mean[0]).abs() < 0.5 * log_std[0].exp()).all())
     th.testing.assert_close(draws.std(0), log_std[0].exp(), rtol=0.5, atol=0)
     th.testing.assert_close(model.encode(frames(1)), (mean, log_std), rtol=0, atol=0)
+    noise = model.state_dict()["_noise"]
+    th.testing.assert_close(noise[:16], -noise[16:], rtol=0, atol=0)
 
 
 def test_a_decoder_that_does_not_look_leaves_the_prior() -> None:

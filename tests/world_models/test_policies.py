@@ -74,6 +74,12 @@ def test_the_memory_is_told_the_executed_action() -> None:
     assert action[0, 1] == 0 or action[0, 2] == 0, "never gas and brake together"
 
 
+def test_the_controller_is_not_trained_by_gradients() -> None:
+    """It is evolved; everything else is trained."""
+    frozen = [name for name, parameter in policy().named_parameters() if not parameter.requires_grad]
+    assert frozen == ["controller_parameters"]
+
+
 def test_controllers_of_a_population() -> None:
     model = policy()
     parameters = np.random.default_rng(0).normal(0, 3, (3, model.n_parameters))
@@ -86,9 +92,19 @@ def test_controllers_of_a_population() -> None:
 def test_deterministic_is_the_mean() -> None:
     model = policy()
     model.vision.posterior.bias.data[4:] = 1.0
+    with th.no_grad():
+        mean, _ = model.vision.encode(th.from_numpy(model.preprocess(frames(2))))
+        th.testing.assert_close(model.latents(frames(2)), mean)
     draws = np.stack([model.predict(frames(1), deterministic=False)[0] for _ in range(3)])
     means = np.stack([model.predict(frames(1), deterministic=True)[0] for _ in range(3)])
     assert not (draws == draws[0]).all() and (means == means[0]).all()
+
+
+def test_tensors() -> None:
+    """As SB3 calls a policy from within."""
+    model = policy()
+    actions = model._predict(th.from_numpy(frames(2)), deterministic=True)
+    np.testing.assert_array_equal(actions, model.predict(frames(2), deterministic=True)[0])
 
 
 def test_channels_first() -> None:

@@ -356,6 +356,7 @@ def test_close_after_the_processes_have_ended() -> None:
         processes[0].join()
         raise KeyboardInterrupt
     assert [process.is_alive() for process in processes] == [False, False]
+    assert venv.unwrapped.closed  # type: ignore[attr-defined]
     venv.close()
 
 

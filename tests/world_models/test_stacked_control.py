@@ -88,7 +88,7 @@ def test_bfloat16() -> None:
 @pytest.mark.parametrize("n_frames", [1, 4])
 def test_number_of_frames_in_a_space(n_frames: int) -> None:
     space = stacks_space(n_frames)
-    assert frames_in(space) == n_frames and space.shape == (64 * 64 * 3 * n_frames,)
+    assert frames_in(space) == n_frames and space == spaces.Box(0, 255, (64 * 64 * 3 * n_frames,), np.uint8)
 
 
 def test_spaces_of_the_view() -> None:

@@ -52,6 +52,22 @@ def test_loss_in_parts() -> None:
     th.testing.assert_close(model.loss(frames()).loss, model.loss(frames()).reconstruction + 500, rtol=1e-3, atol=0)
 
 
+def test_draws_are_of_the_posterior() -> None:
+    th.manual_seed(0)
+    model = ConvVAE(5, width=4)
+    model.posterior.bias.data.normal_()
+    mean, log_std = model.encode(frames())
+    th.manual_seed(1)
+    drawn = model.draw(frames())
+    th.manual_seed(1)
+    th.testing.assert_close(drawn, mean + log_std.exp() * th.randn(4, 5))
+
+
+def test_active_units() -> None:
+    """Those above 0.01 nats."""
+    assert active_units(th.tensor([0.0, 0.01, 0.0101, 3.0])) == 2
+
+
 def test_learns() -> None:
     """Eight gray levels: less than half the error of the best constant image, and units that distinguish them."""
     th.manual_seed(0)
