@@ -183,6 +183,14 @@ def test_a_width_is_no_sequence_of_them(controller_input: str) -> None:
         policy(controller_input=controller_input, controller_hidden=8)
 
 
+def test_rows_that_can_be_cropped() -> None:
+    """All but one of the frame's, whose height need not be its width."""
+    tall = spaces.Box(0, 255, (96, 40, 3), np.uint8)
+    assert WorldModelPolicy(tall, CAR, z_dim=2, vision_width=4, memory_hidden=4, cropped_rows=95).cropped_rows == 95
+    with pytest.raises(ValueError, match="`cropped_rows` must be between 0 and 39, got 40"):
+        WorldModelPolicy(spaces.Box(0, 255, (40, 96, 3), np.uint8), CAR, cropped_rows=40)
+
+
 def test_bad_observations() -> None:
     with pytest.raises(ValueError, match="`observation_space` must be uint8 frames"):
         WorldModelPolicy(spaces.Box(0, 1, (4,)), CAR)

@@ -189,7 +189,7 @@ def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Brightness, "reset", recorded)
     with pytest.raises(KeyboardInterrupt):
-        model(tmp_path).learn(100, Interrupt(after=2))
+        model(tmp_path).learn(100, Interrupt(after=1))
     begun = [seed for seed in seeds if seed in TRAINING_SEEDS]
     seeds.clear()
     model(tmp_path).learn(100)
@@ -231,6 +231,17 @@ def test_learning_rate_falls_with_the_time(tmp_path: Path, monkeypatch: pytest.M
     assert rates == pytest.approx([3e-4, 2.4e-4, 1.8e-4, 1.2e-4, 0.6e-4])
     assert weights == pytest.approx([0, -0.1, -0.2, -0.3, -0.4])
     assert agent.iteration == 0 and len(read_csv(tmp_path / "round_0" / "controller.csv")) == 6
+
+
+@pytest.mark.parametrize(("batch_size", "used"), [(8, 8), (64, 16)])
+def test_a_batch_is_no_larger_than_a_rollout(
+    batch_size: int, used: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two environments of eight decisions each."""
+    sizes: list[int] = []
+    monkeypatch.setattr(PPO, "train", lambda agent: sizes.append(agent.batch_size))
+    model(tmp_path, search_kwargs={"batch_size": batch_size}).learn(10 + 16)
+    assert sizes == [used]
 
 
 def test_clip_range_falls_to_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@ from ardae_rl.world_models.data import FrameStore, LatentStore, SequenceBatch, c
 from ardae_rl.world_models.memory_loss import memory_loss
 from ardae_rl.world_models.memory_stage import MemoryStage, encode_frames
 from ardae_rl.world_models.policies import POSTERIORS, WorldModelPolicy
+from ardae_rl.world_models.ppo_stage import PPOStage
 from ardae_rl.world_models.search_stage import SearchStage, dream_starts, make_evaluator
+from ardae_rl.world_models.stage import Stage, steps_in_round
 from ardae_rl.world_models.vision_stage import VisionStage
 from tests.world_models.brightness import Brightness
 
@@ -50,6 +52,46 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
 @pytest.fixture(scope="module")
 def latents(store: FrameStore, tmp_path_factory: pytest.TempPathFactory) -> LatentStore:
     return encode_frames(policy(), store, tmp_path_factory.mktemp("latents") / "store")
+
+
+COUNTS: dict[type[Stage], tuple[str, ...]] = {
+    VisionStage: ("n_steps", "batch_size"),
+    MemoryStage: ("n_steps", "sequence_length", "batch_size"),
+    SearchStage: ("n_generations", "seeds_per_generation", "evaluate_every", "n_held_out", "patience"),
+    PPOStage: ("n_steps", "n_epochs", "evaluate_every", "n_held_out", "n_tested", "patience"),
+}
+# The smallest and the largest value that is allowed (None if there is none), and values beyond them
+BOUNDS: list[tuple[type[Stage], str, tuple[float | None, ...], tuple[float, ...]]] = [
+    *((stage, field, (1,), (0,)) for stage, fields in COUNTS.items() for field in fields),
+    *((stage, "learning_rate", (1e-9,), (0.0, -0.1)) for stage in (VisionStage, MemoryStage, PPOStage)),
+    *((MemoryStage, field, (0.0,), (-0.01,)) for field in ("reward_weight", "done_weight")),
+    (MemoryStage, "done_factor", (1e-9,), (0.0,)),
+    (SearchStage, "temperature", (0.0,), (-0.01,)),
+    (SearchStage, "sigma", (1e-9,), (0.0,)),
+    (SearchStage, "population_size", (3,), (2,)),
+    *((stage, "patience", (None,), ()) for stage in (SearchStage, PPOStage)),
+    *((stage, "n_held_out", (10_000,), (10_001,)) for stage in (SearchStage, PPOStage)),
+    (PPOStage, "n_tested", (20_000,), (20_001,)),
+    (PPOStage, "batch_size", (2,), (1,)),
+    *((PPOStage, field, (1e-9,), (0.0,)) for field in ("clip_range", "target_kl")),
+    *((PPOStage, field, (0.0, 1.0), (-0.01, 1.01)) for field in ("gamma", "averaging")),
+    *((PPOStage, field, (0.0,), (-0.01,)) for field in ("bonus", "sharpening")),
+]
+
+
+@pytest.mark.parametrize(("stage", "field", "allowed", "refused"), BOUNDS)
+def test_bounds_of_settings(
+    stage: Any, field: str, allowed: tuple[float | None, ...], refused: tuple[float, ...]
+) -> None:
+    for value in allowed:
+        assert getattr(stage(**{field: value}), field) == value
+    for value in refused:
+        with pytest.raises(ValueError, match=rf"`{stage.argument}\['{field}'\]` must be .*, got {value}"):
+            stage(**{field: value})
+
+
+def test_later_rounds_have_half_the_steps() -> None:
+    assert [steps_in_round(n, iteration) for n in (1, 5, 8) for iteration in (0, 1, 2)] == [1, 1, 1, 5, 2, 2, 8, 4, 4]
 
 
 class Interrupted(Run):

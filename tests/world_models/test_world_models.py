@@ -169,6 +169,17 @@ def test_stages_have_the_agents_seed(seed: int | None, tmp_path: Path, monkeypat
     assert seeds == [("vision", seed or 0), ("memory", seed or 0)]
 
 
+def test_searches_have_seeds_of_their_own(tmp_path: Path) -> None:
+    """Those of all rounds and models differ. Without a seed it is 0."""
+    searches = []
+    for seed in (0, 1, 2):
+        agent = model(tmp_path, seed=seed)
+        for agent.iteration in (0, 1):
+            searches.append(agent._search_seed())
+    assert len(set(searches)) == 6
+    assert model(tmp_path, seed=None)._search_seed() == searches[0]
+
+
 @pytest.mark.parametrize("end_at", [5, 11])
 def test_ended_by_a_callback_and_gone_on_with(end_at: int, tmp_path: Path) -> None:
     """In the collection or in the search; another object with the same settings continues."""
