@@ -82,6 +82,29 @@ def test_random_numbers_of_a_step(tmp_path: Path) -> None:
     assert first == again and len({*first, *other}) == 300
 
 
+def test_rows(tmp_path: Path) -> None:
+    """One every three steps and one at the end: means since the last one, then what ``validate`` returns."""
+    model, numbers = nn.Linear(1, 1), iter(range(7))
+    reported: list[dict[str, float]] = []
+
+    def loss(_: Any) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        return model(th.zeros(1)).sum(), {"number": th.tensor(float(next(numbers)))}
+
+    rows = fit(
+        model,
+        loss,
+        Run(tmp_path),
+        name="m",
+        n_steps=7,
+        learning_rate=1e-3,
+        every=3,
+        validate=lambda: {"more": 2.0},
+        on_row=reported.append,
+    )
+    assert [(row["step"], row["number"], row["more"]) for row in rows] == [(3, 1, 2), (6, 4, 2), (7, 6, 2)]
+    assert list(rows) == reported
+
+
 def test_final_learning_rate(tmp_path: Path) -> None:
     fitted(tmp_path, final_learning_rate=FINAL_RATE)
     optimizer = th.load(tmp_path / "point.pt", weights_only=True)["parts"]["optimizer"]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch as th
+from torch import nn
 
 from ardae_rl.world_models.implicit_vision import ImplicitConvVAE
 from ardae_rl.world_models.vision import active_units, as_images
@@ -70,11 +71,18 @@ def test_loss_of_a_posterior_without_noise(monkeypatch: pytest.MonkeyPatch) -> N
     The divergence is then that of normal distributions with the smallest standard deviation, 1e-6.
     """
     th.manual_seed(0)
-    model, offsets = ImplicitConvVAE(3, width=4), []
+    model = ImplicitConvVAE(3, width=4)
+    last, offsets = model.sampler.layers[-1], []
+    assert isinstance(last, nn.Linear)
+    last.bias.data.fill_(2.0)
     model.sampler.noise_layer.weight.data.zero_()
-    model.sampler.layers[-1].bias.data.fill_(2.0)
-    monkeypatch.setattr(model.estimator, "step", lambda x, _: offsets.append(x))
-    monkeypatch.setattr(model.estimator, "score", lambda x, _: offsets.append(x) or x)
+
+    def recorded(offset: th.Tensor, _: th.Tensor) -> th.Tensor:
+        offsets.append(offset)
+        return offset
+
+    monkeypatch.setattr(model.estimator, "step", recorded)
+    monkeypatch.setattr(model.estimator, "score", recorded)
     loss = model.loss(frames())
     assert [tuple(x.shape) for x in offsets] == [(4, 8, 3), (4, 8, 3), (4, 3)]
     assert all(bool((x.abs() < 1e-5).all()) for x in offsets)

@@ -81,6 +81,7 @@ def test_learn_save_load(tmp_path: Path) -> None:
     n_updates = -(-(60 - collected) // 16)
     assert [float(row["n_steps"]) for row in rows] == [16.0 * (1 + k // 2) for k in range(2 * n_updates)]
     assert [row["averaged"] for row in rows[:2]] == ["0.0", "1.0"] and len(tested) == min(5, len(rows))
+    assert [float(row["n_held_out_steps"]) for row in rows] == [10.0 * (k + 1) for k in range(len(rows))]
     assert agent.num_timesteps == collected + 16 * n_updates + int(float(rows[-1]["n_held_out_steps"]))
     best = max(tested, key=lambda row: float(row["tested_mean"]))
     saved = th.load(folder / "controller.pt", weights_only=True)["parts"]["selection"]["weights"]
@@ -176,6 +177,13 @@ def test_resumes_from_its_checkpoint(tmp_path: Path) -> None:
         model(tmp_path, n_envs=4).learn(100)
     with pytest.raises(ValueError, match=r"`n_decisions` must be 90, as recorded in .*, got 190"):
         model(tmp_path).learn(200)
+
+
+def test_a_whole_training_is_seeded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int | None] = []
+    monkeypatch.setattr(PPO, "set_random_seed", lambda agent, seed=None: seeds.append(seed))
+    model(tmp_path).learn(100)
+    assert len(seeds) == 1 and seeds[0] in TRAINING_SEEDS
 
 
 def test_resumes_in_new_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
