@@ -355,7 +355,7 @@ def _check_maker(algo: str, data: dict[str, Any], problem: str) -> None:
 
 
 def _likely_maker(algo: str, data: dict[str, Any]) -> str:
-    """Return the algorithm, or another one of SB3 with the same policies of which a model has more arguments.
+    """Return the algorithm, or an SB3 algorithm with the same policies if the model has more of its arguments.
 
     DDPG is TD3 with other settings, and their models cannot be told apart.
     """

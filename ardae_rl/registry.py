@@ -81,7 +81,7 @@ STOCK_ALGORITHMS = {
     "trpo": Algorithm("sb3_contrib:TRPO", _CONTRIB),
 }
 ALGORITHMS = OUR_ALGORITHMS | STOCK_ALGORITHMS
-# They have policies of SB3, so that only the attribute `algorithm` of a saved model tells what trained it
+# Their policies are SB3's, so only the attribute `algorithm` of a saved model identifies the algorithm that trained it
 NAMED_IN_MODELS = ("bc", "sqil")
 
 

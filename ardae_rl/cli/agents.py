@@ -34,7 +34,7 @@ def described(pretrained: str | None, **given: Any) -> PretrainedModel | None:
     if pretrained is None:
         for name, value in given.items():
             if value is None:
-                raise ValueError(f"Missing option '`{name}`', which only `pretrained` can replace")
+                raise ValueError(f"Missing option '`{name}`' (not needed with `pretrained`)")
         return None
     model = find_pretrained(pretrained, "pretrained")
     own = {"algo": model.algo, "env_id": model.env_id}

@@ -66,11 +66,11 @@ Folder = Annotated[
 ]
 ExpId = Annotated[
     int | None,
-    typer.Option(help="Number of the run; by default, or 0, the newest run that has a model.", show_default=False),
+    typer.Option(help="Number of the run; 0 or no number for the newest run that has a model.", show_default=False),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the environment and of sampled actions.")]
 
-_CHECKOUT = "git clone it; pip install -e '.[experiments]' in its folder; then there: python -m experiments run"
+_CHECKOUT = "clone it; in its folder, run: pip install -e '.[experiments]' && python -m experiments run"
 
 
 @command(app, "train --algo sac_ardae --env Pendulum-v1 --seed 1", context_settings=PASS_THROUGH)

@@ -124,7 +124,7 @@ def check_arguments(algo: str, arguments: list[str], env_id: str) -> None:
 def lost_buffer(algo: str, arguments: list[str]) -> str | None:
     """Return the notice that a continued training begins without its replay buffer, or None if it has one.
 
-    RL Zoo saves the buffer only at the end of a training, and continues without a word if there is none.
+    RL Zoo saves the buffer only at the end of a training, and silently continues with an empty one if it is missing.
 
     :param algo: Name of the algorithm.
     :param arguments: RL Zoo's options.

@@ -92,7 +92,8 @@ def _is_module(name: str) -> bool:
 def check_numbers(arguments: list[str]) -> None:
     """Check options that are numbers.
 
-    RL Zoo silently replaces a negative number of steps by that of the hyper-parameters, and divides by others.
+    RL Zoo silently replaces a negative number of steps by that of the hyper-parameters, and uses some other
+    options as divisors.
 
     :param arguments: RL Zoo's options.
     :raises ValueError: If a number is out of its range.

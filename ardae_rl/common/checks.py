@@ -36,7 +36,8 @@ def check_keys(name: str, keys: Iterable[str], known: Collection[str]) -> None:
     """
     for key in keys:
         if key not in known:
-            raise ValueError(f"`{name}` must only have the keys {', '.join(map(repr, known))}, got {key!r}")
+            accepted = f"only have the keys {', '.join(map(repr, known))}" if known else "be empty"
+            raise ValueError(f"`{name}` must {accepted}, got {key!r}")
 
 
 def check_positive(name: str, value: float, *, finite: bool = False) -> None:

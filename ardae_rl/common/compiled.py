@@ -49,7 +49,7 @@ class CompiledFunction(Generic[P, T]):
 
 
 def normal_like(x: th.Tensor) -> th.Tensor:
-    """Like ``th.randn_like``, which torch.compile may deduplicate: two draws of one shape become one."""
+    """Like ``th.randn_like``, except that torch.compile never merges two draws of the same shape into one."""
     return th.randn(x.shape, device=x.device, dtype=x.dtype)
 
 

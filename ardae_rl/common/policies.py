@@ -106,7 +106,7 @@ class NoTargets(nn.Module):
 
 
 class SquashedPolicy(FiniteObservations, SACPolicy):
-    """Base of policies that know the density of their actions: an ``actor_class``, and critics of a chosen kind.
+    """Base of policies that can evaluate the density of their actions, with an ``actor_class`` and a choice of critics.
 
     Arguments that are not listed here are passed to the actor.
 

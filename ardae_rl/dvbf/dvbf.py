@@ -136,7 +136,8 @@ class DVBF(ModelBasedAlgorithm):
         if given != expected and self.policy.has_images and len(given) == 3:
             observations = observations.movedim(-1, -3)
         if observations.shape[2:] != expected:
-            raise ValueError(f"`observations` must have shape (batch, steps, *{expected}), got {observations.shape}")
+            shape = ", ".join(["batch", "steps", *map(str, expected or ())])
+            raise ValueError(f"`observations` must have shape ({shape}), got {tuple(observations.shape)}")
         return self.policy.preprocess(observations, 2)
 
     def _loss(self, batch: Sequences) -> tuple[th.Tensor, dict[str, th.Tensor]]:

@@ -18,7 +18,7 @@ class SequenceEncoder(nn.Module):
     :param obs_dim: Dimension of x.
     :param act_dim: Dimension of u.
     :param hidden: Width of the recurrent network of each direction.
-    :param smoothing: Whether the code of a step depends on the future too.
+    :param smoothing: Whether the encoding of a step also depends on later steps, not only on those up to it.
     """
 
     def __init__(self, obs_dim: int, act_dim: int, hidden: int = 64, smoothing: bool = True) -> None:

@@ -187,8 +187,8 @@ def _error(logits: th.Tensor, images: th.Tensor) -> th.Tensor:
 def _contrast(predicted: th.Tensor, next_means: th.Tensor) -> th.Tensor:
     """Return minus the mean log-probability of each row's own next latent among all rows; both are (n, d).
 
-    Densities are Gaussian around the prediction, with a floor. Without the floor, a few images that do not show the
-    state would pull together all latents that lead to them.
+    Densities are Gaussian around the prediction, with a floor. Without the floor, a few images that do not reveal
+    the state would pull together the latents of all states that precede such images.
     """
     next_means = next_means + CONTRASTIVE_STD * th.randn_like(next_means)
     squares = (predicted.unsqueeze(1) - next_means).square().sum(-1) / CONTRASTIVE_STD**2

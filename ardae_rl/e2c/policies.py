@@ -53,7 +53,8 @@ class E2CPolicy(LatentPlanningPolicy):
     :param motion: Factor of the differences between stacked images.
     :param planner: "ilqr", "cem" or "mppi".
     :param horizon: Number of steps of a plan.
-    :param planner_kwargs: Further arguments of the planner.
+    :param planner_kwargs: Further arguments of the planner. For "ilqr", None chooses ``n_iterations=4`` and
+        ``n_restarts=6``; a dictionary replaces both.
     :param goal_weight: Weight of the squared distance to the goal, in units of the latents' standard deviation. All
         dimensions share one unit: scaled separately, the least informative dimensions would count most.
     :param action_weight: Weight of squared actions, which are at most 1.

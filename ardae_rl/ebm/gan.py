@@ -88,7 +88,9 @@ class EnergyBasedGAN(nn.Module):
     ) -> list[dict[str, float]]:
         """Update energy and sampler alternately, and return metrics from about a hundred points of the training.
 
-        :param data: Data, (n, dim).
+        Each row has "step", "loss", "log_partition" (ln Z) and "demo_logit" (mean logit of the data).
+
+        :param data: Data, (n, dim), as an array or a tensor.
         :param n_steps: Number of updates of the energy, and of the sampler.
         :param batch_size: Number of data points, and of samples, per update.
         :param learning_rate: Initial learning rate of the energy, annealed to zero along a cosine.
@@ -100,7 +102,8 @@ class EnergyBasedGAN(nn.Module):
         :param sampler_fraction: Fraction of the steps after which the sampler's learning rate is zero, so that the
             energy converges against a fixed sampler.
         :param progress: Whether to show a progress bar.
-        :raises ValueError: If the data is not a finite (n, dim) tensor, or training diverges.
+        :raises ValueError: If the data has another shape or is not finite, or training diverges.
+        :raises TypeError: If the data is not an array of numbers.
         """
         data = as_numbers("data", data, self._like)
         check_data(data, self.dim)

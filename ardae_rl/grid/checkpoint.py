@@ -36,8 +36,8 @@ def _n_timesteps(checkpoint: Path) -> int:
 def save(model: OffPolicyAlgorithm, tables: Any, folder: Path) -> None:
     """Save a checkpoint, then delete the earlier ones.
 
-    :param model: The model, with its replay buffer. Since the earlier checkpoint, each row that was added to the buffer
-        has been counted in ``num_timesteps``, and none of the rows before has changed, but for the last one.
+    :param model: The model, with its replay buffer. Each row added since the earlier checkpoint must be counted in
+        ``num_timesteps``, and of the rows saved there, only the last one may have changed.
     :param tables: Anything that JSON can hold.
     :param folder: Folder of the run.
     """

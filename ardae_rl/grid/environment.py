@@ -29,9 +29,9 @@ def check_environment(env_id: str) -> None:
 
 
 def keep_environment(folder: Path, env_id: str) -> None:
-    """Record what an id stands for in the folder of a run, or compare it with the record that is there.
+    """Record an environment's description in the folder of a run, or compare it with the description recorded there.
 
-    :raises ValueError: If the id stands for another environment now: another class, arguments, limits or wrappers, or
+    :raises ValueError: If the id now refers to another environment: another class, arguments, limits or wrappers, or
         another version of its physics engine.
     """
     of_id = EnvDescription.of_id(env_id)

@@ -80,15 +80,15 @@ def probability_of_improvement(
 def permutation_p_value(
     ours: Sequence[Array], baseline: Sequence[Array], n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> float:
-    """Return the two-sided p-value of the probability of improvement, if both algorithms had the same distribution.
+    """Return the two-sided p-value of a permutation test of the probability of improvement.
 
-    The runs of each environment are divided between the two algorithms in all possible ways, or at random if there are
-    more than ``n_resamples`` of them.
+    The null hypothesis is that both algorithms have the same distribution. The runs of each environment are reassigned
+    to the two algorithms in all possible ways, or in ``n_resamples`` random ways if there are more than that.
 
     :param ours: For each environment, the scores of the algorithm's runs, of shape (seeds,).
     :param baseline: The baseline's scores in the same environments.
-    :param n_resamples: Number of divisions.
-    :param seed: Seed of the random divisions.
+    :param n_resamples: Maximum number of reassignments.
+    :param seed: Seed of the random reassignments.
     """
     pairs = list(zip(ours, baseline, strict=True))
     observed = np.mean([_win_rate(x[None], y[None]) for x, y in pairs])

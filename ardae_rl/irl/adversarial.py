@@ -264,7 +264,8 @@ class AdversarialIRL(BaseAlgorithm):
         :param batch_size: Number of transitions per gradient step.
         :param learning_rate: Learning rate.
         :return: Mean ln π of the demonstrated actions over the last tenth of the updates.
-        :raises ValueError: Without demonstrations, and for a generator whose policy is not Gaussian.
+        :raises ValueError: Without demonstrations, and for a generator whose log-density has no gradient, such as
+            SACNF and SACARDAE.
         """
         if not self._demos:
             raise ValueError("`demonstrations` must be given for behavioral cloning, got None")

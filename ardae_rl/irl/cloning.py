@@ -9,7 +9,7 @@ from torch import nn
 
 from ardae_rl.common.checks import check_count, check_positive
 from ardae_rl.common.training import MetricMeans
-from ardae_rl.irl.log_density import differentiable_log_prob
+from ardae_rl.irl.log_density import differentiable_log_prob, is_squashed_gaussian
 from ardae_rl.irl.transitions import Transitions, concatenate, select
 
 _MARGIN = 0.01  # the discriminators' default `action_margin`
@@ -24,7 +24,7 @@ def clone_demonstrations(
 ) -> float:
     """Fit the policy of a model to demonstrations by maximum likelihood.
 
-    :param model: SB3 algorithm with a squashed Gaussian actor (SAC, TQC, CrossQ), or an on-policy one.
+    :param model: SB3 algorithm with a squashed Gaussian actor (SAC, SACGaussian, TQC, CrossQ), or an on-policy one.
     :param demos: Demonstrated transitions.
     :param n_updates: Number of gradient steps.
     :param batch_size: Number of transitions per gradient step.
@@ -69,10 +69,9 @@ def forget_distribution(policy: BasePolicy) -> None:
 def _actor(model: BaseAlgorithm) -> nn.Module:
     policy = model.policy
     actor = policy if isinstance(policy, ActorCriticPolicy) else getattr(policy, "actor", None)
-    has_gradient = policy is actor or (hasattr(actor, "get_action_dist_params") and not hasattr(policy, "log_prob"))
-    if actor is None or not has_gradient:
+    if actor is None or not (policy is actor or is_squashed_gaussian(policy)):
         raise ValueError(
-            "`generator` must have a Gaussian policy (SAC, TQC, CrossQ or an on-policy algorithm) to clone "
-            f"demonstrations, got {type(model).__name__}"
+            "`generator` must have a Gaussian policy (SAC, SACGaussian, TQC, CrossQ) or be an on-policy algorithm to "
+            f"clone demonstrations, got {type(model).__name__}"
         )
     return actor

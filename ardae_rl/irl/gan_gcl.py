@@ -129,8 +129,8 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
         demo_terms = self._episode_log_probs(demo_transitions, demo_lengths, generator, "demonstrations") + log_weights
         transitions = concatenate([episode.transitions for episode in self.recent])
         terms = self._episode_log_probs(transitions, lengths, generator) + log_weights
-        # An episode is itself one of its component's episodes. The policy changed within it, but the density of this
-        # one is known exactly.
+        # Each stored episode is one of the episodes of its own component. The policy changed during the episode, so
+        # its share of the component's density is taken from the log-density that was recorded with it.
         counts = th.tensor([component.n_samples for component in components], device=terms.device)
         origin = th.arange(len(components), device=terms.device).repeat_interleave(counts)
         episodes = th.arange(len(lengths), device=terms.device)

@@ -39,7 +39,7 @@ def generator_class_of(generator: str | type[BaseAlgorithm]) -> Any:
 def argument_names(algorithm: type[Any], base: type[Any]) -> set[str]:
     """Return the argument names of an algorithm's constructor, including those it may pass on to its base classes.
 
-    :param base: Base class at which to stop, included.
+    :param base: The last base class to include.
     """
     classes = [cls for cls in algorithm.__mro__ if issubclass(cls, base)]
     parameters = [part for cls in classes for part in inspect.signature(cls).parameters.values()]

@@ -23,7 +23,7 @@ def load_arguments(
     """Split the arguments of ``load`` into attributes for SB3's ``load``, and entries of ``*_kwargs`` to replace.
 
     :param trainer: Class of the saved model.
-    :param base: Base class at which to stop collecting constructor arguments, included.
+    :param base: The last base class whose constructor arguments are included.
     :param kwargs: Keyword arguments of ``load``.
     :raises ValueError: For an argument that the constructor does not have.
     """

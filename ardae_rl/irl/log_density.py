@@ -7,7 +7,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import DiagGaussianDistribution
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from ardae_rl.common.squashed import (
@@ -22,8 +22,12 @@ from ardae_rl.common.squashed import (
 def has_density(model: BaseAlgorithm) -> bool:
     """Return whether :func:`policy_log_prob` can evaluate the model's policy."""
     policy = model.policy
-    is_squashed_gaussian = hasattr(getattr(policy, "actor", None), "get_action_dist_params")
-    return isinstance(policy, ActorCriticPolicy) or hasattr(policy, "log_prob") or is_squashed_gaussian
+    return isinstance(policy, ActorCriticPolicy) or is_squashed_gaussian(policy) or hasattr(policy, "log_prob")
+
+
+def is_squashed_gaussian(policy: BasePolicy) -> bool:
+    """Return whether the actor is SAC's: a Gaussian that is squashed by tanh."""
+    return hasattr(getattr(policy, "actor", None), "get_action_dist_params")
 
 
 @th.no_grad()
@@ -33,15 +37,16 @@ def policy_log_prob(
     """Return ln π(a|s), shape (n,).
 
     The density of a squashed policy is that of actions rescaled to [-1, 1], as in SB3's entropy. It is exact for SAC,
-    TQC, CrossQ, SACNF and on-policy algorithms; for SACARDAE it is the estimator's. For a Gaussian that is not
-    squashed, it is the density of the actions clipped to the environment's bounds, in the environment's units.
+    SACGaussian, TQC, CrossQ, SACNF and on-policy algorithms; for SACARDAE it is the estimator's. For a Gaussian that is
+    not squashed, it is the density of the actions clipped to the environment's bounds, in the environment's units.
 
     :param model: Algorithm that holds the policy.
     :param observations: Observations as ``obs_to_tensor`` returns them.
     :param actions: Actions in the environment's range, shape (n, ...).
     :param margin: Width of the strip next to the bounds, as a fraction of the half-range, in which the density of a
         squashed or clipped policy is taken to be constant, because it is zero or infinite at the bounds. For Gaussians,
-        the constant is the mean density of the strip; for other policies, the density at the strip's inner edge.
+        the constant is the mean density of the strip; for SACNF and SACARDAE, it is the density at the strip's inner
+        edge.
     :raises ValueError: For a policy without a density.
     """
     return differentiable_log_prob(model, observations, actions, margin)
@@ -57,10 +62,10 @@ def differentiable_log_prob(
     space = model.action_space
     if not has_density(model) or not isinstance(space, spaces.Box):
         raise ValueError(
-            "`generator` must have a policy with a density (SAC, SACNF, SACARDAE, TQC, CrossQ, PPO, A2C or TRPO), got "
-            f"{type(model).__name__}"
+            "`generator` must have a policy with a density (SAC, SACGaussian, SACNF, SACARDAE, TQC, CrossQ, PPO, A2C or "
+            f"TRPO), got {type(model).__name__}"
         )
-    if hasattr(policy, "log_prob"):  # SACNF and SACARDAE, whose density is in the environment's units
+    if not is_squashed_gaussian(policy):  # SACNF and SACARDAE, whose density is in the environment's units
         in_range: th.Tensor = policy.log_prob(observations, clip_inside_bounds(actions, space, margin))
         return in_range + log_half_range(space, in_range.device)
     actor = policy.actor

@@ -31,8 +31,8 @@ class PolicyMixture:
     """The policies that collected the newest samples, with the number of samples of each.
 
     A discriminator D = p / (p + q) is calibrated only if q is the density of the samples that it is trained on, which
-    come from many policies. With only the newest policy as q, the learned reward would contain ln π_new - ln q, which
-    rewards the generator for its latest changes.
+    come from many policies. If the newest policy π_new alone took the place of q, the learned reward would contain
+    ln π_new - ln q, which rewards the generator for its latest changes.
 
     The policies between two snapshots are represented by the one at the end of this interval. Neighbors are merged if
     there are more than ``max_policies``.

@@ -24,7 +24,7 @@ def prepared_demonstrations(demonstrations: Demonstrations | None, model: BaseAl
 
 
 def check_not_normalized(env: VecEnv | None) -> None:
-    """Check that an environment does not normalize observations or rewards, which demonstrations do not either.
+    """Check that an environment does not normalize observations or rewards, because demonstrations are not normalized.
 
     :raises ValueError: If it contains a VecNormalize.
     """

@@ -96,7 +96,7 @@ class RewardNet(BaseModel):
         return reward
 
     def fit_normalizer(self, observations: PyTorchObs) -> None:
-        """Fit the normalization of inputs to observations; nothing by default."""
+        """Fit the normalization of inputs to observations; the base class does nothing."""
 
     def features(self, observations: PyTorchObs) -> th.Tensor:
         """Return the extracted features, shape (n, features_dim)."""
@@ -215,9 +215,9 @@ class BasicRewardNet(RewardNet):
     def fit_normalizer(self, observations: PyTorchObs) -> None:
         """Set the normalization so that the features of these observations have mean 0 and standard deviation 1.
 
-        Features whose standard deviation is below a hundredth of the median are divided by the median instead:
-        observations should have similar units. Features of an extractor with parameters, such as those of images, are
-        not normalized, because training changes them.
+        Features whose standard deviation is below a hundredth of the median are divided by the median instead, so all
+        entries of an observation should have similar units. Features of an extractor with parameters, such as those of
+        images, are not normalized, because training changes them.
         """
         is_fixed = self.max_feature.isfinite()
         if not is_fixed.any():
@@ -232,6 +232,8 @@ class BasicRewardNet(RewardNet):
 
 class ShapedRewardNet(BasicRewardNet):
     """Reward f = g + γ h(s') - h(s): a reward g, and a potential h that absorbs shaping due to the dynamics.
+
+    In terminal states s', h(s') counts as 0.
 
     Reference: Fu, Luo and Levine (2018), Learning robust rewards with adversarial inverse reinforcement learning,
     https://arxiv.org/abs/1710.11248, Eq. 4.
@@ -281,7 +283,9 @@ class ShapedRewardNet(BasicRewardNet):
     ) -> th.Tensor:
         """Return g alone, shape (n,): the reward to use under other dynamics, for which h was not learned.
 
-        :param next_observations: Observations that the actions led to, if g depends on them.
+        :param observations: Observations as ``obs_to_tensor`` returns them, n rows.
+        :param actions: Actions in the environment's range, shape (n, ...).
+        :param next_observations: Observations that the actions led to, n rows, if g depends on them.
         :raises ValueError: If g depends on the next observations, and they are not given.
         """
         if next_observations is None:

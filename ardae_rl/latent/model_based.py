@@ -33,8 +33,8 @@ class ModelBasedAlgorithm(NamedAlgorithm, OffPolicyAlgorithm):
 
     :param policy: A :class:`~ardae_rl.planning.policy.LatentPlanningPolicy` whose ``optimizer`` updates all networks.
     :param env: The environment to learn from.
-    :param learning_rate: Learning rate of that optimizer. A schedule advances with each gradient step, and by as much
-        per round as the environment steps of the round do.
+    :param learning_rate: Learning rate of that optimizer. A schedule is evaluated at each gradient step; over a round,
+        it covers the same progress as the round's environment steps.
     :param n_collected: Number of environment steps per round, over all environments; rounded up to a multiple of their
         number.
     :param gradient_steps: Number of gradient steps per round.

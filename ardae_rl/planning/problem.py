@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
     actions: th.Tensor  # (n, horizon, action_dim)
     costs: th.Tensor  # (n,)
-    converged: th.Tensor | None = None  # (n,), whether more iterations would not help; None for sampling planners
+    converged: th.Tensor | None = None  # (n,), whether the iterations have converged; None for sampling planners
 
 
 class Planner(Protocol):
@@ -84,7 +84,8 @@ class Planner(Protocol):
         :param start: Initial states, (n, state_dim).
         :param warm: Actions to start from, (n, horizon, action_dim), such as the remainder of the last plan.
         :param generator: Source of random numbers.
-        :raises ValueError: If action bounds are infinite, or the costs of all plans found for a row are NaN.
+        :raises ValueError: If action bounds are infinite or in the wrong order, ``warm`` has another shape or contains
+            NaN, or the costs of all plans found for a row are NaN.
         """
 
 

@@ -1,4 +1,4 @@
-"""How far several runs are: bars in a terminal; elsewhere, such as in a file, a line now and then."""
+"""Progress of several runs: bars in a terminal; elsewhere, such as in a log file, a line every thirty seconds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Display(Protocol):
-    """Shows how far several runs are.
+    """Shows the progress of several runs.
 
     Example:
 
@@ -26,7 +26,7 @@ class Display(Protocol):
     """
 
     def report(self, name: str, step: int, total: int, note: str) -> None:
-        """Set how far an active run is.
+        """Set the progress of an active run.
 
         :param name: Name of the run.
         :param step: Number of steps done.
@@ -35,7 +35,7 @@ class Display(Protocol):
         """
 
     def end(self, name: str) -> None:
-        """Leave out a run from now on, because it has ended; it may have reported nothing."""
+        """Stop showing a run, because it has ended. It need not have reported anything."""
 
     def update(self, n_ended: int) -> None:
         """Set how many runs have ended. Call it often: without a terminal, it prints the line if it is time."""
@@ -46,7 +46,7 @@ def display(n_runs: int, console: "Console") -> Iterator[Display]:
     """Yield a display: an overall bar and one for each active run, or a line that names the active runs.
 
     :param n_runs: Number of runs.
-    :param console: Where the bars are, and on top of them what is printed meanwhile.
+    :param console: Where to draw the bars; text that is printed in the meantime appears above them.
     """
     if not console.is_terminal:
         yield _Lines(n_runs)

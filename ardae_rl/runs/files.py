@@ -40,7 +40,7 @@ def replacement(path: Path, mode: str = "w", newline: str | None = None) -> Iter
 
 
 def sync(path: Path) -> None:
-    """Wait until a file is on the disk, so that a crash of the machine after it is renamed leaves all of it."""
+    """Wait until a file is on the disk, so that it is complete even if the machine crashes right after a rename."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 

@@ -60,7 +60,7 @@ def run_missing(
     runs: Sequence[dict[str, Any]],
     workers: AbstractContextManager[Workers],
 ) -> list[dict[str, Any]]:
-    """Execute the runs that are not finished yet, and show how far they are: see :mod:`ardae_rl.runs.display`.
+    """Execute the runs that are not finished yet, and show their progress: see :mod:`ardae_rl.runs.display`.
 
     An interrupted run is resumed from what it left in its folder. A run that fails does not stop the others: see
     :func:`~ardae_rl.runs.run_folder.failure`.

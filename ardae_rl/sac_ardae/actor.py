@@ -30,11 +30,12 @@ _OUTPUT_NOISE = 0.3
 # Number of sampled actions from which the deterministic one is chosen
 _N_CANDIDATES = 128
 _HIDDEN_UNITS = 64  # of a generator whose width no argument determines
-# Of the frames, which must be cheap because every gradient step computes them. The estimator learns the remaining error
+# Expansion order and number of quadrature nodes of the whitening frames. Every gradient step computes the frames, so
+# they must be cheap; the estimator learns the remaining error
 _FRAME_ORDER, _FRAME_NODES = 1, 8
-# Initial learning rate of the generator beside a location, relative to that of the rest of the actor, and the number of
-# updates after which half of the excess is gone. A policy's shape has farther to go than its location, because sharp or
-# separate modes need large weights; later, the estimator can track a slower policy more closely
+# With a location path: initial learning rate of the generator, relative to that of the rest of the actor, and number of
+# updates after which the excess over 1 has halved. A policy's shape must change more than its location, because sharp
+# or separate modes need large weights; later, the estimator can track a slower policy more closely
 _GENERATOR_RATE, _HALFWAY = 3.0, 10_000
 
 
@@ -44,7 +45,7 @@ class ImplicitActor(SquashedActor):
     The state is embedded once for all noise vectors. The embedding shifts the hidden units that the noise enters, and
     multiplies the noise's contribution to them by a gain between 0 and 2. So the spread can depend on the state as
     directly as the location; without an upper bound, the gain grows until most units are saturated. The location is an
-    ordinary perceptron of the state, like the mean of SAC's policy, and extrapolates like it.
+    ordinary MLP of the state, like the mean of SAC's policy, and extrapolates like it.
 
     L(s) is the Cholesky factor of the covariance of g(ε, s), so c, the ``output_noise``, is relative to the policy's
     own spread. It bounds how sharp the density can be, and makes its score learnable without bias, by denoising ε' (see

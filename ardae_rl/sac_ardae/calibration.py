@@ -1,4 +1,4 @@
-"""Target calibration: the critics learn Q minus a constant, so that they need not grow to the entropy's share of Q."""
+"""Target calibration: the critics learn Q minus a constant, so they need not reach the entropy's contribution to Q."""
 
 import torch as th
 from torch import nn
@@ -9,8 +9,8 @@ class TargetCalibration(nn.Module):
 
     The paper subtracts B from every target and keeps the value after a terminal step at zero (App. G.2). This is a
     reward of r - B while the episode lasts, which changes the task wherever episodes can end: ending early avoids the
-    remaining Bs. A shift that preserves the order of policies must be the same in all states. This includes the
-    terminal state, whose value becomes -C: with Q̃ = Q - C,
+    remaining Bs. To preserve the ranking of policies, the shift must be the same in all states, including the terminal
+    state, whose value becomes -C: with Q̃ = Q - C,
 
         Q̃(s, a) = r + γ (1 - done) (Q̃(s', a') + C - α ln π(a' | s')) - C.
 

@@ -12,9 +12,10 @@ def most_probable(samples: th.Tensor, bandwidth: float) -> th.Tensor:
 
     The density is that of a mixture with a Gaussian kernel at each sample. The most probable sample moves to the top of
     its mode by mean shift (Comaniciu and Meer 2002). The mean of several modes may lie between them, where the policy
-    never acts; the mean of one mode is a better action than the top of an estimated density. So the log-density must
-    be higher at the mode than at the mean by half a nat, plus a margin for noise: what normal samples give, which grows
-    with the square of the dimension. In ten and more dimensions, the result is always the mean.
+    never acts; the mean of one mode is a better action than the top of an estimated density. So a mode is returned only
+    if its log-density exceeds that at the mean by half a nat plus a margin for sampling noise. The margin is the gain
+    that samples of a normal distribution show, and grows with the square of the dimension. In ten and more dimensions,
+    the result is always the mean.
 
     Example:
 

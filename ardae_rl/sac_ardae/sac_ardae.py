@@ -82,7 +82,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
     :param n_action_samples: Number of actions sampled in each of these states.
     :param score_warmup: Number of updates of the estimator before the first gradient step.
     :param clamping_kwargs: Settings of :class:`~ardae_rl.sac_ardae.jacobian_clamping.JacobianClamping`: ``eta`` (0
-        switches clamping off), ``xi``, ``nu``, ``max_weight``, ``output``, ``n_perturbations``.
+        switches clamping off, which is the default with ``entropy="distance"``), ``xi``, ``nu``, ``max_weight``,
+        ``output``, ``n_perturbations``.
     :param actor_gradient_limit: Clip the actor's gradient norm to this multiple of its running mean
         (:class:`~ardae_rl.common.training.GradientLimit`). 0 disables clipping.
     :param compile: Train with torch.compile on a CPU (the first steps then take a minute or two), or as a CUDA graph

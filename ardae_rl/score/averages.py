@@ -8,8 +8,8 @@ class RunningAverage(nn.Module):
     """Weight of the newest batch in a running average that is short at first and exponential later.
 
     :param horizon: Number of batches that the exponential average spans.
-    :param share: Share of all batches so far that the average spans before that. With 1, all of them count equally;
-        with less, early batches, which are the least representative, are forgotten sooner.
+    :param share: Until then, the average spans this fraction of the batches seen so far. With 1, all of them count
+        equally; with less, early batches, which are the least representative, are forgotten sooner.
     """
 
     count: th.Tensor  # a float, because SB3 averages all entries of a policy's state

@@ -61,7 +61,7 @@ class ScoreModel(nn.Module):
 
         :raises ValueError: If the model is a plain score.
         """
-        raise ValueError("`parameterization` must be 'energy' to give a density, got 'score'")
+        raise ValueError("`parameterization` must be 'energy' for an unnormalized density, got 'score'")
 
     @property
     def _scalar_network(self) -> ScalarNetwork:

@@ -50,6 +50,8 @@ class Coordinates(NamedTuple):
 class ContextNormalizer(nn.Module):
     """Normalization of contexts by their running mean and standard deviation, so that they may be raw observations.
 
+    Normalized contexts are clipped to [-10, 10].
+
     :param context_dim: Dimension of the context.
     """
 
@@ -79,11 +81,12 @@ class LearnedStandardizer(nn.Module):
     """Location, scale and correlation of p(x | context), learned from the samples that train the score.
 
     There are two stages. Recursive least squares on (context, 1) with exponential forgetting gives the linear part of
-    the location at once and without the jitter of a gradient optimizer; a location that varies by far more than the
-    scale must be known to a fraction of the scale. A small network gives the nonlinear part, in units of the first
-    stage's residual, and the log scale. Queries use a slow average of this network, because the score network has to
-    adapt to every change of these coordinates. A triangular factor then decorrelates the residuals of unit scale, by a
-    running correlation that is the same in all contexts (:class:`~ardae_rl.score.correlation.Decorrelation`).
+    the location immediately and without the jitter of a gradient optimizer. This matters if the location varies by far
+    more than the scale, because it must still be known to a fraction of the scale. A small network gives the nonlinear
+    part, in units of the first stage's residual, and the log scale. Queries use a slow average of this network, because
+    the score network has to adapt to every change of these coordinates. A triangular factor then decorrelates the
+    residuals of unit scale, by a running correlation that is the same in all contexts
+    (:class:`~ardae_rl.score.correlation.Decorrelation`).
 
     The result is modeled relative to N(0, I), so the density has Gaussian tails, whatever the samples' tails are.
 

@@ -129,7 +129,8 @@ def make_training_venv(
 
     They are not seeded: an SB3 algorithm passes its own seed on to them.
 
-    :param makers: Functions that make environments in which a step is a decision; they are used in turn.
+    :param makers: Functions that make environments in which one step is one decision of the policy, see
+        :func:`~ardae_rl.world_models.environments.make_repeating`. Environment i uses maker i modulo their number.
     :param n_envs: Number of environments.
     :param n_frames: Number of frames in a stack.
     :param cropped_rows: As in :class:`ControllerView`.

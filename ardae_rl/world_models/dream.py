@@ -59,8 +59,8 @@ class Dream:
     :param temperature: Temperature τ of the next latent, see :func:`~ardae_rl.world_models.mixture.transform`. Above 1,
         the dream is noisier, which makes it harder for a controller to exploit errors of the memory.
     :param done_factor: Factor with which the memory was trained, see
-        :func:`~ardae_rl.world_models.memory_loss.memory_loss`. Sampled ends correct for it, so that episodes last as
-        long as real ones.
+        :func:`~ardae_rl.world_models.memory_loss.memory_loss`. The predicted probability of termination is corrected
+        for it, so that dreams last as long as real episodes.
     :raises ValueError: For a value outside of its range, or starts of other shapes.
     """
 

@@ -20,7 +20,7 @@ SEARCH_ENVS = {"CarRacing-v3": "ardae/CarRacingFast-v0"}
 
 
 def make_repeating(env: str | Source, action_repeat: int) -> gym.Env[Any, Any]:
-    """Make an environment in which a step is a decision of the policy.
+    """Make an environment in which one step is one decision: an action is held for ``action_repeat`` steps.
 
     :param env: Id or description of the environment, or a function that makes it.
     :param action_repeat: Number of steps for which each action is held.
@@ -56,7 +56,7 @@ def resolve(
     problem = unverified_version()
     if problem is None:
         return default.substituted(substitute)
-    warnings.warn(f"the slower official renderer is used for {problem}", stacklevel=2)
+    warnings.warn(f"using the slower official renderer: the fast one is unverified with {problem}", stacklevel=2)
     return (
         default if substitute == SEARCH_ENVS["CarRacing-v3"] else default.substituted(substitute, renderer="official")
     )

@@ -66,7 +66,7 @@ def open_loop_errors(
     :param warm_up: Number of steps with true latents.
     :param horizons: Numbers of steps ahead that are evaluated.
     :return: ``error_<horizon>`` and ``copy_<horizon>`` for each horizon.
-    :raises ValueError: If no sequence is long enough.
+    :raises ValueError: If ``warm_up`` is below 1, or no sequence is long enough.
     """
     needed = warm_up + max(horizons) - 1
     rows = batch.mask[:, :needed].all(1) if batch.mask.shape[1] >= needed else th.zeros(0)

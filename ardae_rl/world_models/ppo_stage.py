@@ -33,7 +33,7 @@ class PPOStage(Stage):
     """Trains a controller of frames by PPO, with a learning rate that falls to 0, and selects the best weights.
 
     At intervals, the latest weights and a running average of the weights are evaluated on the same held-out episodes.
-    At the end, the best five of all are evaluated on further ones, and the best of these are kept.
+    At the end, the five best sets of weights are evaluated on further episodes, and the best set is kept.
 
     :param n_steps: Number of decisions in each environment between two updates.
     :param batch_size: Number of decisions in a batch.
@@ -43,8 +43,8 @@ class PPOStage(Stage):
     :param target_kl: Target of the KL divergence from the policy before the update. As in SB3, an update ends early
         above 1.5 times this value.
     :param sharpening: Weight of a penalty on the policy's entropy at the end of the training; it rises linearly from
-        0. Training acts by samples, an evaluation by modes: without the penalty, the policy comes to rely on the spread
-        of its samples, and its modes drive badly.
+        0. Training samples actions, but evaluation takes the mode of each distribution. Without the penalty, the policy
+        comes to rely on the spread of its samples, and its modes perform badly.
     :param gamma: Discount factor per decision.
     :param patience: An episode terminates after this many decisions without a positive reward; None for never.
     :param bonus: Reward that is added, in training only, to steps whose ``info[bonus_info]`` is true.
@@ -124,7 +124,8 @@ class PPOStage(Stage):
         :param context: Further settings that are recorded and compared, see :meth:`Stage.check_resumed`.
         :param callback: Called after each update with the numbers of decisions and the returns so far; the training
             ends when it returns False.
-        :return: A row for each evaluation.
+        :return: A row for each evaluation: ``n_steps``, ``training_return``, ``averaged`` (1 for the average of the
+            weights, else 0), ``held_out_mean``, ``held_out_minimum``, ``held_out_error``, ``n_held_out_steps``.
         :raises ValueError: If the run was started with other settings.
         """
         # The learning rate schedule depends on both

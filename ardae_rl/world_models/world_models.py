@@ -131,10 +131,11 @@ class WorldModels(BaseAlgorithm):
     :param memory_kwargs: Settings of M's training, see :class:`~ardae_rl.world_models.memory_stage.MemoryStage`.
     :param search_kwargs: Settings of the search, see :class:`~ardae_rl.world_models.search_stage.SearchStage`; with
         ``search="ppo"`` those of :class:`~ardae_rl.world_models.ppo_stage.PPOStage`.
-    :param n_envs: Number of environments that each process plays at once, and of those that PPO trains in.
-    :param n_workers: Number of worker processes of the search; 0 to search in this process. With PPO, they play the
-        held-out episodes, any number above 0 also runs each of the ``n_envs`` environments in its own process, and
-        PPO's updates use as many threads.
+    :param n_envs: Number of environments that each process plays at once, and number of environments that PPO trains
+        in.
+    :param n_workers: Number of worker processes of the search; 0 to search in this process. With PPO, the workers play
+        the held-out episodes. A number above 0 also puts each of the ``n_envs`` training environments into its own
+        process, and PPO's updates use at least this number of threads.
     :param stats_window_size: As in SB3.
     :param tensorboard_log: Folder of TensorBoard logs; None for no logs.
     :param policy_kwargs: Arguments of the policy, see :class:`~ardae_rl.world_models.policies.WorldModelPolicy`.
@@ -240,18 +241,19 @@ class WorldModels(BaseAlgorithm):
     ) -> SelfWorldModels:
         """Run ``n_iterations`` rounds with about ``total_timesteps`` environment steps in total.
 
-        Each round has at least one generation. Callbacks are called after each step of the collection and after each
-        generation. With PPO, an interrupted training must be resumed with the same number of steps, because the
-        learning rate falls to 0 at its end.
+        Each round has at least one generation. Callbacks are called after each step of the collection, and after each
+        generation or, with PPO, each update. With PPO, an interrupted training must be resumed with the same number of
+        steps, because the learning rate falls to 0 at its end.
 
         :param total_timesteps: Number of environment steps.
         :param callback: As in SB3.
-        :param log_interval: Number of generations between two log entries.
+        :param log_interval: Number of generations between two log entries; PPO logs each update.
         :param tb_log_name: As in SB3.
         :param reset_num_timesteps: As in SB3.
         :param progress_bar: Whether to show a progress bar of environment steps.
         :raises ValueError: If ``collection_env`` or ``search_env`` cannot be made, or has another action space than
             ``env``.
+        :raises FolderInUseError: If another process works in the folder.
         """
         self._check_envs()
         expected = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
@@ -385,8 +387,8 @@ class WorldModels(BaseAlgorithm):
     def train_controller(self, until: int, callback: BaseCallback | None = None) -> tuple[History, bool]:
         """Train C by PPO, which completes the round.
 
-        :param until: ``num_timesteps`` at which the training ends if steps on held-out seeds are not counted; at least
-            one update is made.
+        :param until: ``num_timesteps`` at which the training ends, not counting steps on held-out seeds. At least one
+            update is made.
         :param callback: Callback that is called after each update.
         :return: The rows of the evaluations, and False if the callback stopped the training.
         :raises ValueError: Unless ``search="ppo"``.

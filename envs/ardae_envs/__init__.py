@@ -6,7 +6,7 @@ Example:
 >>> import ardae_envs
 >>> env = gymnasium.make("ardae/MultiGoal-v0")
 
-``gymnasium.make("ardae_envs:ardae/MultiGoal-v0")`` imports and makes at once.
+``gymnasium.make("ardae_envs:ardae/MultiGoal-v0")`` imports the package and makes the environment in one step.
 """
 
 from typing import Any

@@ -46,9 +46,9 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Repeat each action for n steps of the environment, or until the episode ends, and sum the rewards.
 
     The time limit belongs inside, where ``gymnasium.make`` puts it: ``ActionRepeat(gym.make(...), 4)``. CarRacing
-    spends nearly all of its time on rendering, so that an environment that satisfies :class:`SkipsDrawing` renders only
-    the frames that are returned. If wrappers inside change or collect observations, all frames are rendered: put such
-    wrappers around ``ActionRepeat`` instead.
+    spends nearly all of its time on rendering. An environment that satisfies :class:`SkipsDrawing` therefore renders
+    only the frames that are returned. If wrappers inside change or collect observations, all frames are rendered: put
+    such wrappers around ``ActionRepeat`` instead.
 
     Example:
 

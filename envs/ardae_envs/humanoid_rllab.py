@@ -33,7 +33,8 @@ class HumanoidRllab(MujocoEnv, EzPickle):
     The episode terminates when the height of the torso leaves the range from 0.8 to 2.0. An observation consists of
     qpos (24 numbers), qvel (23), the external forces cfrc_ext on all bodies including the world, clipped to [-1, 1]
     (84), and the position of the center of mass (3). Episodes start at the model's initial state plus normal noise,
-    with standard deviations of 0.01 for positions and 0.1 for velocities. An episode has at most 1000 steps.
+    with standard deviations of 0.01 for positions and 0.1 for velocities. Episodes of ``ardae/HumanoidRllab-v0`` are
+    truncated after 1000 steps.
 
     Two things differ from rllab: the model is that of ``Humanoid-v5``, with 17 motors (rllab's has 21, because of its
     ankles), and a step takes 0.015 seconds (rllab's 0.008). Returns are therefore not comparable with those of rllab's

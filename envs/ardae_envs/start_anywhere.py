@@ -13,7 +13,8 @@ from ardae_envs.poles import PixelPole
 class StartAnywhere(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Start the episodes of ``ardae/PlanarObstacles-v0`` and the pole environments in a random state.
 
-    It sets ``start="anywhere"`` where an environment is made from its id alone, as with RL Zoo's ``env_wrapper``.
+    It sets ``start="anywhere"`` on an environment that was made from its id alone, such as by RL Zoo, which applies
+    this class as an ``env_wrapper``.
 
     Example:
 

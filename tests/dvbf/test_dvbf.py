@@ -96,7 +96,7 @@ def test_images_as_the_environment_returns_them() -> None:
             th.manual_seed(0)
             results.append(function(observations, actions))
         th.testing.assert_close(results[0], results[1], rtol=0, atol=0)
-    with pytest.raises(ValueError, match=r"`observations` must have shape \(batch, steps, \*\(2, 8, 8\)\), got"):
+    with pytest.raises(ValueError, match=r"`observations` must have shape \(batch, steps, 2, 8, 8\), got \("):
         model.reconstruct(last[..., :1], actions)
 
 

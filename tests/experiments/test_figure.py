@@ -115,7 +115,7 @@ def test_reproduce_outside_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "experiments.figure", None)  # as if it were not installed
     result = CliRunner().invoke(app, ["reproduce", "fig3"])
     assert result.exit_code == 2
-    assert "needs a checkout of the repository: git clone it;" in result.stderr
+    assert "needs a checkout of the repository: clone it;" in result.stderr
     assert "python -m experiments run fig3" in result.stderr and result.stderr.count("\n") == 1
 
 

@@ -19,7 +19,7 @@ def observations(model: Any, n: int) -> th.Tensor:
     return th.as_tensor(rng.normal(size=(n, 3)), dtype=th.float32, device=model.device)
 
 
-@pytest.mark.parametrize("algo", ["sac", "tqc", "crossq"])
+@pytest.mark.parametrize("algo", ["sac", "sac_gaussian", "tqc", "crossq"])
 def test_squashed_gaussians(algo: str) -> None:
     """As the actor's own log probability of what it samples, in units of [-1, 1], where the environment has [-2, 2]."""
     model: Any = untrained(algo, seed=0)
@@ -31,7 +31,7 @@ def test_squashed_gaussians(algo: str) -> None:
     th.testing.assert_close(policy_log_prob(model, obs, 2 * scaled)[inside], log_prob[inside], atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("algo", ["sac", "sac_nf", "tqc", "crossq"])
+@pytest.mark.parametrize("algo", ["sac", "sac_gaussian", "sac_nf", "tqc", "crossq"])
 def test_densities_integrate_to_one(algo: str) -> None:
     """Over scaled actions, by the midpoint rule; the clipped margin is negligible."""
     model = untrained(algo, seed=0)
@@ -126,10 +126,11 @@ def test_uniform_actions() -> None:
     assert uniform_log_prob(on_policy([-3.0, 0.0], [1.0, 2.0])) == pytest.approx(math.log(1 / 8))
 
 
+@pytest.mark.parametrize("algo", ["sac", "sac_gaussian"])
 @pytest.mark.parametrize("bound", [-2.0, 2.0])
-def test_margin(bound: float) -> None:
+def test_margin(bound: float, algo: str) -> None:
     """In the strip at a bound, the density is the mean density of the strip, here by the midpoint rule."""
-    model = untrained("sac", seed=0)
+    model = untrained(algo, seed=0)
     margin, n = 0.01, 2000
     obs = observations(model, 1)
     at_bound = policy_log_prob(model, obs, th.tensor([[bound]]), margin)

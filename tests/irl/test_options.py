@@ -158,7 +158,7 @@ def test_weight_decay_is_decoupled() -> None:
         th.testing.assert_close(new.detach(), 0.95 * old)
 
 
-@pytest.mark.parametrize("generator", ["sac", "ppo"])
+@pytest.mark.parametrize("generator", ["sac", "sac_gaussian", "ppo"])
 def test_cloning_before_training(generator: str) -> None:
     """Demonstrations always have action 1."""
     model = make(AIRL, generator)

@@ -171,7 +171,7 @@ def test_an_unknown_renderer_falls_back(package: str, tmp_path: Path, monkeypatc
     """On other versions of these packages the official renderer is used, with a warning."""
     monkeypatch.setattr(car_racing_fast, f"VERIFIED_{package.upper()}", ("0.9",))
     agent = model(tmp_path, collection_env=None, search_env=None)
-    with pytest.warns(UserWarning, match=rf"renderer is used for {package} \S+ \(.* compared with 0\.9\)"):
+    with pytest.warns(UserWarning, match=rf"slower official renderer: .* with {package} \S+ \(.* compared with 0\.9\)"):
         sources = agent._collection_env(), agent._search_env()
     names = [type(env_maker(source, 1)().unwrapped).__name__ for source in sources]
     assert names == ["CarRacingRandomStart", "CarRacing"]

@@ -16,7 +16,7 @@ CriticModule = TypeVar("CriticModule", bound=nn.Module)
 
 @dataclass(frozen=True)
 class MLPCritics:
-    """SB3's critics: perceptrons with slowly updated target networks.
+    """SB3's critics: MLPs with slowly updated target networks.
 
     Other kinds override what differs. The critics themselves are an SB3 module from ``policy.make_critic``.
 
@@ -38,7 +38,7 @@ class MLPCritics:
     def network(
         self, n_observation: int, n_in: int, n_out: int, widths: list[int], activation_fn: type[nn.Module]
     ) -> nn.Module | None:
-        """Return a network in place of SB3's perceptron, or None to keep that.
+        """Return a network to use in place of SB3's MLP, or None to keep the MLP.
 
         :param n_observation: Number of inputs that are observations or their features; actions follow.
         :param n_in: Number of inputs.
@@ -127,7 +127,7 @@ class CrossQCritics(MLPCritics):
     :param policy_delay: Number of gradient steps on the critics per step on actor, temperature and score estimator.
     :param momentum: Weight of a batch in the running statistics.
     :param eps: Number that is added to the variance.
-    :param warmup_steps: Number of gradient steps with plain batch normalization.
+    :param warmup_steps: Number of gradient steps with plain batch normalization, after the first one.
     :raises ValueError: For an argument out of its range.
     """
 

@@ -1,4 +1,4 @@
-"""Networks of critics: residual ones with layer normalization, and perceptrons with batch renormalization."""
+"""Networks of critics: residual ones with layer normalization, and MLPs with batch renormalization."""
 
 from functools import partial
 
@@ -59,7 +59,7 @@ def renormalized_network(
     eps: float,
     warmup_steps: int,
 ) -> nn.Sequential:
-    """Return CrossQ's network: a perceptron with batch renormalization before each linear layer.
+    """Return CrossQ's network: an MLP with batch renormalization before each linear layer.
 
     :param n_in: Number of inputs.
     :param n_out: Number of outputs.

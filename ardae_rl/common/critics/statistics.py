@@ -83,7 +83,7 @@ class BatchRenorm(nn.Module):
     :param n_features: Number of activations.
     :param momentum: Weight of a batch in the running statistics.
     :param eps: Number that is added to the variance.
-    :param warmup_steps: Number of updates with plain batch normalization.
+    :param warmup_steps: Number of updates with plain batch normalization after the first one, as in sb3-contrib.
     """
 
     MAX_SCALE, MAX_SHIFT = 3.0, 5.0

@@ -167,7 +167,7 @@ class FrameStore:
         """Return the numbers of the episodes for training, and of those for validation.
 
         The assignment of an episode depends only on its number and the seed, so that appending episodes does not change
-        that of others. The share is met on average: of a few episodes, none may be for validation.
+        that of others. The share is met only on average: with few episodes, the validation set can be empty.
 
         :raises ValueError: Unless 0 <= ``validation_share`` < 1.
         """
@@ -179,7 +179,7 @@ class FrameStore:
     def sample_frames(
         self, rng: np.random.Generator, n: int, episodes: Integers | Sequence[int] | None = None
     ) -> Frames:
-        """Sample frames (n, height, width, 3) uniformly with replacement, without those after the last actions.
+        """Sample frames (n, height, width, 3) uniformly with replacement, except the last frame of each episode.
 
         :param rng: Source of the randomness.
         :param n: Number of frames.

@@ -42,7 +42,7 @@ class ProcessEvaluator(Evaluator):
     4
 
     :param make_evaluator: Picklable function that makes a worker's evaluator, called in its process.
-    :param n_workers: Number of processes. They are spawned, so that a script must guard its ``__main__``.
+    :param n_workers: Number of processes. They are spawned, so a script needs an ``if __name__ == "__main__":`` guard.
     :raises ValueError: For a number below 1.
     """
 
@@ -55,7 +55,7 @@ class ProcessEvaluator(Evaluator):
             process = context.Process(target=_work, args=(worker_end, make_evaluator), daemon=True)
             with ctrl_c_ignored():
                 process.start()
-            worker_end.close()  # so that the worker's end closes the connection
+            worker_end.close()  # so that the connection is closed when the worker ends
             self._processes[connection] = process
 
     def play(self, parameters: Array, seeds: Array, give_up: bool = True) -> Episodes:
