@@ -62,8 +62,8 @@ def differentiable_log_prob(
     space = model.action_space
     if not has_density(model) or not isinstance(space, spaces.Box):
         raise ValueError(
-            "`generator` must have a policy with a density (SAC, SACGaussian, SACNF, SACARDAE, TQC, CrossQ, PPO, A2C or "
-            f"TRPO), got {type(model).__name__}"
+            "`generator` must have a policy with a density (SAC, SACGaussian, SACNF, SACARDAE, TQC, CrossQ, PPO, A2C "
+            f"or TRPO), got {type(model).__name__}"
         )
     if not is_squashed_gaussian(policy):  # SACNF and SACARDAE, whose density is in the environment's units
         in_range: th.Tensor = policy.log_prob(observations, clip_inside_bounds(actions, space, margin))
