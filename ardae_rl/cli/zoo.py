@@ -160,13 +160,14 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
         return
     from ardae_rl.irl import load_trajectories
     from ardae_rl.irl.demonstrations import check_demonstrations_fit
-    from ardae_rl.irl.trajectories import match_absorbing_states
+    from ardae_rl.irl.trajectories import has_absorbing_states, match_absorbing_states
 
     trajectories = load_trajectories(source)  # before any work starts
     wrapped = any(value.startswith("env_wrapper:") for value in option_values(arguments, *HYPERPARAMS))
     if env_id is not None and not wrapped and not has_option(arguments, *CONF_FILE):
         env = DummyVecEnv([EnvDescription.of_id(env_id, parsed(option_values(arguments, "--env-kwargs"))).make])
-        trajectories = match_absorbing_states(trajectories, env)
+        if has_absorbing_states(env):
+            trajectories = match_absorbing_states(trajectories, env.observation_space, env.action_space)
         check_demonstrations_fit(trajectories, env.observation_space, env.action_space)
         env.close()
     add_hyperparameter(arguments, f"demonstrations:{source!r}")

@@ -4,7 +4,8 @@ import math
 import time
 from collections.abc import Callable
 
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
 
 
 class StopAfter(BaseCallback):
@@ -47,3 +48,9 @@ class ShowSteps(BaseCallback):
     def _on_step(self) -> bool:
         self.update(self.num_timesteps)
         return True
+
+
+def callback_list(callback: MaybeCallback) -> list[BaseCallback]:
+    """Convert a callback in any of SB3's forms (None, an object, a function, a list) to a list of objects."""
+    callbacks = callback if isinstance(callback, list) else [] if callback is None else [callback]
+    return [item if isinstance(item, BaseCallback) else ConvertCallback(item) for item in callbacks]

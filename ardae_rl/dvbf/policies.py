@@ -163,15 +163,14 @@ class DVBFPolicy(LatentPlanningPolicy):
         count = (count + 1).clamp(max=self.window)
         start = now.new_zeros(len(now), self.z_dim)
         with th.random.fork_rng():
-            th.manual_seed(self.seed)
-            for n in count.unique().tolist():
-                rows = count == n
+            for row, n in enumerate(count.tolist()):
+                th.manual_seed(self.seed)  # a state depends neither on the other rows nor on its place among them
                 # The action before the first observation of the window is not part of the sequence
                 sequence = (
-                    x[rows, -n:].repeat(self.n_draws, 1, 1),
-                    u[rows, u.shape[1] - n + 1 :].repeat(self.n_draws, 1, 1),
+                    x[row, -n:].expand(self.n_draws, -1, -1),
+                    u[row, u.shape[1] - n + 1 :].expand(self.n_draws, -1, -1),
                 )
-                start[rows] = self.sample_posterior(*sequence).z[:, -1].unflatten(0, (self.n_draws, -1)).mean(0)
+                start[row] = self.sample_posterior(*sequence).z[:, -1].mean(0)
         return start, tuple(part.cpu().numpy() for part in (x, u, count))
 
     def problem(self) -> Problem:

@@ -76,6 +76,7 @@ def latent_map(model: E2C, images: Array, places: dict[str, Array]) -> "Figure":
     centered = mean - mean.mean(0)
     axes_of_data = np.linalg.svd(centered, full_matrices=False)[2][:2]
     points = centered @ axes_of_data.T
+    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))  # one latent dimension has no second component
     figure = Figure(figsize=(5.2 * len(places), 4.6), layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(places), squeeze=False)[0], places.items(), strict=True):
         colors = axes.scatter(*points.T, c=values, s=8, cmap="twilight" if name == "angle" else "viridis")

@@ -15,26 +15,32 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from ardae_envs.absorbing import AbsorbingState
 from ardae_rl.common.checks import check_count, check_min
 from ardae_rl.common.queries import check_observation, check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import clone_demonstrations, forget_distribution
 from ardae_rl.irl.discriminator import Discriminator
 from ardae_rl.irl.files import Demonstrations
-from ardae_rl.irl.generator import check_same_generator, generator_arguments, generator_class_of, policy_class_of
+from ardae_rl.irl.generator import (
+    check_same_generator,
+    default_argument,
+    generator_arguments,
+    generator_class_of,
+    policy_class_of,
+)
 from ardae_rl.irl.loading import load_arguments, load_generator
-from ardae_rl.irl.preparation import check_given, check_not_normalized, prepared_demonstrations
+from ardae_rl.irl.preparation import LearnsFromDemonstrations, check_given, check_not_normalized
 from ardae_rl.irl.relabelling import empty_replay_buffer
 from ardae_rl.irl.reward_nets import RewardNet
 from ardae_rl.irl.reward_wrapper import RewardVecEnvWrapper, VecStep
 from ardae_rl.irl.rounds import DiscriminatorRounds
+from ardae_rl.irl.trajectories import has_absorbing_states
 from ardae_rl.irl.transitions import Transitions, concatenate, demonstrated_transitions, make_transitions
 
 SelfIRL = TypeVar("SelfIRL", bound="AdversarialIRL")
 
 
-class AdversarialIRL(BaseAlgorithm):
+class AdversarialIRL(LearnsFromDemonstrations):
     """Learn a reward by training a discriminator to separate demonstrations from the rollouts of a generator.
 
     The generator is an SB3 algorithm that learns in the environment with the learned reward. The environment's own
@@ -161,7 +167,7 @@ class AdversarialIRL(BaseAlgorithm):
         self.discriminator: Discriminator[Any] = make_discriminator(
             self.observation_space,
             self.action_space,
-            gamma=self.generator_kwargs.get("gamma", 0.99),
+            gamma=self.generator_kwargs.get("gamma", default_argument(self.generator_class, "gamma", 0.99)),
             reward_kwargs=self.reward_kwargs,
             batch_size=self.demo_batch_size,
             n_envs=self.n_envs,
@@ -178,7 +184,7 @@ class AdversarialIRL(BaseAlgorithm):
         self._steps_since_round = 0
         self._rollout = []
         self._demos = []
-        self.demonstrations = demonstrations = prepared_demonstrations(self.demonstrations, self)
+        self.demonstrations = demonstrations = self._prepared(self.demonstrations)
         if demonstrations is not None:
             self._demos = demonstrated_transitions(demonstrations, self.reward_net)
             self.reward_net.fit_normalizer(concatenate(self._demos).observations)
@@ -223,17 +229,20 @@ class AdversarialIRL(BaseAlgorithm):
     def _mark_absorbing_states(self) -> None:
         """Tell the reward network whether the environment has an absorbing state; without ``env``, keep what it has."""
         if self.env is not None:
-            self.reward_net.has_absorbing_state.fill_(all(self.env.env_is_wrapped(AbsorbingState)))
+            self.has_absorbing_states = has_absorbing_states(self.env)
+            self.reward_net.has_absorbing_state.fill_(self.has_absorbing_states)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Continue in another environment, as in SB3.
 
         :param env: Environment with the same spaces, and as many parallel environments.
         :param force_reset: Whether to start new episodes instead of continuing from the last observations.
-        :raises ValueError: For other spaces, and for a VecNormalize. The trainer is then unchanged.
+        :raises ValueError: For other spaces, for a VecNormalize, and for a wrapper that changes the observation space
+            around an AbsorbingState. The trainer is then unchanged.
         """
         env = self._wrap_env(env, self.verbose)
         wrapped = self._with_learned_reward(env)
+        has_absorbing_states(env)  # refuses an environment before anything changes
         super().set_env(env, force_reset)
         self._mark_absorbing_states()
         if not force_reset:
@@ -313,6 +322,7 @@ class AdversarialIRL(BaseAlgorithm):
             self._logger = utils.configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
         if reset_num_timesteps:
             self.num_timesteps = self._steps_since_round = 0
+        self._total_timesteps = self.num_timesteps + total_timesteps  # callbacks see it, as in SB3
         self.generator.set_logger(self.logger)
         rounds = DiscriminatorRounds(self, self._init_callback(callback, progress_bar))
         self.generator.learn(total_timesteps, rounds, log_interval, name, reset_num_timesteps)
@@ -336,7 +346,7 @@ class AdversarialIRL(BaseAlgorithm):
         :param last_values: Values of the states after an on-policy rollout, shape (n_envs, 1).
         :param dones: Whether those states start new episodes, shape (n_envs,).
         """
-        if self._steps_since_round < self.disc_interval or not self.discriminator.is_ready():
+        if self._steps_since_round < self.disc_interval or not self.discriminator.is_ready(self.generator):
             return
         self._steps_since_round = 0
         self.train_discriminator()
@@ -351,7 +361,8 @@ class AdversarialIRL(BaseAlgorithm):
     def train_discriminator(self) -> None:
         """Run one round of discriminator updates."""
         self.reward_net.train()
-        self._update_learning_rate(self.optimizer)
+        rate = self.lr_schedule(self._current_progress_remaining)
+        utils.update_learning_rate(self.optimizer, rate)
         demos, samples = self.discriminator.training_data(self._demos, self.generator)
         self.discriminator.start_round()
         means = MetricMeans()
@@ -364,7 +375,7 @@ class AdversarialIRL(BaseAlgorithm):
         self.reward_net.eval()
         after = self.discriminator.finish_round(demos, samples)
         results = means.finite(f"{self.num_timesteps} steps") | {name: value.item() for name, value in after.items()}
-        for name, value in results.items():
+        for name, value in {"learning_rate": rate, **results}.items():
             self.logger.record(f"discriminator/{name}", value)
 
     def _step_reward(self, step: VecStep) -> NDArray[np.float32]:
@@ -408,6 +419,29 @@ class AdversarialIRL(BaseAlgorithm):
         self.discriminator.check_loaded_replay()
         self.generator.load_replay_buffer(path, truncate_last_traj)
         self._relabel_replay_buffer()
+
+    def get_parameters(self) -> dict[str, dict[str, Any]]:
+        """Return the parameters by name, as in SB3; those of the generator are under "generator"."""
+        own = super().get_parameters()
+        saving = self.generator_state is not None  # which contains the generator's parameters
+        return own if saving else own | {"generator": self.generator.get_parameters()}
+
+    def set_parameters(
+        self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto"
+    ) -> None:
+        """Set the parameters, as in SB3.
+
+        :param load_path_or_dict: Parameters as ``get_parameters`` returns them, or the path of a saved model.
+        :param exact_match: Whether all parameters must be given.
+        :param device: Device to load them to.
+        :raises ValueError: For unknown names, and for missing ones if ``exact_match``.
+        """
+        if not isinstance(load_path_or_dict, dict):
+            load_path_or_dict = type(self).load(load_path_or_dict, device=device).get_parameters()
+        own = {name: part for name, part in load_path_or_dict.items() if name != "generator"}
+        super().set_parameters(own, exact_match, device)
+        if "generator" in load_path_or_dict:
+            self.generator.set_parameters(load_path_or_dict["generator"], exact_match, device)
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Save the model, including the generator in the format of its own ``save``.

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, TypeVar
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common import utils
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
@@ -14,18 +13,20 @@ from stable_baselines3.common.policies import (
 )
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
+from ardae_rl.common.callbacks import ShowSteps, callback_list
 from ardae_rl.common.checks import check_count
 from ardae_rl.common.queries import CheckedPredictions, check_spaces
 from ardae_rl.common.training import MetricMeans
 from ardae_rl.irl.cloning import likelihood_step
 from ardae_rl.irl.files import Demonstrations
-from ardae_rl.irl.preparation import check_given, check_not_normalized, prepared_demonstrations
+from ardae_rl.irl.preparation import LearnsFromDemonstrations, check_given, check_not_normalized
 from ardae_rl.irl.transitions import concatenate, demonstrated_transitions
+from ardae_rl.runs import progress
 
 SelfBC = TypeVar("SelfBC", bound="BC")
 
 
-class BC(CheckedPredictions, BaseAlgorithm):
+class BC(LearnsFromDemonstrations, CheckedPredictions):
     """Behavioral cloning of demonstrations with SB3's actor-critic policy, whose critic is not used.
 
     ``learn`` takes no steps in the environment: its time steps are gradient steps. With many demonstrations it is a
@@ -112,9 +113,18 @@ class BC(CheckedPredictions, BaseAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.policy = policy.to(self.device)
-        self.demonstrations = demonstrations = prepared_demonstrations(self.demonstrations, self)
+        self.demonstrations = demonstrations = self._prepared(self.demonstrations)
         if demonstrations is not None:
             self._transitions = concatenate(demonstrated_transitions(demonstrations, self.policy))
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """As in SB3.
+
+        :raises ValueError: For other spaces, and for a VecNormalize.
+        """
+        env = self._wrap_env(env, self.verbose)
+        check_not_normalized(env)
+        super().set_env(env, force_reset)
 
     def learn(
         self: SelfBC,
@@ -140,21 +150,22 @@ class BC(CheckedPredictions, BaseAlgorithm):
             self._logger = utils.configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps)
         self.num_timesteps = 0 if reset_num_timesteps else self.num_timesteps
         self._total_timesteps = total_timesteps = self.num_timesteps + total_timesteps  # callbacks see it, as in SB3
-        callback = self._init_callback(callback, progress_bar)
-        callback.on_training_start(locals(), globals())
-        means = MetricMeans()
-        while self.num_timesteps < self._total_timesteps:
-            self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-            means.add({"log_prob": self._update()})
-            self.num_timesteps += 1
-            if self.num_timesteps % log_interval == 0:
-                self._log(means)
-                means = MetricMeans()
-            callback.update_locals(locals())
-            if not callback.on_step():
-                break
-        self._log(means)
-        callback.on_training_end()
+        with progress.progress_bar("gradient steps", self._total_timesteps, progress_bar) as update:
+            callback = self._init_callback([*callback_list(callback), ShowSteps(update)])
+            callback.on_training_start(locals(), globals())
+            means = MetricMeans()
+            while self.num_timesteps < self._total_timesteps:
+                self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
+                means.add({"log_prob": self._update()})
+                self.num_timesteps += 1
+                if self.num_timesteps % log_interval == 0:
+                    self._log(means)
+                    means = MetricMeans()
+                callback.update_locals(locals())
+                if not callback.on_step():
+                    break
+            self._log(means)
+            callback.on_training_end()
         return self
 
     def _update(self) -> th.Tensor:

@@ -9,6 +9,7 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.her import HerReplayBuffer
 from torch import nn
 
 from ardae_rl.common.checks import check_choice, check_count, check_number
@@ -89,7 +90,7 @@ class Discriminator(nn.Module, Generic[Data]):
     def start_episodes(self) -> None:
         """Start new episodes in all environments; unfinished ones are abandoned."""
 
-    def is_ready(self) -> bool:
+    def is_ready(self, generator: BaseAlgorithm) -> bool:
         """Return whether there are samples to train on."""
         return True
 
@@ -207,6 +208,11 @@ class TransitionDiscriminator(Discriminator[Samples]):
         if self.source == "replay":
             buffer = _replay_buffer(generator)
             self.mixture.window = buffer.buffer_size * buffer.n_envs
+
+    def is_ready(self, generator: BaseAlgorithm) -> bool:
+        # A hindsight buffer can be sampled only after its first episode
+        buffer: Any = _replay_buffer(generator) if self.source == "replay" else None
+        return not isinstance(buffer, HerReplayBuffer) or bool((buffer.ep_length > 0).any())
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Samples, Samples]:
         demo_transitions = concatenate(demos)

@@ -116,7 +116,7 @@ class GANGCLDiscriminator(Discriminator[Episodes]):
         log_z = list(self.partition.parameters())
         return [*groups, {"params": log_z, "weight_decay": 0.0}] if log_z else groups
 
-    def is_ready(self) -> bool:
+    def is_ready(self, generator: BaseAlgorithm) -> bool:
         return len(self.recent) > 0
 
     def training_data(self, demos: list[Transitions], generator: BaseAlgorithm) -> tuple[Episodes, Episodes]:

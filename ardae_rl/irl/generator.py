@@ -46,6 +46,15 @@ def argument_names(algorithm: type[Any], base: type[Any]) -> set[str]:
     return {part.name for part in parameters if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)}
 
 
+def default_argument(algorithm: type[Any], name: str, otherwise: Any) -> Any:
+    """Return the default of a constructor's argument, which its class may have left to a base class."""
+    for cls in algorithm.__mro__:
+        parameter = inspect.signature(cls).parameters.get(name)
+        if parameter is not None and parameter.default is not parameter.empty:
+            return parameter.default
+    return otherwise
+
+
 def check_same_generator(generator: str | type[BaseAlgorithm] | None, saved: type[BaseAlgorithm]) -> None:
     """Check the generator that is given when a model is loaded.
 

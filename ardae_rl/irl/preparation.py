@@ -5,22 +5,30 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from ardae_rl.irl.demonstrations import check_demonstrations_fit
 from ardae_rl.irl.files import Demonstrations, as_trajectories
-from ardae_rl.irl.trajectories import Trajectory, match_absorbing_states
+from ardae_rl.irl.trajectories import Trajectory, has_absorbing_states, match_absorbing_states
 
 
-def prepared_demonstrations(demonstrations: Demonstrations | None, model: BaseAlgorithm) -> list[Trajectory] | None:
-    """Return demonstrations as a list: loaded, checked, and with absorbing states if the model's environment has them.
+class LearnsFromDemonstrations(BaseAlgorithm):
+    """Base of the algorithms that train on demonstrations."""
 
-    :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from; None for a model that only acts.
-    :param model: Algorithm whose environment and spaces they must fit.
-    :raises ValueError: For demonstrations that cannot be loaded, or that do not fit the environment.
-    """
-    trajectories = as_trajectories(demonstrations)
-    if trajectories is None:
-        return None
-    trajectories = match_absorbing_states(trajectories, model.env)
-    check_demonstrations_fit(trajectories, model.observation_space, model.action_space)
-    return trajectories
+    has_absorbing_states = False  # saved with the model, so that demonstrations can be matched without an environment
+
+    def _prepared(self, demonstrations: Demonstrations | None) -> list[Trajectory] | None:
+        """Return demonstrations as a list: loaded, checked, and with absorbing states if the environment has them.
+
+        :param demonstrations: Episodes, or the path or ``minari:ID`` to load them from; None for a model that only
+            acts.
+        :raises ValueError: For demonstrations that cannot be loaded, or that do not fit the environment.
+        """
+        if self.env is not None:
+            self.has_absorbing_states = has_absorbing_states(self.env)
+        trajectories = as_trajectories(demonstrations)
+        if trajectories is None:
+            return None
+        if self.has_absorbing_states:
+            trajectories = match_absorbing_states(trajectories, self.observation_space, self.action_space)
+        check_demonstrations_fit(trajectories, self.observation_space, self.action_space)
+        return trajectories
 
 
 def check_not_normalized(env: VecEnv | None) -> None:

@@ -18,6 +18,7 @@ class Relabelling:
     """Mixin for replay buffers that replaces the stored rewards by those of ``reward`` in each sampled batch."""
 
     reward: Callable[[Transitions], th.Tensor] | None = None  # returns (n,); must be set before sampling
+    observation_space: Any
     action_space: spaces.Space[Any]
 
     def sample(self, batch_size: int, env: Any = None) -> Any:
@@ -38,7 +39,11 @@ class Relabelling:
         actions = batch.actions  # off-policy algorithms store actions of a box in [-1, 1]
         if isinstance(self.action_space, spaces.Box):
             actions = unscale_actions(actions, self.action_space)
-        return Transitions(batch.observations, actions, batch.next_observations, batch.dones.flatten())
+        observations, next_observations = (
+            _shaped(part, self.observation_space) for part in (batch.observations, batch.next_observations)
+        )
+        actions = _shaped(actions, self.action_space)
+        return Transitions(observations, actions, next_observations, batch.dones.flatten())
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()  # type: ignore[misc,unused-ignore]
@@ -46,6 +51,13 @@ class Relabelling:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Relabelling":
         return deep_copy(self, memo)
+
+
+def _shaped(rows: Any, space: spaces.Space[Any]) -> Any:
+    """Return rows in the shapes of their space; SB3's buffers add an axis to discrete ones."""
+    if isinstance(space, spaces.Dict):
+        return {name: _shaped(rows[name], part) for name, part in space.items()}
+    return rows.reshape(-1, *(space.shape or ()))
 
 
 class RelabellingReplayBuffer(Relabelling, ReplayBuffer):

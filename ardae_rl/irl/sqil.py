@@ -16,7 +16,7 @@ from ardae_rl.common.algorithms import NamedAlgorithm
 from ardae_rl.common.copies import deep_copy
 from ardae_rl.common.queries import CheckedPredictions, check_spaces
 from ardae_rl.irl.files import Demonstrations
-from ardae_rl.irl.preparation import check_given, prepared_demonstrations
+from ardae_rl.irl.preparation import LearnsFromDemonstrations, check_given
 from ardae_rl.irl.trajectories import Trajectory
 
 
@@ -53,7 +53,7 @@ class DemonstrationReplayBuffer(ReplayBuffer):
         return deep_copy(self, memo)
 
 
-class SQIL(CheckedPredictions, NamedAlgorithm, SAC):
+class SQIL(LearnsFromDemonstrations, CheckedPredictions, NamedAlgorithm, SAC):
     """Soft Q imitation learning: SAC on batches of half demonstrations (reward 1), half own transitions (reward 0).
 
     It is a simple baseline that learns in the environment, but learns no reward that could be used elsewhere. Monitors
@@ -104,7 +104,7 @@ class SQIL(CheckedPredictions, NamedAlgorithm, SAC):
         if isinstance(self.observation_space, spaces.Dict):
             raise ValueError("`env` must have array observations, got a dictionary")
         super()._setup_model()
-        self.demonstrations = demonstrations = prepared_demonstrations(self.demonstrations, self)
+        self.demonstrations = demonstrations = self._prepared(self.demonstrations)
         self._demonstration_buffer = None if demonstrations is None else self._filled_buffer(demonstrations)
         self._set_demonstrations()
 

@@ -158,16 +158,37 @@ def with_absorbing_states(trajectory: Trajectory, action_space: spaces.Space[Any
     )
 
 
-def match_absorbing_states(trajectories: Sequence[Trajectory], env: VecEnv | None) -> list[Trajectory]:
-    """Return the trajectories with absorbing states, if the environment has them and the trajectories do not."""
-    if env is None or not all(env.env_is_wrapped(AbsorbingState)):
-        return list(trajectories)
-    n_entries = (env.observation_space.shape or (0,))[0]
+def has_absorbing_states(env: VecEnv) -> bool:
+    """Return whether terminated episodes continue in an absorbing state, see ``ardae_envs.absorbing``.
+
+    :raises ValueError: If a wrapper around AbsorbingState changes the observation space, so that the last entry of an
+        observation need not mark that state.
+    """
+    if not all(env.env_is_wrapped(AbsorbingState)):
+        return False
+    (marked, *_) = env.get_attr("marked_space")
+    if marked != env.observation_space:
+        raise ValueError(
+            "`env` must have AbsorbingState outside of all wrappers that change the observation space, got "
+            f"{env.observation_space} around {marked}"
+        )
+    return True
+
+
+def match_absorbing_states(
+    trajectories: Sequence[Trajectory], observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> list[Trajectory]:
+    """Return the trajectories with absorbing states; those that have them already are unchanged.
+
+    :param observation_space: Observation space of the environment with absorbing states.
+    :param action_space: Its action space.
+    """
+    n_entries = (observation_space.shape or (0,))[0]
 
     def matched(trajectory: Trajectory) -> Trajectory:
         if isinstance(trajectory.observations, dict) or trajectory.observations.shape[1:] != (n_entries - 1,):
             return trajectory
-        return with_absorbing_states(trajectory, env.action_space)
+        return with_absorbing_states(trajectory, action_space)
 
     return [matched(trajectory) for trajectory in trajectories]
 

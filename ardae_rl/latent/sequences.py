@@ -52,8 +52,8 @@ class SequenceSampler:
         self._starts, self._envs = np.nonzero(remaining[:n] >= sequence_length)
         if len(self._starts) == 0:
             raise ValueError(
-                f"`sequence_length` must be at most {int(remaining.max())}, the length of the longest episode, "
-                f"got {sequence_length!r}"
+                f"`sequence_length` must be at most {int(remaining.max())}, the longest part of an episode that was "
+                f"collected, got {sequence_length!r}"
             )
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:

@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeImage
 
-from ardae_rl.common.callbacks import ShowSteps, seconds_left
+from ardae_rl.common.callbacks import ShowSteps, callback_list, seconds_left
 from ardae_rl.common.checks import check_choice, check_count
 from ardae_rl.common.copies import deep_copy
 from ardae_rl.common.records import qualified_name
@@ -258,7 +258,7 @@ class WorldModels(BaseAlgorithm):
         self._check_envs()
         expected = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         with progress.progress_bar("environment steps", expected, progress_bar) as update:
-            callbacks: Any = [*_callback_list(callback), ShowSteps(update)]
+            callbacks: Any = [*callback_list(callback), ShowSteps(update)]
             total, callbacks = self._setup_learn(total_timesteps, callbacks, reset_num_timesteps, tb_log_name)
             if reset_num_timesteps:
                 self._steps_before_round = 0
@@ -625,9 +625,3 @@ class WorldModels(BaseAlgorithm):
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="world_models_")
-
-
-def _callback_list(callback: MaybeCallback) -> list[BaseCallback]:
-    """Convert a callback in any of SB3's forms (None, an object, a function, a list) to a list of objects."""
-    callbacks = callback if isinstance(callback, list) else [] if callback is None else [callback]
-    return [item if isinstance(item, BaseCallback) else ConvertCallback(item) for item in callbacks]

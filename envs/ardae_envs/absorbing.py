@@ -47,6 +47,16 @@ class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         low[:-1], high[:-1] = np.minimum(low[:-1], 0), np.maximum(high[:-1], 0)
         self.observation_space = spaces.Box(low, high, dtype=space.dtype)
 
+    @property
+    def marked_space(self) -> spaces.Box:
+        """The space of observations whose last entry marks the absorbing state.
+
+        Wrappers around this one may have another observation space.
+        """
+        space = self.observation_space
+        assert isinstance(space, spaces.Box)
+        return space
+
     def reset(self, **kwargs: Any) -> tuple[NDArray[Any], dict[str, Any]]:
         observation, info = self.env.reset(**kwargs)
         self._absorbed = False

@@ -137,6 +137,24 @@ def test_memory_of_the_policy() -> None:
     np.testing.assert_array_equal(fresh, model.predict(seen[0], state, np.array([True]))[0])
 
 
+def test_rows_do_not_depend_on_each_other() -> None:
+    """Equal observations have equal actions, whatever else is in the batch and however old the other episodes are."""
+    smooth = {"n_draws": 8, "action_weight": 3.0, "planner": "ilqr", "planner_kwargs": {}}
+    model = agent(policy_kwargs=smooth, gradient_steps=100).learn(60)
+    rng = np.random.default_rng(0)
+    steps = rng.uniform(-1, 1, (4, 3)).astype(np.float32)
+    alone, state = [], None
+    for step, observation in enumerate(steps):
+        action, state = model.predict(observation[None], state, np.array([step == 0]))
+        alone.append(action[0])
+    state = None
+    for step, observation in enumerate(steps):  # the episode of the second row begins anew at the third step
+        batch = np.stack([observation, steps[step % 2], observation])
+        actions, state = model.predict(batch, state, np.array([step == 0, step in (0, 2), step == 0]))
+        expected = [alone[step], alone[step % 2], alone[step]]
+        np.testing.assert_allclose(actions, expected, atol=1e-3)  # rounding, which the planner amplifies
+
+
 def test_what_was_done_is_remembered() -> None:
     """If a random action replaces the planned one, the policy's memory has the random one."""
     model = agent(random_share=1.0)

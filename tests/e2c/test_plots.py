@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ardae_rl.e2c import E2C, plots
-from ardae_rl.e2c.plots import draw, plan_strip
-from tests.e2c.test_e2c import agent
+from ardae_rl.e2c.plots import draw, latent_map, plan_strip
+from tests.e2c.test_e2c import SMALL, agent
 from tests.latent.toy import Walk
 
 
@@ -25,6 +25,12 @@ def test_without_a_goal_there_is_no_plan_to_it(tmp_path: Path) -> None:
     env = Walk(with_goal=False)
     model = E2C("CnnPolicy", env, device="cpu", policy_kwargs={"hidden": (8,), "transition_hidden": (8,)})
     assert [path.name for path in draw(model, env, env, tmp_path)] == ["latent_map.png", "reconstructions.png"]
+
+
+def test_one_latent_dimension() -> None:
+    env = Walk()
+    model = E2C("MultiInputPolicy", env, device="cpu", policy_kwargs=SMALL | {"z_dim": 1})
+    assert len(latent_map(model, np.zeros((5, 1, 8, 8), np.uint8), {"place": np.arange(5)}).axes) == 2
 
 
 class Located(Walk):

@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, LogEv
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
@@ -482,6 +483,43 @@ def test_an_environment_after_loading(tmp_path: Path) -> None:
     assert loaded.replay_buffer.sample(5).rewards.shape == (5, 1)
 
 
+def test_hindsight_with_samples_of_the_replay_buffer() -> None:
+    """Its buffer can be sampled only after the first episode, here of 40 steps: the rounds begin then."""
+    always: Any = Always(np.ones(12, np.float32))
+
+    def long_episodes() -> Any:
+        return BitFlippingEnv(12, continuous=True, max_steps=40)
+
+    demos = collect_demonstrations(always, make_vec_env(long_episodes), 1)
+    model = make(
+        GAIL,
+        "sac",
+        long_episodes(),
+        demos,
+        generator_kwargs={"replay_buffer_class": HerReplayBuffer, "learning_starts": 60},
+        discriminator_kwargs={"source": "replay"},
+    )
+    trained_at: list[int] = []
+    train = model.train_discriminator
+
+    def recorded() -> None:
+        trained_at.append(model.num_timesteps)
+        train()
+
+    model.train_discriminator = recorded
+    model.learn(100)
+    assert trained_at and trained_at[0] >= 40
+
+
+@pytest.mark.parametrize("source", ["recent", "replay"])
+def test_discrete_actions_and_a_proximal_step(source: str) -> None:
+    """SB3's replay buffers add an axis to discrete actions, demonstrations have none."""
+    settings = {"source": source, "regularization": {"proximal_weight": 1.0}}
+    kwargs = {"learning_starts": 10, "batch_size": 8, "buffer_size": 100}
+    env, demos = Counting(discrete=True), demonstrations(2, discrete=True)
+    make(GAIL, "dqn", env, demos, generator_kwargs=kwargs, discriminator_kwargs=settings).learn(60)
+
+
 def test_hindsight_after_loading(tmp_path: Path) -> None:
     """Its replay buffer asks for the environment, which a model that only acts does not have."""
     env, action = BitFlippingEnv(4, continuous=True), np.ones(4, np.float32)
@@ -493,6 +531,71 @@ def test_hindsight_after_loading(tmp_path: Path) -> None:
     assert loaded.predict(env.reset()[0])[0].shape == (4,)
     loaded.set_env(env)
     assert isinstance(loaded.learn(20).replay_buffer, HerReplayBuffer)
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_parameters_include_the_policy(from_file: bool, tmp_path: Path) -> None:
+    """As in SB3, they can be copied to another model, from a dictionary or a file."""
+    model, other = make(AIRL, seed=1).learn(40), make(AIRL, seed=2)
+    model.save(tmp_path / "model")
+    other.set_parameters(str(tmp_path / "model") if from_file else model.get_parameters(), device="cpu")
+    for a, b in zip(state_of(model), state_of(other), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+    observation = np.ones(2, np.float32)
+    actions = [each.predict(observation, deterministic=True)[0] for each in (model, other)]
+    np.testing.assert_array_equal(*actions)
+    with pytest.raises(ValueError, match="unknown"):
+        other.set_parameters({**model.get_parameters(), "unknown": {}})
+
+
+@pytest.mark.parametrize("generator", ["sac", "ppo"])
+def test_learning_rates_in_the_log(generator: str) -> None:
+    """That of the generator is under "train", that of the discriminator beside its other metrics."""
+    written: list[dict[str, Any]] = []
+
+    class Memory(KVWriter):
+        def write(self, key_values: dict[str, Any], key_excluded: Any, step: int = 0) -> None:
+            written.append(dict(key_values))
+
+        def close(self) -> None: ...
+
+    model = make(AIRL, generator, generator_kwargs={"learning_rate": 0.01}, disc_learning_rate=1e-4)
+    model.set_logger(Logger(None, [Memory()]))
+    model.learn(120, log_interval=1)
+    for name, rate in (("train/learning_rate", 0.01), ("discriminator/learning_rate", 1e-4)):
+        assert {values[name] for values in written if name in values} == {rate}
+
+
+def test_callbacks_know_the_number_of_steps() -> None:
+    """In all, as in SB3: those of earlier calls of ``learn`` count too."""
+
+    class Total(BaseCallback):
+        seen = 0
+
+        def _on_step(self) -> bool:
+            self.seen = self.model._total_timesteps
+            return True
+
+    model, total = make(AIRL), Total()
+    model.learn(40, callback=total)
+    assert total.seen == 40
+    model.learn(20, callback=total, reset_num_timesteps=False)
+    assert total.seen == 60
+
+
+class ShortSighted(SAC):
+    """Its discount factor has another default."""
+
+    def __init__(self, policy: Any, env: Any, gamma: float = 0.9, **kwargs: Any) -> None:
+        super().__init__(policy, env, gamma=gamma, **kwargs)
+
+
+def test_discount_factor_is_the_generators() -> None:
+    for generator, gamma in ((SAC, 0.99), (ShortSighted, 0.9)):
+        model = AIRL("MlpPolicy", Counting(), demonstrations(), generator, device="cpu")
+        assert model.generator.gamma == model.reward_net.gamma == gamma
+    model = AIRL("MlpPolicy", Counting(), demonstrations(), ShortSighted, {"gamma": 0.5}, device="cpu")
+    assert model.generator.gamma == model.reward_net.gamma == 0.5
 
 
 @pytest.mark.parametrize("method", [AIRL, GAIL])

@@ -1,5 +1,7 @@
 """BC and SQIL, as users of SB3 call them."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,19 +9,22 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from ardae_envs.absorbing import AbsorbingState
-from ardae_rl.irl import BC, SQIL, save_trajectories
+from ardae_rl.irl import AIRL, BC, SQIL, collect_demonstrations, save_trajectories
 from ardae_rl.irl.trajectories import Trajectory
 from ardae_rl.registry import ALGORITHMS
+from ardae_rl.runs import progress
 from tests.common.models import assert_equal_states
 from tests.irl.counting import Counting
 from tests.irl.test_adversarial import demonstrations
+from tests.irl.test_adversarial import make as make_adversarial
+from tests.irl.test_trajectories import Always
 
 SMALL: dict[str, Any] = {"policy_kwargs": {"net_arch": [8, 8]}, "seed": 0, "device": "cpu", "batch_size": 16}
 METHODS: dict[str, type[Any]] = {"bc": BC, "sqil": SQIL}
@@ -105,23 +110,30 @@ def test_the_last_gradient_steps_of_cloning_are_logged(monkeypatch: pytest.Monke
         model.learn(3)
 
 
-def test_progress_bar_of_a_continued_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has the number of steps that are left."""
-    totals: list[int] = []
+def test_bar_counts_gradient_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time, however many environments there are; a continued training continues the count."""
+    bars: list[tuple[int, list[int]]] = []
 
-    class Bar:
-        def __init__(self, total: int) -> None:
-            totals.append(total)
+    @contextmanager
+    def recorded(description: str, total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
+        assert description == "gradient steps" and wanted
+        bars.append((total, []))
+        yield bars[-1][1].append
 
-        def update(self, n: int) -> None: ...
+    monkeypatch.setattr(progress, "progress_bar", recorded)
+    model = make(BC, make_vec_env(Counting, 4), demonstrations())
+    model.learn(7, progress_bar=True).learn(5, progress_bar=True, reset_num_timesteps=False)
+    assert bars == [(7, [*range(1, 8)]), (12, [*range(8, 13)])]
 
-        def refresh(self) -> None: ...
 
-        def close(self) -> None: ...
-
-    monkeypatch.setattr(callbacks, "tqdm", Bar)
-    make(BC).learn(7, progress_bar=True).learn(5, progress_bar=True, reset_num_timesteps=False)
-    assert totals == [7, 5]
+def test_cloning_sees_no_normalized_observations() -> None:
+    model = make(BC)
+    before = model.get_env()
+    with pytest.raises(ValueError, match="`env` must not contain a VecNormalize, got one"):
+        model.set_env(VecNormalize(make_vec_env(Counting)))
+    assert model.get_env() is before
+    model.set_env(make_vec_env(Counting))
+    assert model.get_env() is not before
 
 
 def test_batches_of_sqil() -> None:
@@ -148,6 +160,50 @@ def test_absorbing_states(method: type[Any]) -> None:
     env = AbsorbingState(Counting(ends=True))
     model = make(method, env, demonstrations(2, ends=True)).learn(20)
     assert model.demonstrations[0].observations.shape == (5, 3)
+
+
+@pytest.mark.parametrize("method", [AIRL, *METHODS.values()])
+def test_demonstrations_for_a_model_without_an_environment(method: type[Any], tmp_path: Path) -> None:
+    """They get absorbing states if the model was made for an environment that has them."""
+    env, demos = AbsorbingState(Counting(ends=True)), demonstrations(2, ends=True)
+    model = make_adversarial(method, "sac", env, demos) if method is AIRL else make(method, env, demos)
+    model.save(tmp_path / "model")
+    loaded = method.load(tmp_path / "model", device="cpu", demonstrations=demos)
+    assert [demo.observations.shape for demo in loaded.demonstrations] == [(5, 3)] * 2
+    loaded.set_env(env)
+    loaded.learn(20)
+
+
+class Appending(gym.ObservationWrapper[Any, Any, Any]):
+    """Append a one, which would read as the mark of an absorbing state."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.observation_space = gym.spaces.Box(-10.0, 10.0, (4,), np.float32)
+
+    def observation(self, observation: Any) -> Any:
+        return np.append(observation, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", [AIRL, *METHODS.values()])
+def test_wrappers_around_absorbing_states(method: type[Any]) -> None:
+    """If they change the observations, the last entry no longer marks an absorbing state."""
+
+    def made(env: gym.Env[Any, Any]) -> Any:
+        demos = collect_demonstrations(always, make_vec_env(lambda: env), 1)
+        return make_adversarial(method, "sac", env, demos) if method is AIRL else make(method, env, demos)
+
+    always: Any = Always(np.array([1.0], np.float32))
+    message = r"`env` must have AbsorbingState outside of all wrappers that change the observation space, got .*\(4,\)"
+    with pytest.raises(ValueError, match=message):
+        made(Appending(AbsorbingState(Counting(ends=True))))
+    model = made(AbsorbingState(gym.wrappers.TimeLimit(Counting(ends=True), 4)))
+    before = model.get_env()
+    if method is AIRL:
+        with pytest.raises(ValueError, match=message):
+            model.set_env(Appending(AbsorbingState(Counting(ends=True))))
+        assert model.get_env() is before
+    made(gym.wrappers.TimeLimit(AbsorbingState(Counting(ends=True)), 4)).learn(10)
 
 
 @pytest.mark.parametrize("method", METHODS.values())

@@ -63,7 +63,8 @@ def test_images_only() -> None:
 
 def test_sequences_that_there_are_not() -> None:
     with pytest.raises(
-        ValueError, match="`sequence_length` must be at most 6, the length of the longest episode, got 7"
+        ValueError,
+        match="`sequence_length` must be at most 6, the longest part of an episode that was collected, got 7",
     ):
         SequenceSampler(collected(50), LIMIT + 1, "observation")
 
