@@ -3,6 +3,7 @@
 import copy
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ _NEUTRAL = (Monitor, PassiveEnvChecker, OrderEnforcing)  # wrappers that change 
 _NEUTRAL_VEC = (VecMonitor, VecTransposeImage)
 _NEUTRAL_NAMES = tuple(f"{wrapper.__module__}:{wrapper.__name__}" for wrapper in _NEUTRAL)
 # By name, because rl_zoo3 replaces Gymnasium's class everywhere when it is imported
+_ACTION_REPEAT = "ardae_envs.action_repeat:ActionRepeat"
 _TIME_LIMIT, _TIME_LIMIT_NAMES = "gymnasium.wrappers:TimeLimit", ("TimeLimit", "PatchedTimeLimit")
 
 
@@ -43,10 +45,12 @@ class EnvDescription:
 
     :param spec: Gymnasium's spec of the environment without any wrapper.
     :param wrappers: Wrappers from the innermost one, time limits included.
+    :param is_complete: Whether ``wrappers`` includes those that the environment's entry point adds itself.
     """
 
     spec: EnvSpec
     wrappers: tuple[WrapperSpec, ...] = ()
+    is_complete: bool = True
 
     @classmethod
     def of_id(cls, env_id: str, kwargs: Mapping[str, Any] | None = None) -> "EnvDescription":
@@ -63,8 +67,7 @@ class EnvDescription:
         """Describe what ``gymnasium.make(spec)`` makes."""
         limit = spec.max_episode_steps
         limits = [] if limit in (None, -1) else [_time_limit(limit)]
-        wrappers = [wrapper for wrapper in spec.additional_wrappers if wrapper.entry_point not in _NEUTRAL_NAMES]
-        return cls(_bare(spec), (*limits, *wrappers))
+        return cls(_bare(spec), (*limits, *_additional_wrappers(spec)), is_complete=False)
 
     @classmethod
     def of_env(cls, env: gym.Env[Any, Any] | VecEnv) -> "EnvDescription | None":
@@ -91,12 +94,22 @@ class EnvDescription:
         if envs is not None:
             found = [cls.of_env(env) for env in envs]
         else:  # in other processes, of which only Gymnasium's spec is known
-            found = [None if spec is None else cls.of_spec(spec) for spec in venv.get_attr("spec")]
+            found = [None if spec is None else cls._of_remote(spec) for spec in venv.get_attr("spec")]
         first = found[0]
         for other in found[1:]:
             if (None if other is None else other.record()) != (None if first is None else first.record()):
                 raise ValueError(f"`env` must be a vector of identical environments, got {first} and {other}")
         return first
+
+    @classmethod
+    def _of_remote(cls, spec: EnvSpec) -> "EnvDescription":
+        names = [wrapper.name for wrapper in _additional_wrappers(spec)]
+        if names and spec.max_episode_steps is not None:
+            raise ValueError(
+                "`env` must not combine a time limit with other wrappers in other processes, where their order is "
+                f"unknown, got {', '.join(names)} and max_episode_steps={spec.max_episode_steps}; use a DummyVecEnv"
+            )
+        return cls.of_spec(spec)
 
     def make(self) -> gym.Env[Any, Any]:
         """Make the environment.
@@ -106,7 +119,7 @@ class EnvDescription:
         self.check()
         importlib.import_module("ardae_envs")
         env: gym.Env[Any, Any] = gym.make(self.spec)
-        included = len(list(_wrapper_specs(env)))  # wrappers that the environment's entry point adds itself
+        included = len(_wrapper_specs(env)) if self.is_complete else 0  # added by the environment's entry point itself
         for wrapper in self.wrappers[included:]:
             wrap: Any = load_env_creator(wrapper.entry_point)
             env = wrap(env=env, **copy.deepcopy(wrapper.kwargs or {}))
@@ -153,6 +166,19 @@ class EnvDescription:
         kwargs = [wrapper.kwargs or {} for wrapper in self.wrappers if wrapper.entry_point == _TIME_LIMIT]
         return min((int(arguments["max_episode_steps"]) for arguments in kwargs), default=None)
 
+    @property
+    def longest_episode(self) -> int | None:
+        """Number of steps of the longest episode, where a decision of an ActionRepeat is one; None if unlimited."""
+        longest: int | None = None
+        for wrapper in self.wrappers:
+            arguments = wrapper.kwargs or {}
+            if wrapper.entry_point == _TIME_LIMIT:
+                limit = int(arguments["max_episode_steps"])
+                longest = limit if longest is None else min(longest, limit)
+            elif wrapper.entry_point == _ACTION_REPEAT and longest is not None:
+                longest = math.ceil(longest / arguments["n"])
+        return longest
+
     def record(self) -> dict[str, Any]:
         """Return everything as it is after a round trip through JSON, except the render mode, which changes nothing."""
         entry_point = self.spec.entry_point
@@ -177,7 +203,8 @@ class EnvDescription:
 def spec_of_id(env_id: str, kwargs: Mapping[str, Any] | None = None) -> EnvSpec:
     """Return the spec of what ``gymnasium.make(env_id, **kwargs)`` makes, see :meth:`EnvDescription.of_id`."""
     spec, arguments = copy.deepcopy(gym.spec(environment_id(env_id))), dict(kwargs or {})
-    spec.max_episode_steps = arguments.pop("max_episode_steps", spec.max_episode_steps)
+    limit = arguments.pop("max_episode_steps", spec.max_episode_steps)
+    spec.max_episode_steps = None if limit == -1 else limit  # -1 means None, but only as an argument of `make`
     return _with_arguments(spec, {**spec.kwargs, **arguments})
 
 
@@ -215,6 +242,11 @@ def _bare(spec: EnvSpec) -> EnvSpec:
     bare.max_episode_steps, bare.order_enforce, bare.disable_env_checker = None, False, True
     bare.additional_wrappers = ()
     return bare
+
+
+def _additional_wrappers(spec: EnvSpec) -> list[WrapperSpec]:
+    """Return the wrappers of a spec, without those that change nothing."""
+    return [wrapper for wrapper in spec.additional_wrappers if wrapper.entry_point not in _NEUTRAL_NAMES]
 
 
 def _time_limit(max_episode_steps: int | None) -> WrapperSpec:

@@ -14,7 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
 from ardae_envs.action_repeat import ActionRepeat
-from ardae_rl.environments import EnvDescription, env_record
+from ardae_rl.environments import EnvDescription, env_record, spec_of_id
 
 
 def described(env: Any) -> EnvDescription:
@@ -29,6 +29,11 @@ def wrappers(env: gym.Env[Any, Any]) -> list[str]:
         names.append(type(env).__name__.removeprefix("Patched"))  # RL Zoo replaces the time limit
         env = env.env
     return names
+
+
+def changing(env: gym.Env[Any, Any]) -> list[str]:
+    """Return the names of the wrappers that change something."""
+    return [name for name in wrappers(env) if name not in ("OrderEnforcing", "PassiveEnvChecker")]
 
 
 def limits(env: gym.Env[Any, Any]) -> list[int]:
@@ -69,6 +74,46 @@ def test_order_of_wrappers_and_limits() -> None:
         _, _, _, over, _ = made.step(made.action_space.sample())
         steps += 1
     assert steps == 20
+
+
+@pytest.mark.parametrize("limit", [5, 200, -1])
+def test_wrappers_of_the_entry_point(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the registration come on top of them."""
+
+    def make(**kwargs: Any) -> gym.Env[Any, Any]:
+        return ActionRepeat(gym.make("Pendulum-v1", **kwargs), 4)
+
+    monkeypatch.setitem(gym.registry, "Held-v0", EnvSpec("Held-v0", make, max_episode_steps=7))
+    arguments: Any
+    for arguments in ({}, {"max_episode_steps": limit}):
+        original = gym.make("Held-v0", **arguments)
+        for description in (EnvDescription.of_id("Held-v0", arguments), described(original)):
+            made = description.make()
+            assert changing(made) == changing(original) and limits(made) == limits(original)
+
+
+def test_order_of_wrappers_and_limits_in_another_process() -> None:
+    """It is unknown there, and would change the length of the episodes."""
+    venv = SubprocVecEnv([lambda: TimeLimit(ActionRepeat(gym.make("Pendulum-v1"), 4), 20)])
+    with pytest.raises(ValueError, match="`env` must not combine a time limit with other wrappers in other processes"):
+        EnvDescription.of_env(venv)
+    venv.close()
+
+
+def test_longest_episode() -> None:
+    """In decisions, if actions are repeated."""
+    env = gym.make("Pendulum-v1", max_episode_steps=18)
+    for wrapped, longest in ((env, 18), (ActionRepeat(env, 4), 5), (TimeLimit(ActionRepeat(env, 4), 3), 3)):
+        assert described(wrapped).longest_episode == longest
+    assert described(TimeLimit(ActionRepeat(env.unwrapped, 4), 30)).longest_episode == 30
+    assert described(ActionRepeat(env.unwrapped, 4)).longest_episode is None
+
+
+def test_no_time_limit() -> None:
+    """Both forms of it, as an argument of ``gymnasium.make``."""
+    for nothing in (None, -1):
+        spec = spec_of_id("Pendulum-v1", {"max_episode_steps": nothing})
+        assert limits(gym.make(spec)) == limits(EnvDescription.of_spec(spec).make()) == []
 
 
 class PatchedTimeLimit(TimeLimit):

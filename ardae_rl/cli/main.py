@@ -271,6 +271,7 @@ def collect_demos(
     agent = chosen.load()
     with progress_bar("demonstrations: episodes", n_episodes, True) as update:
         venv = evaluation.official_env(chosen.env_id, seed, n_episodes=n_episodes, env_kwargs=chosen.env_kwargs)
+        venv = agent._wrap_env(venv, verbose=0)  # channels first for policies of images, as in training
         if chosen.statistics is not None:
             venv = VecNormalize.load(str(chosen.statistics), venv)
         check_for_correct_spaces(venv, agent.observation_space, agent.action_space)

@@ -14,7 +14,8 @@ from ardae_rl import presets
 from ardae_rl.cli.commands import command
 from ardae_rl.cli.env_kwargs import EnvKwargs, TrainingEnvKwargs, parsed
 from ardae_rl.common.callbacks import StopAfter
-from ardae_rl.common.checks import check_count, check_positive, check_seed
+from ardae_rl.common.checks import check_count, check_device, check_positive, check_seed
+from ardae_rl.common.optional import require
 from ardae_rl.environments import EnvDescription
 from ardae_rl.evaluation import evaluate as run_evaluation
 from ardae_rl.evaluation import load_for_evaluation
@@ -123,6 +124,8 @@ def train(
 ) -> None:
     """Run all stages, evaluate the agent, draw learning curves and film it."""
     check_count("evaluation_episodes", evaluation_episodes)
+    require("matplotlib", "plots")  # before the training, not after it
+    require("moviepy", "zoo")
     seconds = None if budget is None else _seconds(budget)
     with _configured(env_id, folder, preset, seed, assignments, env_kwargs) as (model, n_timesteps):
         folder = _learn(model, n_timesteps, seconds)
@@ -239,7 +242,8 @@ def _configured(
         arguments, n_timesteps = presets.constructor_arguments("world_models", env_id, preset)
     arguments = presets.overridden({**arguments, "n_timesteps": n_timesteps}, assignments or [])
     n_timesteps = arguments.pop("n_timesteps")
-    check_positive("n_timesteps", n_timesteps)
+    check_positive("n_timesteps", n_timesteps, finite=True)
+    check_device("device", arguments.get("device", "auto"))
     model = WorldModels(env=description.make(), folder=folder, seed=seed, verbose=1, **arguments)
     with model.exclusive():
         yield model, int(n_timesteps)

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecVideoRecorder
 
 from ardae_rl import presets
@@ -165,7 +166,8 @@ def add_demonstrations(algo: str, source: str | None, arguments: list[str], env_
     trajectories = load_trajectories(source)  # before any work starts
     wrapped = any(value.startswith("env_wrapper:") for value in option_values(arguments, *HYPERPARAMS))
     if env_id is not None and not wrapped and not has_option(arguments, *CONF_FILE):
-        env = DummyVecEnv([EnvDescription.of_id(env_id, parsed(option_values(arguments, "--env-kwargs"))).make])
+        make = EnvDescription.of_id(env_id, parsed(option_values(arguments, "--env-kwargs"))).make
+        env = BaseAlgorithm._wrap_env(DummyVecEnv([make]), verbose=0)  # channels first, as the algorithm sees images
         if has_absorbing_states(env):
             trajectories = match_absorbing_states(trajectories, env.observation_space, env.action_space)
         check_demonstrations_fit(trajectories, env.observation_space, env.action_space)

@@ -8,8 +8,6 @@ import re
 from itertools import zip_longest
 from pathlib import Path
 
-from stable_baselines3.common.utils import get_device
-
 from ardae_rl import presets
 from ardae_rl.cli.zoo_options import (
     CONF_FILE,
@@ -19,6 +17,7 @@ from ardae_rl.cli.zoo_options import (
     option_values,
 )
 from ardae_rl.common.checks import check_count, check_min, check_number, check_output, check_output_folder
+from ardae_rl.common.checks import check_device as require_device
 from ardae_rl.common.optional import require
 from ardae_rl.registry import algorithm_class
 
@@ -39,12 +38,7 @@ def check_device(arguments: list[str]) -> None:
     :raises ValueError: If PyTorch knows no such device.
     """
     for device in option_values(arguments, "--device")[:1]:
-        try:
-            get_device(device)
-        except RuntimeError as error:
-            raise ValueError(
-                f"--device must be auto or a PyTorch device, such as cpu or cuda:0, got {device!r}"
-            ) from error
+        require_device("--device", device)
 
 
 def check_conf_file(arguments: list[str], env_id: str) -> None:

@@ -1,8 +1,11 @@
 """Checks of arguments, with one form of message: "`sigma` must be positive, got -1"."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch as th
 
 
 def close_matches(matches: Collection[str]) -> str:
@@ -38,6 +41,26 @@ def check_keys(name: str, keys: Iterable[str], known: Collection[str]) -> None:
         if key not in known:
             accepted = f"only have the keys {', '.join(map(repr, known))}" if known else "be empty"
             raise ValueError(f"`{name}` must {accepted}, got {key!r}")
+
+
+def check_dict(name: str, value: object) -> None:
+    """Check that an argument is a dictionary or None.
+
+    :raises TypeError: If it is neither.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"`{name}` must be a dictionary, got {value!r}")
+
+
+def check_device(name: str, value: Any) -> None:
+    """Check that an argument is "auto" or a device of PyTorch.
+
+    :raises ValueError: If PyTorch knows no such device.
+    """
+    try:
+        th.device("cpu" if value == "auto" else value)
+    except RuntimeError as error:
+        raise ValueError(f"`{name}` must be auto or a PyTorch device, such as cpu or cuda:0, got {value!r}") from error
 
 
 def check_positive(name: str, value: float, *, finite: bool = False) -> None:

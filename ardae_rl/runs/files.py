@@ -22,8 +22,14 @@ def write_json(path: Path, value: Any) -> None:
 def replacement(path: Path, mode: str = "w", newline: str | None = None) -> Iterator[IO[Any]]:
     """Open a temporary file, which takes the place of ``path`` once it is on the disk; a missing folder is made.
 
-    An interruption, or an error within the block, leaves the old file. An ``OSError`` names the file.
+    An interruption, or an error within the block, leaves the old file. An ``OSError`` names the file. A link stays a
+    link: the file that it points to is replaced. Pipes and devices are written to directly.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open(mode, newline=newline) as file:
+            yield file
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
     try:

@@ -117,7 +117,7 @@ def _show_progress(
                 path = folder(futures[future])
                 shown.end(_name(futures[future], path))
                 try:
-                    console.print(future.result())
+                    console.print(future.result(), markup=False)
                 except Exception as error:
                     text = str(error) if isinstance(error, CallError) else traceback.format_exc()
                     _report_failure(path, text)

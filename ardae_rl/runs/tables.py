@@ -67,10 +67,11 @@ def print_table(rows: Sequence[Row], title: str) -> None:
     """
     require("rich", "zoo")
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*rows[0], title=title)
+    table = Table(*rows[0], title=escape(title))  # text in brackets is no markup
     for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else escape(str(value)) for value in row.values()))
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)

@@ -41,7 +41,10 @@ def resolve(
     :raises ValueError: If there is no environment, or if it cannot be recreated.
     """
     if env is not None:
-        return _source(env)
+        try:
+            return _source(env)
+        except ValueError as error:
+            raise ValueError(str(error).replace("`env_id`", f"`{argument}`")) from error
     if default is None:
         raise ValueError(f"`{argument}` must be given for an `env` that is not registered, got None")
     try:

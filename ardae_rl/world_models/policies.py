@@ -87,6 +87,7 @@ class WorldModelPolicy(FramePolicy):
             raise ValueError(
                 f"`observation_space` must be uint8 frames of shape (height, width, 3), got {observation_space}"
             )
+        check_count("cropped_rows", cropped_rows, 0)
         check_between("cropped_rows", cropped_rows, 0, shape[0] - 1)
         check_choice("controller_input", controller_input, CONTROLLER_INPUTS)
         check_choice("posterior", posterior, POSTERIORS)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ardae_rl.common.checks import check_keys
+from ardae_rl.common.checks import check_dict, check_keys
 from ardae_rl.runs.run import Run
 from ardae_rl.world_models.data import FrameStore
 from ardae_rl.world_models.resume import check_settings
@@ -31,6 +31,7 @@ class Stage:
         :raises ValueError: For an unknown field, or a value outside of its range.
         :raises TypeError: For a value of a wrong type.
         """
+        check_dict(cls.argument, kwargs)
         check_keys(cls.argument, kwargs or {}, [field.name for field in fields(cls)])  # type: ignore[arg-type]
         return cls(**(kwargs or {}))
 

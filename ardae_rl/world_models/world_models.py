@@ -19,8 +19,9 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeImage
 
 from ardae_rl.common.callbacks import ShowSteps, callback_list, seconds_left
-from ardae_rl.common.checks import check_choice, check_count
+from ardae_rl.common.checks import check_choice, check_count, check_dict
 from ardae_rl.common.copies import deep_copy
+from ardae_rl.common.optional import require
 from ardae_rl.common.records import qualified_name
 from ardae_rl.environments import EnvDescription, env_record
 from ardae_rl.runs import progress
@@ -174,6 +175,9 @@ class WorldModels(BaseAlgorithm):
         device: str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        if not isinstance(policy, str | type):
+            raise TypeError(f"`policy` must be 'CnnPolicy' or a class, got {policy!r}")
+        check_dict("policy_kwargs", policy_kwargs)
         self.vision_stage = VisionStage.from_kwargs(vision_kwargs)
         self.memory_stage = MemoryStage.from_kwargs(memory_kwargs)
         self.search_stage = SearchStage.from_kwargs(None if search == "ppo" else search_kwargs)
@@ -497,7 +501,7 @@ class WorldModels(BaseAlgorithm):
             patience = stage.patience if self.ppo_stage is None else None
             return make_evaluator(self.policy, make_env, self.n_parallel_envs, self.n_workers, patience)
         described = self.env_description
-        limit = (None if described is None else described.max_episode_steps) or _DEFAULT_DREAM_STEPS
+        limit = (None if described is None else described.longest_episode) or _DEFAULT_DREAM_STEPS
         starts, done_factor = dream_starts(self.latents()), self.memory_stage.done_factor
         dream = Dream(self.policy, starts, stage.temperature, done_factor=done_factor)
         return make_dream_evaluator(dream, math.ceil(limit / self.policy.action_repeat), self.n_workers)
@@ -534,7 +538,10 @@ class WorldModels(BaseAlgorithm):
         """Make an environment for collection and one for the search, to find errors before hours of training.
 
         :raises ValueError: If one cannot be made, or has another action space than ``env``.
+        :raises ImportError: If the search needs pycma, and it is not installed.
         """
+        if self.ppo_stage is None:
+            require("cma", "world-models")
         envs = {"collection_env": self._collection_env(), "search_env": self._search_env()}
         for name, source in envs.items():
             with closing(env_maker(source, 1)()) as env:

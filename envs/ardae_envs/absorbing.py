@@ -80,14 +80,16 @@ class AbsorbingState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return np.append(observation, 0).astype(self.observation_space.dtype)
 
 
-def make(env_id: str, **kwargs: Any) -> AbsorbingState:
+def make(env_id: str, time_limit: int | None = None, **kwargs: Any) -> AbsorbingState:
     """Return a registered environment with absorbing states.
 
     :param env_id: Id of the environment.
+    :param time_limit: Number of steps after which an episode that has not terminated is truncated; None for the limit
+        of ``env_id``. ``gymnasium.make(..., max_episode_steps=n)`` adds a second limit, which can only be shorter.
     :param kwargs: Keyword arguments of the environment.
     :raises DependencyNotInstalled: For an environment of MuJoCo, if that is not installed.
     """
     spec = gym.registry.get(env_id)
     if spec is not None and str(spec.entry_point).startswith("gymnasium.envs.mujoco"):
         require("mujoco", "mujoco")
-    return AbsorbingState(gym.make(env_id, **kwargs))
+    return AbsorbingState(gym.make(env_id, max_episode_steps=time_limit, **kwargs))

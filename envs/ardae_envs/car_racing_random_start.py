@@ -90,3 +90,6 @@ def make(renderer: str = "fast", **kwargs: Any) -> official.CarRacing:
     check_choice("renderer", renderer, RENDERERS)
     cls = CarRacingFastRandomStart if renderer == "fast" else CarRacingRandomStart
     return cls(**kwargs)
+
+
+make.metadata = official.CarRacing.metadata  # type: ignore[attr-defined]  # Gymnasium looks for render modes here

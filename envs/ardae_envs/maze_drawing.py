@@ -31,11 +31,12 @@ def goal_color(goal: int) -> Color:
     return NO_GOAL if goal < 0 else GOAL_COLORS[goal % len(GOAL_COLORS)]
 
 
-def draw_map(maze: Maze, closed: bool = False) -> Image:
+def draw_map(maze: Maze, closed: bool = False, goals: Sequence[int] | None = None) -> Image:
     """Return an image of walls, start, goals and obstacles, (24 rows, 24 columns, 3).
 
     :param maze: The map.
     :param closed: Whether the obstacles are closed. Open ones are only outlined.
+    :param goals: Indices of the goals to draw; None for all.
     """
     cells = np.where(maze.walls[..., None], np.array(_WALL, np.uint8), np.array(_FLOOR, np.uint8))
     image = np.repeat(np.repeat(cells, PIXELS, axis=0), PIXELS, axis=1)
@@ -46,8 +47,8 @@ def draw_map(maze: Maze, closed: bool = False) -> Image:
         if not closed:
             cell[1:-1, 1:-1] = inner
     _draw_disc(image, maze, maze.center(maze.start), 0.3, _START)
-    for index, goal in enumerate(maze.goals):
-        _draw_disc(image, maze, maze.center(goal), _GOAL_RADIUS, _tinted(goal_color(index)))
+    for index in range(len(maze.goals)) if goals is None else goals:
+        _draw_disc(image, maze, maze.center(maze.goals[index]), _GOAL_RADIUS, _tinted(goal_color(index)))
     return image
 
 

@@ -160,7 +160,7 @@ class MultiGoalMaze(gym.Env[NDArray[np.float32], NDArray[np.float32]], EzPickle)
         """Return an image of map, paths and agent from above, (24 rows, 24 columns, 3); None without a render mode."""
         if self.render_mode is None:
             return None
-        image = draw_map(self.maze, self._closed)
+        image = draw_map(self.maze, self._closed, self.goals)
         for path, goal in self._paths:
             draw_path(image, self.maze, path, goal_color(goal))
         if self._paths:

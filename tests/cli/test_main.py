@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
+from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecVideoRecorder
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 from ardae_rl.cli import zoo
 from ardae_rl.cli.main import app
-from ardae_rl.irl import AIRL, Trajectory, save_trajectories
+from ardae_rl.irl import AIRL, Trajectory, load_trajectories, save_trajectories
 from tests.conftest import Command, untrained
 
 TINY = ("-n", 250, "--eval-freq", -1, "--no-progress", "--seed", 1)
@@ -441,6 +442,23 @@ def test_arguments_of_the_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     (run / "Pendulum-v1/args.yml").unlink()
     done = CliRunner().invoke(app, ["evaluate", *common, "--env-kwargs", "g=3"])
     assert done.exit_code == 2 and "--env-kwargs must have the form NAME:VALUE" in done.stderr
+
+
+def test_demonstrations_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies of images see them with their channels first, and so are the demonstrations; algorithms accept both."""
+    monkeypatch.chdir(tmp_path)
+    env_id = "ardae/CarRacingFast-v0"
+    PPO("CnnPolicy", gym.make(env_id), n_steps=4, batch_size=4, seed=0, device="cpu").save("m.zip")
+    options = ["--algo", "ppo", "--env", env_id, "--model", "m.zip", "--episodes", "1"]
+    short = ["--env-kwargs", "max_episode_steps:3"]
+    done = CliRunner().invoke(app, ["collect-demos", *options, *short, "--out", "d.npz"])
+    assert done.exit_code == 0, done.output
+    (first,) = load_trajectories("d.npz")
+    assert not isinstance(first.observations, dict) and first.observations.shape == (4, 3, 96, 96)
+    last = Trajectory(first.observations.transpose(0, 2, 3, 1), first.actions, first.rewards)
+    save_trajectories("last.npz", [last])
+    for name in ("d.npz", "last.npz"):
+        zoo.add_demonstrations("bc", name, ["--env-kwargs", "max_episode_steps:3"], env_id)
 
 
 def test_sampled_demonstrations_follow_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,9 @@ def test_budget(ardae_rl: Any, tmp_path: Path) -> None:
         (["vision", "--set", "seed=3"], "multiple values for keyword argument 'seed'"),
         (["vision", "--set", "n_timesteps=many"], "`n_timesteps` must be a number, got 'many'"),
         (["vision", "--set", "memory_kwargs.n_steps=many"], "`memory_kwargs['n_steps']` must be a number, got 'many'"),
+        (["vision", "--set", "n_timesteps=.inf"], "`n_timesteps` must be finite, got inf"),
+        (["vision", "--set", "search_kwargs=3"], "`search_kwargs` must be a dictionary, got 3"),
+        (["vision", "--set", "device=gpu"], "`device` must be auto or a PyTorch device, such as cpu or"),
         (["vision", "--env", "CarRacing-v33"], "--env must be registered with Gymnasium, got 'CarRacing-v33'"),
         (["vision", "--preset", "huge"], "--preset must be one of 'ppo', got 'huge'"),
         (

@@ -6,7 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
-from ardae_envs.absorbing import AbsorbingState
+from ardae_envs.absorbing import AbsorbingState, make
 
 
 def test_checks() -> None:
@@ -51,6 +51,14 @@ def test_an_episode_that_is_cut_off() -> None:
     env = AbsorbingState(gym.make("Pendulum-v1"))
     env.reset(seed=0)
     assert [env.step([0.0])[3] for _ in range(200)].index(True) == 199
+
+
+def test_a_longer_time_limit() -> None:
+    """The limit of the environment inside can be replaced; one outside can only be shorter."""
+    for arguments, length in (({}, 200), ({"time_limit": 300}, 300), ({"time_limit": 300, "g": 1.0}, 300)):
+        env = make("Pendulum-v1", **arguments)
+        env.reset(seed=0)
+        assert [env.step([0.0])[3] for _ in range(300)].index(True) == length - 1
 
 
 def test_what_is_refused() -> None:

@@ -162,6 +162,16 @@ def test_vectorised(name: str) -> None:
     subprocesses.close()
 
 
+@pytest.mark.parametrize("renderer", ["fast", "official"])
+def test_lists_of_images(renderer: str) -> None:
+    """A render mode that Gymnasium adds to environments that say which modes they have."""
+    env = gym.make("ardae/CarRacingRandomStart-v0", renderer=renderer, render_mode="rgb_array_list")
+    env.reset(seed=0)
+    env.step(np.zeros(3, np.float32))
+    images: Any = env.render()
+    assert len(images) == 2 and images[0].shape == (400, 600, 3)
+
+
 def test_the_official_environment_is_untouched() -> None:
     """Equal frames in a process that has imported nothing of ours, and in this one."""
     import subprocess

@@ -17,6 +17,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.env_util import make_vec_env
 
 import ardae_envs  # noqa: F401 (registers the environment)
+from ardae_envs.maze_drawing import PIXELS
 from ardae_envs.mazes import MAZES, Maze
 from ardae_envs.multi_goal_maze import MultiGoalMaze
 
@@ -138,6 +139,15 @@ def test_goals_that_do_not_count_are_free_cells() -> None:
         _, reward, terminated, _, info = env.step(np.zeros(2, np.float32))
         assert (terminated, info["goal"]) == ((True, 2) if index == 2 else (False, -1))
         assert (reward == 100.0) == (index == 2)
+    image = MultiGoalMaze("simple", goals=[2], render_mode="rgb_array")
+    image.reset(seed=0)
+    drawn = image.render()
+    assert drawn is not None
+    rows, columns = env.maze.walls.shape
+    for index, goal in enumerate(env.maze.goals):
+        x, y = env.maze.center(goal)
+        pixel = drawn[round((rows / 2 - y) * PIXELS), round((x + columns / 2) * PIXELS)]
+        assert (np.ptp(pixel) > 20) == (index == 2), "colored, or as white as the floor"
 
 
 def test_truncated_by_the_number_of_steps_of_the_map() -> None:

@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -20,6 +21,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 import ardae_envs  # noqa: F401
+from ardae_envs.action_repeat import ActionRepeat
 from ardae_rl.runs import progress
 from ardae_rl.runs.files import FolderInUseError
 from ardae_rl.runs.tables import read_csv
@@ -293,7 +295,11 @@ def test_search_in_the_dream(n_workers: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("env", "action_repeat", "max_steps"),
-    [({"env": gym.make("CarRacing-v3", max_episode_steps=STEPS)}, 3, 4), (TOY, 3, 334)],
+    [
+        ({"env": gym.make("CarRacing-v3", max_episode_steps=STEPS)}, 3, 4),
+        ({"env": ActionRepeat(gym.make("CarRacing-v3", max_episode_steps=STEPS), 4)}, 1, 3),
+        (TOY, 3, 334),
+    ],
 )
 def test_longest_dream(
     env: dict[str, Any], action_repeat: int, max_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -360,6 +366,13 @@ def test_weight_of_ends(tmp_path: Path) -> None:
     assert entropy(11.0) > 2 * entropy(1.0)
 
 
+def test_missing_extra_is_reported_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cma", None)
+    with pytest.raises(ImportError, match=r"cma is not installed; .*'ardae-rl\[world-models\]'"):
+        model(tmp_path, **TOY).learn(10)
+    assert not (tmp_path / "round_0").exists() and not (tmp_path / "frames").exists()
+
+
 def test_temporary_folder(tmp_path: Path) -> None:
     """It is deleted with the object; a saved model continues in another one."""
     agent = model()
@@ -396,6 +409,16 @@ def test_bad_arguments() -> None:
         model(memory_kwargs={"z_loss": "gaussian_kl"})
     with pytest.raises(ValueError, match=r"`search_kwargs\['n_held_out'\]` must be between 1 and 10000, got 10001"):
         model(search_kwargs={"n_held_out": 10_001})
+    with pytest.raises(TypeError, match="`search_kwargs` must be a dictionary, got 3"):
+        WorldModels("CnnPolicy", "CarRacing-v3", search_kwargs=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="`policy_kwargs` must be a dictionary, got 3"):
+        WorldModels("CnnPolicy", "CarRacing-v3", policy_kwargs=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="`policy` must be 'CnnPolicy' or a class, got 3"):
+        WorldModels(3, "CarRacing-v3")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"`cropped_rows` must be an integer, got 1\.5"):
+        model(policy_kwargs={"cropped_rows": 1.5})
+    with pytest.raises(ValueError, match="`collection_env` must be registered with Gymnasium, got 'Foo-v0'"):
+        model(collection_env="Foo-v0").learn(1)
     with pytest.raises(ValueError, match=r"`vision_kwargs` must only have the keys 'n_steps', .* got 'steps'"):
         model(vision_kwargs={"steps": 3})
 
