@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ardae_rl import DVBF, SACARDAE, SACNF, WorldModels
@@ -58,6 +58,17 @@ def test_onnx(model: BaseAlgorithm, tmp_path: Path) -> None:
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     actions = [session.run(["action"], {"observation": row[None]})[0][0] for row in observations(model)]
     np.testing.assert_allclose(actions, expected(model), atol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", [SAC, PPO])
+def test_state_dependent_exploration(algorithm: Any) -> None:
+    """Its matrices are part of no exported action, and the model explores as before."""
+    model = algorithm("MlpPolicy", "Pendulum-v1", use_sde=True, seed=0, device="cpu")
+    owner = model.policy if algorithm is PPO else model.actor
+    before = owner.action_dist.exploration_mat.clone()
+    program = export_program(model, 5).module()
+    np.testing.assert_allclose(program(th.from_numpy(observations(model))).detach(), expected(model), atol=1e-5)
+    th.testing.assert_close(owner.action_dist.exploration_mat, before, rtol=0, atol=0)
 
 
 def test_linear_algebra() -> None:

@@ -1,8 +1,13 @@
-"""What algorithms add to SB3's ``learn``."""
+"""What algorithms change of SB3's ``learn`` and of its warnings."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import NStepReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 
@@ -35,3 +40,13 @@ class NamedAlgorithm(BaseAlgorithm):
             reset_num_timesteps,
             progress_bar,
         )
+
+
+@contextmanager
+def n_step_buffer_accepted(model: OffPolicyAlgorithm) -> Iterator[None]:
+    """Suppress SB3's warning that ``n_steps`` is ignored, if a loaded model has SB3's own buffer for these n steps."""
+    saved = (model.replay_buffer_kwargs or {}).get("n_steps")
+    with warnings.catch_warnings():
+        if model.replay_buffer_class is NStepReplayBuffer and saved == model.n_steps:
+            warnings.filterwarnings("ignore", r"`n_steps=\d+` is ignored because a custom `replay_buffer_class`")
+        yield

@@ -3,7 +3,8 @@
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch as th
@@ -96,6 +97,17 @@ def check_no_sde(use_sde: bool) -> None:
     """
     if use_sde:
         raise ValueError("`use_sde` must be False, because the actor has no exploration matrix, got True")
+
+
+@contextmanager
+def evaluation_mode(policy: BasePolicy) -> Iterator[None]:
+    """Put a policy into evaluation mode within the block, as ``predict`` does: no dropout, no statistics of batches."""
+    training = policy.training
+    policy.set_training_mode(False)
+    try:
+        yield
+    finally:
+        policy.set_training_mode(training)
 
 
 class NoTargets(nn.Module):
@@ -225,7 +237,8 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
         n = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
         space = self.actor.action_space
         pre_tanh = pre_tanh_actions(query_actions(actions, space, n, self.device), space)
-        result = self.squashed_log_prob(obs, pre_tanh) - log_half_range(space, self.device)
+        with evaluation_mode(self):
+            result = self.squashed_log_prob(obs, pre_tanh) - log_half_range(space, self.device)
         return result if batched else result[0]
 
     @th.no_grad()
@@ -238,5 +251,6 @@ class SquashedPolicy(FiniteObservations, SACPolicy):
         """
         check_count("n_samples", n_samples)
         obs, batched = query_observations(self, obs)
-        result = log_half_range(self.actor.action_space, self.device) - self.sample_log_prob(obs, n_samples).mean(1)
+        with evaluation_mode(self):
+            result = log_half_range(self.actor.action_space, self.device) - self.sample_log_prob(obs, n_samples).mean(1)
         return result if batched else result[0]

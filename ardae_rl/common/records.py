@@ -1,6 +1,7 @@
 """Values as they are after a round trip through JSON, so that a folder's settings can be recorded and compared."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import CodeType
@@ -17,9 +18,11 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
+    if isinstance(value, set | frozenset):  # whose order differs between processes
+        return sorted((plain(item) for item in value), key=repr)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return qualified_name(value) if callable(value) else repr(value)
+    return qualified_name(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def qualified_name(function: Callable[..., Any]) -> str:
@@ -38,10 +41,19 @@ def qualified_name(function: Callable[..., Any]) -> str:
 
 
 def _digest(function: Any, code: CodeType) -> str:
-    cells = [plain(cell.cell_contents) for cell in function.__closure__ or ()]
-    return hashlib.sha256(repr((_code(code), cells, plain(function.__defaults__))).encode()).hexdigest()[:12]
+    contents = [cell.cell_contents for cell in function.__closure__ or ()]
+    cells = ["itself" if value is function else plain(value) for value in contents]
+    parts = [_code(code), cells, plain(function.__defaults__)]
+    if function.__kwdefaults__:
+        parts.append(plain(function.__kwdefaults__))
+    return hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:12]
 
 
 def _code(code: CodeType) -> Any:
-    constants = [_code(value) if isinstance(value, CodeType) else repr(value) for value in code.co_consts]
-    return code.co_code, code.co_names, constants
+    return code.co_code, code.co_names, [_constant(value) for value in code.co_consts]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return _code(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)

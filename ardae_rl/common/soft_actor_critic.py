@@ -10,7 +10,7 @@ from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.sac.sac import SAC
 from torch.nn import functional as F
 
-from ardae_rl.common.algorithms import NamedAlgorithm
+from ardae_rl.common.algorithms import NamedAlgorithm, n_step_buffer_accepted
 from ardae_rl.common.policies import SquashedPolicy
 from ardae_rl.common.queries import check_spaces
 from ardae_rl.common.temperature import check_continuous, check_temperature, check_updates
@@ -51,7 +51,8 @@ class SoftActorCritic(NamedAlgorithm, SAC):
         check_temperature(self.ent_coef, self.target_entropy)
         check_updates(self)
         check_spaces(self)
-        super()._setup_model()
+        with n_step_buffer_accepted(self):
+            super()._setup_model()
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         self.policy.set_training_mode(True)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import StateDependentNoiseDistribution
+from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from ardae_rl.common.checks import check_count
@@ -92,10 +94,23 @@ class _Form(NamedTuple):
 
 
 def _form(model: BaseAlgorithm) -> _Form:
-    policy = copy.deepcopy(model.policy)  # which is moved to the CPU and put into evaluation mode
+    policy: Any = _copied(model.policy)  # which is moved to the CPU and put into evaluation mode
     shape, dtype = tuple(policy.observation_space.shape or ()), policy.observation_space.dtype
     if isinstance(policy, WorldModelPolicy):
         memory = (policy.memory.hidden,)
         names = ["observation", "h", "c"], ["action", "next_h", "next_c"]
         return _Form(WorldModelDecision(policy), *names, [shape, memory, memory], dtype)
     return _Form(DeterministicPolicy(policy), ["observation"], ["action"], [shape], dtype)
+
+
+def _copied(policy: BasePolicy) -> BasePolicy:
+    """Return a copy. State-dependent exploration keeps results of a network, which are copied without its graph."""
+    memo: dict[int, Any] = {}
+    for module in (policy, getattr(policy, "actor", None)):
+        distribution = getattr(module, "action_dist", None)
+        if isinstance(distribution, StateDependentNoiseDistribution):
+            for part in vars(distribution).values():
+                for value in (part, *vars(part).values()) if isinstance(part, th.distributions.Normal) else (part,):
+                    if isinstance(value, th.Tensor) and not value.is_leaf:
+                        memo[id(value)] = value.detach()
+    return copy.deepcopy(policy, memo)

@@ -7,6 +7,8 @@ from torch import nn
 class TargetCalibration(nn.Module):
     """Running mean B of the entropy bonus in the targets, which are shifted by C = B / (1 - γ).
 
+    With n-step returns, γ stands for γⁿ throughout.
+
     The paper subtracts B from every target and keeps the value after a terminal step at zero (App. G.2). This is a
     reward of r - B while the episode lasts, which changes the task wherever episodes can end: ending early avoids the
     remaining Bs. To preserve the ranking of policies, the shift must be the same in all states, including the terminal
@@ -16,7 +18,7 @@ class TargetCalibration(nn.Module):
 
     Without terminal steps this is the paper's form; at a terminal step it subtracts C instead of B.
 
-    :param gamma: Discount factor γ, below 1.
+    :param gamma: Discount factor γ of the next value in a target, below 1.
     :raises ValueError: If ``gamma`` is not in [0, 1).
     """
 

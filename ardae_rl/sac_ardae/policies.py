@@ -1,5 +1,6 @@
 """Policies with an implicit actor, SB3's critics and the score estimator."""
 
+import warnings
 from typing import Any, ClassVar, cast
 
 import torch as th
@@ -10,7 +11,7 @@ from stable_baselines3.common.utils import FloatSchedule
 from torch import nn
 
 from ardae_rl.common.checks import check_count
-from ardae_rl.common.policies import SquashedPolicy, check_no_sde, record_arguments
+from ardae_rl.common.policies import SquashedPolicy, check_no_sde, evaluation_mode, record_arguments
 from ardae_rl.common.squashed import log_half_range, log_tanh_slope, saturation_excess
 from ardae_rl.sac_ardae.actor import ImplicitActor
 from ardae_rl.sac_ardae.bounds import EntropyBounds, gaussian_entropy, mixture_log_densities
@@ -103,6 +104,13 @@ class SACARDAEPolicy(SquashedPolicy):
         self.correction: DensityCorrection | None = None
         if self.distance is not None:
             return
+        if self.actor.frame_kind == "moments" and not self.actor.has_closed_form:
+            warnings.warn(
+                "A generator with more than one hidden layer has no closed form for its mean and covariance. They come "
+                f"from {self.actor.n_sigma_points} sigma points instead, with which estimated entropies were 0.2 to "
+                "0.9 nats too high on MuJoCo tasks. A larger `n_bases` reduces this error.",
+                stacklevel=2,
+            )
         kwargs = self._estimator_arguments()
         self.estimator = ARDAE(self.actor.action_dim, self.actor.features_dim, **kwargs).to(self.device)
         if self.actor.output_noise > 0 and self.estimator.has_density:
@@ -153,7 +161,8 @@ class SACARDAEPolicy(SquashedPolicy):
         :param obs: Observations as returned by ``obs_to_tensor``.
         :return: Mean, shape (batch, action_dim), and covariance, shape (batch, action_dim, action_dim).
         """
-        return self._moments(self.actor.embed(obs))
+        with evaluation_mode(self):
+            return self._moments(self.actor.embed(obs))
 
     def _moments(self, embedding: th.Tensor) -> Moments:
         mean, covariance = self.actor.moments(embedding)
@@ -165,7 +174,11 @@ class SACARDAEPolicy(SquashedPolicy):
 
     def _gaussian_entropy(self, embedding: th.Tensor) -> th.Tensor:
         """Return the entropy of the normal distribution with the moments of the actions before tanh, (batch, 1)."""
-        log_det = cast(th.Tensor, whitening_frame(self._moments(embedding)).log_det())
+        moments = self._moments(embedding)
+        if self.actor.output_noise > 0:  # the covariance has full rank
+            log_det = 0.5 * th.linalg.slogdet(moments.covariance).logabsdet.unsqueeze(1)
+        else:
+            log_det = cast(th.Tensor, whitening_frame(moments).log_det())
         return gaussian_entropy(self.actor.action_dim, 1.0) + log_det
 
     @th.no_grad()
@@ -194,7 +207,10 @@ class SACARDAEPolicy(SquashedPolicy):
             upper bound closer. In more than a few dimensions, thousands of them still leave a wide gap.
         """
         check_count("n_samples", n_samples, minimum=2)
-        embedding = self.actor.embed(obs)
+        with evaluation_mode(self):
+            return self._entropy_bounds(self.actor.embed(obs), n_samples)
+
+    def _entropy_bounds(self, embedding: th.Tensor, n_samples: int) -> EntropyBounds:
         frame = self.actor.frame(embedding)
         outputs = self.actor.generate(embedding, self.actor.sample_noise(embedding, n_samples))
         pre_tanh = self.actor.add_output_noise(outputs, frame)

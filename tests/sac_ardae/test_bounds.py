@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,3 +145,19 @@ def test_logged_bound_is_tight_for_its_moments(scale: float) -> None:
 def test_no_bound_without_an_entropy() -> None:
     assert make(policy_kwargs={"entropy": "distance"}).entropy_bound(th.zeros(1, 3)) == {}
     assert make(policy_kwargs={"generator_arch": [8, 8]}).entropy_bound(th.zeros(1, 3)) == {}
+
+
+def test_gaussian_bound_of_a_narrow_policy() -> None:
+    """It is that of the policy's own covariance, whose standard deviations differ by a factor of a thousand here."""
+    model = make("ardae_envs:ardae/MultiGoal-v0")
+    generator: Any = model.actor.generator
+    last = generator[-1]
+    with th.no_grad():
+        last.weight[1] *= 1e-3
+    observations, _ = model.policy.obs_to_tensor(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32))
+    covariance = model.policy.moments(observations).covariance
+    scales = th.linalg.eigvalsh(covariance).sqrt()
+    assert bool((scales[:, 0] < 0.01 * scales[:, 1]).all())
+    exact = th.distributions.MultivariateNormal(th.zeros(4, 2), covariance).entropy()
+    estimated = model.policy._gaussian_entropy(model.actor.embed(observations)).squeeze(1)
+    th.testing.assert_close(estimated.detach(), exact, atol=1e-3, rtol=0)

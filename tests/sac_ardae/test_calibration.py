@@ -52,6 +52,21 @@ def test_the_papers_form_is_a_constant_shift_only_without_terminal_states() -> N
     assert difference.max() > 3 * mean_bonus  # staying costs many
 
 
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_targets_of_several_steps(n_steps: int) -> None:
+    """With a constant entropy bonus b and no reward, the critics learn 0 whatever the number of steps."""
+    discount, bonus = GAMMA**n_steps, 2.0
+    calibration, q = TargetCalibration(discount), 0.0
+    for _ in range(1000):
+        calibration.update(th.tensor([[discount * bonus]]))
+        shift = calibration.shift.item()
+        q = discount * (q + bonus + shift) - shift
+    assert q == pytest.approx(0, abs=1e-4)
+    model = make(n_steps=n_steps, gamma=GAMMA, target_calibration=True, ent_coef=ALPHA).learn(40)
+    assert model.calibration is not None
+    th.testing.assert_close(model.calibration.shift, model.calibration.mean_bonus / (1 - discount))
+
+
 def test_running_mean() -> None:
     calibration = TargetCalibration(0.75)
     assert calibration.shift == 0

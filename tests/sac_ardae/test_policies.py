@@ -64,6 +64,7 @@ def test_moments_without_a_closed_form_warn() -> None:
         warnings.simplefilter("error")
         policy(generator_arch=[8], frame="moments")
         policy(generator_arch=[8, 8], frame="sigma_points")
+        make(policy_kwargs={"entropy": "distance", "generator_arch": [8, 8]})  # has no estimated entropy
 
 
 def test_encoding_states_once_equals_encoding_for_each_sample() -> None:
