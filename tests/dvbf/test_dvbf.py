@@ -237,3 +237,10 @@ def test_fractions_of_sizes_are_refused(name: str, arguments: dict[str, Any]) ->
 def test_dictionaries_are_refused() -> None:
     with pytest.raises(ValueError, match="`observation_space` must be a Box of vectors or images"):
         DVBFPolicy(Walk().observation_space, Walk().action_space, lambda _: 1e-3)
+
+
+def test_layers_of_the_reward() -> None:
+    model = agent()
+    layers: Any = model.policy.reward
+    widths = [layer.out_features for layer in layers if isinstance(layer, th.nn.Linear)]
+    assert widths == [128, 128, 1] and layers[0].in_features == 3 + 1

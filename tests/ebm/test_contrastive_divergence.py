@@ -1,6 +1,8 @@
 """Langevin dynamics and contrastive divergence against Gaussians."""
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -104,3 +106,16 @@ def test_bad_input() -> None:
         MarkovChainEBM(2).fit(data(5), batch_size=0)
     with pytest.raises(ValueError, match="`energy_weight` must be >= 0, got -1"):
         MarkovChainEBM(2).fit(data(5), energy_weight=-1)
+
+
+def test_bar_counts_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+
+    @contextmanager
+    def recorded(description: str, total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
+        assert (description, total, wanted) == ("energy: steps", 3, True)
+        yield shown.append
+
+    monkeypatch.setattr(contrastive_divergence, "progress_bar", recorded)
+    MarkovChainEBM(2).fit(data(50), n_steps=3, batch_size=10, progress=True)
+    assert shown == [1, 2, 3]

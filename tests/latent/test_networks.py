@@ -74,3 +74,9 @@ def test_bad_arguments() -> None:
     for deviation in (0.0, 2 * math.exp(2)):
         with pytest.raises(ValueError, match="`initial_std` must be between"):
             GaussianEncoder(SHAPE, 2, initial_std=deviation)
+
+
+def test_constants_are_not_saved() -> None:
+    """A model with another blur loads the same weights."""
+    blurred, sharp = GaussianEncoder(SHAPE, 2, (8,), blur=1.0), GaussianEncoder(SHAPE, 2, (8,))
+    assert blurred.state_dict().keys() == sharp.state_dict().keys()

@@ -119,3 +119,13 @@ def test_depends_on_the_context(kind: str) -> None:
     flow = random_flow(kind, 2)
     z, context = points(2)
     assert not th.allclose(flow(z, context)[0], flow(z, context + 1)[0])
+
+
+@pytest.mark.parametrize(("kind", "n_pairs"), [("coupling", 4), ("autoregressive", 6)])
+def test_which_dimensions_depend_on_which(kind: str, n_pairs: int) -> None:
+    """Of four dimensions: two on two others in a coupling flow, each on all before it in an autoregressive one."""
+    flow = random_flow(kind, 4, n_flows=1)
+    z, context = points(4, 1)
+    jacobian = th.autograd.functional.jacobian(lambda x: flow(x, context)[0].sum(0), z).squeeze()
+    assert jacobian.shape == (4, 4) and bool((jacobian.diagonal() != 0).all())
+    assert int((jacobian - jacobian.diagonal().diag() != 0).sum()) == n_pairs

@@ -614,3 +614,15 @@ def test_entropy_of_a_gaussian() -> None:
     score = (mean - x) / deviation.square()
     relative = (estimator.score(x) - score).square().sum(0) / score.square().sum(0)
     assert relative.max() < 0.05
+
+
+def test_gradients_of_the_standardizer_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a norm of 1, also where its loss is steep."""
+    th.manual_seed(0)
+    estimator = ARDAE(2, 3)
+    standardizer: Any = estimator.standardizer
+    loss = standardizer.loss
+    monkeypatch.setattr(standardizer, "loss", lambda *arguments: 1e6 * loss(*arguments))
+    estimator.update(th.randn(8, 4, 2), th.randn(8, 3))
+    gradients = [parameter.grad.flatten() for parameter in standardizer.trainable_parameters()]
+    assert float(th.cat(gradients).norm()) == pytest.approx(1, rel=1e-3)

@@ -167,3 +167,10 @@ def test_fixed_standardizer_multiplies() -> None:
     location, log_scale = FixedStandardizer(1e4)(th.zeros(2, 3))
     assert location.item() == 0
     assert th.exp(-log_scale).item() == pytest.approx(1e4)
+
+
+def test_contexts_that_never_varied() -> None:
+    """Later differences have their sign, and are clipped."""
+    normalizer = ContextNormalizer(2)
+    normalizer.update(th.tensor([[3.0, -1.0]]).expand(8, -1))
+    th.testing.assert_close(normalizer(th.tensor([[3.0, -1.0], [4.0, -2.0]])), th.tensor([[0.0, 0.0], [10.0, -10.0]]))
