@@ -22,11 +22,11 @@ from tests.latent.toy import Walk
 SMALL: dict[str, Any] = {"hidden": (16,), "transition_hidden": (8,), "horizon": 3}
 
 
-def agent(env: Any = None, **arguments: Any) -> E2C:
+def agent(env: Any = None, policy: str = "MultiInputPolicy", **arguments: Any) -> E2C:
     defaults: dict[str, Any] = {"n_collected": 30, "gradient_steps": 5, "batch_size": 8, "sequence_length": 2}
     policy_kwargs = SMALL | arguments.pop("policy_kwargs", {})
     env = gym.make("ardae/PlanarObstacles-v0", start="anywhere") if env is None else env
-    return E2C("MultiInputPolicy", env, seed=0, device="cpu", policy_kwargs=policy_kwargs, **(defaults | arguments))
+    return E2C(policy, env, seed=0, device="cpu", policy_kwargs=policy_kwargs, **(defaults | arguments))
 
 
 def first_observation(of: E2C) -> Any:
@@ -192,3 +192,21 @@ def test_channels_last_are_refused() -> None:
         E2CPolicy(env.observation_space, env.action_space, lambda _: 1e-3)
     first = VecTransposeImage(env)
     assert E2CPolicy(first.observation_space, env.action_space, lambda _: 1e-3).by_goal
+
+
+def test_costs_without_a_goal() -> None:
+    """Squared actions, less the predicted reward."""
+    model = agent(env=Walk(with_goal=False), policy="CnnPolicy", policy_kwargs={"z_dim": 3, "action_weight": 0.3})
+    policy, z, u = model.policy, th.randn(5, 3), th.randn(5, 1)
+    expected = 0.3 * u.square().sum(1) - policy.reward(th.cat([z, u], 1))[:, 0]
+    th.testing.assert_close(policy.problem().cost(z, u), expected)
+
+
+def test_a_policy_alone(tmp_path: Path) -> None:
+    """It plans as before, and its optimizer changes nothing until an algorithm sets a learning rate."""
+    model = agent(env=Walk())
+    model.policy.save(str(tmp_path / "policy"))
+    loaded = type(model.policy).load(str(tmp_path / "policy"), device="cpu")
+    assert loaded.optimizer.param_groups[0]["lr"] == 0
+    observation = first_observation(model)
+    np.testing.assert_array_equal(loaded.predict(observation)[0], model.policy.predict(observation)[0])

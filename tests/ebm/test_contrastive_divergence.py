@@ -113,9 +113,24 @@ def test_bar_counts_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextmanager
     def recorded(description: str, total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
-        assert (description, total, wanted) == ("energy: steps", 3, True)
+        assert (description, total, wanted) == ("energy: steps", 201, True)
         yield shown.append
 
     monkeypatch.setattr(contrastive_divergence, "progress_bar", recorded)
-    MarkovChainEBM(2).fit(data(50), n_steps=3, batch_size=10, progress=True)
-    assert shown == [1, 2, 3]
+    model = MarkovChainEBM(2, n_langevin=1, energy_kwargs={"hidden": (4,)})
+    model.fit(data(50), n_steps=201, batch_size=10, progress=True)
+    assert shown == [*range(2, 201, 2)]
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_where_chains_start(persistent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the data of the batch, or where they have ended."""
+    starts: list[th.Tensor] = []
+
+    def recorded(energy: Any, x: th.Tensor, n_steps: int, step_size: Any) -> th.Tensor:
+        starts.append(x)
+        return x + 100
+
+    monkeypatch.setattr(contrastive_divergence, "langevin", recorded)
+    MarkovChainEBM(2, persistent=persistent).fit(data(50), n_steps=3, batch_size=10)
+    assert [bool((start > 50).all()) for start in starts] == [False, persistent, persistent]

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import torch as th
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from ardae_rl.ebm import EnergyBasedGAN
+from ardae_rl.ebm import EnergyBasedGAN, gan
 from ardae_rl.ebm.samplers import ARDAESampler, FlowSampler
 from tests.ebm.gaussian import Parabola, data
 
@@ -277,3 +279,18 @@ def test_divergence_is_named() -> None:
     next(model.parameters()).data.fill_(math.nan)
     with pytest.raises(ValueError, match="loss is nan after 1 steps: training has diverged"):
         model.fit(data(10), n_steps=1)
+
+
+def test_bar_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """About a hundred of each."""
+    shown: list[int] = []
+
+    @contextmanager
+    def recorded(description: str, total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
+        assert (description, total, wanted) == ("energy: steps", 201, True)
+        yield shown.append
+
+    monkeypatch.setattr(gan, "progress_bar", recorded)
+    model = EnergyBasedGAN(2, energy_kwargs={"hidden": (4,)}, **KINDS["flow"])
+    rows = model.fit(data(50), n_steps=201, batch_size=10, progress=True)
+    assert shown == [row["step"] for row in rows] == [*range(2, 201, 2)]

@@ -9,6 +9,7 @@ import torch as th
 
 from ardae_rl import SACARDAE
 from ardae_rl.common.compiled import CompiledFunction, GraphedStep
+from ardae_rl.score import ARDAE
 from tests.common.models import parameters
 from tests.common.tape import Tape
 from tests.sac_ardae.small import make
@@ -118,3 +119,11 @@ def test_compiled_training(tmp_path: Path) -> None:
         model.load_replay_buffer(tmp_path / "buffer")
         learn(model, 5)
     assert_same_training(with_and_without[0], with_and_without[1], 1e-5)
+
+
+@pytest.mark.parametrize("entropy", ["score", "distance"])
+def test_the_estimator_is_compiled_if_there_is_one(entropy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[bool] = []
+    monkeypatch.setattr(ARDAE, "compile_updates", lambda _: compiled.append(True))
+    make(policy_kwargs={"entropy": entropy}, compile=True)
+    assert compiled == ([True] if entropy == "score" else [])

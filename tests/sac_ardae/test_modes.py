@@ -33,3 +33,15 @@ def test_the_larger_mode_wins() -> None:
     is_small = th.rand(50, 128, 1) < 0.3
     samples = th.where(is_small, 1.5, -0.64) + 0.2 * th.randn(50, 128, 1)
     th.testing.assert_close(most_probable(samples, 0.3), th.full((50, 1), -0.64), rtol=0, atol=0.15)
+
+
+def test_top_of_the_density() -> None:
+    """The result is where another mean shift would hardly move, not one of the samples."""
+    th.manual_seed(0)
+    signs = th.where(th.rand(20, 64, 1) < 0.5, -1.0, 1.0)
+    samples = signs + 0.3 * th.randn(20, 64, 1)
+    modes = most_probable(samples, 0.3)
+    variance = max(0.3, 64 ** (-1 / 5)) ** 2
+    weights = (-0.5 / variance * (modes[:, None] - samples).square()).softmax(1)
+    assert float(((weights * samples).sum(1) - modes).abs().max()) < 0.01
+    assert float((modes[:, None] - samples).abs().min()) > 0

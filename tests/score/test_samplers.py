@@ -73,3 +73,11 @@ def test_samplers() -> None:
     with th.no_grad():
         hierarchical.conditional.log_variance.bias.fill_(-100.0)
     th.testing.assert_close(hierarchical.conditional(th.randn(4, 2)).variance, th.full((4, 3), math.exp(-4.0)))
+
+
+def test_a_new_residual_sampler_returns_its_noise() -> None:
+    sampler = ImplicitSampler(5, 3, [8], residual=True)
+    th.manual_seed(0)
+    samples = sampler(7)
+    th.manual_seed(0)
+    th.testing.assert_close(samples, sampler.sample_noise(7)[:, :3], rtol=0, atol=0)
