@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -797,7 +798,8 @@ def test_returns_of_several_steps_need_their_buffer(make: Make, buffer: type[Rep
     with pytest.warns(UserWarning, match=f"`n_steps=3` is ignored .*`{buffer.__name__}`"):
         make(n_steps=3, replay_buffer_class=buffer)
     arguments: dict[str, Any] = {"replay_buffer_kwargs": {"n_steps": 3, "gamma": 0.99}}
-    with pytest.warns(UserWarning, match="`n_steps=3` is ignored"):  # SB3 takes the arguments of the buffer
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "`n_steps=3` is ignored")  # it is not
         model = make(n_steps=3, replay_buffer_class=NStepReplayBuffer, **arguments).learn(12)
     assert model.replay_buffer is not None
     assert model.replay_buffer.sample(4).discounts is not None

@@ -152,8 +152,7 @@ def query_actions(actions: Any, space: spaces.Box, n: int, device: th.device) ->
     if not isinstance(actions, list | tuple) and not hasattr(actions, "__array__"):
         raise TypeError(f"`actions` must be an array of shape ({n}, {dim}), got a {type(actions).__name__}")
     check_all_finite("actions", actions)
-    dtype = th.float64 if space.dtype == np.float64 else th.float32
-    tensor = th.as_tensor(actions, dtype=dtype, device=device)
+    tensor = th.as_tensor(actions, dtype=th.float32, device=device)
     shapes = [(n, dim), (n, *space.shape), *([(dim,), space.shape] if n == 1 else [])]
     if tuple(tensor.shape) not in shapes:
         raise ValueError(f"`actions` must have shape ({n}, {dim}), got {tuple(tensor.shape)}")

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch as th
 from gymnasium import spaces
 from torch.nn import functional as F
@@ -12,10 +11,9 @@ _LOWEST_LOG_SLOPE = math.log(1 - (1 - _MARGIN) ** 2)
 
 
 def action_bounds(action_space: spaces.Box, device: th.device) -> tuple[th.Tensor, th.Tensor]:
-    """Return the lowest and highest actions, each of shape (action_dim,) and in the precision of the space."""
-    dtype = th.float64 if action_space.dtype == np.float64 else th.float32
+    """Return the lowest and highest actions, each of shape (action_dim,)."""
     bounds = (action_space.low, action_space.high)
-    low, high = (th.as_tensor(bound, dtype=dtype, device=device).flatten() for bound in bounds)
+    low, high = (th.as_tensor(bound, dtype=th.float32, device=device).flatten() for bound in bounds)
     return low, high
 
 
@@ -26,8 +24,7 @@ def scale_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
     :param action_space: Action space of the environment.
     """
     low, high = action_bounds(action_space, actions.device)
-    scaled = 2 * (actions.to(low).reshape(-1, len(low)) - low) / (high - low) - 1
-    return scaled.float()
+    return 2 * (actions.to(low).reshape(-1, len(low)) - low) / (high - low) - 1
 
 
 def unscale_actions(scaled: th.Tensor, action_space: spaces.Box) -> th.Tensor:
@@ -83,7 +80,7 @@ def pre_tanh_actions(actions: th.Tensor, action_space: spaces.Box) -> th.Tensor:
 def log_half_range(action_space: spaces.Box, device: th.device) -> th.Tensor:
     """Return the log-Jacobian of rescaling [-1, 1] to the action bounds, Σ ln((high - low) / 2)."""
     low, high = action_bounds(action_space, device)
-    return th.log((high - low) / 2).sum().float()
+    return th.log((high - low) / 2).sum()
 
 
 def _log_tanh_slopes(pre_tanh: th.Tensor) -> th.Tensor:

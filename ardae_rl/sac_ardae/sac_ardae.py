@@ -9,7 +9,6 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
-from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBufferSamples, Schedule
 from stable_baselines3.common.utils import get_parameters_by_name, polyak_update
 from torch.nn import functional as F
@@ -32,8 +31,6 @@ from ardae_rl.score import ARDAE, entropy_surrogate
 
 # The two kinds of gradient steps
 _GRAPHED_ON_GPU = ("update_networks", "update_critic_alone")
-# Parts of the state that a model may lack
-_OPTIONAL_STATES = ("calibration", "limit_actor_gradient")
 # Methods with many small operations, which torch.compile fuses. (The critics' loss is a few matrix products.)
 _COMPILED_ON_CPU = ("_encode_states", "_score_samples", "target_q_values", "_actor_loss")
 
@@ -534,17 +531,8 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
         self.ent_coef_optimizer.step()
         return {"ent_coef": self.ent_coef_value, "ent_coef_loss": ent_coef_loss.detach()}
 
-    def set_parameters(
-        self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto"
-    ) -> None:
-        """As in SB3. Calibration and gradient limit start anew if the parameters come from a model without them."""
-        params = load_path_or_dict
-        if not isinstance(params, dict):
-            _, params, _ = load_from_zip_file(params, device=device, load_data=False)
-        own = {name: getattr(self, name) for name in _OPTIONAL_STATES}
-        kept = {name: part for name, part in params.items() if name not in own or own[name] is not None}
-        begun = {name: part.state_dict() for name, part in own.items() if part is not None and name not in params}
-        super().set_parameters({**kept, **begun}, exact_match, device)
+    def set_parameters(self, *args: Any, **kwargs: Any) -> None:
+        super().set_parameters(*args, **kwargs)
         for name in _GRAPHED_ON_GPU:
             step = getattr(self, name)
             if isinstance(step, GraphedStep):
@@ -565,5 +553,5 @@ class SACARDAE(NamedAlgorithm, OffPolicyAlgorithm):
             tensors.append("log_ent_coef")
         else:
             tensors.append("ent_coef_tensor")
-        state_dicts += [name for name in _OPTIONAL_STATES if getattr(self, name) is not None]
+        state_dicts += [name for name in ("calibration", "limit_actor_gradient") if getattr(self, name) is not None]
         return state_dicts, tensors

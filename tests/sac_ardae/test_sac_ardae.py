@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import pytest
 import torch as th
 from stable_baselines3.common.envs import FakeImageEnv
@@ -15,7 +14,7 @@ from ardae_rl.registry import algorithm_class
 from ardae_rl.sac_ardae.density import EncodedStates
 from ardae_rl.sac_ardae.jacobian_clamping import JacobianClamping
 from ardae_rl.score import Importance
-from tests.common.models import assert_equal_states, assert_same_predictions, changed, parameters, temperature
+from tests.common.models import assert_same_predictions, changed, parameters, temperature
 from tests.sac_ardae.small import ARGUMENTS, SCORE_KWARGS, make, score
 
 
@@ -211,28 +210,6 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         make(**arguments)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("saved", "loaded"),
-    [
-        ({}, {"actor_gradient_limit": 0}),
-        ({"actor_gradient_limit": 0}, {"actor_gradient_limit": 4.0}),
-        ({}, {"target_calibration": True}),
-        ({"target_calibration": True}, {"target_calibration": False}),
-    ],
-)
-def test_parts_that_load_adds_or_removes(saved: dict[str, Any], loaded: dict[str, Any], tmp_path: Path) -> None:
-    """The others are those of the saved model."""
-    model = make(**saved).learn(15)
-    model.save(tmp_path / "model")
-    other = SACARDAE.load(tmp_path / "model", env=gym.make("Pendulum-v1"), device="cpu", **loaded)
-    assert_equal_states(model.policy.state_dict(), other.policy.state_dict())
-    other.learn(15)
-    for name, part in (("actor_gradient_limit", "limit_actor_gradient"), ("target_calibration", "calibration")):
-        assert (getattr(other, part) is None) == (not getattr(other, name))
-    other.set_parameters(str(tmp_path / "model"), device="cpu")
-    assert_equal_states(model.policy.state_dict(), other.policy.state_dict())
 
 
 @pytest.mark.parametrize("algo", ["sac_ardae", "sac_gaussian"])
